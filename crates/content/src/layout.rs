@@ -1,0 +1,233 @@
+//! Where things are under the root, what makes a directory ours, and what is found in it at the start.
+//!
+//! ```text
+//! format               the format of all this, in words
+//! lock                 locked by the process that uses it
+//! packs/NNNNNNNN.pack  small content (see `record`)
+//! files/ab/cdef….G     large content: the hash in hexadecimal, the generation
+//! tmp/                 what is being written; emptied at the start
+//! ```
+//! Whatever has a name under `files` was durable before it got the name. Packs may end in a record that was torn by a
+//! crash: no durable reference names it, and nothing is appended to a pack of an earlier process.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use opendmp_model::ids::ContentHash;
+use opendmp_ports::{Error, ErrorKind, Result};
+use tempfile::NamedTempFile;
+
+use crate::record::PACK_HEADER;
+
+/// Version of the layout and of everything in it.
+const FORMAT: u32 = 1;
+const FORMAT_TITLE: &str = "opendmp content";
+const START: &str = "content start";
+
+/// How long the start waits for the lock: the last calls of a store that was just dropped may still be ending.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// The paths of a store; holds its lock.
+#[derive(Debug)]
+pub struct Layout {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// What is in a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// Highest number of a pack, 0 without packs.
+    pub last_pack: u64,
+    /// Bytes of all packs and files.
+    pub bytes: u64,
+}
+
+/// An error of the operating system in a call that changes the disk. That something is missing there is not the
+/// caller's business, so it does not become `NotFound`.
+pub fn write_error(operation: &'static str, what: impl std::fmt::Display, error: &io::Error) -> Error {
+    let mut made = Error::io(operation, what, error);
+    if made.kind == ErrorKind::NotFound {
+        made.kind = ErrorKind::Unavailable;
+    }
+    made
+}
+
+impl Layout {
+    /// Locks the root, makes or checks what must be in it, and empties `tmp`.
+    pub fn open(root: &Path) -> Result<Self> {
+        let failed = |what: &'static str| {
+            move |error: io::Error| write_error(START, format_args!("{what} in {}", root.display()), &error)
+        };
+        let made = !root.exists();
+        DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed("making the directory"))?;
+        if made {
+            let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            sync_dir(parent).map_err(failed("making the directory"))?;
+        }
+        let lock = lock(root)?;
+        let layout = Self { root: root.to_owned(), _lock: lock };
+        layout.check_format()?;
+        for dir in [layout.packs(), layout.files(), layout.tmp()] {
+            match DirBuilder::new().mode(0o700).create(&dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed("making a directory")(error));
+                }
+                _ => {}
+            }
+            // Names that a process before this one made and did not sync are durable from here on.
+            sync_dir(&dir).map_err(failed("syncing a directory"))?;
+        }
+        sync_dir(root).map_err(failed("syncing the directory"))?;
+        for entry in fs::read_dir(layout.tmp()).map_err(failed("emptying tmp"))? {
+            let path = entry.map_err(failed("emptying tmp"))?.path();
+            fs::remove_file(path).map_err(failed("emptying tmp"))?;
+        }
+        Ok(layout)
+    }
+
+    fn check_format(&self) -> Result<()> {
+        let (path, root) = (self.root.join("format"), self.root.display());
+        let mut text = String::new();
+        let read = File::open(&path).and_then(|file| file.take(1_024).read_to_string(&mut text));
+        match read {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.make_format(&path),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => text.clear(),
+            Err(error) => return Err(Error::io(START, format_args!("reading {}", path.display()), &error)),
+        }
+        let number = text.strip_prefix(FORMAT_TITLE).and_then(|rest| rest.trim().parse::<u32>().ok());
+        match number {
+            Some(FORMAT) => Ok(()),
+            Some(newer) if newer > FORMAT => Err(Error::new(
+                ErrorKind::Newer,
+                START,
+                format!("the content in {root} is of format {newer}, and this program reads up to {FORMAT}"),
+            )
+            .with_hint("use the version of opendmp that wrote it, or a later one")),
+            _ => Err(Error::new(ErrorKind::Damaged, START, format!("{} is not as written", path.display()))
+                .with_hint(format!("it should say `{FORMAT_TITLE} {FORMAT}`; restore it from a backup"))),
+        }
+    }
+
+    fn make_format(&self, path: &Path) -> Result<()> {
+        let used = |dir: PathBuf| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        if used(self.packs()) || used(self.files()) {
+            return Err(Error::new(ErrorKind::Damaged, START, format!("{} is missing", path.display()))
+                .with_hint(format!("if nothing else is wrong, write `{FORMAT_TITLE} {FORMAT}` to it")));
+        }
+        let make = || {
+            let mut temp = tempfile::Builder::new().prefix("format").tempfile_in(&self.root)?;
+            writeln!(temp, "{FORMAT_TITLE} {FORMAT}")?;
+            temp.as_file().sync_all()?;
+            temp.persist(path).map_err(|error| error.error)?;
+            sync_dir(&self.root)
+        };
+        make().map_err(|error| write_error(START, format_args!("writing {}", path.display()), &error))
+    }
+
+    /// Counts what is there. Removes packs without a record, which a crash leaves behind.
+    pub fn take_stock(&self) -> Result<Stock> {
+        self.count().map_err(|error| Error::io(START, format_args!("listing {}", self.root.display()), &error))
+    }
+
+    fn count(&self) -> io::Result<Stock> {
+        let mut stock = Stock::default();
+        for entry in fs::read_dir(self.packs())? {
+            let entry = entry?;
+            let Some(number) = pack_number(&entry.path()) else { continue };
+            stock.last_pack = stock.last_pack.max(number);
+            match entry.metadata()?.len() {
+                len if len <= PACK_HEADER as u64 => fs::remove_file(entry.path())?,
+                len => stock.bytes += len,
+            }
+        }
+        for dir in fs::read_dir(self.files())? {
+            let dir = dir?;
+            if !dir.file_type()?.is_dir() {
+                continue;
+            }
+            for file in fs::read_dir(dir.path())? {
+                stock.bytes += file?.metadata()?.len();
+            }
+        }
+        Ok(stock)
+    }
+
+    /// The root.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of all packs.
+    pub fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
+    /// One pack.
+    pub fn pack(&self, number: u64) -> PathBuf {
+        self.packs().join(format!("{number:08}.pack"))
+    }
+
+    /// The folder above the folders of all files.
+    pub fn files(&self) -> PathBuf {
+        self.root.join("files")
+    }
+
+    /// The folder of the files whose hash begins as this one.
+    pub fn file_dir(&self, hash: ContentHash) -> PathBuf {
+        self.files().join(hash.short(2))
+    }
+
+    /// One file.
+    pub fn file(&self, hash: ContentHash, generation: u32) -> PathBuf {
+        self.file_dir(hash).join(format!("{}.{generation}", &hash.to_hex()[2..]))
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// A new file (0600), removed when dropped.
+    pub fn temp(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix("put-").tempfile_in(self.tmp())
+    }
+
+    /// A new, empty pack.
+    pub fn create_pack(&self, number: u64) -> io::Result<File> {
+        OpenOptions::new().write(true).read(true).create_new(true).mode(0o600).open(self.pack(number))
+    }
+}
+
+fn pack_number(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_suffix(".pack")?.parse().ok()
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join("lock");
+    let failed = |error: io::Error| write_error(START, format_args!("locking {}", path.display()), &error);
+    let mut open = OpenOptions::new();
+    let file = open.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("{} is in use by another process", root.display());
+                return Err(Error::new(ErrorKind::Conflict, START, message)
+                    .with_hint("stop the other opendmp, or give this one a data directory of its own"));
+            }
+        }
+    }
+}

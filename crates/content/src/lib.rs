@@ -1,0 +1,18 @@
+//! Where bytes are kept: implementations of the port [`Content`](opendmp_ports::Content).
+//!
+//! [`DirectoryContent`] keeps them in a directory of its own: small content in packs, large content in files. What a
+//! reference means and what a sync promises is said at the port; who refers to what, and when content may be removed,
+//! is the journal's and the engine's concern.
+
+mod directory;
+mod disk;
+mod large;
+mod layout;
+mod packs;
+mod record;
+mod sync;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+pub use directory::{DirectoryContent, Options};

@@ -1,0 +1,345 @@
+//! Decisions that every journal makes in the same way: plain functions of values, apart from the storage.
+
+use std::sync::Arc;
+
+use opendmp_model::export::{IfExists, is_name_of, numbered};
+use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
+use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, Pass, PathHash, SlotId, TaskId};
+use opendmp_model::item::{BUNDLE_ITEMS, BUNDLE_SPAN, Item, label};
+use opendmp_model::ledger::Known;
+
+use super::types::{Filter, Ingest, NewArrival, NewDeadLetter, NewExport, NewTask, Reader, dead_letter_id};
+
+/// Claims of a task that were lost, its worker dying, before its item is a dead letter.
+pub const LOST_LIMIT: u32 = 3;
+
+/// Bundles of arrivals are also bounded in bytes, so that a bundle of small contents fits in memory.
+const BUNDLE_BYTES: u64 = 16 << 20;
+
+/// Cuts items into bundles: at most [`BUNDLE_ITEMS`] items and 16 MiB (or one item), arrivals within
+/// [`BUNDLE_SPAN`], one pass each. Keeps the order.
+pub fn bundles(items: Vec<Item>) -> Vec<Vec<Item>> {
+    let mut out: Vec<Vec<Item>> = Vec::new();
+    let (mut bytes, mut least, mut most) = (0u64, 0u64, 0u64);
+    for item in items {
+        let arrival = item.id.arrival.0;
+        let fits = out.last().is_some_and(|bundle: &Vec<Item>| {
+            bundle.len() < BUNDLE_ITEMS
+                && bytes + item.content.size <= BUNDLE_BYTES
+                && bundle.last().is_some_and(|last| last.id.pass == item.id.pass)
+                && most.max(arrival) - least.min(arrival) < BUNDLE_SPAN
+        });
+        if fits {
+            (least, most) = (least.min(arrival), most.max(arrival));
+        } else {
+            out.push(Vec::new());
+            (bytes, least, most) = (0, arrival, arrival);
+        }
+        bytes += item.content.size;
+        if let Some(bundle) = out.last_mut() {
+            bundle.push(item);
+        }
+    }
+    out
+}
+
+/// An item as it enters input `input` of a processor: items that come by a further input than the first are labelled,
+/// so that two branches of one item that meet again don't fall into one dataset slot.
+pub fn deliver(item: &Item, to: &Reader) -> Item {
+    let mut item = item.clone();
+    if to.input > 0 {
+        item.label = label(item.label, &to.processor, to.input);
+    }
+    item
+}
+
+/// The items of an ingest and the tasks they begin with, once their numbers are known.
+/// `numbers` are (arrival, origin) of each arrival, in order.
+pub fn arrivals(ingest: &Ingest, new: &[&NewArrival], numbers: &[(Arrival, Arrival)]) -> (Vec<Item>, Vec<NewTask>) {
+    let root = PathHash::root(&ingest.processor);
+    let items: Vec<Item> = new
+        .iter()
+        .zip(numbers)
+        .map(|(arrival, &(number, origin))| Item {
+            id: ItemId { arrival: number, pass: Pass(0), path: root },
+            name: Arc::clone(&arrival.name),
+            content: arrival.content,
+            media_type: arrival.media_type.clone(),
+            attributes: Arc::clone(&arrival.attributes),
+            origin,
+            label: 0,
+            arrived: ingest.at,
+        })
+        .collect();
+    let mut tasks = Vec::new();
+    for reader in &ingest.readers {
+        tasks.extend(tasks_for(reader, items.iter().map(|item| deliver(item, reader)).collect()));
+    }
+    (items, tasks)
+}
+
+/// Fresh tasks for items that enter a processor.
+pub fn tasks_for(to: &Reader, items: Vec<Item>) -> Vec<NewTask> {
+    let task = |items: Vec<Item>| {
+        let first = items.first()?.id;
+        let id = TaskId::new(first, &to.processor, to.input, 0);
+        Some(NewTask { id, to: to.clone(), items, failures: 0, lost: 0, generation: 0, due: None, fault: None })
+    };
+    bundles(items).into_iter().filter_map(task).collect()
+}
+
+/// The history of arrivals.
+pub fn arrival_record(ingest: &Ingest, new: &[&NewArrival], items: &[Item]) -> StepRecord {
+    let entries = new
+        .iter()
+        .zip(items)
+        .map(|(arrival, item)| Entry {
+            input: item.id,
+            took: arrival.took,
+            result: Outcome::Arrived,
+            children: vec![Child {
+                id: item.id,
+                port: None,
+                name: Some(Arc::clone(&item.name)),
+                content: Some((item.content.hash, item.content.size)),
+                attributes: (!item.attributes.is_empty())
+                    .then(|| serde_json::Value::Object((*item.attributes).clone()).to_string().into()),
+            }],
+            log: Vec::new(),
+            note: None,
+        })
+        .collect();
+    StepRecord { context: ingest.context, started: ingest.started, entries }
+}
+
+/// The least and greatest arrival that a record concerns, so that it is found by arrival.
+pub fn record_span(steps: &[StepRecord]) -> Option<(Arrival, Arrival)> {
+    let arrivals = || steps.iter().flat_map(|step| &step.entries).map(|entry| entry.input.arrival);
+    Some((arrivals().min()?, arrivals().max()?))
+}
+
+/// What a slot holds next to a new result, in order of (arrival, pass).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its content.
+    pub hash: ContentHash,
+    /// Where it was or is being exported to.
+    pub target: Option<(Arc<str>, Vec<u8>)>,
+}
+
+/// What becomes of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevisionChoice {
+    /// Whether it is a revision of its own, or equal to the one before it.
+    pub new: bool,
+    /// Whether it is to be exported.
+    pub export: bool,
+}
+
+/// Compares a result with the revision just before it: an equal hash adds only history, and is exported again only
+/// where the destination or the name there is another one.
+pub fn revision(before: Option<&Neighbour>, hash: ContentHash, export: Option<&NewExport>) -> RevisionChoice {
+    let Some(before) = before.filter(|before| before.hash == hash) else {
+        return RevisionChoice { new: true, export: export.is_some() };
+    };
+    let same_target = match (&before.target, export) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some((destination, target)), Some(export)) => {
+            *destination == export.destination && is_name_of(target, &export.target)
+        }
+    };
+    RevisionChoice { new: false, export: !same_target }
+}
+
+/// What a journal knows of the owner of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The slot that writes there.
+    pub slot: SlotId,
+}
+
+/// What becomes of a wish to export to a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    /// This target is the slot's own from now on.
+    Take(Vec<u8>),
+    /// What is there is kept, and nothing is exported.
+    Keep,
+    /// Refused.
+    Refuse(Fault),
+}
+
+/// Finds the target for a slot. `from` is the number of the name to begin with: 1 is the wanted one, and a caller
+/// that found numbers up to `n` taken by foreign files goes on with `n + 1`.
+///
+/// # Errors
+/// What `owner` errs with.
+pub fn reserve<E>(
+    slot: SlotId,
+    export: &NewExport,
+    from: u32,
+    mut owner: impl FnMut(&[u8]) -> Result<Option<Owner>, E>,
+) -> Result<Reservation, E> {
+    let mut n = from.max(1);
+    loop {
+        let target = if n == 1 { export.target.clone() } else { numbered(&export.target, n) };
+        match owner(&target)? {
+            None => return Ok(Reservation::Take(target)),
+            Some(owner) if owner.slot == slot => return Ok(Reservation::Take(target)),
+            Some(_) => match export.if_exists {
+                IfExists::Version => n += 1,
+                IfExists::Overwrite => return Ok(Reservation::Take(target)),
+                IfExists::Keep => return Ok(Reservation::Keep),
+                IfExists::Fail => return Ok(Reservation::Refuse(taken(&export.target))),
+            },
+        }
+    }
+}
+
+/// The fault of an export whose target is taken.
+pub fn taken(target: &[u8]) -> Fault {
+    let name = opendmp_model::name::from_bytes(target);
+    Fault::new(FaultKind::ExportRefused, "target-taken", format!("`{name}` is there already, and is not this dataset's"))
+        .with_hint("move it away and retry, or choose another `name` or `if_exists`")
+}
+
+/// The fault of a task whose worker died too often.
+pub fn lost(times: u32) -> Fault {
+    Fault::new(
+        FaultKind::Lost,
+        "worker-lost",
+        format!("the server died {times} times while this item was under way"),
+    )
+    .with_hint("if it was stopped by hand, retry; otherwise look at the item and at the memory of the machine")
+}
+
+/// The `n`-th name for a target: the wanted one for 1.
+pub fn name(wanted: &[u8], n: u32) -> Vec<u8> {
+    if n <= 1 { wanted.to_vec() } else { numbered(wanted, n) }
+}
+
+/// Whether what was `written` to a target is newer than `this`, which must then not be written over it.
+pub fn supersedes(written: Option<(Arrival, Pass)>, this: (Arrival, Pass)) -> bool {
+    written.is_some_and(|written| written > this)
+}
+
+/// Whether an arrival is new: not one whose claim is recorded and waits to be let go, and not the very version that
+/// the ledger has as the latest of its path.
+pub fn is_fresh(arrival: &NewArrival, known: Option<&Known>, releasing: impl Fn(&[u8]) -> bool) -> bool {
+    match (&arrival.release, known) {
+        (Some(release), _) => !releasing(release),
+        (None, Some(known)) => match &arrival.stat {
+            Some(stat) => *stat != known.stat,
+            None => arrival.content.hash != known.hash,
+        },
+        (None, None) => true,
+    }
+}
+
+/// Says in the history that a result equalled its dataset's.
+pub fn mark_unchanged(steps: &mut [StepRecord], item: ItemId) {
+    for entry in steps.iter_mut().flat_map(|step| &mut step.entries) {
+        if entry.input == item && entry.result == Outcome::Collected {
+            entry.result = Outcome::Unchanged;
+        }
+    }
+}
+
+/// The dead letter of an item whose flow is deleted under it.
+pub fn abandoned(at: &Reader, item: Item, attempts: u32) -> NewDeadLetter {
+    let fault = Fault::new(FaultKind::Abandoned, "flow-deleted", "the flow was deleted while this item was under way")
+        .with_hint("enable the flow again under its name and retry, or discard");
+    NewDeadLetter { id: dead_letter_id(item.id, at), at: at.clone(), item, fault, attempts, log: Vec::new() }
+}
+
+/// What sets off a run of retried dead letters.
+pub fn retry_trigger(letters: usize) -> String {
+    format!("retry of {letters} dead letter{}", if letters == 1 { "" } else { "s" })
+}
+
+/// The history of a dead letter that is sent in again.
+pub fn reentered(old: ItemId, new: ItemId) -> Entry {
+    let child = Child { id: new, port: None, name: None, content: None, attributes: None };
+    Entry { input: old, took: 0, result: Outcome::Reentered, children: vec![child], log: Vec::new(), note: None }
+}
+
+/// Cuts entries into records whose arrivals span less than [`BUNDLE_SPAN`].
+pub fn split_records(context: u32, started: i64, mut entries: Vec<Entry>) -> Vec<StepRecord> {
+    entries.sort_by_key(|entry| entry.input);
+    let mut out: Vec<StepRecord> = Vec::new();
+    for entry in entries {
+        let arrival = entry.input.arrival.0;
+        let fits = |step: &&mut StepRecord| {
+            let first = step.entries.first().map_or(arrival, |first| first.input.arrival.0);
+            step.entries.len() < BUNDLE_ITEMS && arrival - first < BUNDLE_SPAN
+        };
+        match out.last_mut().filter(fits) {
+            Some(step) => step.entries.push(entry),
+            None => out.push(StepRecord { context, started, entries: vec![entry] }),
+        }
+    }
+    out
+}
+
+/// Whether a name contains a pattern, or matches it whole where it has `*` or `?`. Letter case does not count.
+pub fn name_matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.to_lowercase(), name.to_lowercase());
+    if !pattern.contains(['*', '?']) {
+        return name.contains(&pattern);
+    }
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    // Greedy matching with one point to go back to: linear in practice, quadratic at worst, never exponential.
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(&c) if c == '?' || c == name[n] => (p, n) = (p + 1, n + 1),
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    (p, n) = (at + 1, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+/// Whether a typed id means this one.
+pub fn id_matches(prefix: &IdPrefix, id: TaskId) -> bool {
+    prefix.arrival == id.arrival && prefix.pass.is_none_or(|pass| pass == id.pass) && prefix.matches(id.path)
+}
+
+/// How many rows a page has at most.
+pub fn page_limit(filter: &Filter) -> usize {
+    match filter.limit {
+        0 => 100,
+        limit => limit.min(10_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_match() {
+        for (pattern, name, expected) in [
+            ("isco", "Biscoe.csv", true),
+            ("*.csv", "biscoe.csv", true),
+            ("*.csv", "biscoe.csv.gz", false),
+            ("b?sc*e*", "biscoe", true),
+            ("*a*a*a*b", &"a".repeat(2000), false),
+            ("", "x", true),
+            ("?", "ü", true),
+        ] {
+            assert_eq!(name_matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

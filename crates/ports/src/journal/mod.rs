@@ -1,0 +1,133 @@
+//! The journal: catalog and queue of record, in one transaction.
+//!
+//! What is decided here and is the same for every implementation stands in [`decide`]; [`MemoryJournal`] is the
+//! reference that the step-driven model tests run on.
+
+pub mod conformance;
+pub mod decide;
+mod memory;
+mod types;
+
+use async_trait::async_trait;
+use opendmp_model::history::Context;
+use opendmp_model::ids::{Arrival, SlotId, TaskId};
+use opendmp_model::ledger::Known;
+
+use crate::Result;
+
+pub use memory::MemoryJournal;
+pub use types::*;
+
+/// Catalog and queue of record.
+///
+/// - Every call is one transaction: applied whole and durable when it answers `Ok`, or not at all. A call whose answer
+///   is lost may be repeated: definitions are idempotent by key, [`Journal::ingest`] by the ledger,
+///   [`Journal::settle`] by the task, [`Journal::finish`] by the intent.
+/// - **L2**: of all settlements of a task the first one applied is its truth; later ones answer
+///   [`Settled::Already`], those of a lost claim [`Settled::Fenced`], and change nothing.
+/// - Attempts are counted at the claim. A claim whose lease is taken over counts as lost.
+/// - A task is claimed by at most one lease at a time; an intent likewise, and of the intents for one target at most
+///   one at a time, in order of (arrival, pass).
+/// - A dataset revision is visible once, with its export intent, in the transaction that settles it.
+/// - An older (arrival, pass) never overwrites a target that a newer one of the same slot has written.
+/// - Content must be synced before a call names it; a journal does not check that.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Opens a lease. `exclusive` fences every other one, as the owner of a locked data directory may.
+    async fn open_lease(&self, worker: &str, exclusive: bool, now: i64) -> Result<TakeOver>;
+
+    /// Saves a version, and its flow where it is new; equal hash, same version. Does not enable anything.
+    async fn save_version(&self, version: NewVersion) -> Result<(FlowId, VersionId)>;
+
+    /// Changes a flow's enablement. A flow that is [`FlowState::Deleting`] becomes `Deleted` with the settlement
+    /// that leaves nothing outstanding, or now.
+    async fn change_flow(&self, change: FlowChange) -> Result<FlowRow>;
+
+    /// All flows but the deleted ones, by slug.
+    async fn flows(&self, space: SpaceId) -> Result<Vec<FlowRow>>;
+
+    /// A flow by number, deleted ones too.
+    async fn flow(&self, flow: FlowId) -> Result<FlowRow>;
+
+    /// A saved version.
+    async fn version(&self, version: VersionId) -> Result<VersionRow>;
+
+    /// The number of a history context; equal context, same number.
+    async fn context(&self, context: Context) -> Result<u32>;
+
+    /// Contexts by number.
+    async fn contexts(&self, numbers: Vec<u32>) -> Result<Vec<Context>>;
+
+    /// The number of a source (kind and place); equal identity, same number.
+    async fn source(&self, space: SpaceId, identity: &str) -> Result<SourceId>;
+
+    /// What the ledger knows of paths in a source, in order.
+    async fn known(&self, source: SourceId, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>>;
+
+    /// Whether each release is recorded and not yet carried out.
+    async fn releasing(&self, source: SourceId, releases: Vec<Vec<u8>>) -> Result<Vec<bool>>;
+
+    /// All releases of a source not yet carried out, at most `limit`.
+    async fn pending_releases(&self, source: SourceId, limit: usize) -> Result<Vec<Vec<u8>>>;
+
+    /// Opens a run that several ingests go into; it can't be done before [`Journal::close_run`].
+    async fn open_run(&self, flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> Result<RunId>;
+
+    /// Says that no more arrivals go into a run.
+    async fn close_run(&self, run: RunId, at: i64) -> Result<()>;
+
+    /// Gives arrival numbers, writes the ledger, the first tasks, the release intents and history. Arrivals whose
+    /// release is pending, or whose version the ledger has as its latest, are left out: they were ingested before.
+    async fn ingest(&self, ingest: Ingest) -> Result<Ingested>;
+
+    /// Claims tasks that are due, oldest first.
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>>;
+
+    /// Hands claimed tasks back unharmed: the claim does not count.
+    async fn unclaim(&self, lease: Lease, tasks: Vec<TaskId>) -> Result<()>;
+
+    /// Settles tasks; each by itself, all under one commit.
+    async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>>;
+
+    /// Claims intents that are due.
+    async fn claim_intents(&self, lease: Lease, now: i64, limit: usize) -> Result<Vec<Intent>>;
+
+    /// Ends attempts at intents. What is not this lease's is ignored.
+    async fn finish(&self, batch: Vec<Finished>) -> Result<()>;
+
+    /// What waits, of one flow or of all.
+    async fn backlog(&self, flow: Option<FlowId>) -> Result<Backlog>;
+
+    /// Turns up to `limit` unclaimed tasks of a flow into dead letters; answers how many items.
+    async fn abandon(&self, flow: FlowId, limit: usize, actor: &str, at: i64) -> Result<u64>;
+
+    /// Dead letters, newest first.
+    async fn dead_letters(&self, filter: Filter) -> Result<Page<DeadRow>>;
+
+    /// Sends dead letters in again, as a new pass in a new run. Those that are not open are left out.
+    async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)>;
+
+    /// Gives dead letters up; answers how many were open.
+    async fn discard(&self, letters: Vec<TaskId>, reason: &str, actor: &str, at: i64) -> Result<u64>;
+
+    /// Runs, newest first.
+    async fn runs(&self, filter: Filter) -> Result<Page<RunRow>>;
+
+    /// One run with its numbers by processor.
+    async fn run(&self, run: RunId) -> Result<RunRow>;
+
+    /// Collections by name.
+    async fn collections(&self, space: SpaceId) -> Result<Vec<CollectionRow>>;
+
+    /// The newest revision of each dataset, in order of origin.
+    async fn datasets(&self, filter: Filter) -> Result<Page<RevisionRow>>;
+
+    /// All revisions of a slot, oldest first.
+    async fn revisions(&self, slot: SlotId) -> Result<Vec<RevisionRow>>;
+
+    /// One arrival.
+    async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow>;
+
+    /// Every settlement that concerns an arrival, in commit order.
+    async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>>;
+}

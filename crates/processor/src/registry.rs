@@ -1,0 +1,249 @@
+//! Kinds, and the registry that holds them: the one place the parser, the help, the schema and the engine ask.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use opendmp_model::document::ProcessorDoc;
+use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::kinds::{Class, Facts, Files, KindInfo, Kinds, Nested, Problem};
+use serde_json::{Map, Value};
+
+use crate::{Collect, Processor, Sink, Source};
+
+/// A type of processor, as its author writes it: descriptor, offline check, constructor.
+#[async_trait]
+pub trait ProcessorKind: Send + Sync {
+    /// The descriptor: name, schema, docs, examples.
+    fn info(&self) -> &KindInfo;
+
+    /// Checks what can be checked without touching anything but `files`, and says what it is. The config satisfies the
+    /// schema. All problems at once.
+    fn prepare(&self, registry: &Registry, doc: &ProcessorDoc, files: &dyn Files) -> Result<Facts, Vec<Problem>>;
+
+    /// Resolves the environment the processor runs in, when a version is saved: the text of the lock, or `None` where
+    /// it needs none. May take minutes; `progress` is told a line now and then.
+    async fn lock(&self, _doc: &ProcessorDoc, _files: &dyn SharedFiles, _progress: Progress<'_>) -> Result<Option<String>, Fault> {
+        Ok(None)
+    }
+
+    /// Opens it for work.
+    async fn open(&self, registry: &Registry, doc: &ProcessorDoc, context: &Context) -> Result<Opened, Fault>;
+}
+
+/// [`Files`] that may be held over an await.
+pub trait SharedFiles: Files + Send + Sync {}
+impl<T: Files + Send + Sync> SharedFiles for T {}
+
+/// Is told what a long preparation is doing.
+pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// A type of source.
+pub trait SourceKind: Send + Sync {
+    /// The descriptor.
+    fn info(&self) -> &KindInfo;
+
+    /// Checks a config offline; pointers are within it.
+    fn prepare(&self, config: &Map<String, Value>) -> Vec<Problem>;
+
+    /// Opens the source.
+    fn open(&self, config: &Map<String, Value>, context: &Context) -> Result<Arc<dyn Source>, Fault>;
+}
+
+/// A type of destination.
+pub trait SinkKind: Send + Sync {
+    /// The descriptor.
+    fn info(&self) -> &KindInfo;
+
+    /// Checks a config offline; pointers are within it.
+    fn prepare(&self, config: &Map<String, Value>) -> Vec<Problem>;
+
+    /// Opens the destination.
+    fn open(&self, config: &Map<String, Value>, context: &Context) -> Result<Arc<dyn Sink>, Fault>;
+}
+
+/// What a kind is opened with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Slug of the flow.
+    pub flow: String,
+    /// The folder that relative paths begin at.
+    pub base: PathBuf,
+    /// The folders that paths may not leave; empty: wherever the user may go (a flow run by hand).
+    pub roots: Vec<PathBuf>,
+    /// Files of the version by clean path.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// The environment lock made when the version was saved.
+    pub lock: Option<String>,
+    /// The longest a call may take.
+    pub timeout: Duration,
+    /// How many items may be in work at once.
+    pub concurrency: usize,
+}
+
+impl Context {
+    /// The path a flow means by `written`: below the base folder unless absolute, and within the roots.
+    /// Links are followed as far as the path exists, so that none leads out of the roots.
+    ///
+    /// # Errors
+    /// A fault where the path leaves the roots.
+    pub fn resolve(&self, written: &str) -> Result<PathBuf, Fault> {
+        let path = normal(&self.base.join(written));
+        if self.roots.is_empty() {
+            return Ok(path);
+        }
+        let real = real(&path);
+        let inside = |root: &PathBuf| real.starts_with(self::real(&normal(root)));
+        if self.roots.iter().any(inside) {
+            return Ok(path);
+        }
+        let roots: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
+        Err(Fault::new(FaultKind::Failed, "outside-roots", format!("`{written}` is outside the data roots of this server"))
+            .with_hint(format!("the data roots are: {}; `opendmp serve --data-root` adds one", roots.join(", "))))
+    }
+}
+
+/// The path without `.` and `..`, by text.
+fn normal(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut out = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// The path with links resolved as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    for ancestor in path.ancestors() {
+        if let Ok(real) = ancestor.canonicalize() {
+            let rest = path.strip_prefix(ancestor).unwrap_or(Path::new(""));
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    path.to_owned()
+}
+
+/// A processor, opened according to its role.
+#[derive(Clone)]
+pub enum Opened {
+    /// Takes from this source.
+    Ingest(Arc<dyn Source>),
+    /// Works on items.
+    Transform(Arc<dyn Processor>),
+    /// Puts results on a shelf.
+    Collect(Collect),
+}
+
+/// All kinds there are.
+#[derive(Default)]
+pub struct Registry {
+    processors: Vec<Box<dyn ProcessorKind>>,
+    sources: Vec<Box<dyn SourceKind>>,
+    sinks: Vec<Box<dyn SinkKind>>,
+}
+
+impl Registry {
+    /// Adds a type of processor.
+    #[must_use]
+    pub fn processor(mut self, kind: impl ProcessorKind + 'static) -> Self {
+        self.processors.push(Box::new(kind));
+        self
+    }
+
+    /// Adds a type of source.
+    #[must_use]
+    pub fn source(mut self, kind: impl SourceKind + 'static) -> Self {
+        self.sources.push(Box::new(kind));
+        self
+    }
+
+    /// Adds a type of destination.
+    #[must_use]
+    pub fn sink(mut self, kind: impl SinkKind + 'static) -> Self {
+        self.sinks.push(Box::new(kind));
+        self
+    }
+
+    /// The processor kind of that name.
+    ///
+    /// # Errors
+    /// A fault that lists the known kinds: a version that was saved by a program with more kinds.
+    pub fn processor_kind(&self, name: &str) -> Result<&dyn ProcessorKind, Fault> {
+        let found = self.processors.iter().find(|kind| kind.info().name == name);
+        found.map(|kind| &**kind).ok_or_else(|| self.unknown(Class::Processor, name))
+    }
+
+    /// The source kind of that name; errors as [`Registry::processor_kind`].
+    pub fn source_kind(&self, name: &str) -> Result<&dyn SourceKind, Fault> {
+        let found = self.sources.iter().find(|kind| kind.info().name == name);
+        found.map(|kind| &**kind).ok_or_else(|| self.unknown(Class::Source, name))
+    }
+
+    /// The destination kind of that name; errors as [`Registry::processor_kind`].
+    pub fn sink_kind(&self, name: &str) -> Result<&dyn SinkKind, Fault> {
+        let found = self.sinks.iter().find(|kind| kind.info().name == name);
+        found.map(|kind| &**kind).ok_or_else(|| self.unknown(Class::Destination, name))
+    }
+
+    /// Checks a nested source; pointers begin at the nested config.
+    pub fn prepare_source(&self, nested: &Nested) -> Vec<Problem> {
+        self.source_kind(&nested.kind).map_or_else(|_| Vec::new(), |kind| kind.prepare(&nested.config))
+    }
+
+    /// Checks a nested destination; pointers begin at the nested config.
+    pub fn prepare_sink(&self, nested: &Nested) -> Vec<Problem> {
+        self.sink_kind(&nested.kind).map_or_else(|_| Vec::new(), |kind| kind.prepare(&nested.config))
+    }
+
+    fn unknown(&self, class: Class, name: &str) -> Fault {
+        let known: Vec<&str> =
+            self.list().into_iter().filter(|kind| kind.class == class).map(|kind| kind.name.as_str()).collect();
+        Fault::new(FaultKind::Failed, "unknown-kind", format!("there is no {class} of type `{name}`"))
+            .with_hint(format!("known are: {}", known.join(", ")))
+    }
+}
+
+impl Kinds for Registry {
+    fn get(&self, class: Class, name: &str) -> Option<&KindInfo> {
+        self.list().into_iter().find(|kind| kind.class == class && kind.name == name)
+    }
+
+    fn list(&self) -> Vec<&KindInfo> {
+        let processors = self.processors.iter().map(|kind| kind.info());
+        let sources = self.sources.iter().map(|kind| kind.info());
+        let sinks = self.sinks.iter().map(|kind| kind.info());
+        processors.chain(sources).chain(sinks).collect()
+    }
+
+    fn prepare(&self, doc: &ProcessorDoc, files: &dyn Files) -> Result<Facts, Vec<Problem>> {
+        match self.processor_kind(&doc.kind) {
+            Ok(kind) => kind.prepare(self, doc, files),
+            Err(fault) => Err(vec![Problem::new("/type", "unknown-kind", fault.message)]),
+        }
+    }
+}
+
+/// Reads a config that satisfies its schema; what the schema could not say becomes a problem.
+///
+/// # Errors
+/// One problem at the top of the config.
+pub fn config<C: serde::de::DeserializeOwned>(map: &Map<String, Value>) -> Result<C, Problem> {
+    serde_json::from_value(Value::Object(map.clone())).map_err(|error| Problem::new("", "bad-config", error.to_string()))
+}
+
+/// Reads a config that was checked when its version was saved.
+///
+/// # Errors
+/// A fault where this program reads it otherwise than the one that saved it.
+pub fn saved_config<C: serde::de::DeserializeOwned>(map: &Map<String, Value>) -> Result<C, Fault> {
+    config(map).map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))
+}

@@ -1,0 +1,151 @@
+//! Sources: where an ingest takes its items from.
+//!
+//! A source claims, the engine makes the claim durable, then the source is let go (law L4). A source keeps no record of
+//! its own: what it must know of earlier work it is told from the ledger.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use opendmp_model::item::Attributes;
+use opendmp_model::ledger::{FileStat, Known};
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::Body;
+
+/// Answers what has arrived before. Given to a source by the engine.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// What is known of each of `paths`, in order.
+    async fn known(&self, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>, SourceError>;
+}
+
+/// Why a source could not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// A short stable name, such as `no-folder`.
+    pub code: &'static str,
+    /// What happened.
+    pub message: String,
+    /// What a person can do about it.
+    pub hint: Option<String>,
+}
+
+/// What [`Source::claim`] hands over: items claimed in the outside world but not yet durable here.
+#[derive(Debug)]
+pub struct Claim {
+    /// The path of the source item, relative to the source: the ledger's key.
+    pub path: Vec<u8>,
+    /// Which version of it; `None` for sources whose items have no versions.
+    pub version: Option<Version>,
+    /// The item's name.
+    pub name: String,
+    /// Media type, where known.
+    pub media_type: Option<String>,
+    /// Attributes the item starts with.
+    pub attributes: Attributes,
+    /// The bytes to store.
+    pub body: Body,
+    /// What [`Source::release`] needs to let the source item go; `None` where nothing is to be let go. It names what
+    /// was claimed, never what lies under the original name by then.
+    pub release: Option<Bytes>,
+}
+
+/// Which version of a source item was claimed.
+pub type Version = FileStat;
+
+/// Whether a claim still holds after its bytes were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// What was read is one whole version: this one.
+    Whole(Option<Version>),
+    /// It changed under the reader: forget what was read, it will be offered again.
+    Changed,
+}
+
+/// A folder to be watched for a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchRequest {
+    /// The folder.
+    pub folder: std::path::PathBuf,
+    /// Whether its sub-folders count.
+    pub recursive: bool,
+}
+
+/// What an audit says of one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditState {
+    /// Arrived, and unchanged since.
+    Ingested,
+    /// There, and not yet arrived: it will be with the next scan.
+    Waiting,
+    /// Claimed, and not yet in the ledger.
+    Claimed,
+    /// Settled, and still to be let go.
+    Releasing,
+    /// In the way of the audit: unreadable, for example.
+    Problem,
+}
+
+/// One line of an audit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Path relative to the source, as an item name is written.
+    pub path: String,
+    /// What was found.
+    pub state: AuditState,
+    /// Words, where the state needs some.
+    pub detail: Option<String>,
+}
+
+/// A comparison of a source with its ledger.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Audit {
+    /// How many paths were compared.
+    pub compared: u64,
+    /// What is not [`AuditState::Ingested`], up to a bound.
+    pub entries: Vec<AuditEntry>,
+    /// Whether more were left out.
+    pub more: bool,
+}
+
+/// Somewhere items come from.
+///
+/// `claim` MUST NOT destroy anything, MUST offer again what was claimed before but is not in the ledger, and MUST NOT
+/// offer what the ledger knows. `release` MUST be repeatable, and MUST remove only what was claimed.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// What makes two sources the same one: kind and resolved place. The ledger is kept under it.
+    fn identity(&self) -> String;
+
+    /// The folder whose changes should wake this source.
+    fn watch(&self) -> Option<WatchRequest> {
+        None
+    }
+
+    /// Looks for items and claims up to `limit` of them. `now` is in milliseconds since 1970.
+    /// `complete` in the answer says that nothing more is there now, neither unclaimed nor settling.
+    async fn claim(&self, ledger: &dyn Ledger, now: i64, limit: usize) -> Result<Scan, SourceError>;
+
+    /// Checks a claim after its bytes were read.
+    async fn confirm(&self, claim: &Claim) -> Result<Claimed, SourceError>;
+
+    /// Lets one claimed source item go (deletes or moves it).
+    async fn release(&self, release: &[u8]) -> Result<(), SourceError>;
+
+    /// Compares the source with the ledger. `releasing` are the releases not yet carried out.
+    async fn audit(&self, ledger: &dyn Ledger, releasing: &[Vec<u8>]) -> Result<Audit, SourceError>;
+}
+
+/// What a look at the source gave.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// What was claimed.
+    pub claims: Vec<Claim>,
+    /// Whether nothing more is there now.
+    pub complete: bool,
+    /// When to look again at the latest, milliseconds since 1970 (something is settling); `None`: when woken.
+    pub again: Option<i64>,
+    /// What could not be taken, and why; told once, not an end to the scan.
+    pub problems: Vec<(String, SourceError)>,
+}
