@@ -18,10 +18,4 @@ def process(item: Item) -> Item:
         small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     out = io.BytesIO()
     small.save(out, "JPEG", quality=85)
-    return item.with_(
-        out.getvalue(),
-        name=f"{item.stem}.thumb.jpg",
-        media_type="image/jpeg",
-        width=small.width,
-        height=small.height,
-    )
+    return item.with_(out.getvalue(), name=f"{item.stem}.thumb.jpg", width=small.width, height=small.height)

@@ -24,11 +24,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     let binary = shell::build(shell::Profile::Debug)?;
     println!("built in {}\n", shell::spell(begin.elapsed()));
     show(&binary, &folder)?;
-    println!(
-        "\ndone in {}; all of it is in {}",
-        shell::spell(begin.elapsed()),
-        folder.display()
-    );
+    println!("\ndone in {}; all of it is in {}", shell::spell(begin.elapsed()), folder.display());
     Ok(())
 }
 
@@ -42,17 +38,11 @@ pub fn show(binary: &Path, folder: &Path) -> Result<()> {
         fs::copy(original.join(part), example.join(part))?;
     }
     files::copy(&original.join("inbox"), &example.join("inbox"))?;
-    println!(
-        "copied examples/penguins to {}: three seasons of field work in its inbox\n",
-        example.display()
-    );
+    println!("copied examples/penguins to {}: three seasons of field work in its inbox\n", example.display());
 
     let opendmp = |arguments: &[&str]| {
         let mut command = Command::new(binary);
-        command
-            .current_dir(folder)
-            .args(arguments)
-            .args(["--data-dir", "data"]);
+        command.current_dir(folder).args(arguments).args(["--data-dir", "data"]);
         println!("$ {}", shell::describe(&command));
         let result = shell::run(&mut command);
         println!();
@@ -67,10 +57,6 @@ pub fn show(binary: &Path, folder: &Path) -> Result<()> {
     if tables != expected {
         bail!("the demonstration wrote {tables:?} instead of {expected:?}");
     }
-    println!(
-        "{} tables in {}",
-        tables.len(),
-        example.join("outbox").display()
-    );
+    println!("{} tables in {}", tables.len(), example.join("outbox").display());
     Ok(())
 }

@@ -11,19 +11,13 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut open = vec![PathBuf::new()];
     while let Some(relative) = open.pop() {
         let here = folder.join(&relative);
-        for entry in
-            fs::read_dir(&here).with_context(|| format!("can't list {}", here.display()))?
-        {
+        for entry in fs::read_dir(&here).with_context(|| format!("can't list {}", here.display()))? {
             let entry = entry.with_context(|| format!("can't list {}", here.display()))?;
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 continue;
             }
             let path = relative.join(entry.file_name());
-            if entry
-                .file_type()
-                .with_context(|| format!("can't look at {}", entry.path().display()))?
-                .is_dir()
-            {
+            if entry.file_type().with_context(|| format!("can't look at {}", entry.path().display()))?.is_dir() {
                 open.push(path);
             } else {
                 found.push(path);
@@ -40,8 +34,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
         let target = to.join(&relative);
         let folder = target.parent().unwrap_or(to);
         fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
-        fs::copy(from.join(&relative), &target)
-            .with_context(|| format!("can't write {}", target.display()))?;
+        fs::copy(from.join(&relative), &target).with_context(|| format!("can't write {}", target.display()))?;
     }
     Ok(())
 }
@@ -52,22 +45,13 @@ pub fn fresh(path: &Path) -> Result<()> {
     if mark.is_file() {
         fs::remove_dir_all(path).with_context(|| format!("can't remove {}", path.display()))?;
     } else if path.exists()
-        && fs::read_dir(path)
-            .with_context(|| format!("can't list {}", path.display()))?
-            .next()
-            .is_some()
+        && fs::read_dir(path).with_context(|| format!("can't list {}", path.display()))?.next().is_some()
     {
-        bail!(
-            "{} is not empty, and not of our making; name another folder",
-            path.display()
-        );
+        bail!("{} is not empty, and not of our making; name another folder", path.display());
     }
     fs::create_dir_all(path).with_context(|| format!("can't make {}", path.display()))?;
-    fs::write(
-        &mark,
-        "made by cargo xtask, which removes this folder when it needs a fresh one\n",
-    )
-    .with_context(|| format!("can't write {}", mark.display()))
+    fs::write(&mark, "made by cargo xtask, which removes this folder when it needs a fresh one\n")
+        .with_context(|| format!("can't write {}", mark.display()))
 }
 
 #[cfg(test)]
@@ -117,10 +101,7 @@ mod tests {
         fs::write(from.join("b/c/y"), "2").unwrap();
         fs::write(from.join(".hidden"), "3").unwrap();
         copy(&from, &scratch.0.join("to")).unwrap();
-        assert_eq!(
-            list(&scratch.0.join("to")).unwrap(),
-            [PathBuf::from("b/c/y"), PathBuf::from("z")]
-        );
+        assert_eq!(list(&scratch.0.join("to")).unwrap(), [PathBuf::from("b/c/y"), PathBuf::from("z")]);
         assert_eq!(fs::read_to_string(scratch.0.join("to/b/c/y")).unwrap(), "2");
     }
 }

@@ -58,12 +58,7 @@ mod tests {
     #[test]
     fn the_usage_names_every_command() {
         for command in COMMANDS.iter().filter(|command| **command != "help") {
-            assert!(
-                USAGE
-                    .lines()
-                    .any(|line| line.trim_start().starts_with(command)),
-                "{command}"
-            );
+            assert!(USAGE.lines().any(|line| line.trim_start().starts_with(command)), "{command}");
         }
     }
 }

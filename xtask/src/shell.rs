@@ -11,15 +11,12 @@ use anyhow::{Context as _, Result, bail};
 
 /// The folder of the workspace.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// Where cargo puts what it builds, and we what we make.
 pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), |folder| root().join(folder))
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
 /// Whether skipping anything is a failure.
@@ -52,17 +49,11 @@ pub fn python() -> Command {
 /// The command as a person would type it.
 pub fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let mut line = program
-        .file_name()
-        .unwrap_or(program.as_os_str())
-        .to_string_lossy()
-        .into_owned();
+    let mut line = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     for argument in command.get_args() {
         let argument = argument.to_string_lossy();
         line.push(' ');
-        if argument.is_empty()
-            || argument.contains(|c: char| c.is_whitespace() || "\"'$*".contains(c))
-        {
+        if argument.is_empty() || argument.contains(|c: char| c.is_whitespace() || "\"'$*".contains(c)) {
             line.push_str(&format!("'{argument}'"));
         } else {
             line.push_str(&argument);
@@ -74,10 +65,7 @@ pub fn describe(command: &Command) -> String {
 /// Runs it with our own standard streams; an exit code other than 0 is an error.
 pub fn run(command: &mut Command) -> Result<()> {
     let line = describe(command);
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("can't start `{line}`"))?;
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("can't start `{line}`"))?;
     if !status.success() {
         bail!("`{line}` ended with {status}");
     }
@@ -87,16 +75,12 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Runs it and returns its standard output; an exit code other than 0 is an error that quotes its standard error.
 pub fn capture(command: &mut Command) -> Result<String> {
     let line = describe(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("can't start `{line}`"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("can't start `{line}`"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("`{line}` ended with {}: {}", output.status, said.trim());
     }
-    String::from_utf8(output.stdout)
-        .with_context(|| format!("`{line}` printed something that is not UTF-8"))
+    String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed something that is not UTF-8"))
 }
 
 /// What a program printed, on both streams, and how it ended.
@@ -118,26 +102,17 @@ pub fn tell(command: &mut Command) -> Result<Told> {
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("can't start `{line}`"))?;
-    let (sender, receiver) = std::sync::mpsc::channel::<Vec<u8>>();
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<u8>>(64);
     let streams: [Option<Box<dyn Read + Send>>; 2] = [
-        child
-            .stdout
-            .take()
-            .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
-        child
-            .stderr
-            .take()
-            .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+        child.stdout.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+        child.stderr.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>),
     ];
     for stream in streams.into_iter().flatten() {
         let sender = sender.clone();
         thread::spawn(move || {
             let mut reader = BufReader::new(stream);
             let mut line = Vec::new();
-            while reader
-                .read_until(b'\n', &mut line)
-                .is_ok_and(|read| read > 0)
-            {
+            while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 if sender.send(std::mem::take(&mut line)).is_err() {
                     break;
                 }
@@ -150,14 +125,14 @@ pub fn tell(command: &mut Command) -> Result<Told> {
         std::io::stdout().write_all(&line).context("can't print")?;
         text.extend_from_slice(&line);
     }
-    let status = child
-        .wait()
-        .with_context(|| format!("lost sight of `{line}`"))?;
-    Ok(Told {
-        text: String::from_utf8_lossy(&text).into_owned(),
-        success: status.success(),
-        end: status.to_string(),
-    })
+    let status = child.wait().with_context(|| format!("lost sight of `{line}`"))?;
+    Ok(Told { text: String::from_utf8_lossy(&text).into_owned(), success: status.success(), end: status.to_string() })
+}
+
+/// Does nothing for `time`: between two looks at another process that tells nobody when it changes.
+#[expect(clippy::disallowed_methods, reason = "there is no executor here to block, and no event to wait for")]
+pub fn pause(time: Duration) {
+    thread::sleep(time);
 }
 
 /// A stretch of time as people read it.
@@ -191,9 +166,7 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
         }
     };
     run(&mut command)?;
-    let binary = target()
-        .join(folder)
-        .join(format!("opendmp{}", std::env::consts::EXE_SUFFIX));
+    let binary = target().join(folder).join(format!("opendmp{}", std::env::consts::EXE_SUFFIX));
     if !binary.is_file() {
         bail!("cargo built no {}", binary.display());
     }
@@ -213,19 +186,14 @@ mod tests {
     #[test]
     fn both_streams_are_kept_and_the_end_is_told() {
         let told = tell(Command::new("sh").args(["-c", "echo out; echo err >&2; exit 3"])).unwrap();
-        assert!(
-            told.text.contains("out\n") && told.text.contains("err\n"),
-            "{}",
-            told.text
-        );
+        assert!(told.text.contains("out\n") && told.text.contains("err\n"), "{}", told.text);
         assert!(!told.success);
         assert!(told.end.contains('3'), "{}", told.end);
     }
 
     #[test]
     fn a_failed_command_says_why() {
-        let error =
-            capture(Command::new("sh").args(["-c", "echo no such thing >&2; exit 1"])).unwrap_err();
+        let error = capture(Command::new("sh").args(["-c", "echo no such thing >&2; exit 1"])).unwrap_err();
         assert!(error.to_string().contains("no such thing"), "{error}");
     }
 

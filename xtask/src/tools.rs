@@ -10,60 +10,43 @@ use anyhow::{Context as _, Result};
 
 use crate::shell;
 
+/// The folder with the tools, which Python can import from.
+pub fn packages() -> PathBuf {
+    shell::target().join("tools")
+}
+
 /// The folder with the tools' programs.
 fn programs() -> PathBuf {
-    shell::target().join("tools").join("bin")
+    packages().join("bin")
 }
 
 /// Installs what `xtask/tools.txt` pins, unless that very list is installed already.
 pub fn install() -> Result<()> {
     let list = shell::root().join("xtask").join("tools.txt");
-    let wanted =
-        fs::read_to_string(&list).with_context(|| format!("can't read {}", list.display()))?;
-    let folder = shell::target().join("tools");
+    let wanted = fs::read_to_string(&list).with_context(|| format!("can't read {}", list.display()))?;
+    let folder = packages();
     let receipt = folder.join("installed.txt");
     if fs::read_to_string(&receipt).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    println!(
-        "installing the tools of xtask/tools.txt into {}",
-        folder.display()
-    );
+    println!("installing the tools of xtask/tools.txt into {}", folder.display());
     if folder.exists() {
-        fs::remove_dir_all(&folder)
-            .with_context(|| format!("can't remove {}", folder.display()))?;
+        fs::remove_dir_all(&folder).with_context(|| format!("can't remove {}", folder.display()))?;
     }
     let mut pip = shell::python();
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--root-user-action=ignore",
-    ]);
-    pip.args([
-        "--no-deps",
-        "--only-binary=:all:",
-        "--require-hashes",
-        "--target",
-    ])
-    .arg(&folder)
-    .arg("--requirement")
-    .arg(&list);
-    shell::run(&mut pip)
-        .context("can't install the tools; pip is needed (Debian: apt-get install python3-pip)")?;
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
+    pip.args(["--no-deps", "--only-binary=:all:", "--require-hashes", "--target"])
+        .arg(&folder)
+        .arg("--requirement")
+        .arg(&list);
+    shell::run(&mut pip).context("can't install the tools; pip is needed (Debian: apt-get install python3-pip)")?;
     fs::write(&receipt, wanted).with_context(|| format!("can't write {}", receipt.display()))
 }
 
 /// A tool's program: ours if it is installed, else the one on the `PATH`.
 pub fn program(name: &str) -> OsString {
     let ours = programs().join(name);
-    if ours.is_file() {
-        ours.into_os_string()
-    } else {
-        name.into()
-    }
+    if ours.is_file() { ours.into_os_string() } else { name.into() }
 }
 
 /// The `PATH` with our tools in front.

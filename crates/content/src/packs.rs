@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,7 +67,8 @@ impl Packs {
         let mut bytes = vec![0; RECORD_HEADER + content.size as usize];
         match read_up_to(&file, &mut bytes, offset).map_err(failed)? {
             0 => return Err(not_found(layout, content)),
-            read => bytes.truncate(read),
+            read if read < bytes.len() => return Err(damaged(layout, content, "it is cut short")),
+            _ => {}
         }
         record::content(&bytes, content.hash).map_err(|error| wrong(layout, content, error))?;
         Ok(Bytes::from(bytes).slice(RECORD_HEADER..))
@@ -100,20 +101,14 @@ impl Packs {
 
 /// Reads until `buffer` is full or the file ends. Returns how many bytes were read.
 fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    struct At<'a>(&'a File, u64);
-    impl Read for At<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let read = self.0.read_at(buffer, self.1)?;
-            self.1 = self.1.saturating_add(read as u64);
-            Ok(read)
-        }
-    }
-    let (mut source, mut done) = (At(file, at), 0);
+    let mut done = 0;
     while done < buffer.len() {
-        match source.read(&mut buffer[done..]) {
+        match file.read_at(&mut buffer[done..], at.saturating_add(done as u64)) {
             Ok(0) => break,
             Ok(read) => done += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // An offset that no file can have.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
             Err(error) => return Err(error),
         }
     }

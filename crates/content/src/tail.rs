@@ -43,6 +43,8 @@ pub struct Tail {
     recent: usize,
     /// Bytes from `durable` on, `filling` included.
     pending: usize,
+    /// Bytes ever appended.
+    appended: u64,
 }
 
 impl Tail {
@@ -59,12 +61,18 @@ impl Tail {
             durable: (last + 1, 0),
             recent: 0,
             pending: 0,
+            appended: 0,
         }
     }
 
     /// Bytes that are not durable.
     pub fn pending(&self) -> usize {
         self.pending
+    }
+
+    /// Bytes that were appended, durable or not.
+    pub fn appended(&self) -> u64 {
+        self.appended
     }
 
     /// Appends a record. Returns its place.
@@ -74,8 +82,7 @@ impl Tail {
         let place = Place::Pack { pack: self.pack, offset: self.end };
         record::append(&mut self.filling, hash, content);
         let added = self.filling.len() - before;
-        self.end += added as u64;
-        self.pending += added;
+        self.grow(added);
         if self.filling.len() >= SEGMENT {
             self.freeze();
         }
@@ -87,8 +94,7 @@ impl Tail {
         self.make_room(records.len());
         self.freeze();
         let at = (self.pack, self.end);
-        self.end += records.len() as u64;
-        self.pending += records.len();
+        self.grow(records.len());
         self.segments.insert(at, records.into());
         at
     }
@@ -102,8 +108,14 @@ impl Tail {
         self.pack += 1;
         self.closed = false;
         self.filling.extend_from_slice(&record::pack_header(self.pack));
-        self.end = PACK_HEADER as u64;
-        self.pending += PACK_HEADER;
+        self.end = 0;
+        self.grow(PACK_HEADER);
+    }
+
+    fn grow(&mut self, by: usize) {
+        self.end += by as u64;
+        self.appended += by as u64;
+        self.pending += by;
     }
 
     /// Lets no more records go into `pack`.

@@ -1,1 +1,22 @@
-//! placeholder
+//! The engine: runs plans over the ports.
+//!
+//! One item's way: [`ingest`] claims it from its source and makes it durable; [`execute`] takes it through as many
+//! processors as it can and makes one settlement of all that comes of it; [`intents`] carries out what the settlement
+//! decided to do outside. [`live`] keeps these going by itself, [`control`] is what people ask of it. What is
+//! decided on the way stands in [`decide`], apart from what carries it out.
+//!
+//! The engine knows no database, no broker, no web framework: it sees ports and kinds.
+
+pub mod control;
+pub mod decide;
+mod engine;
+pub mod execute;
+pub mod explain;
+mod ingest;
+mod intents;
+pub mod live;
+mod loaded;
+
+pub use engine::{Engine, Options, Trouble};
+pub use ingest::ScanReport;
+pub use loaded::{Loaded, Node};

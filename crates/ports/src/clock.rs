@@ -1,26 +1,37 @@
 //! Time, as the engine sees it: a port, so that tests decide when it passes.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Tells the time.
+use async_trait::async_trait;
+
+/// Tells the time, and waits.
+#[async_trait]
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970 (UTC).
     fn now(&self) -> i64;
+
+    /// Waits this long.
+    async fn sleep(&self, duration: Duration);
 }
 
 /// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
+#[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> i64 {
         // Before 1970 only on a machine whose clock is not set; it counts as 1970.
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until it is moved. Whoever sleeps moves it, and gives way once.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicI64);
 
@@ -36,8 +47,14 @@ impl ManualClock {
     }
 }
 
+#[async_trait]
 impl Clock for ManualClock {
     fn now(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.advance(duration.as_millis() as i64);
+        tokio::task::yield_now().await;
     }
 }

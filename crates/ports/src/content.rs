@@ -11,6 +11,8 @@ use opendmp_model::item::{ContentRef, Place};
 
 use crate::{Error, ErrorKind, Result};
 
+pub mod conformance;
+
 /// Content up to this many bytes may be held in memory and packed with others; larger content is a file of its own.
 pub const SMALL: u64 = 256 << 10;
 
@@ -130,11 +132,17 @@ impl Content for MemoryContent {
     }
 
     async fn open(&self, content: &ContentRef) -> Result<Body> {
-        let Place::Pack { offset, .. } = content.place else { return Ok(Body::Bytes(Bytes::new())) };
+        if *content == ContentRef::empty() {
+            return Ok(Body::Bytes(Bytes::new()));
+        }
+        let Place::Pack { pack: 0, offset } = content.place else {
+            return Err(Error::new(ErrorKind::NotFound, "content open", format!("{:?} is not here", content.place)));
+        };
         let memory = self.lock();
         let key = (content.hash, offset);
         let found = memory.durable.get(&key).or_else(|| memory.pending.get(&key));
         found
+            .filter(|bytes| bytes.len() as u64 == content.size)
             .map(|bytes| Body::Bytes(bytes.clone()))
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "content open", format!("{:?} is not here", content.hash)))
     }

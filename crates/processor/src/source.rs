@@ -16,6 +16,14 @@ use crate::outcome::Body;
 pub trait Ledger: Send + Sync {
     /// What is known of each of `paths`, in order.
     async fn known(&self, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>, SourceError>;
+
+    /// Whether each of these releases is recorded and not yet carried out, in order.
+    async fn releasing(&self, releases: Vec<Bytes>) -> Result<Vec<bool>, SourceError>;
+
+    /// Names this ledger among all that may ever read the same place: the same after a restart, another for every
+    /// journal and every source. A source that sets claimed items aside marks them with it, so that what a crash left
+    /// there is taken up again by the ledger it belongs to and by no other.
+    fn owner(&self) -> &str;
 }
 
 /// Why a source could not do what was asked.
@@ -127,11 +135,25 @@ pub trait Source: Send + Sync {
     /// `complete` in the answer says that nothing more is there now, neither unclaimed nor settling.
     async fn claim(&self, ledger: &dyn Ledger, now: i64, limit: usize) -> Result<Scan, SourceError>;
 
-    /// Checks a claim after its bytes were read.
+    /// Checks a claim after its bytes were read. After [`Claimed::Changed`] an earlier [`Scan::complete`] no longer
+    /// holds.
     async fn confirm(&self, claim: &Claim) -> Result<Claimed, SourceError>;
 
-    /// Lets one claimed source item go (deletes or moves it).
+    /// Takes a claim back that will not be settled, so that it is offered again. MUST be called for every claim that
+    /// was neither answered with [`Claimed::Changed`] nor settled, unless the source itself is dropped.
+    fn forget(&self, _claim: &Claim) {}
+
+    /// Lets one claimed source item go (deletes or moves it), durably.
     async fn release(&self, release: &[u8]) -> Result<(), SourceError>;
+
+    /// Lets many go, answered in order; cheaper than one by one where making it durable costs.
+    async fn release_all(&self, releases: &[Bytes]) -> Vec<Result<(), SourceError>> {
+        let mut ends = Vec::with_capacity(releases.len());
+        for release in releases {
+            ends.push(self.release(release).await);
+        }
+        ends
+    }
 
     /// Compares the source with the ledger. `releasing` are the releases not yet carried out.
     async fn audit(&self, ledger: &dyn Ledger, releasing: &[Vec<u8>]) -> Result<Audit, SourceError>;

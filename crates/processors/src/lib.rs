@@ -1,1 +1,6 @@
-//! placeholder
+//! The kinds that come with OpenDMP, one file each.
+
+mod beneath;
+#[cfg(test)]
+mod fixtures;
+mod template;

@@ -43,22 +43,10 @@ struct Workload {
 }
 
 const WORKLOADS: &[Workload] = &[
-    Workload {
-        name: "W1",
-        measure: w1::fused,
-    },
-    Workload {
-        name: "W1c",
-        measure: w1::checkpointed,
-    },
-    Workload {
-        name: "W3",
-        measure: w3::measure,
-    },
-    Workload {
-        name: "W4",
-        measure: w4::measure,
-    },
+    Workload { name: "W1", measure: w1::fused },
+    Workload { name: "W1c", measure: w1::checkpointed },
+    Workload { name: "W3", measure: w3::measure },
+    Workload { name: "W4", measure: w4::measure },
 ];
 
 /// Fewer are no median.
@@ -75,21 +63,15 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         match *argument {
             "--runs" => {
                 let count = rest.next().context("--runs needs a number")?;
-                runs = count
-                    .parse()
-                    .with_context(|| format!("--runs needs a number, not {count}"))?;
+                runs = count.parse().with_context(|| format!("--runs needs a number, not {count}"))?;
             }
             "--release" => profile = Profile::Release,
             "--debug" => profile = Profile::Debug,
             "--binary" => {
                 let path = rest.next().context("--binary needs a path")?;
-                binary =
-                    Some(std::path::absolute(path).with_context(|| format!("{path} is no path"))?);
+                binary = Some(std::path::absolute(path).with_context(|| format!("{path} is no path"))?);
             }
-            name => match WORKLOADS
-                .iter()
-                .find(|known| known.name.eq_ignore_ascii_case(name))
-            {
+            name => match WORKLOADS.iter().find(|known| known.name.eq_ignore_ascii_case(name)) {
                 Some(workload) => wanted.push(workload),
                 None => bail!("there is no workload {name}; known are W1, W1c, W3, W4"),
             },
@@ -124,21 +106,13 @@ pub fn main(arguments: &[&str]) -> Result<()> {
 pub fn smoke(binary: &Path) -> Result<Counts> {
     let folder = shell::target().join("bench").join("smoke");
     files::fresh(&folder)?;
-    let plan = Plan {
-        binary: binary.to_owned(),
-        folder,
-        runs: 1,
-        files: 50,
-        singles: 3,
-        idle: Duration::from_millis(500),
-    };
+    let plan =
+        Plan { binary: binary.to_owned(), folder, runs: 1, files: 50, singles: 3, idle: Duration::from_millis(500) };
     let mut counts = Counts::default();
     for Workload { name, measure } in WORKLOADS {
         let result = measure(&plan);
         match &result {
-            Ok(rows) => rows
-                .iter()
-                .for_each(|row| println!("{name}: {}", row.line())),
+            Ok(rows) => rows.iter().for_each(|row| println!("{name}: {}", row.line())),
             Err(error) => println!("{name} is void: {error:#}"),
         }
         counts = counts + Counts::one(result.is_ok());
@@ -161,20 +135,11 @@ struct Content {
 /// Counts and hashes a folder; with `upper` as if every file had been upper-cased.
 fn content(folder: &Path, upper: bool) -> Result<Content> {
     let mut command = shell::python();
-    command
-        .arg(script("check.py"))
-        .arg(folder)
-        .args(upper.then_some("--upper"));
-    let told: Value =
-        serde_json::from_str(&shell::capture(&mut command)?).context("check.py printed no JSON")?;
+    command.arg(script("check.py")).arg(folder).args(upper.then_some("--upper"));
+    let told: Value = serde_json::from_str(&shell::capture(&mut command)?).context("check.py printed no JSON")?;
     Ok(Content {
-        count: told["count"]
-            .as_u64()
-            .context("check.py printed no count")?,
-        sha256: told["sha256"]
-            .as_str()
-            .context("check.py printed no hash")?
-            .to_owned(),
+        count: told["count"].as_u64().context("check.py printed no count")?,
+        sha256: told["sha256"].as_str().context("check.py printed no hash")?.to_owned(),
     })
 }
 
@@ -184,9 +149,7 @@ fn text(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(size);
     while bytes.len() < size {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let letter = (state >> 33) % 32;
         bytes.push(match letter {
             0..26 => b'a' + letter as u8,
@@ -205,11 +168,7 @@ mod tests {
     fn generated_text_is_its_seed_s_own() {
         assert_eq!(text(7, 10_240), text(7, 10_240));
         assert_ne!(text(7, 100), text(8, 100));
-        assert!(
-            text(7, 1_000)
-                .iter()
-                .all(|byte| byte.is_ascii_lowercase() || b" \n".contains(byte))
-        );
+        assert!(text(7, 1_000).iter().all(|byte| byte.is_ascii_lowercase() || b" \n".contains(byte)));
     }
 
     #[test]

@@ -39,10 +39,7 @@ impl Row {
     }
 
     fn most(&self) -> f64 {
-        self.values
-            .iter()
-            .copied()
-            .fold(f64::NEG_INFINITY, f64::max)
+        self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
     /// As one line of text.
@@ -97,12 +94,7 @@ pub fn publish(plan: &Plan, rows: &[Row]) -> Result<()> {
     let machine = machine();
     let version = shell::capture(shell::command(&plan.binary).arg("--version"))?;
     let python = shell::capture(shell::python().arg("--version"))?;
-    println!(
-        "\n{} ({}); {}; {machine}\n",
-        version.trim(),
-        plan.binary.display(),
-        python.trim()
-    );
+    println!("\n{} ({}); {}; {machine}\n", version.trim(), plan.binary.display(), python.trim());
     println!("| workload | who | what | median | min | max | runs |");
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for row in rows {
@@ -113,8 +105,7 @@ pub fn publish(plan: &Plan, rows: &[Row]) -> Result<()> {
         "opendmp": version.trim(), "binary": plan.binary, "python": python.trim(), "machine": machine,
         "rows": rows.iter().map(Row::json).collect::<Vec<_>>(),
     });
-    fs::write(&path, format!("{document:#}\n"))
-        .with_context(|| format!("can't write {}", path.display()))?;
+    fs::write(&path, format!("{document:#}\n")).with_context(|| format!("can't write {}", path.display()))?;
     println!("\nall values are in {}", path.display());
     Ok(())
 }
@@ -128,10 +119,7 @@ fn machine() -> String {
         .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
         .map_or("unknown processor", |(_, model)| model.trim());
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!(
-        "{model}, {cores} cores, Linux {}",
-        read("/proc/sys/kernel/osrelease").trim()
-    )
+    format!("{model}, {cores} cores, Linux {}", read("/proc/sys/kernel/osrelease").trim())
 }
 
 #[cfg(test)]
@@ -139,13 +127,7 @@ mod tests {
     use super::*;
 
     fn row(values: &[f64]) -> Row {
-        Row {
-            workload: "W1",
-            who: "floor",
-            what: "one process".to_owned(),
-            unit: "ms",
-            values: values.to_vec(),
-        }
+        Row { workload: "W1", who: "floor", what: "one process".to_owned(), unit: "ms", values: values.to_vec() }
     }
 
     #[test]
@@ -157,13 +139,7 @@ mod tests {
 
     #[test]
     fn a_row_says_what_it_is() {
-        assert_eq!(
-            row(&[0.25, 12.34, 1.0]).markdown(),
-            "| W1 | floor | one process | 1.00 ms | 0.250 | 12.3 | 3 |"
-        );
-        assert_eq!(
-            row(&[1234.5]).line(),
-            "floor, one process: 1234 ms (1234 to 1234, n=1)"
-        );
+        assert_eq!(row(&[0.25, 12.34, 1.0]).markdown(), "| W1 | floor | one process | 1.00 ms | 0.250 | 12.3 | 3 |");
+        assert_eq!(row(&[1234.5]).line(), "floor, one process: 1234 ms (1234 to 1234, n=1)");
     }
 }

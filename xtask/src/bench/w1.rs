@@ -47,11 +47,7 @@ fn flow(name: &str, checkpoint: bool) -> String {
             "  - id: step{step}\n    type: script\n    inputs: [{before}]\n    language: python\n{}    code: |\n      \
              def fibonacci(n):\n          return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)\n\n      \
              def process(data: bytes) -> bytes:\n          fibonacci(10)\n          return data\n",
-            if checkpoint {
-                "    checkpoint: true\n"
-            } else {
-                ""
-            }
+            if checkpoint { "    checkpoint: true\n" } else { "" }
         );
         before = format!("step{step}");
     }
@@ -75,11 +71,7 @@ fn measure(plan: &Plan, name: &'static str, checkpoint: bool) -> Result<Vec<Row>
 
     let server = Server::start(&plan.binary, &folder)?;
     let flow = folder.join("flow.yaml");
-    server.ask(&[
-        "flows",
-        "enable",
-        flow.to_str().context("the folder's path is not UTF-8")?,
-    ])?;
+    server.ask(&["flows", "enable", flow.to_str().context("the folder's path is not UTF-8")?])?;
     let mut times = Vec::new();
     let measured = plan.runs * DROPS;
     for drop in 0..WARM + measured {
@@ -88,90 +80,38 @@ fn measure(plan: &Plan, name: &'static str, checkpoint: bool) -> Result<Vec<Row>
         fs::write(folder.join("expected").join(&file), &data).context("can't write a file")?;
         fs::write(folder.join("staged").join(&file), &data).context("can't write a file")?;
         let begin = Instant::now();
-        fs::rename(
-            folder.join("staged").join(&file),
-            folder.join("inbox").join(&file),
-        )
-        .context("can't drop a file")?;
+        fs::rename(folder.join("staged").join(&file), folder.join("inbox").join(&file)).context("can't drop a file")?;
         let took = server::appears(&folder.join("outbox").join(&file), begin)?;
         if drop >= WARM {
             times.push(took.as_secs_f64() * 1000.0);
         }
     }
-    let (got, wanted) = (
-        content(&folder.join("outbox"), false)?,
-        content(&folder.join("expected"), false)?,
-    );
-    ensure!(
-        got == wanted,
-        "the outputs are {got:?} instead of {wanted:?}"
-    );
+    let (got, wanted) = (content(&folder.join("outbox"), false)?, content(&folder.join("expected"), false)?);
+    ensure!(got == wanted, "the outputs are {got:?} instead of {wanted:?}");
     let datasets = server.datasets(name)?;
-    ensure!(
-        datasets == WARM + measured,
-        "{datasets} datasets instead of {}",
-        WARM + measured
-    );
+    ensure!(datasets == WARM + measured, "{datasets} datasets instead of {}", WARM + measured);
 
-    let what = if checkpoint {
-        "each step committed, to output in place"
-    } else {
-        "to output in place"
-    };
-    rows.push(Row {
-        workload: name,
-        who: "opendmp",
-        what: what.to_owned(),
-        unit: "ms",
-        values: times,
-    });
+    let what = if checkpoint { "each step committed, to output in place" } else { "to output in place" };
+    rows.push(Row { workload: name, who: "opendmp", what: what.to_owned(), unit: "ms", values: times });
     Ok(rows)
 }
 
 /// The floors that belong to the workload: for W1c only the one that commits each step too.
 fn floors(plan: &Plan, workload: &'static str, checkpoint: bool) -> Result<Vec<Row>> {
     let mut command = shell::python();
-    command
-        .arg(script("floor_w1.py"))
-        .arg(&plan.folder)
-        .arg(plan.runs.to_string());
-    let told: Value = serde_json::from_str(&shell::capture(&mut command)?)
-        .context("floor_w1.py printed no JSON")?;
+    command.arg(script("floor_w1.py")).arg(&plan.folder).arg(plan.runs.to_string());
+    let told: Value = serde_json::from_str(&shell::capture(&mut command)?).context("floor_w1.py printed no JSON")?;
     let floors: &[(&str, &'static str, &str)] = &[
-        (
-            "one_process",
-            "floor, nothing durable",
-            "one Python process",
-        ),
-        (
-            "process_per_step",
-            "floor, nothing durable",
-            "a Python process per step",
-        ),
-        (
-            "commit_per_step",
-            "floor, durable",
-            "one Python process, one commit per step",
-        ),
+        ("one_process", "floor, nothing durable", "one Python process"),
+        ("process_per_step", "floor, nothing durable", "a Python process per step"),
+        ("commit_per_step", "floor, durable", "one Python process, one commit per step"),
     ];
     let mut rows = Vec::new();
     for (key, who, what) in floors.iter().skip(if checkpoint { 2 } else { 0 }) {
-        let values = told[*key]
-            .as_array()
-            .with_context(|| format!("floor_w1.py printed no {key}"))?;
+        let values = told[*key].as_array().with_context(|| format!("floor_w1.py printed no {key}"))?;
         let values: Vec<f64> = values.iter().filter_map(Value::as_f64).collect();
-        ensure!(
-            values.len() == plan.runs,
-            "floor_w1.py printed {} values for {key}",
-            values.len()
-        );
-        rows.push(Row {
-            workload,
-            who,
-            what: (*what).to_owned(),
-            unit: "ms",
-            values,
-        });
+        ensure!(values.len() == plan.runs, "floor_w1.py printed {} values for {key}", values.len());
+        rows.push(Row { workload, who, what: (*what).to_owned(), unit: "ms", values });
     }
     Ok(rows)
 }
@@ -186,9 +126,7 @@ mod tests {
         assert_eq!(flow.matches("type: script").count(), STEPS);
         assert_eq!(flow.matches("checkpoint: true").count(), STEPS);
         assert!(
-            flow.contains("inputs: [inbox]")
-                && flow.contains("inputs: [step39]")
-                && flow.contains("inputs: [step40]")
+            flow.contains("inputs: [inbox]") && flow.contains("inputs: [step39]") && flow.contains("inputs: [step40]")
         );
     }
 }

@@ -32,14 +32,7 @@ pub fn clippy() -> Report {
 pub fn docs() -> Report {
     plain(
         shell::cargo()
-            .args([
-                "doc",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-                "--locked",
-                "--quiet",
-            ])
+            .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )
 }
@@ -72,22 +65,11 @@ pub fn advisories() -> Result<()> {
 /// Runs nextest over the workspace.
 fn nextest(arguments: &[&str]) -> Report {
     let mut command = shell::command(tools::program("cargo-nextest"));
-    command
-        .args([
-            "nextest",
-            "run",
-            "--workspace",
-            "--locked",
-            "--no-fail-fast",
-        ])
-        .args(arguments);
+    command.args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]).args(arguments);
     // A snapshot that differs fails its test; nothing is written beside it behind our back.
-    command
-        .env("INSTA_UPDATE", "no")
-        .env("PATH", tools::path()?);
+    command.env("INSTA_UPDATE", "no").env("PATH", tools::path()?);
     let told = shell::tell(&mut command)?;
-    let counts = Counts::from_nextest(&told.text)
-        .with_context(|| format!("nextest ended with {}", told.end))?;
+    let counts = Counts::from_nextest(&told.text).with_context(|| format!("nextest ended with {}", told.end))?;
     if !told.success && counts.failed == 0 {
         bail!("nextest ended with {} although no test failed", told.end);
     }
@@ -100,19 +82,13 @@ pub fn tests() -> Report {
 
 /// Only the tests whose names contain `filter`. What the filter leaves out does not count as skipped.
 pub fn tests_named(filter: &str) -> Report {
-    nextest(&[filter]).map(|counts| Counts {
-        skipped: 0,
-        ..counts
-    })
+    nextest(&[filter]).map(|counts| Counts { skipped: 0, ..counts })
 }
 
 /// nextest leaves these to cargo.
 pub fn doctests() -> Report {
-    let told = shell::tell(
-        shell::cargo()
-            .args(["test", "--workspace", "--doc", "--locked"])
-            .env("PATH", tools::path()?),
-    )?;
+    let told =
+        shell::tell(shell::cargo().args(["test", "--workspace", "--doc", "--locked"]).env("PATH", tools::path()?))?;
     let counts = Counts::from_cargo_test(&told.text)?;
     if !told.success && counts.failed == 0 {
         bail!("cargo test --doc ended with {}", told.end);
@@ -121,13 +97,15 @@ pub fn doctests() -> Report {
 }
 
 pub fn python() -> Report {
+    let worker = shell::root().join("workers").join("python");
+    let tests = worker.join("tests");
     let mut command = shell::python();
-    command
-        .current_dir(shell::root().join("workers").join("python"))
-        .args(["-m", "unittest", "discover"]);
+    command.current_dir(&worker).args(["-m", "unittest", "discover", "--top-level-directory", "."]);
+    if tests.is_dir() {
+        command.args(["--start-directory", "tests"]);
+    }
     let told = shell::tell(command.env("PATH", tools::path()?))?;
-    let counts = Counts::from_unittest(&told.text)
-        .with_context(|| format!("unittest ended with {}", told.end))?;
+    let counts = Counts::from_unittest(&told.text).with_context(|| format!("unittest ended with {}", told.end))?;
     if counts == Counts::default() {
         bail!("unittest found no tests below workers/python");
     }
@@ -143,16 +121,9 @@ pub fn derived() -> Report {
         .map(|path| format!("crates/{}", path.display()))
         .collect();
     if !waiting.is_empty() {
-        bail!(
-            "snapshots wait for review, accept or remove them: {}",
-            waiting.join(", ")
-        );
+        bail!("snapshots wait for review, accept or remove them: {}", waiting.join(", "));
     }
     let quiet = std::process::Stdio::null();
-    plain(
-        shell::cargo()
-            .args(["metadata", "--locked", "--format-version=1"])
-            .stdout(quiet),
-    )
-    .context("Cargo.lock does not fit the manifests; run `cargo check` and commit it")
+    plain(shell::cargo().args(["metadata", "--locked", "--format-version=1"]).stdout(quiet))
+        .context("Cargo.lock does not fit the manifests; run `cargo check` and commit it")
 }

@@ -19,36 +19,23 @@ pub struct Counts {
 impl Counts {
     /// A check without tests of its own that went well.
     pub fn success() -> Self {
-        Self {
-            passed: 1,
-            ..Self::default()
-        }
+        Self { passed: 1, ..Self::default() }
     }
 
     /// A check that failed.
     pub fn failure() -> Self {
-        Self {
-            failed: 1,
-            ..Self::default()
-        }
+        Self { failed: 1, ..Self::default() }
     }
 
     /// One check after another: all of them, counted by how they ended.
     pub fn one(ended_well: bool) -> Self {
-        if ended_well {
-            Self::success()
-        } else {
-            Self::failure()
-        }
+        if ended_well { Self::success() } else { Self::failure() }
     }
 
     /// The line that closes the suite.
     pub fn closing_line(self) -> String {
         if self.skipped > 0 {
-            format!(
-                "{} passed, {} failed, {} skipped",
-                self.passed, self.failed, self.skipped
-            )
+            format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
         } else {
             format!("{} passed, {} failed", self.passed, self.failed)
         }
@@ -64,44 +51,21 @@ impl Counts {
             .rev()
             .find(|line| line.trim_start().starts_with("Summary [") && line.contains("run:"))
             .context("nextest printed no summary")?;
-        let (head, tail) = line
-            .split_once("run:")
-            .context("nextest's summary has another form")?;
+        let (head, tail) = line.split_once("run:").context("nextest's summary has another form")?;
         // `12 tests run:`, or `3/12 tests run:` if it was stopped: then the rest never ran, and is not skipped on purpose.
-        let ran = head
-            .split_once(']')
-            .context("nextest's summary has another form")?
-            .1;
-        let ran = ran
-            .split_whitespace()
-            .next()
-            .context("nextest's summary has no count")?;
-        let ran = ran
-            .rsplit('/')
-            .next()
-            .unwrap_or(ran)
-            .parse::<u32>()
-            .context("nextest's count is no number")?;
+        let ran = head.split_once(']').context("nextest's summary has another form")?.1;
+        let ran = ran.split_whitespace().next().context("nextest's summary has no count")?;
+        let ran = ran.rsplit('/').next().unwrap_or(ran).parse::<u32>().context("nextest's count is no number")?;
         let passed = before(tail, "passed").unwrap_or(0);
-        ensure!(
-            passed <= ran,
-            "nextest counts more passed tests than it ran: {line}"
-        );
-        Ok(Self {
-            passed,
-            failed: ran - passed,
-            skipped: before(tail, "skipped").unwrap_or(0),
-        })
+        ensure!(passed <= ran, "nextest counts more passed tests than it ran: {line}");
+        Ok(Self { passed, failed: ran - passed, skipped: before(tail, "skipped").unwrap_or(0) })
     }
 
     /// From `cargo test`'s `test result: ok. 3 passed; 0 failed; 1 ignored; …`, of which there is one for each binary.
     pub fn from_cargo_test(text: &str) -> Result<Self> {
         let text = without_colours(text);
         let mut sum = Self::default();
-        for line in text
-            .lines()
-            .filter(|line| line.trim_start().starts_with("test result:"))
-        {
+        for line in text.lines().filter(|line| line.trim_start().starts_with("test result:")) {
             sum = sum
                 + Self {
                     passed: before(line, "passed").context("a test result without `passed`")?,
@@ -117,22 +81,12 @@ impl Counts {
         let ran = text
             .lines()
             .rev()
-            .find_map(|line| {
-                line.strip_prefix("Ran ")?
-                    .split(' ')
-                    .next()?
-                    .parse::<u32>()
-                    .ok()
-            })
+            .find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<u32>().ok())
             .context("unittest printed no count")?;
         let end = text
             .lines()
             .rev()
-            .find(|line| {
-                line.starts_with("OK")
-                    || line.starts_with("FAILED")
-                    || line.starts_with("NO TESTS RAN")
-            })
+            .find(|line| line.starts_with("OK") || line.starts_with("FAILED") || line.starts_with("NO TESTS RAN"))
             .context("unittest printed no result")?;
         let of = |key: &str| -> u32 {
             end.split(['(', ',', ')'])
@@ -143,24 +97,15 @@ impl Counts {
         };
         let failed = of("failures") + of("errors") + of("unexpected successes");
         let skipped = of("skipped");
-        Ok(Self {
-            passed: ran.saturating_sub(failed + skipped),
-            failed,
-            skipped,
-        })
+        Ok(Self { passed: ran.saturating_sub(failed + skipped), failed, skipped })
     }
 }
 
 /// The number that stands before `word`.
 fn before(line: &str, word: &str) -> Option<u32> {
-    let words: Vec<&str> = line
-        .split(|c: char| c.is_whitespace() || c == ',' || c == ';')
-        .filter(|w| !w.is_empty())
-        .collect();
-    words
-        .windows(2)
-        .find(|pair| pair[1] == word)
-        .and_then(|pair| pair[0].parse().ok())
+    let words: Vec<&str> =
+        line.split(|c: char| c.is_whitespace() || c == ',' || c == ';').filter(|w| !w.is_empty()).collect();
+    words.windows(2).find(|pair| pair[1] == word).and_then(|pair| pair[0].parse().ok())
 }
 
 /// The text without the escape sequences that colour it.
@@ -169,9 +114,7 @@ fn without_colours(text: &str) -> String {
     let mut rest = text;
     while let Some((head, tail)) = rest.split_once("\u{1b}[") {
         plain.push_str(head);
-        rest = tail
-            .split_once(|c: char| c.is_ascii_alphabetic())
-            .map_or("", |(_, after)| after);
+        rest = tail.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, after)| after);
     }
     plain.push_str(rest);
     plain
@@ -209,32 +152,11 @@ mod tests {
     #[test]
     fn nextest_is_read() {
         let text = "noise\n     Summary [   0.019s] 12 tests run: 9 passed (1 slow, 1 flaky), 2 failed, 1 timed out, 4 skipped\nerror: test run failed\n";
-        assert_eq!(
-            Counts::from_nextest(text).unwrap(),
-            Counts {
-                passed: 9,
-                failed: 3,
-                skipped: 4
-            }
-        );
+        assert_eq!(Counts::from_nextest(text).unwrap(), Counts { passed: 9, failed: 3, skipped: 4 });
         let coloured = "\u{1b}[32;1m     Summary\u{1b}[0m [   0.1s] \u{1b}[1m1\u{1b}[0m test run: \u{1b}[1m1\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, 0 skipped";
-        assert_eq!(
-            Counts::from_nextest(coloured).unwrap(),
-            Counts {
-                passed: 1,
-                failed: 0,
-                skipped: 0
-            }
-        );
+        assert_eq!(Counts::from_nextest(coloured).unwrap(), Counts { passed: 1, failed: 0, skipped: 0 });
         let stopped = "     Summary [   0.1s] 3/12 tests run: 2 passed, 1 failed, 0 skipped";
-        assert_eq!(
-            Counts::from_nextest(stopped).unwrap(),
-            Counts {
-                passed: 2,
-                failed: 10,
-                skipped: 0
-            }
-        );
+        assert_eq!(Counts::from_nextest(stopped).unwrap(), Counts { passed: 2, failed: 10, skipped: 0 });
         assert!(Counts::from_nextest("error: no tests to run").is_err());
     }
 
@@ -242,58 +164,21 @@ mod tests {
     fn cargo_test_is_read_over_all_binaries() {
         let text = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\
                     test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n";
-        assert_eq!(
-            Counts::from_cargo_test(text).unwrap(),
-            Counts {
-                passed: 4,
-                failed: 2,
-                skipped: 1
-            }
-        );
+        assert_eq!(Counts::from_cargo_test(text).unwrap(), Counts { passed: 4, failed: 2, skipped: 1 });
     }
 
     #[test]
     fn unittest_is_read() {
         let bad = "Ran 12 tests in 0.103s\n\nFAILED (failures=1, errors=2, skipped=3)\n";
-        assert_eq!(
-            Counts::from_unittest(bad).unwrap(),
-            Counts {
-                passed: 6,
-                failed: 3,
-                skipped: 3
-            }
-        );
+        assert_eq!(Counts::from_unittest(bad).unwrap(), Counts { passed: 6, failed: 3, skipped: 3 });
         let good = "Ran 1 test in 0.001s\n\nOK\n";
-        assert_eq!(
-            Counts::from_unittest(good).unwrap(),
-            Counts {
-                passed: 1,
-                failed: 0,
-                skipped: 0
-            }
-        );
+        assert_eq!(Counts::from_unittest(good).unwrap(), Counts { passed: 1, failed: 0, skipped: 0 });
         assert!(Counts::from_unittest("Traceback").is_err());
     }
 
     #[test]
     fn the_closing_line_is_plain() {
-        assert_eq!(
-            Counts {
-                passed: 7,
-                failed: 0,
-                skipped: 0
-            }
-            .closing_line(),
-            "7 passed, 0 failed"
-        );
-        assert_eq!(
-            Counts {
-                passed: 7,
-                failed: 1,
-                skipped: 2
-            }
-            .closing_line(),
-            "7 passed, 1 failed, 2 skipped"
-        );
+        assert_eq!(Counts { passed: 7, failed: 0, skipped: 0 }.closing_line(), "7 passed, 0 failed");
+        assert_eq!(Counts { passed: 7, failed: 1, skipped: 2 }.closing_line(), "7 passed, 1 failed, 2 skipped");
     }
 }

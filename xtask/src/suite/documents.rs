@@ -51,8 +51,7 @@ impl Document {
         let mut block: Option<Block> = None;
         let mut comment: Option<String> = None;
         for (event, range) in
-            Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES)
-                .into_offset_iter()
+            Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES).into_offset_iter()
         {
             let line = 1 + text[..range.start].matches('\n').count();
             match event {
@@ -64,49 +63,30 @@ impl Document {
                     if let Some(title) = heading.take() {
                         let slug = slug(&title);
                         let times = seen.entry(slug.clone()).or_default();
-                        document.anchors.push(if *times == 0 {
-                            slug
-                        } else {
-                            format!("{slug}-{times}")
-                        });
+                        document.anchors.push(if *times == 0 { slug } else { format!("{slug}-{times}") });
                         *times += 1;
                     }
                 }
                 Event::Start(Tag::CodeBlock(kind)) => {
                     let language = match kind {
-                        CodeBlockKind::Fenced(info) => {
-                            info.split([' ', ',']).next().unwrap_or_default().to_owned()
-                        }
+                        CodeBlockKind::Fenced(info) => info.split([' ', ',']).next().unwrap_or_default().to_owned(),
                         CodeBlockKind::Indented => String::new(),
                     };
-                    block = Some(Block {
-                        line,
-                        language,
-                        text: String::new(),
-                        comment: comment.take(),
-                    });
+                    block = Some(Block { line, language, text: String::new(), comment: comment.take() });
                 }
                 Event::End(TagEnd::CodeBlock) => document.blocks.extend(block.take()),
                 Event::Html(html) | Event::InlineHtml(html) => {
                     for key in ["href", "src"] {
-                        document
-                            .links
-                            .extend(attributes(&html, key).map(|target| (line, target)));
+                        document.links.extend(attributes(&html, key).map(|target| (line, target)));
                     }
                     for key in ["id", "name"] {
                         document.anchors.extend(attributes(&html, key));
                     }
-                    if let Some(said) = html
-                        .trim()
-                        .strip_prefix("<!--")
-                        .and_then(|rest| rest.strip_suffix("-->"))
-                    {
+                    if let Some(said) = html.trim().strip_prefix("<!--").and_then(|rest| rest.strip_suffix("-->")) {
                         comment = Some(said.trim().to_owned());
                     }
                 }
-                Event::Start(
-                    Tag::Paragraph | Tag::List(_) | Tag::Table(_) | Tag::BlockQuote(_),
-                ) => comment = None,
+                Event::Start(Tag::Paragraph | Tag::List(_) | Tag::Table(_) | Tag::BlockQuote(_)) => comment = None,
                 Event::Text(part) | Event::Code(part) => {
                     if let Some(block) = &mut block {
                         block.text.push_str(&part);
@@ -123,22 +103,14 @@ impl Document {
 
 /// The anchor that a heading gets where people read it: lower case, without punctuation, hyphens for blanks.
 fn slug(title: &str) -> String {
-    let kept = title
-        .trim()
-        .chars()
-        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-    kept.flat_map(char::to_lowercase)
-        .map(|c| if c == ' ' { '-' } else { c })
-        .collect()
+    let kept = title.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
 /// The values of `key="…"` in a piece of HTML.
 fn attributes<'a>(html: &'a str, key: &'a str) -> impl Iterator<Item = String> + 'a {
     html.split_whitespace().filter_map(move |word| {
-        let value = word
-            .trim_start_matches('<')
-            .strip_prefix(key)?
-            .strip_prefix("=\"")?;
+        let value = word.trim_start_matches('<').strip_prefix(key)?.strip_prefix("=\"")?;
         Some(value.split_once('"')?.0.to_owned())
     })
 }
@@ -150,26 +122,19 @@ fn documents() -> Result<HashMap<PathBuf, Document>> {
     for entry in fs::read_dir(root).context("can't list the workspace")? {
         let name = entry.context("can't list the workspace")?.file_name();
         let top = Path::new(&name);
-        if name.as_encoded_bytes().starts_with(b".")
-            || FOREIGN.iter().any(|foreign| top.ends_with(foreign))
-        {
+        if name.as_encoded_bytes().starts_with(b".") || FOREIGN.iter().any(|foreign| top.ends_with(foreign)) {
             continue;
         }
         let paths = if root.join(top).is_dir() {
-            files::list(&root.join(top))?
-                .into_iter()
-                .map(|path| top.join(path))
-                .collect()
+            files::list(&root.join(top))?.into_iter().map(|path| top.join(path)).collect()
         } else {
             vec![top.to_owned()]
         };
         for path in paths {
-            let foreign = path
-                .components()
-                .any(|part| FOREIGN.iter().any(|foreign| part.as_os_str() == *foreign));
+            let foreign = path.components().any(|part| FOREIGN.iter().any(|foreign| part.as_os_str() == *foreign));
             if path.extension().is_some_and(|extension| extension == "md") && !foreign {
-                let text = fs::read_to_string(root.join(&path))
-                    .with_context(|| format!("can't read {}", path.display()))?;
+                let text =
+                    fs::read_to_string(root.join(&path)).with_context(|| format!("can't read {}", path.display()))?;
                 found.insert(path, Document::parse(&text));
             }
         }
@@ -197,9 +162,7 @@ fn decoded(target: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let code = (bytes[at] == b'%')
-            .then(|| bytes.get(at + 1..at + 3))
-            .flatten();
+        let code = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
         match code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()) {
             Some(byte) => {
                 out.push(byte);
@@ -215,21 +178,11 @@ fn decoded(target: &str) -> String {
 }
 
 /// Why a link leads nowhere, if it does.
-fn dead(
-    from: &Path,
-    target: &str,
-    all: &HashMap<PathBuf, Document>,
-    exists: &dyn Fn(&Path) -> bool,
-) -> Option<String> {
-    if target
-        .split_once(':')
-        .is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric()))
-    {
+fn dead(from: &Path, target: &str, all: &HashMap<PathBuf, Document>, exists: &dyn Fn(&Path) -> bool) -> Option<String> {
+    if target.split_once(':').is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric())) {
         return None;
     }
-    let (file, anchor) = target
-        .split_once('#')
-        .map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+    let (file, anchor) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
     let path = if file.is_empty() {
         from.to_owned()
     } else {
@@ -243,8 +196,7 @@ fn dead(
     }
     let anchor = decoded(anchor?);
     let document = all.get(&path)?;
-    (!document.anchors.contains(&anchor))
-        .then(|| format!("{} has no heading for #{anchor}", path.display()))
+    (!document.anchors.contains(&anchor)).then(|| format!("{} has no heading for #{anchor}", path.display()))
 }
 
 /// Every link in every document.
@@ -256,13 +208,8 @@ pub fn links() -> Report {
         let mut ends_well = true;
         for (line, target) in &document.links {
             links += 1;
-            if let Some(why) = dead(path, target, &all, &|path| {
-                shell::root().join(path).exists()
-            }) {
-                println!(
-                    "{}:{line}: the link to {target} is dead: {why}",
-                    path.display()
-                );
+            if let Some(why) = dead(path, target, &all, &|path| shell::root().join(path).exists()) {
+                println!("{}:{line}: the link to {target} is dead: {why}", path.display());
                 ends_well = false;
             }
         }
@@ -294,17 +241,13 @@ pub fn statements() -> Report {
 /// Compares a block with the file it is bound to, if it is bound to one.
 fn bound(block: &Block) -> Option<Result<()>> {
     let comment = block.comment.as_deref()?;
-    let (whole, path) = match (
-        comment.strip_prefix("same as "),
-        comment.strip_prefix("part of "),
-    ) {
+    let (whole, path) = match (comment.strip_prefix("same as "), comment.strip_prefix("part of ")) {
         (Some(path), _) => (true, path),
         (_, Some(path)) => (false, path),
         _ => return None,
     };
     let compare = || {
-        let text = fs::read_to_string(shell::root().join(path))
-            .with_context(|| format!("can't read {path}"))?;
+        let text = fs::read_to_string(shell::root().join(path)).with_context(|| format!("can't read {path}"))?;
         if whole && text.trim_end() != block.text.trim_end() {
             bail!("the block is not the same as {path}");
         }
@@ -332,9 +275,7 @@ fn commands(block: &Block) -> impl Iterator<Item = Vec<String>> + use<> {
             } else {
                 line
             };
-            let (line, more) = line
-                .strip_suffix('\\')
-                .map_or((line, false), |line| (line, true));
+            let (line, more) = line.strip_suffix('\\').map_or((line, false), |line| (line, true));
             match lines.last_mut() {
                 Some(last) if open => last.push_str(line),
                 _ => lines.push(line.to_owned()),
@@ -353,17 +294,16 @@ fn words(line: &str) -> Vec<Vec<String>> {
     let mut quote = None;
     let mut characters = line.chars().peekable();
     let mut skip_next = false;
-    let mut finish =
-        |word: &mut Option<String>, commands: &mut Vec<Vec<String>>, redirects: bool| {
-            if let Some(word) = word.take() {
-                if skip_next {
-                    skip_next = false;
-                } else if let Some(command) = commands.last_mut() {
-                    command.push(word);
-                }
+    let mut finish = |word: &mut Option<String>, commands: &mut Vec<Vec<String>>, redirects: bool| {
+        if let Some(word) = word.take() {
+            if skip_next {
+                skip_next = false;
+            } else if let Some(command) = commands.last_mut() {
+                command.push(word);
             }
-            skip_next |= redirects;
-        };
+        }
+        skip_next |= redirects;
+    };
     while let Some(c) = characters.next() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
@@ -381,10 +321,7 @@ fn words(line: &str) -> Vec<Vec<String>> {
             (None, '>' | '<') => {
                 characters.next_if(|next| matches!(next, '>' | '&'));
                 // `2>` names a stream, it is no word of the command.
-                if word
-                    .as_deref()
-                    .is_some_and(|word| word.chars().all(|c| c.is_ascii_digit()))
-                {
+                if word.as_deref().is_some_and(|word| word.chars().all(|c| c.is_ascii_digit())) {
                     word = None;
                 }
                 finish(&mut word, &mut commands, true);
@@ -400,11 +337,7 @@ fn words(line: &str) -> Vec<Vec<String>> {
 
 /// Asks the program whether it knows the command: with `--help` behind it clap checks every verb and flag, and runs nothing.
 fn supported(binary: &Path, command: &[String]) -> Result<()> {
-    let known: Vec<&str> = command
-        .iter()
-        .map(String::as_str)
-        .skip_while(|word| word.contains('='))
-        .collect();
+    let known: Vec<&str> = command.iter().map(String::as_str).skip_while(|word| word.contains('=')).collect();
     match known.as_slice() {
         ["cargo", "xtask", name, ..] if !crate::COMMANDS.contains(name) => {
             bail!("`cargo xtask {name}` does not exist")
@@ -413,9 +346,7 @@ fn supported(binary: &Path, command: &[String]) -> Result<()> {
         ["opendmp", rest @ ..] if !rest.contains(&"--") => {
             let mut ask = shell::command(binary);
             ask.args(rest).arg("--help");
-            shell::capture(&mut ask)
-                .map(|_| ())
-                .with_context(|| format!("`{}` is no command", known.join(" ")))
+            shell::capture(&mut ask).map(|_| ()).with_context(|| format!("`{}` is no command", known.join(" ")))
         }
         _ => Ok(()),
     }
@@ -427,13 +358,8 @@ mod tests {
 
     #[test]
     fn anchors_are_made_as_on_the_web() {
-        let document = Document::parse(
-            "# Say `hello`, world!\n\n## Twice\n\n## Twice\n\n<a id=\"here\"></a>\n",
-        );
-        assert_eq!(
-            document.anchors,
-            ["say-hello-world", "twice", "twice-1", "here"]
-        );
+        let document = Document::parse("# Say `hello`, world!\n\n## Twice\n\n## Twice\n\n<a id=\"here\"></a>\n");
+        assert_eq!(document.anchors, ["say-hello-world", "twice", "twice-1", "here"]);
     }
 
     #[test]
@@ -443,23 +369,13 @@ mod tests {
                     [f](missing.md) [g](other.md#gone) [h](../../etc) [i](#gone)\n\n`[no](link.md)`\n\n```\n[nor](this.md)\n```\n";
         all.insert(PathBuf::from("docs/page.md"), Document::parse(page));
         all.insert(PathBuf::from("docs/other.md"), Document::parse("## Part\n"));
-        let there = [
-            "docs/page.md",
-            "docs/other.md",
-            "README.md",
-            "docs/two words.png",
-        ];
+        let there = ["docs/page.md", "docs/other.md", "README.md", "docs/two words.png"];
         let exists = |path: &Path| there.contains(&path.to_str().unwrap());
         let from = PathBuf::from("docs/page.md");
         let dead: Vec<String> = all[&from]
             .links
             .iter()
-            .filter_map(|(line, target)| {
-                Some(format!(
-                    "{line} {target}: {}",
-                    dead(&from, target, &all, &exists)?
-                ))
-            })
+            .filter_map(|(line, target)| Some(format!("{line} {target}: {}", dead(&from, target, &all, &exists)?)))
             .collect();
         assert_eq!(
             dead,
@@ -496,11 +412,7 @@ mod tests {
                     <!-- same as xtask/Cargo.toml -->\n```toml\n[package]\n```\n\n\
                     <!-- same as xtask/Cargo.toml -->\nWords between.\n\n```toml\nfree\n```\n";
         let document = Document::parse(text);
-        let results: Vec<Option<bool>> = document
-            .blocks
-            .iter()
-            .map(|block| bound(block).map(|r| r.is_ok()))
-            .collect();
+        let results: Vec<Option<bool>> = document.blocks.iter().map(|block| bound(block).map(|r| r.is_ok())).collect();
         assert_eq!(results, [Some(true), Some(false), None]);
     }
 

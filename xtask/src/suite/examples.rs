@@ -42,31 +42,22 @@ fn one(binary: &Path, example: &Path, work: &Path, name: &str) -> Result<usize> 
     // A developer's own run in the work tree may have left results; ours start from none.
     let outbox = work.join("outbox");
     if outbox.exists() {
-        fs::remove_dir_all(&outbox)
-            .with_context(|| format!("can't remove {}", outbox.display()))?;
+        fs::remove_dir_all(&outbox).with_context(|| format!("can't remove {}", outbox.display()))?;
     }
     let flow = format!("{name}.yaml");
     let path = tools::path()?;
     let opendmp = |arguments: &[&str]| {
         let mut command = Command::new(binary);
-        command
-            .current_dir(work)
-            .env("PATH", &path)
-            .args(arguments)
-            .args(["--data-dir", "../data"]);
+        command.current_dir(work).env("PATH", &path).args(arguments).args(["--data-dir", "../data"]);
         shell::capture(&mut command)
     };
     let told = opendmp(&["validate", &flow])?;
     if told.contains("warning") {
-        bail!(
-            "an example should validate without warnings: {}",
-            told.trim()
-        );
+        bail!("an example should validate without warnings: {}", told.trim());
     }
     for round in ["first", "second"] {
         opendmp(&["run", &flow])?;
-        compare(&outbox, &work.join("expected"))
-            .with_context(|| format!("after the {round} run"))?;
+        compare(&outbox, &work.join("expected")).with_context(|| format!("after the {round} run"))?;
     }
     Ok(files::list(&outbox)?.len())
 }
@@ -79,9 +70,8 @@ fn compare(found: &Path, expected: &Path) -> Result<()> {
         bail!("it wrote {found_names:?} instead of {names:?}");
     }
     for name in &names {
-        let read = |folder: &Path| {
-            fs::read(folder.join(name)).with_context(|| format!("can't read {}", name.display()))
-        };
+        let read =
+            |folder: &Path| fs::read(folder.join(name)).with_context(|| format!("can't read {}", name.display()));
         let (got, wanted) = (read(found)?, read(expected)?);
         if name.extension().is_some_and(|extension| extension == "jpg") {
             let (got, wanted) = (jpeg_size(&got), jpeg_size(&wanted));
@@ -110,10 +100,7 @@ fn jpeg_size(bytes: &[u8]) -> Option<(u16, u16)> {
         // SOF0 to SOF15, without the three codes in between that mean tables.
         if (0xc0..=0xcf).contains(&marker) && !matches!(marker, 0xc4 | 0xc8 | 0xcc) {
             let size = segment.get(3..7)?;
-            return Some((
-                u16::from_be_bytes([size[2], size[3]]),
-                u16::from_be_bytes([size[0], size[1]]),
-            ));
+            return Some((u16::from_be_bytes([size[2], size[3]]), u16::from_be_bytes([size[0], size[1]])));
         }
         rest = segment.get(length..)?;
     }
@@ -154,19 +141,9 @@ mod tests {
         }
         assert!(compare(&found, &expected).is_ok());
         fs::write(found.join("a.txt"), "B").unwrap();
-        assert!(
-            compare(&found, &expected)
-                .unwrap_err()
-                .to_string()
-                .contains("differs")
-        );
+        assert!(compare(&found, &expected).unwrap_err().to_string().contains("differs"));
         fs::write(found.join("b.txt"), "B").unwrap();
-        assert!(
-            compare(&found, &expected)
-                .unwrap_err()
-                .to_string()
-                .contains("instead of")
-        );
+        assert!(compare(&found, &expected).unwrap_err().to_string().contains("instead of"));
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -29,71 +29,19 @@ struct Step {
 
 /// Cheap ones first, so that a slip is told early.
 const STEPS: &[Step] = &[
-    Step {
-        name: "format",
-        about: "Rust sources are formatted",
-        run: checks::format,
-    },
-    Step {
-        name: "links",
-        about: "links and anchors in the documents lead somewhere",
-        run: documents::links,
-    },
-    Step {
-        name: "licences",
-        about: "licences, banned crates, sources (cargo-deny)",
-        run: checks::licences,
-    },
-    Step {
-        name: "clippy",
-        about: "lints, all targets, warnings denied",
-        run: checks::clippy,
-    },
-    Step {
-        name: "docs",
-        about: "the API documentation builds without warnings",
-        run: checks::docs,
-    },
-    Step {
-        name: "tests",
-        about: "unit and integration tests (nextest)",
-        run: checks::tests,
-    },
-    Step {
-        name: "doctests",
-        about: "examples in the API documentation",
-        run: checks::doctests,
-    },
-    Step {
-        name: "python",
-        about: "the Python worker's own tests",
-        run: checks::python,
-    },
-    Step {
-        name: "statements",
-        about: "commands and files that the documents show",
-        run: documents::statements,
-    },
-    Step {
-        name: "examples",
-        about: "each example gives what its expected/ holds",
-        run: examples::all,
-    },
-    Step {
-        name: "demo",
-        about: "cargo xtask demo",
-        run: examples::demo,
-    },
-    Step {
-        name: "bench",
-        about: "the workloads run and their results are right (small)",
-        run: examples::bench,
-    },
-    Step {
-        name: "derived",
-        about: "no snapshot waits for review, Cargo.lock is up to date",
-        run: checks::derived,
-    },
+    Step { name: "format", about: "Rust sources are formatted", run: checks::format },
+    Step { name: "links", about: "links and anchors in the documents lead somewhere", run: documents::links },
+    Step { name: "licences", about: "licences, banned crates, sources (cargo-deny)", run: checks::licences },
+    Step { name: "clippy", about: "lints, all targets, warnings denied", run: checks::clippy },
+    Step { name: "docs", about: "the API documentation builds without warnings", run: checks::docs },
+    Step { name: "tests", about: "unit and integration tests (nextest)", run: checks::tests },
+    Step { name: "doctests", about: "examples in the API documentation", run: checks::doctests },
+    Step { name: "python", about: "the Python worker's own tests", run: checks::python },
+    Step { name: "statements", about: "commands and files that the documents show", run: documents::statements },
+    Step { name: "examples", about: "each example gives what its expected/ holds", run: examples::all },
+    Step { name: "demo", about: "cargo xtask demo", run: examples::demo },
+    Step { name: "bench", about: "the workloads run and their results are right (small)", run: examples::bench },
+    Step { name: "derived", about: "no snapshot waits for review, Cargo.lock is up to date", run: checks::derived },
 ];
 
 /// Runs the suite as the command line asks for it.
@@ -116,11 +64,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
                 None => {
                     let counts = checks::tests_named(filter)?;
                     println!("{}", counts.closing_line());
-                    if counts.failed > 0 {
-                        bail!("{} tests failed", counts.failed)
-                    } else {
-                        Ok(())
-                    }
+                    if counts.failed > 0 { bail!("{} tests failed", counts.failed) } else { Ok(()) }
                 }
             }
         }
@@ -139,13 +83,7 @@ fn all(steps: &[&Step]) -> Result<()> {
     let begin = Instant::now();
     let mut rows: Vec<(&Step, Report, Duration)> = Vec::new();
     for (number, step) in steps.iter().enumerate() {
-        println!(
-            "\n== {}/{} {}: {}",
-            number + 1,
-            steps.len(),
-            step.name,
-            step.about
-        );
+        println!("\n== {}/{} {}: {}", number + 1, steps.len(), step.name, step.about);
         let begin = Instant::now();
         let report = (step.run)();
         if let Err(error) = &report {
@@ -156,15 +94,9 @@ fn all(steps: &[&Step]) -> Result<()> {
 
     let mut sum = Counts::default();
     let mut failed = Vec::new();
-    println!(
-        "\n{:<12} {:<8} {:>14} {:>13}",
-        "step", "result", "tests", "time"
-    );
+    println!("\n{:<12} {:<8} {:>14} {:>13}", "step", "result", "tests", "time");
     for (step, report, time) in &rows {
-        let counts = report
-            .as_ref()
-            .copied()
-            .unwrap_or_else(|_| Counts::failure());
+        let counts = report.as_ref().copied().unwrap_or_else(|_| Counts::failure());
         let skipping = shell::in_ci() && counts.skipped > 0;
         let result = match (report, counts.failed, skipping) {
             (Ok(_), 0, false) => "passed",
@@ -174,25 +106,13 @@ fn all(steps: &[&Step]) -> Result<()> {
         if result != "passed" {
             failed.push(step.name);
         }
-        println!(
-            "{:<12} {result:<8} {:>14} {:>13}",
-            step.name,
-            counts.to_string(),
-            shell::spell(*time)
-        );
+        println!("{:<12} {result:<8} {:>14} {:>13}", step.name, counts.to_string(), shell::spell(*time));
         sum = sum + counts;
     }
-    println!(
-        "{} in all; a step without tests of its own counts as one",
-        shell::spell(begin.elapsed())
-    );
+    println!("{} in all; a step without tests of its own counts as one", shell::spell(begin.elapsed()));
     println!("{}", sum.closing_line());
     if !failed.is_empty() {
-        let why = if shell::in_ci() {
-            " (under CI=true a skipped test is a failure too)"
-        } else {
-            ""
-        };
+        let why = if shell::in_ci() { " (under CI=true a skipped test is a failure too)" } else { "" };
         bail!("failed: {}{why}", failed.join(", "));
     }
     Ok(())
@@ -205,11 +125,7 @@ mod tests {
     #[test]
     fn steps_can_be_told_apart() {
         for (number, step) in STEPS.iter().enumerate() {
-            assert!(
-                STEPS[..number].iter().all(|other| other.name != step.name),
-                "{}",
-                step.name
-            );
+            assert!(STEPS[..number].iter().all(|other| other.name != step.name), "{}", step.name);
             assert!(!step.about.ends_with('.'), "{}", step.about);
         }
     }

@@ -124,7 +124,7 @@ impl Check<'_> {
                 walk.value(&entry.value, schema, key, entry.key_span);
             }
             if walk.faults == before {
-                head.insert(key.to_string(), walk.json(&entry.value));
+                head.insert(key.to_string(), walk.corrected(&entry.value).to_json());
             }
         }
         let has = |name: &str| entries.iter().find(|(key, _)| key == name).map(|(_, entry)| *entry);
@@ -224,13 +224,17 @@ impl Check<'_> {
                     walk.secrets_allowed = false;
                     walk.value(&entry.value, schema, key, entry.key_span);
                     if walk.faults == before {
-                        common.insert(key.to_string(), walk.json(&entry.value));
+                        common.insert(key.to_string(), walk.corrected(&entry.value).to_json());
                     } else {
                         common_bad = true;
                     }
                     match key.as_ref() {
-                        "id" if walk.faults == before => {
-                            seen.id = entry.value.text().map(str::to_owned);
+                        "id" => {
+                            // Even if it can't be one, others may name it as it stands here.
+                            seen.id = match &entry.value.value {
+                                Value::Number(number) => Some(number.to_string()),
+                                _ => entry.value.text().map(str::to_owned),
+                            };
                             seen.place = entry.value.span;
                             walk.processor = seen.id.clone();
                         }
@@ -244,7 +248,7 @@ impl Check<'_> {
                     if let Some(schema) = own_schema.and_then(|schema| schema.property(key)) {
                         walk.value(&entry.value, schema, key, entry.key_span);
                     }
-                    config.insert(key.to_string(), walk.json(&entry.value));
+                    config.insert(key.to_string(), walk.corrected(&entry.value).to_json());
                     config_bad |= walk.faults != before;
                 }
             }
@@ -273,6 +277,7 @@ impl Check<'_> {
                 None => diagnostic,
             });
         }
+        let corrected = walk.corrected(node);
         let secrets = std::mem::take(&mut walk.secrets).into_iter().collect();
         let full = with_identity(&common, seen.id.as_deref().unwrap_or("processor"), kind);
         // Defaults stand for common keys that are wrong, so that the kind can still look at its own.
@@ -288,15 +293,15 @@ impl Check<'_> {
             Ok(facts) => facts,
             Err(problems) => {
                 for problem in problems {
-                    out.push(self.told(node, problem, Severity::Error, seen.id.as_deref()));
+                    out.push(self.told(&corrected, problem, Severity::Error, seen.id.as_deref()));
                 }
                 return Read { seen, whole: None };
             }
         };
         for warning in facts.warnings.clone() {
-            out.push(self.told(node, warning, Severity::Warning, seen.id.as_deref()));
+            out.push(self.told(&corrected, warning, Severity::Warning, seen.id.as_deref()));
         }
-        self.embed(node, &facts, seen.id.as_deref(), out);
+        self.embed(&corrected, &facts, seen.id.as_deref(), out);
         let ports = if info.role == Role::Collect { Vec::new() } else { facts.ports() };
         seen.ports = Some(ports);
         if let Some(entry) = node.entry("outputs").or_else(|| node.entry("ports")) {

@@ -3,14 +3,14 @@
 
 use super::flow::{InputRef, Phase, is_id};
 use super::tree::shorten;
-use super::walk::{listed, nearest};
+use super::walk::{joined, nearest, there_are};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, codes};
 use crate::kinds::{DEFAULT_PORT, Role};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A processor as far as it could be read.
 pub(super) struct Seen {
-    /// `None` when it has none, or one that no input could name.
+    /// As it stands there, even if it can't be one; `None` when it has none.
     pub(super) id: Option<String>,
     /// Where its id stands, or the processor begins.
     pub(super) place: Span,
@@ -36,6 +36,7 @@ pub(super) struct Inputs {
 /// Checks the graph. `phases` are the names the flow lists.
 pub(super) fn check(processors: &[Seen], phases: &[String], out: &mut Diagnostics) {
     let by_id = ids(processors, out);
+    let unnamed = processors.iter().any(|processor| processor.id.is_none());
     let mut resolved = true;
     let mut read: BTreeSet<(usize, &str)> = BTreeSet::new();
     let mut edges: Vec<Vec<(usize, Span)>> = vec![Vec::new(); processors.len()];
@@ -56,19 +57,21 @@ pub(super) fn check(processors: &[Seen], phases: &[String], out: &mut Diagnostic
             }
             let Some(&from) = by_id.get(input.processor.as_str()) else {
                 resolved = false;
-                let mut diagnostic =
-                    Diagnostic::error(codes::UNKNOWN_INPUT, format!("there is no processor `{}`", shorten(&input.processor))).at(*place);
-                let others = || by_id.keys().copied().filter(|other| Some(*other) != id);
-                diagnostic = match nearest(&input.processor, others()) {
+                let others = by_id.keys().copied().filter(|other| Some(*other) != id);
+                let meant = nearest(&input.processor, others.clone());
+                // It may be one of those whose id is missing.
+                if meant.is_none() && unnamed {
+                    continue;
+                }
+                let message = format!("there is no processor `{}`", shorten(&input.processor));
+                let diagnostic = Diagnostic::error(codes::UNKNOWN_INPUT, message).at(*place).of_processor(id);
+                let mut others: Vec<&str> = others.collect();
+                others.sort_unstable();
+                out.push(match meant {
                     Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
-                    None if (1..=12).contains(&others().count()) => {
-                        let mut others: Vec<&str> = others().collect();
-                        others.sort_unstable();
-                        diagnostic.hint(format!("there are {}", listed(others)))
-                    }
-                    None => diagnostic,
-                };
-                out.push(diagnostic.of_processor(id));
+                    None if others.len() <= 12 => diagnostic.hint(there_are(others)),
+                    None => diagnostic.hint(format!("there are {} others, none of a similar name", others.len())),
+                });
                 continue;
             };
             edges[index].push((from, *place));
@@ -82,7 +85,7 @@ pub(super) fn check(processors: &[Seen], phases: &[String], out: &mut Diagnostic
             let known = phases.iter().map(String::as_str);
             let hint = match nearest(name, known.clone()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("the flow has {}", listed(known)),
+                None => format!("the flow has {}", joined(known, "and")),
             };
             out.push(Diagnostic::warning(codes::UNKNOWN_PHASE, format!("the flow lists no phase `{}`", shorten(name))).at(*place).hint(hint).of_processor(id));
         }
@@ -171,7 +174,10 @@ fn port(input: &InputRef, from: &Seen, place: Span, id: Option<&str>, out: &mut 
     }
     let named = |port: &str| if port == DEFAULT_PORT { input.processor.clone() } else { format!("{}.{port}", input.processor) };
     let all: Vec<String> = ports.iter().map(|port| named(port)).collect();
-    let all = listed(all.iter().map(String::as_str));
+    let all = match ports.as_slice() {
+        [only] if only == DEFAULT_PORT => format!("it has only its default output, written `{}`", input.processor),
+        _ => format!("it has {}", joined(all.iter().map(String::as_str), "and")),
+    };
     let (message, meant) = match &input.port {
         None => (format!("`{}` has no default output", input.processor), None),
         Some(port) => {
@@ -179,8 +185,8 @@ fn port(input: &InputRef, from: &Seen, place: Span, id: Option<&str>, out: &mut 
         }
     };
     let hint = match meant {
-        Some(meant) => format!("did you mean `{}`? it has {all}", named(meant)),
-        None => format!("it has {all}"),
+        Some(meant) => format!("did you mean `{}`? {all}", named(meant)),
+        None => all,
     };
     out.push(Diagnostic::error(codes::UNKNOWN_PORT, message).at(place).hint(hint).of_processor(id));
     false
@@ -206,20 +212,21 @@ fn unread(processors: &[Seen], read: &BTreeSet<(usize, &str)>, out: &mut Diagnos
 /// Tells one circle of every group of processors that read each other.
 fn cycles(processors: &[Seen], edges: &[Vec<(usize, Span)>], out: &mut Diagnostics) {
     for group in groups(edges) {
-        // The group is in the order of the document; from its first member back along the inputs to itself.
+        // From the first in the document back along the inputs to itself.
         let members: BTreeSet<usize> = group.iter().copied().collect();
         let start = group[0];
         let Some(path) = circle(start, &members, edges) else { continue };
         let name = |index: usize| processors[index].id.as_deref().unwrap_or("?");
-        // `path` goes against the flow of items, from reader to read; people read it with the flow.
-        let mut drawn: Vec<&str> = path.iter().rev().map(|(index, _)| name(*index)).collect();
-        drawn.insert(0, name(start));
+        // Each is read by the next, the last by the first.
+        let mut drawn: Vec<&str> = path.iter().map(|(index, _)| name(*index)).collect();
+        drawn.push(name(start));
         let shown = if drawn.len() > 12 {
-            format!("{} -> … {} more … -> {}", drawn[..6].join(" -> "), drawn.len() - 11, drawn[drawn.len() - 5..].join(" -> "))
+            let (first, last) = (&drawn[..6], &drawn[drawn.len() - 5..]);
+            format!("{} -> … {} more … -> {}", first.join(" -> "), drawn.len() - 11, last.join(" -> "))
         } else {
             drawn.join(" -> ")
         };
-        let mut places = path.iter().map(|(_, place)| *place);
+        let mut places = path.iter().rev().map(|(_, place)| *place);
         let mut diagnostic = Diagnostic::error(codes::CYCLE, format!("processors read each other in a circle: {shown}"))
             .hint("remove one of these inputs")
             .of_processor(processors[start].id.as_deref());
@@ -233,7 +240,8 @@ fn cycles(processors: &[Seen], edges: &[Vec<(usize, Span)>], out: &mut Diagnosti
     }
 }
 
-/// The shortest circle through `start`: the processors it leads to, each with the place of the input that does.
+/// The shortest circle through `start`, in the direction of the items: each processor with the place of the input by
+/// which the next one, for the last the first, reads it.
 fn circle(start: usize, members: &BTreeSet<usize>, edges: &[Vec<(usize, Span)>]) -> Option<Vec<(usize, Span)>> {
     let mut came: HashMap<usize, (usize, Span)> = HashMap::new();
     let mut queue = std::collections::VecDeque::from([start]);
@@ -259,7 +267,6 @@ fn circle(start: usize, members: &BTreeSet<usize>, edges: &[Vec<(usize, Span)>])
             break;
         }
     }
-    path.reverse();
     Some(path)
 }
 

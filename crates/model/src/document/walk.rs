@@ -125,7 +125,20 @@ impl<'a> Schema<'a> {
             return format!("one of {}", listed(allowed));
         }
         if let Some(alternatives) = self.alternatives() {
-            let words: Vec<String> = alternatives.into_iter().filter(|a| a.types() != ["null"]).map(Schema::words).collect();
+            let alternatives: Vec<Schema<'_>> = alternatives.into_iter().filter(|a| a.types() != ["null"]).collect();
+            let mut words: Vec<String> = Vec::new();
+            for alternative in &alternatives {
+                let item = alternative.node.get("items").map(|items| self.of(items).words());
+                let word = match item {
+                    // One or several of the same.
+                    Some(item) if alternatives.iter().any(|other| other.words() == item) => "a list of such".to_owned(),
+                    _ => alternative.words(),
+                };
+                if !words.contains(&word) {
+                    words.push(word);
+                }
+            }
+            words.sort_by_key(|word| word == "a list of such");
             return words.join(" or ");
         }
         match self.text("format") {
@@ -191,11 +204,25 @@ fn is_type(node: &Node, name: &str) -> bool {
 
 /// `a`, `b` or `c`.
 pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    joined(names, "or")
+}
+
+/// "there are `a` and `b`".
+pub(super) fn there_are<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    match names.as_slice() {
+        [] => "there are none".to_owned(),
+        [only] => format!("there is only `{only}`"),
+        several => format!("there are {}", joined(several.iter().copied(), "and")),
+    }
+}
+
+pub(super) fn joined<'a>(names: impl IntoIterator<Item = &'a str>, word: &str) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
         None => "nothing".to_owned(),
         Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        Some((last, rest)) => format!("{} {word} {last}", rest.join(", ")),
     }
 }
 
@@ -227,6 +254,47 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, _, name)| name)
 }
 
+/// What was probably meant where a key or one of some allowed values is misspelt, by the offset of the slip. Reading
+/// goes on as if that stood there, so that one slip does not hide other problems; a document with corrections never
+/// gets further than its check.
+#[derive(Default)]
+struct Corrections {
+    /// `None` leaves the entry out.
+    keys: HashMap<usize, Option<String>>,
+    values: HashMap<usize, String>,
+}
+
+impl Corrections {
+    fn extend(&mut self, other: Corrections) {
+        self.keys.extend(other.keys);
+        self.values.extend(other.values);
+    }
+
+    fn apply(&self, node: &Node) -> Node {
+        let value = match &node.value {
+            Value::List(list) => Value::List(list.iter().map(|item| self.apply(item)).collect()),
+            Value::Map(entries) => Value::Map(
+                entries
+                    .iter()
+                    .filter_map(|entry| {
+                        let key = match self.keys.get(&entry.key_span.offset) {
+                            Some(correction) => correction.clone()?,
+                            None => entry.key.clone(),
+                        };
+                        Some(Entry { key, key_span: entry.key_span, value: self.apply(&entry.value) })
+                    })
+                    .collect(),
+            ),
+            Value::Text(text, style) => {
+                let meant = self.values.get(&node.span.offset).unwrap_or(text);
+                Value::Text(meant.clone(), *style)
+            }
+            other => other.clone(),
+        };
+        Node { value, ..*node }
+    }
+}
+
 /// What is walked: the tree's owner for messages, and what was found.
 pub(super) struct Walk<'k, 'o> {
     pub(super) kinds: &'k dyn Kinds,
@@ -239,9 +307,7 @@ pub(super) struct Walk<'k, 'o> {
     pub(super) secrets: BTreeSet<String>,
     /// How many values were wrong so far, including those told before (broken ones). Corrected keys don't count.
     pub(super) faults: usize,
-    /// Unknown keys by the offset of the key, with what was probably meant: reading goes on as if that stood there,
-    /// so that one slip does not hide other problems. A document with corrections never gets further than its check.
-    corrections: HashMap<usize, Option<String>>,
+    corrections: Corrections,
     pub(super) steps: usize,
 }
 
@@ -250,7 +316,7 @@ struct Tried {
     faults: usize,
     out: Diagnostics,
     secrets: BTreeSet<String>,
-    corrections: HashMap<usize, Option<String>>,
+    corrections: Corrections,
 }
 
 /// What a map is in messages, and where to point when something is missing in it.
@@ -265,7 +331,7 @@ pub(super) struct Owner<'a> {
 
 impl<'k, 'o> Walk<'k, 'o> {
     pub(super) fn new(kinds: &'k dyn Kinds, out: &'o mut Diagnostics) -> Walk<'k, 'o> {
-        Walk { kinds, out, processor: None, secrets_allowed: false, secrets: BTreeSet::new(), faults: 0, corrections: HashMap::new(), steps: 0 }
+        Walk { kinds, out, processor: None, secrets_allowed: false, secrets: BTreeSet::new(), faults: 0, corrections: Corrections::default(), steps: 0 }
     }
 
     pub(super) fn report(&mut self, diagnostic: Diagnostic) {
@@ -318,7 +384,7 @@ impl<'k, 'o> Walk<'k, 'o> {
     pub(super) fn entries<'n>(&mut self, node: &'n Node, schemas: &[Schema<'_>], owner: Owner<'_>) -> Vec<(Cow<'n, str>, &'n Entry)> {
         let mut entries = Vec::new();
         for entry in node.entries() {
-            if let Some(correction) = self.corrections.get(&entry.key_span.offset) {
+            if let Some(correction) = self.corrections.keys.get(&entry.key_span.offset) {
                 entries.extend(correction.clone().map(|meant| (Cow::Owned(meant), entry)));
             } else if schemas.iter().any(|schema| schema.knows(&entry.key)) {
                 entries.push((Cow::Borrowed(entry.key.as_str()), entry));
@@ -326,29 +392,25 @@ impl<'k, 'o> Walk<'k, 'o> {
                 let meant = self.unknown_key(node, &entry.key, entry.key_span, schemas, owner);
                 // Two slips for one key, or a slip beside the key itself, can't both be meant.
                 let meant = meant.filter(|meant| node.get(meant).is_none() && entries.iter().all(|(key, _)| key != meant));
-                self.corrections.insert(entry.key_span.offset, meant.map(str::to_owned));
+                self.corrections.keys.insert(entry.key_span.offset, meant.map(str::to_owned));
                 entries.extend(meant.map(|meant| (Cow::Owned(meant.to_owned()), entry)));
             }
         }
         entries
     }
 
-    /// A value as JSON, with the corrections.
-    pub(super) fn json(&self, node: &Node) -> Json {
-        match &node.value {
-            Value::List(list) => Json::Array(list.iter().map(|item| self.json(item)).collect()),
-            Value::Map(entries) => {
-                let entries = entries.iter().filter_map(|entry| {
-                    let key = match self.corrections.get(&entry.key_span.offset) {
-                        Some(correction) => correction.clone()?,
-                        None => entry.key.clone(),
-                    };
-                    Some((key, self.json(&entry.value)))
-                });
-                Json::Object(entries.collect())
-            }
-            _ => node.to_json(),
+    /// A value with the corrections: what was probably meant.
+    pub(super) fn corrected<'n>(&self, node: &'n Node) -> Cow<'n, Node> {
+        if self.corrections.keys.is_empty() && self.corrections.values.is_empty() {
+            Cow::Borrowed(node)
+        } else {
+            Cow::Owned(self.corrections.apply(node))
         }
+    }
+
+    /// A problem that reading goes on behind, as if what was meant stood there.
+    fn slip(&mut self, diagnostic: Diagnostic) {
+        self.out.push(diagnostic.of_processor(self.processor.as_deref()));
     }
 
     /// Checks a map against schemas that each know some of its keys.
@@ -392,7 +454,7 @@ impl<'k, 'o> Walk<'k, 'o> {
     /// What to add when `key` is missing.
     pub(super) fn missing_hint(&self, key: &str, schema: Schema<'_>) -> String {
         match schema.text(CLASS_KEYWORD).and_then(Class::from_keyword) {
-            Some(class) => format!("add `{key}:` with a `type`: {}", self.known(class)),
+            Some(class) => format!("add `{key}:` with a `type`; {}", self.known(class)),
             None => format!("add `{key}:`, {}", schema.words()),
         }
     }
@@ -409,9 +471,9 @@ impl<'k, 'o> Walk<'k, 'o> {
             (_, Some(within), _) => diagnostic.hint(format!("`{}` belongs into `{within}`", shorten(key))),
             (Some(meant), None, _) => diagnostic.hint(format!("did you mean `{meant}`?")),
             (None, None, Some(kind)) => diagnostic.hint(format!("`opendmp kinds {kind}` lists its keys")),
-            (None, None, None) => diagnostic.hint(format!("it has {}", listed(known()))),
+            (None, None, None) => diagnostic.hint(format!("it has {}", joined(known(), "and"))),
         };
-        self.out.push(diagnostic.of_processor(self.processor.as_deref()));
+        self.slip(diagnostic);
         if deeper.is_some() { None } else { meant }
     }
 
@@ -429,7 +491,11 @@ impl<'k, 'o> Walk<'k, 'o> {
     /// The config of a nested kind.
     fn nested(&mut self, node: &Node, class: Class, key: &str, key_span: Span) {
         let Value::Map(_) = &node.value else {
-            let hint = format!("write `{key}: {{ type: … }}`; a `type` is {}", self.known(class));
+            if !node.complete {
+                self.faults += 1;
+                return;
+            }
+            let hint = format!("write `{key}: {{ type: … }}`; {}", self.known(class));
             let message = format!("`{key}` takes a map with a `type`, not {}", found(node));
             return self.report(Diagnostic::error(codes::WRONG_TYPE, message).at(place_of(node, key_span)).hint(hint));
         };
@@ -442,9 +508,9 @@ impl<'k, 'o> Walk<'k, 'o> {
         }
     }
 
-    /// The names of a class, for hints.
+    /// Which kinds of a class there are, for hints.
     pub(super) fn known(&self, class: Class) -> String {
-        listed(self.kinds.list().into_iter().filter(|info| info.class == class).map(|info| info.name.as_str()))
+        there_are(self.kinds.list().into_iter().filter(|info| info.class == class).map(|info| info.name.as_str()))
     }
 
     fn one_of(&mut self, node: &Node, schema: Schema<'_>, allowed: &[&str], key: &str, key_span: Span) {
@@ -453,11 +519,14 @@ impl<'k, 'o> Walk<'k, 'o> {
             return;
         }
         let message = format!("`{}` takes {}, not `{}`", shorten(key), listed(allowed.iter().copied()), shorten(text));
-        let mut diagnostic = Diagnostic::error(codes::NOT_ALLOWED, message).at(node.span);
-        if let Some(meant) = nearest(text, allowed.iter().copied()) {
-            diagnostic = diagnostic.hint(format!("did you mean `{meant}`?"));
+        let diagnostic = Diagnostic::error(codes::NOT_ALLOWED, message).at(node.span);
+        match nearest(text, allowed.iter().copied()) {
+            Some(meant) => {
+                self.corrections.values.insert(node.span.offset, meant.to_owned());
+                self.slip(diagnostic.hint(format!("did you mean `{meant}`?")));
+            }
+            None => self.report(diagnostic),
         }
-        self.report(diagnostic);
     }
 
     /// Several shapes: the one whose tag or type fits is the one that was meant.
@@ -494,7 +563,7 @@ impl<'k, 'o> Walk<'k, 'o> {
                         secrets_allowed: self.secrets_allowed,
                         secrets: BTreeSet::new(),
                         faults: 0,
-                        corrections: HashMap::new(),
+                        corrections: Corrections::default(),
                         steps: self.steps,
                     };
                     walk.value(node, *alternative, key, key_span);
@@ -524,7 +593,11 @@ impl<'k, 'o> Walk<'k, 'o> {
         if let Some(least) = limit("minItems")
             && (list.len() as u64) < least
         {
-            self.report(Diagnostic::error(codes::OUT_OF_RANGE, format!("`{}` takes at least {least} entries", shorten(key))).at(place));
+            let message = match list.len() {
+                0 => format!("`{}` is empty", shorten(key)),
+                count => format!("`{}` takes at least {least} entries, not {count}", shorten(key)),
+            };
+            self.report(Diagnostic::error(codes::OUT_OF_RANGE, message).at(place));
         }
         if let Some(most) = limit("maxItems")
             && list.len() as u64 > most
@@ -657,6 +730,11 @@ impl<'k, 'o> Walk<'k, 'o> {
     }
 
     fn wrong_type(&mut self, node: &Node, schema: Schema<'_>, key: &str, key_span: Span) {
+        if !node.complete {
+            // It might have become right.
+            self.faults += 1;
+            return;
+        }
         let key = shorten(key);
         let message = match node.value {
             Value::Null => format!("`{key}` is empty; it takes {}", schema.words()),
@@ -671,7 +749,7 @@ impl<'k, 'o> Walk<'k, 'o> {
 }
 
 /// The kind a map names under `type`, told when it names none or an unknown one.
-pub(super) fn kind_of<'n, 'k>(walk: &mut Walk<'k, '_>, node: &'n Node, class: Class, owner: &str, place: Span) -> Option<(&'n str, &'k crate::kinds::KindInfo)> {
+pub(super) fn kind_of<'k>(walk: &mut Walk<'k, '_>, node: &Node, class: Class, owner: &str, place: Span) -> Option<(&'k str, &'k crate::kinds::KindInfo)> {
     // `typ: script` is a slip of the key; what stands there still says which kind is meant.
     let slip = || {
         node.entries().iter().find(|entry| {
@@ -682,7 +760,7 @@ pub(super) fn kind_of<'n, 'k>(walk: &mut Walk<'k, '_>, node: &'n Node, class: Cl
     let written = node.entry("type");
     let Some(entry) = written.or_else(slip) else {
         if node.complete {
-            let hint = format!("`type` is {}", walk.known(class));
+            let hint = walk.known(class);
             walk.report(Diagnostic::error(codes::MISSING_KEY, format!("{owner} needs a `type`")).at(place).hint(hint));
         } else {
             walk.faults += 1;
@@ -692,8 +770,8 @@ pub(super) fn kind_of<'n, 'k>(walk: &mut Walk<'k, '_>, node: &'n Node, class: Cl
     if written.is_none() {
         let message = format!("{owner} has no `{}`", shorten(&entry.key));
         let diagnostic = Diagnostic::error(codes::UNKNOWN_KEY, message).at(entry.key_span).hint("did you mean `type`?");
-        walk.out.push(diagnostic.of_processor(walk.processor.as_deref()));
-        walk.corrections.insert(entry.key_span.offset, Some("type".to_owned()));
+        walk.slip(diagnostic);
+        walk.corrections.keys.insert(entry.key_span.offset, Some("type".to_owned()));
     }
     let Some(name) = entry.value.text() else {
         let schema = serde_json::json!({ "type": "string" });
@@ -702,18 +780,25 @@ pub(super) fn kind_of<'n, 'k>(walk: &mut Walk<'k, '_>, node: &'n Node, class: Cl
     };
     let kinds = walk.kinds;
     if let Some(info) = kinds.get(class, name) {
-        return Some((name, info));
+        return Some((info.name.as_str(), info));
     }
     let names = kinds.list().into_iter().filter(|info| info.class == class).map(|info| info.name.as_str());
     let other = [Class::Processor, Class::Source, Class::Destination].into_iter().find(|class| kinds.get(*class, name).is_some());
-    let hint = match (other, nearest(name, names)) {
-        (Some(other), _) => format!("`{name}` is {}, there are {}", with_article(other.as_str()), walk.known(class)),
-        (None, Some(meant)) => format!("did you mean `{meant}`?"),
-        (None, None) => format!("there are {}", walk.known(class)),
-    };
     let message = format!("there is no {class} of type `{}`", shorten(name));
-    walk.report(Diagnostic::error(codes::UNKNOWN_KIND, message).at(place_of(&entry.value, entry.key_span)).hint(hint));
-    None
+    let diagnostic = Diagnostic::error(codes::UNKNOWN_KIND, message).at(place_of(&entry.value, entry.key_span));
+    if let Some(other) = other {
+        let hint = format!("`{name}` is {}; {}", with_article(other.as_str()), walk.known(class));
+        walk.report(diagnostic.hint(hint));
+        return None;
+    }
+    let Some(meant) = nearest(name, names) else {
+        let hint = walk.known(class);
+        walk.report(diagnostic.hint(hint));
+        return None;
+    };
+    walk.slip(diagnostic.hint(format!("did you mean `{meant}`?")));
+    walk.corrections.values.insert(entry.value.span.offset, meant.to_owned());
+    kinds.get(class, meant).map(|info| (info.name.as_str(), info))
 }
 
 /// The key that tells shapes apart, with all its values.

@@ -1,0 +1,340 @@
+//! [`DirectoryContent`]: the calls of the port.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use opendmp_model::ids::ContentHash;
+use opendmp_model::item::{ContentRef, Place};
+use opendmp_ports::content::{Body, Content, SMALL, Usage};
+use opendmp_ports::{Error, ErrorKind, Result};
+
+use crate::disk::Disk;
+use crate::large::{FileKey, Fresh, Received};
+use crate::layout::Layout;
+use crate::packs::{self, Packs};
+use crate::record;
+use crate::sync::Syncer;
+use crate::tail::{SEGMENT, Tail};
+
+const PUT: &str = "content put";
+const OPEN: &str = "content open";
+
+/// Batches below this many bytes are hashed where they are put, since handing them over would take as long.
+const HASHED_INLINE: usize = 64 << 10;
+
+/// How much memory and how many files a store uses. The defaults suit everything but tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Length from which a pack is full, in bytes.
+    pub pack_bytes: u64,
+    /// Bytes of small content held in memory at most, about, until they are durable; a put then syncs.
+    pub unsynced_bytes: usize,
+    /// Bytes of small content kept in memory after they are durable.
+    pub recent_bytes: usize,
+    /// Large files that wait for a sync at most, about; a put then syncs. Each keeps two descriptors open.
+    pub unsynced_files: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { pack_bytes: 64 << 20, unsynced_bytes: 64 << 20, recent_bytes: 32 << 20, unsynced_files: 64 }
+    }
+}
+
+/// Content in a directory of its own. Clones share it.
+///
+/// Small content is held in memory until a sync writes it, so a full disk shows at the sync, or at a put once too much
+/// waits; nothing that was put is forgotten by that, and the next sync tries again.
+#[derive(Clone, Debug)]
+pub struct DirectoryContent {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the clones and the calls under way share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub layout: Layout,
+    pub disk: Disk,
+    pub packs: Packs,
+    pub syncer: Arc<tokio::sync::Mutex<Syncer>>,
+    options: Options,
+    state: Mutex<State>,
+    /// A sync in the background is under way.
+    syncing: AtomicBool,
+}
+
+/// What changes with each put. Never locked over a call that may block.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub tail: Tail,
+    /// Files that have no name yet, for reading.
+    pub files: HashMap<FileKey, Arc<File>>,
+    /// Those of them that were put after the last sync began.
+    pub fresh: Vec<Fresh>,
+    /// Directories with names that are not durable.
+    pub dirs: BTreeSet<PathBuf>,
+    /// Bytes of all files, and of the packs that were there at the start.
+    pub stored: u64,
+    /// How many puts were answered, and how many of them are durable.
+    pub puts: u64,
+    pub durable: u64,
+    /// How many syncs were begun; the last if it failed.
+    pub attempts: u64,
+    pub failed: Option<(u64, Error)>,
+}
+
+/// Runs what blocks where it may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    operation: &'static str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::new(ErrorKind::Unavailable, operation, format!("the call was ended: {error}"))),
+    }
+}
+
+impl Inner {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change of the state is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a put back while too much waits for a sync, and has the waiting written in the background before.
+    async fn make_room(self: &Arc<Self>, more: usize) -> Result<()> {
+        let limit = self.options.unsynced_bytes;
+        let (pending, failed) = loop {
+            {
+                let state = self.lock();
+                let (pending, files) = (state.tail.pending(), state.files.len());
+                if (pending == 0 || pending + more <= limit) && files < self.options.unsynced_files {
+                    break (pending, state.failed.is_some());
+                }
+            }
+            self.sync().await?;
+        };
+        if pending > limit / 4 && !failed && !self.syncing.swap(true, Ordering::AcqRel) {
+            let inner = Arc::clone(self);
+            tokio::spawn(async move {
+                // Whatever goes wrong, everything waits for the next sync, which says so.
+                let _ = inner.sync().await;
+                inner.syncing.store(false, Ordering::Release);
+            });
+        }
+        Ok(())
+    }
+
+    fn append(&self, hash: ContentHash, bytes: &[u8]) -> ContentRef {
+        let mut state = self.lock();
+        let place = state.tail.append(hash, bytes);
+        state.puts += 1;
+        ContentRef { hash, size: bytes.len() as u64, place }
+    }
+
+    fn open_small(&self, content: &ContentRef, pack: u64, offset: u64) -> Result<Bytes> {
+        self.packs.read(&self.layout, content, pack, offset)
+    }
+
+    fn open_large(&self, content: &ContentRef, generation: u32) -> Result<Arc<File>> {
+        let path = self.layout.file(content.hash, generation);
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => packs::not_found(&self.layout, content),
+            _ => Error::io(OPEN, format_args!("opening {}", path.display()), &error),
+        };
+        let file = File::open(&path).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?;
+        if !found.is_file() || found.len() != content.size {
+            let why = format!("{} has {} bytes instead of {}", path.display(), found.len(), content.size);
+            return Err(packs::damaged(&self.layout, content, &why));
+        }
+        Ok(Arc::new(file))
+    }
+}
+
+impl DirectoryContent {
+    /// Opens the store under `root`, or makes one (mode 0700). Blocks, also for a listing of all large content.
+    ///
+    /// # Errors
+    /// `Conflict` while another process uses it, `Newer` for a later format, `Damaged` if it is no store of content.
+    pub fn open(root: &Path, options: Options) -> Result<Self> {
+        let layout = Layout::open(root)?;
+        let stock = layout.take_stock()?;
+        let state = State {
+            tail: Tail::new(stock.last_pack, options.pack_bytes, options.recent_bytes),
+            files: HashMap::new(),
+            fresh: Vec::new(),
+            dirs: BTreeSet::new(),
+            stored: stock.bytes,
+            puts: 0,
+            durable: 0,
+            attempts: 0,
+            failed: None,
+        };
+        let inner = Inner {
+            layout,
+            disk: Disk::default(),
+            packs: Packs::default(),
+            syncer: Arc::default(),
+            options,
+            state: Mutex::new(state),
+            syncing: AtomicBool::new(false),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Reads one content whole, by streaming, and compares its hash.
+    ///
+    /// # Errors
+    /// `Damaged` or `NotFound` as at the port's `open`, here also for a changed byte in large content.
+    pub async fn check(&self, content: &ContentRef) -> Result<()> {
+        let Body::File(file) = self.open(content).await? else { return Ok(()) };
+        let (inner, content) = (Arc::clone(&self.inner), *content);
+        blocking("content check", move || match inner.stream("content check", &file, None)? {
+            (hash, size) if (hash, size) == (content.hash, content.size) => Ok(()),
+            _ => Err(packs::damaged(&inner.layout, &content, "its hash is wrong")),
+        })
+        .await
+    }
+
+    async fn put_large(&self, bytes: Bytes) -> Result<ContentRef> {
+        self.inner.make_room(0).await?;
+        let inner = Arc::clone(&self.inner);
+        blocking(PUT, move || inner.keep(inner.receive_bytes(&bytes)?)).await
+    }
+
+    /// Puts small content, each with its index in `out`.
+    async fn put_batch(&self, batch: Vec<(usize, Bytes)>, out: &mut [ContentRef]) -> Result<()> {
+        let size = batch.iter().map(|(_, bytes)| bytes.len() + record::RECORD_HEADER).sum();
+        let encode = move || {
+            let mut encoded = Vec::with_capacity(size);
+            let mut refs = Vec::with_capacity(batch.len());
+            for (index, bytes) in &batch {
+                let hash = ContentHash::of(bytes);
+                refs.push((*index, hash, bytes.len() as u64, encoded.len() as u64));
+                record::append(&mut encoded, hash, bytes);
+            }
+            Ok((encoded, refs))
+        };
+        self.inner.make_room(size).await?;
+        let (encoded, refs) = if size <= HASHED_INLINE { encode()? } else { blocking(PUT, encode).await? };
+        if refs.is_empty() {
+            return Ok(());
+        }
+        let (pack, start) = {
+            let mut state = self.inner.lock();
+            state.puts += refs.len() as u64;
+            state.tail.append_encoded(encoded)
+        };
+        for (index, hash, size, at) in refs {
+            out[index] = ContentRef { hash, size, place: Place::Pack { pack, offset: start + at } };
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Content for DirectoryContent {
+    async fn put(&self, bytes: Bytes) -> Result<ContentRef> {
+        if bytes.is_empty() {
+            return Ok(ContentRef::empty());
+        }
+        if bytes.len() as u64 > SMALL {
+            return self.put_large(bytes).await;
+        }
+        self.inner.make_room(bytes.len()).await?;
+        Ok(self.inner.append(ContentHash::of(&bytes), &bytes))
+    }
+
+    async fn put_many(&self, many: Vec<Bytes>) -> Result<Vec<ContentRef>> {
+        let mut out = vec![ContentRef::empty(); many.len()];
+        let (mut batch, mut size) = (Vec::new(), 0);
+        for (index, bytes) in many.into_iter().enumerate() {
+            if bytes.len() as u64 > SMALL {
+                out[index] = self.put_large(bytes).await?;
+            } else if !bytes.is_empty() {
+                size += bytes.len() + record::RECORD_HEADER;
+                batch.push((index, bytes));
+            }
+            if size >= SEGMENT {
+                size = 0;
+                self.put_batch(std::mem::take(&mut batch), &mut out).await?;
+            }
+        }
+        self.put_batch(batch, &mut out).await?;
+        Ok(out)
+    }
+
+    async fn put_file(&self, file: Arc<File>) -> Result<ContentRef> {
+        self.inner.make_room(0).await?;
+        let inner = Arc::clone(&self.inner);
+        let received = blocking(PUT, move || match inner.receive(&file)? {
+            Received::Small(bytes) => {
+                let hash = ContentHash::of(&bytes);
+                Ok(Err((hash, bytes)))
+            }
+            Received::Large(written) => inner.keep(written).map(Ok),
+        });
+        match received.await? {
+            Ok(content) => Ok(content),
+            Err((_, bytes)) if bytes.is_empty() => Ok(ContentRef::empty()),
+            Err((hash, bytes)) => {
+                self.inner.make_room(bytes.len()).await?;
+                Ok(self.inner.append(hash, &bytes))
+            }
+        }
+    }
+
+    async fn sync(&self) -> Result<()> {
+        self.inner.sync().await
+    }
+
+    async fn open(&self, content: &ContentRef) -> Result<Body> {
+        let inner = Arc::clone(&self.inner);
+        let content = *content;
+        match content.place {
+            Place::Empty if content == ContentRef::empty() => Ok(Body::Bytes(Bytes::new())),
+            Place::Empty => Err(packs::damaged(&inner.layout, &content, "the reference has a hash, but no place")),
+            Place::Pack { .. } if content.size > SMALL => {
+                Err(packs::damaged(&inner.layout, &content, "the reference is too large for a pack"))
+            }
+            Place::Pack { pack, offset } => {
+                let found = inner.lock().tail.find(pack, offset, content.size as usize);
+                let bytes = match found {
+                    // Copied, so that who keeps it does not keep its neighbours.
+                    Some(bytes) => record::content(&bytes, content.hash)
+                        .map(Bytes::copy_from_slice)
+                        .map_err(|error| packs::wrong(&inner.layout, &content, error))?,
+                    None => blocking(OPEN, move || inner.open_small(&content, pack, offset)).await?,
+                };
+                Ok(Body::Bytes(bytes))
+            }
+            Place::File { generation } => {
+                let found = inner.lock().files.get(&(content.hash, generation)).map(Arc::clone);
+                let file = match found {
+                    Some(file) => file,
+                    None => blocking(OPEN, move || inner.open_large(&content, generation)).await?,
+                };
+                Ok(Body::File(file))
+            }
+        }
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        let inner = Arc::clone(&self.inner);
+        blocking("content usage", move || {
+            let stored = {
+                let state = inner.lock();
+                state.stored + state.tail.appended()
+            };
+            let disk = rustix::fs::statvfs(inner.layout.root())
+                .map_err(|error| Error::io("content usage", "asking for free room", &error.into()))?;
+            Ok(Usage { stored, free: Some(disk.f_bavail.saturating_mul(disk.f_frsize)) })
+        })
+        .await
+    }
+}

@@ -1,0 +1,238 @@
+//! Large content: streamed into a file of its own, hashed on the way, and moved to its name once it is durable.
+//!
+//! A file below [`BATCHED`] bytes waits for the next sync together with others, which is much cheaper than one by one;
+//! a larger one is made durable by its own put, so that nobody else's sync has to wait for it.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use opendmp_model::ids::ContentHash;
+use opendmp_model::item::{ContentRef, Place};
+use opendmp_ports::content::{PositionedReader, SMALL};
+use opendmp_ports::{Error, ErrorKind, Result};
+use tempfile::NamedTempFile;
+
+use crate::directory::Inner;
+use crate::layout::write_error;
+
+const PUT: &str = "content put";
+const SYNC: &str = "content sync";
+
+/// Files from this many bytes on are synced by their own put.
+pub const BATCHED: u64 = 8 << 20;
+
+/// Bytes read and written at a time.
+const CHUNK: usize = 512 << 10;
+
+/// A temporary file, written whole.
+#[derive(Debug)]
+pub struct Written {
+    pub temp: NamedTempFile,
+    pub hash: ContentHash,
+    pub size: u64,
+}
+
+/// A written file that waits for a sync.
+#[derive(Debug)]
+pub struct Fresh {
+    pub temp: NamedTempFile,
+    pub key: FileKey,
+    pub size: u64,
+    /// Its last sync failed: what the file holds can't be trusted until it was read and written again.
+    pub suspect: bool,
+}
+
+/// Hash and generation.
+pub type FileKey = (ContentHash, u32);
+
+/// What a source turned out to be.
+#[derive(Debug)]
+pub enum Received {
+    Small(Bytes),
+    Large(Written),
+}
+
+impl Inner {
+    /// Reads a source to its end. Blocks.
+    pub fn receive(&self, source: &File) -> Result<Received> {
+        let reading = |error: io::Error| Error::io(PUT, "reading the source", &error);
+        let size = source.metadata().map_err(reading)?.len();
+        if size <= SMALL {
+            let mut bytes = Vec::with_capacity(size as usize + 1);
+            PositionedReader::new(source).take(SMALL + 1).read_to_end(&mut bytes).map_err(reading)?;
+            if bytes.len() as u64 <= SMALL {
+                return Ok(Received::Small(bytes.into()));
+            }
+        }
+        let temp = self.layout.temp().map_err(|error| write_error(PUT, "making a file", &error))?;
+        // A clone is a moment's state of the source and costs no room; it is hashed by reading it.
+        let written = match clone(temp.as_file(), source) {
+            Ok(()) => self.stream(PUT, temp.as_file(), None),
+            Err(_) => self.stream(PUT, source, Some(temp.as_file())),
+        };
+        let (hash, size) = written?;
+        if size > SMALL {
+            return Ok(Received::Large(Written { temp, hash, size }));
+        }
+        // The source was cut short meanwhile.
+        let mut bytes = Vec::with_capacity(size as usize);
+        PositionedReader::new(temp.as_file()).read_to_end(&mut bytes).map_err(reading)?;
+        Ok(Received::Small(bytes.into()))
+    }
+
+    /// Writes bytes in memory to a temporary file. Blocks.
+    pub fn receive_bytes(&self, bytes: &[u8]) -> Result<Written> {
+        let failed = |error: io::Error| write_error(PUT, "writing content", &error);
+        let temp = self.layout.temp().map_err(failed)?;
+        self.disk.write_at(temp.as_file(), bytes, 0).map_err(failed)?;
+        Ok(Written { temp, hash: ContentHash::of(bytes), size: bytes.len() as u64 })
+    }
+
+    /// Reads `source` from start to end, writes what was read to `target`, and hashes it. Returns hash and size.
+    pub fn stream(
+        &self,
+        operation: &'static str,
+        source: &File,
+        target: Option<&File>,
+    ) -> Result<(ContentHash, u64)> {
+        let mut reader = PositionedReader::new(source);
+        let (mut hasher, mut buffer, mut at) = (blake3::Hasher::new(), vec![0; CHUNK], 0);
+        loop {
+            let read = match reader.read(&mut buffer) {
+                Ok(0) => return Ok((ContentHash(*hasher.finalize().as_bytes()), at)),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::io(operation, "reading the source", &error)),
+            };
+            let bytes = &buffer[..read];
+            if let Some(target) = target {
+                let written = self.disk.write_at(target, bytes, at);
+                written.map_err(|error| write_error(operation, "writing content", &error))?;
+            }
+            hasher.update(bytes);
+            at += read as u64;
+        }
+    }
+
+    /// Gives a written file its place, or drops it where equal content is stored. Blocks.
+    pub fn keep(&self, written: Written) -> Result<ContentRef> {
+        let Written { temp, hash, size } = written;
+        let failed = |error: io::Error| write_error(PUT, "storing content", &error);
+        let waits = size < BATCHED;
+        temp.as_file().set_permissions(fs::Permissions::from_mode(0o400)).map_err(failed)?;
+        if !waits {
+            self.disk.sync_data(temp.as_file()).map_err(failed)?;
+        }
+        let (generation, stored) = self.generation(hash, size).map_err(failed)?;
+        let content = ContentRef { hash, size, place: Place::File { generation } };
+        let key = (hash, generation);
+        if stored {
+            let mut state = self.lock();
+            // Another process may have named it and gone before the name was durable.
+            state.dirs.insert(self.layout.file_dir(hash));
+            state.puts += 1;
+            return Ok(content);
+        }
+        if waits {
+            let read = File::open(temp.path()).map_err(failed)?;
+            let mut state = self.lock();
+            state.puts += 1;
+            if let std::collections::hash_map::Entry::Vacant(entry) = state.files.entry(key) {
+                entry.insert(Arc::new(read));
+                state.fresh.push(Fresh { temp, key, size, suspect: false });
+                state.stored += size;
+            }
+            return Ok(content);
+        }
+        match self.name(temp, key, size) {
+            Ok(named) => {
+                let mut state = self.lock();
+                state.stored += if named { size } else { 0 };
+                state.puts += 1;
+                Ok(content)
+            }
+            Err((_, error)) => Err(failed(error)),
+        }
+    }
+
+    /// The first generation of this hash that is free, or holds a file of this size; and which of both.
+    fn generation(&self, hash: ContentHash, size: u64) -> io::Result<(u32, bool)> {
+        for generation in 0..=u32::MAX {
+            match fs::symlink_metadata(self.layout.file(hash, generation)) {
+                Ok(found) if found.is_file() && found.len() == size => return Ok((generation, true)),
+                // Of another size: damaged. References to it stay what they are.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((generation, false)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other("no generation is left"))
+    }
+
+    /// Moves a durable temporary file to its name. Returns false where a file of equal content has the name already;
+    /// gives the file back if it could not be moved.
+    pub fn name(&self, temp: NamedTempFile, key: FileKey, size: u64) -> Result<bool, (NamedTempFile, io::Error)> {
+        let (dir, path) = (self.layout.file_dir(key.0), self.layout.file(key.0, key.1));
+        match fs::DirBuilder::new().create(&dir) {
+            Ok(()) => {
+                let private = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
+                self.lock().dirs.insert(self.layout.files());
+                if let Err(error) = private {
+                    return Err((temp, error));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err((temp, error)),
+        }
+        let named = match temp.persist_noclobber(&path) {
+            Ok(_) => true,
+            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
+                match fs::symlink_metadata(&path) {
+                    // Put twice at once. What has a name is durable.
+                    Ok(found) if found.len() == size => false,
+                    Ok(_) => return Err((refused.file, refused.error)),
+                    Err(error) => return Err((refused.file, error)),
+                }
+            }
+            Err(refused) => return Err((refused.file, refused.error)),
+        };
+        self.lock().dirs.insert(dir);
+        Ok(named)
+    }
+
+    /// Makes a waiting file durable. Blocks.
+    pub fn make_durable(&self, fresh: &mut Fresh) -> Result<()> {
+        let failed = |error: io::Error| write_error(SYNC, "storing content", &error);
+        if fresh.suspect {
+            let temp = self.layout.temp().map_err(failed)?;
+            let (hash, _) = self.stream(SYNC, fresh.temp.as_file(), Some(temp.as_file()))?;
+            if hash != fresh.key.0 {
+                let lost = format!("the disk lost {:?} before it was durable", fresh.key.0);
+                return Err(Error::new(ErrorKind::Damaged, SYNC, lost)
+                    .with_hint("check that disk, then restart opendmp: what was under way is done again"));
+            }
+            temp.as_file().set_permissions(fs::Permissions::from_mode(0o400)).map_err(failed)?;
+            let read = File::open(temp.path()).map_err(failed)?;
+            self.lock().files.insert(fresh.key, Arc::new(read));
+            fresh.temp = temp;
+            fresh.suspect = false;
+        }
+        self.disk.sync_data(fresh.temp.as_file()).map_err(|error| {
+            fresh.suspect = true;
+            failed(error)
+        })
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn clone(target: &File, source: &File) -> io::Result<()> {
+    Ok(rustix::fs::ioctl_ficlone(target, source)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn clone(_: &File, _: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,477 @@
+//! The store against the conformance suite, with calls to the disk that fail, and at its start.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use opendmp_model::item::{ContentRef, Place};
+use opendmp_ports::content::conformance::{self, Subject, file_of, sample};
+use opendmp_ports::content::{Body, Content, SMALL, read_all};
+use opendmp_ports::{Error, ErrorKind};
+
+use crate::disk::faults::Call;
+use crate::record::{PACK_HEADER, RECORD_HEADER};
+use crate::{DirectoryContent, Options};
+
+/// Little of everything, so that every limit is met.
+const SCARCE: Options = Options { pack_bytes: 700_000, unsynced_bytes: 400_000, recent_bytes: 9_000, unsynced_files: 3 };
+
+struct Store {
+    dir: tempfile::TempDir,
+    options: Options,
+    content: Option<DirectoryContent>,
+}
+
+impl Store {
+    fn new(options: Options) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let content = DirectoryContent::open(&dir.path().join("content"), options).unwrap();
+        Self { dir, options, content: Some(content) }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("content")
+    }
+
+    fn content(&self) -> DirectoryContent {
+        self.content.clone().unwrap()
+    }
+
+    fn path(&self, content: &ContentRef) -> PathBuf {
+        let layout = &self.content.as_ref().unwrap().inner.layout;
+        match content.place {
+            Place::Empty => unreachable!("nothing is stored"),
+            Place::Pack { pack, .. } => layout.pack(pack),
+            Place::File { generation } => layout.file(content.hash, generation),
+        }
+    }
+
+    /// Opens the store again, without what was not synced.
+    fn reopen(&mut self) {
+        self.content = None;
+        self.content = Some(DirectoryContent::open(&self.root(), self.options).unwrap());
+    }
+
+    fn fail(&self, calls: &'static [Call], error: io::ErrorKind) {
+        let fault = move |call, _: Option<&File>| if calls.contains(&call) { Err(error.into()) } else { Ok(()) };
+        self.content().inner.disk.faults.set(fault);
+    }
+
+    fn mend(&self) {
+        self.content().inner.disk.faults.clear();
+    }
+}
+
+#[async_trait]
+impl Subject for Store {
+    fn content(&self) -> Arc<dyn Content> {
+        Arc::new(self.content())
+    }
+
+    async fn crash(&mut self) {
+        self.reopen();
+    }
+
+    async fn damage(&mut self, content: &ContentRef) -> bool {
+        let at = match content.place {
+            Place::Pack { offset, .. } => offset + RECORD_HEADER as u64 + content.size / 2,
+            _ => content.size / 2,
+        };
+        flip(&self.path(content), at);
+        true
+    }
+
+    async fn set_full(&mut self, full: bool) -> bool {
+        if full { self.fail(&[Call::Write], io::ErrorKind::StorageFull) } else { self.mend() }
+        true
+    }
+}
+
+fn flip(path: &Path, at: u64) {
+    let mode = fs::metadata(path).unwrap().permissions();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[!byte[0]], at).unwrap();
+    fs::set_permissions(path, mode).unwrap();
+}
+
+async fn read(content: &DirectoryContent, reference: &ContentRef) -> Result<Bytes, Error> {
+    content.open(reference).await.map(|body| read_all(&body).unwrap().into())
+}
+
+async fn put_file(content: &DirectoryContent, bytes: &[u8]) -> ContentRef {
+    content.put_file(Arc::new(file_of(bytes))).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_store_conforms() {
+    conformance::all(async || Store::new(Options::default())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_store_conforms_when_all_is_scarce() {
+    conformance::all(async || Store::new(SCARCE)).await;
+}
+
+#[tokio::test]
+async fn a_failed_sync_loses_nothing_though_the_disk_dropped_it() {
+    let mut store = Store::new(Options::default());
+    let content = store.content();
+    let durable = content.put(sample(1, 5_000)).await.unwrap();
+    content.sync().await.unwrap();
+    let length = fs::metadata(store.path(&durable)).unwrap().len();
+
+    let small = content.put(sample(2, 5_000)).await.unwrap();
+    // What was written since the last sync is gone, as it may be after a failed one.
+    content.inner.disk.faults.set(move |call, file| match (call, file) {
+        (Call::Sync, Some(file)) => file.set_len(length).and(Err(io::ErrorKind::Other.into())),
+        _ => Ok(()),
+    });
+    for _ in 0..2 {
+        let error = content.sync().await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    }
+    let later = content.put(sample(3, 5_000)).await.unwrap();
+    assert_ne!(store.path(&later), store.path(&small), "a pack whose sync failed takes no more");
+    store.mend();
+    content.sync().await.unwrap();
+    drop(content);
+    store.reopen();
+    for (seed, reference) in [(1, durable), (2, small), (3, later)] {
+        assert_eq!(read(&store.content(), &reference).await.unwrap(), sample(seed, 5_000));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_of_a_file_is_mended_by_writing_it_anew() {
+    let mut store = Store::new(Options::default());
+    let content = store.content();
+    let bytes = sample(1, 2 << 20);
+    let reference = put_file(&content, &bytes).await;
+    store.fail(&[Call::Sync], io::ErrorKind::Other);
+    content.sync().await.unwrap_err();
+    assert!(!store.path(&reference).exists(), "only what is durable has a name");
+    store.mend();
+    content.sync().await.unwrap();
+    assert_eq!(read(&content, &reference).await.unwrap(), bytes);
+    drop(content);
+    store.reopen();
+    assert_eq!(read(&store.content(), &reference).await.unwrap(), bytes);
+    store.content().check(&reference).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_the_disk_lost_is_never_said_to_be_durable() {
+    let mut store = Store::new(Options::default());
+    let content = store.content();
+    let reference = put_file(&content, &sample(1, 2 << 20)).await;
+    content.inner.disk.faults.set(|call, file| match (call, file) {
+        (Call::Sync, Some(file)) => file.write_all_at(b"lost", 4_096).and(Err(io::ErrorKind::Other.into())),
+        _ => Ok(()),
+    });
+    content.sync().await.unwrap_err();
+    store.mend();
+    for _ in 0..2 {
+        let other = content.put(sample(2, 10)).await.unwrap();
+        let error = content.sync().await.unwrap_err();
+        assert!(error.kind == ErrorKind::Damaged && error.hint.is_some(), "{error}");
+        assert_eq!(read(&content, &other).await.unwrap(), sample(2, 10));
+    }
+    drop(content);
+    store.reopen();
+    assert_eq!(read(&store.content(), &reference).await.unwrap_err().kind, ErrorKind::NotFound);
+    let again = put_file(&store.content(), &sample(1, 2 << 20)).await;
+    store.content().sync().await.unwrap();
+    assert_eq!(read(&store.content(), &again).await.unwrap(), sample(1, 2 << 20));
+}
+
+#[tokio::test]
+async fn very_large_content_is_synced_by_its_own_put() {
+    let store = Store::new(Options::default());
+    let content = store.content();
+    let bytes = sample(1, 9 << 20);
+    store.fail(&[Call::Sync], io::ErrorKind::Other);
+    assert!(content.put_file(Arc::new(file_of(&bytes))).await.is_err());
+    store.mend();
+    let reference = put_file(&content, &bytes).await;
+    assert!(store.path(&reference).exists());
+    assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn names_are_synced_again_until_that_succeeds() {
+    for bytes in [sample(1, 10), sample(1, 1 << 20), sample(1, 9 << 20)] {
+        let store = Store::new(Options::default());
+        let content = store.content();
+        content.put(bytes).await.unwrap();
+        store.fail(&[Call::SyncDir], io::ErrorKind::Other);
+        for _ in 0..2 {
+            content.sync().await.unwrap_err();
+        }
+        let synced = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&synced);
+        content.inner.disk.faults.set(move |call, _| {
+            seen.fetch_or(call == Call::SyncDir, Ordering::Relaxed);
+            Ok(())
+        });
+        content.sync().await.unwrap();
+        assert!(synced.load(Ordering::Relaxed));
+    }
+}
+
+/// Every write is cut short at some point; nothing that is put later gets to a wrong place.
+#[tokio::test]
+async fn a_torn_write_is_repeated_at_its_place() {
+    let mut store = Store::new(SCARCE);
+    let mut put = Vec::new();
+    for n in 0..60u64 {
+        let content = store.content();
+        content.inner.disk.faults.set(move |call, file| match (call, file) {
+            (Call::Write, Some(file)) => {
+                let end = file.metadata()?.len();
+                file.write_all_at(&[0xee; 700], end)?;
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        });
+        let bytes = sample(n, n * 131);
+        put.push((content.put(bytes.clone()).await.unwrap(), bytes));
+        if n > 0 {
+            assert_eq!(content.sync().await.unwrap_err().kind, ErrorKind::Full);
+        }
+        store.mend();
+        if n % 3 == 0 {
+            content.sync().await.unwrap();
+            drop(content);
+            store.reopen();
+        }
+    }
+    store.content().sync().await.unwrap();
+    store.reopen();
+    for (reference, bytes) in &put {
+        assert_eq!(read(&store.content(), reference).await.unwrap(), *bytes);
+    }
+}
+
+#[tokio::test]
+async fn memory_for_what_waits_is_bounded() {
+    let store = Store::new(SCARCE);
+    let content = store.content();
+    store.fail(&[Call::Write], io::ErrorKind::StorageFull);
+    let mut taken = 0;
+    let error = loop {
+        match content.put(sample(taken, 10_000)).await {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind, taken), (ErrorKind::Full, 39));
+    let many = (0..100).map(|n| sample(n, 10_000)).collect();
+    assert_eq!(content.put_many(many).await.unwrap_err().kind, ErrorKind::Full);
+    store.mend();
+    content.put(sample(taken, 10_000)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_waits_together_syncs_together() {
+    let store = Store::new(Options::default());
+    let content = store.content();
+    let (syncs, seen) = (Arc::new(std::sync::Mutex::new(0)), Arc::new(AtomicBool::new(false)));
+    let (counted, wait) = (Arc::clone(&syncs), Arc::clone(&seen));
+    content.inner.disk.faults.set(move |call, _| {
+        if call == Call::Sync {
+            *counted.lock().unwrap() += 1;
+            // The first waits until all others have put.
+            while !wait.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
+        Ok(())
+    });
+    let spawn = |n| {
+        let content = content.clone();
+        tokio::spawn(async move {
+            content.put(sample(n, 100)).await.unwrap();
+            content.sync().await.unwrap();
+        })
+    };
+    let first = spawn(0);
+    while *syncs.lock().unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let others: Vec<_> = (1..50).map(spawn).collect();
+    while content.inner.lock().puts < 50 {
+        tokio::task::yield_now().await;
+    }
+    seen.store(true, Ordering::Release);
+    for task in others.into_iter().chain([first]) {
+        task.await.unwrap();
+    }
+    let syncs = *syncs.lock().unwrap();
+    assert!(syncs <= 3, "{syncs} syncs for 50 callers");
+    content.sync().await.unwrap();
+    assert_eq!(content.inner.lock().attempts, syncs, "nothing to do, nothing done");
+}
+
+#[tokio::test]
+async fn equal_large_content_is_stored_once_and_told_apart_from_a_damaged_file() {
+    let mut store = Store::new(Options::default());
+    let bytes = sample(1, 1 << 20);
+    let first = put_file(&store.content(), &bytes).await;
+    assert_eq!(put_file(&store.content(), &bytes).await, first);
+    store.content().sync().await.unwrap();
+    let stored = store.content().usage().await.unwrap().stored;
+    assert_eq!(stored, 1 << 20);
+    assert_eq!(store.content().put(bytes.clone()).await.unwrap(), first);
+    store.reopen();
+    assert_eq!(put_file(&store.content(), &bytes).await, first);
+    assert_eq!(store.content().usage().await.unwrap().stored, stored);
+
+    fs::set_permissions(store.path(&first), fs::Permissions::from_mode(0o600)).unwrap();
+    OpenOptions::new().write(true).open(store.path(&first)).unwrap().set_len(77).unwrap();
+    assert_eq!(read(&store.content(), &first).await.unwrap_err().kind, ErrorKind::Damaged);
+    let second = put_file(&store.content(), &bytes).await;
+    assert_eq!(second.place, Place::File { generation: 1 });
+    store.content().sync().await.unwrap();
+    assert_eq!(read(&store.content(), &second).await.unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn a_check_finds_a_changed_byte_in_large_content() {
+    let mut store = Store::new(Options::default());
+    for bytes in [sample(1, 10), sample(1, 1 << 20)] {
+        let reference = put_file(&store.content(), &bytes).await;
+        store.content().sync().await.unwrap();
+        store.reopen();
+        store.content().check(&reference).await.unwrap();
+        store.damage(&reference).await;
+        let error = store.content().check(&reference).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Damaged && error.hint.is_some(), "{error}");
+    }
+}
+
+/// A file that grows or shrinks while it is read is stored as it was read: the reference always fits the bytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_changing_file_is_stored_as_it_was_read() {
+    let store = Store::new(Options::default());
+    let content = store.content();
+    let source = Arc::new(file_of(&sample(1, SMALL + 1)));
+    let stop = Arc::new(AtomicBool::new(false));
+    let producer = {
+        let (source, stop) = (Arc::clone(&source), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let mut len = SMALL + 1;
+            while !stop.load(Ordering::Relaxed) {
+                len = if len > 3 << 20 { SMALL - 7 } else { len + 9_999 };
+                source.set_len(len).unwrap();
+                source.write_all_at(b"changed", len / 3).unwrap();
+            }
+        })
+    };
+    let mut sizes = std::collections::BTreeSet::new();
+    while sizes.len() < 20 {
+        let reference = content.put_file(Arc::clone(&source)).await.unwrap();
+        content.check(&reference).await.unwrap();
+        let packed = matches!(reference.place, Place::Pack { .. });
+        assert_eq!(packed, reference.size <= SMALL);
+        sizes.insert(reference.size);
+    }
+    stop.store(true, Ordering::Relaxed);
+    producer.join().unwrap();
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_or_write_what_is_stored() {
+    let store = Store::new(Options::default());
+    let small = store.content().put(sample(1, 10)).await.unwrap();
+    let large = store.content().put(sample(1, 1 << 20)).await.unwrap();
+    store.content().sync().await.unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&store.path(&small)), 0o600);
+    assert_eq!(mode(&store.path(&large)), 0o400);
+    let large = store.path(&large);
+    for dir in [&store.root(), &store.root().join("tmp"), &store.root().join("packs"), large.parent().unwrap()] {
+        assert_eq!(mode(dir), 0o700, "{}", dir.display());
+    }
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_behind_is_cleared_away() {
+    let mut store = Store::new(Options::default());
+    let reference = store.content().put(sample(1, 1_000)).await.unwrap();
+    store.content().sync().await.unwrap();
+    let usage = store.content().usage().await.unwrap().stored;
+    File::create(store.root().join("tmp/put-x")).unwrap().write_all(b"half").unwrap();
+    fs::write(store.root().join("packs/00000002.pack"), &[0; PACK_HEADER - 1]).unwrap();
+    store.reopen();
+    assert!(!store.root().join("tmp/put-x").exists() && !store.root().join("packs/00000002.pack").exists());
+    assert_eq!(store.content().usage().await.unwrap().stored, usage);
+    let later = store.content().put(sample(2, 1_000)).await.unwrap();
+    assert!(matches!(later.place, Place::Pack { pack: 3.., .. }), "{later:?}");
+    assert_eq!(read(&store.content(), &reference).await.unwrap(), sample(1, 1_000));
+    store.reopen();
+    assert_eq!(fs::read_dir(store.root().join("packs")).unwrap().count(), 1, "no pack without a synced record");
+}
+
+#[tokio::test]
+async fn a_directory_is_used_by_one_process() {
+    let store = Store::new(Options::default());
+    let error = DirectoryContent::open(&store.root(), Options::default()).unwrap_err();
+    assert!(error.kind == ErrorKind::Conflict && error.hint.is_some(), "{error}");
+}
+
+#[test]
+fn other_formats_and_other_directories_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || DirectoryContent::open(dir.path(), Options::default());
+    drop(open().unwrap());
+    assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "opendmp content 1\n");
+    drop(open().unwrap());
+    for (text, kind) in [
+        ("opendmp content 2\n", ErrorKind::Newer),
+        ("opendmp content 0\n", ErrorKind::Damaged),
+        ("opendmp content\n", ErrorKind::Damaged),
+        ("something else\n", ErrorKind::Damaged),
+        ("", ErrorKind::Damaged),
+    ] {
+        fs::write(dir.path().join("format"), text).unwrap();
+        let error = open().unwrap_err();
+        assert!(error.kind == kind && error.hint.is_some(), "{text}: {error}");
+    }
+    fs::remove_file(dir.path().join("format")).unwrap();
+    drop(open().unwrap());
+    fs::write(dir.path().join("packs/00000001.pack"), "x").unwrap();
+    fs::remove_file(dir.path().join("format")).unwrap();
+    assert_eq!(open().unwrap_err().kind, ErrorKind::Damaged);
+}
+
+#[tokio::test]
+async fn a_pack_of_a_newer_format_is_said_to_be_one() {
+    let mut store = Store::new(Options::default());
+    let reference = store.content().put(sample(1, 10)).await.unwrap();
+    store.content().sync().await.unwrap();
+    let pack = OpenOptions::new().write(true).open(store.path(&reference)).unwrap();
+    let mut header = crate::record::pack_header(1);
+    header[8] = 9;
+    let check = blake3::hash(&header[..20]);
+    header[20..].copy_from_slice(&check.as_bytes()[..4]);
+    pack.write_all_at(&header, 0).unwrap();
+    store.reopen();
+    assert_eq!(read(&store.content(), &reference).await.unwrap_err().kind, ErrorKind::Newer);
+}
+
+#[tokio::test]
+async fn small_content_does_not_keep_its_neighbours_in_memory() {
+    let store = Store::new(Options::default());
+    let content = store.content();
+    let put = content.put_many((0..500).map(|n| sample(n, 1_000)).collect()).await.unwrap();
+    let Body::Bytes(bytes) = content.open(&put[3]).await.unwrap() else { unreachable!("it is small") };
+    assert!(bytes.try_into_mut().is_ok_and(|bytes| bytes.capacity() < 2_000), "a slice of something larger");
+}

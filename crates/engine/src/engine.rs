@@ -1,0 +1,250 @@
+//! The engine itself: its ports, its lease, and the versions it has open.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use opendmp_model::ledger::Known;
+use opendmp_ports::journal::{FlowRow, Lease, SourceId, VersionId};
+use opendmp_ports::{Clock, Content, Error, Journal, Transport};
+use opendmp_processor::{Ledger, Registry, SourceError};
+use tokio::sync::OnceCell;
+
+use crate::loaded::Loaded;
+
+/// What an engine may use.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of this worker, for the history: host and process.
+    pub worker: String,
+    /// Name of this installation, the same after a restart and unlike any other: marks what is claimed in shared places.
+    pub instance: String,
+    /// Tasks in work at once.
+    pub tasks: usize,
+    /// Processor calls at once, where a processor does not say.
+    pub parallel: usize,
+    /// Items that may wait in a flow before its sources are no longer looked at.
+    pub backlog: u64,
+    /// Folders that the paths of enabled flows may not leave; empty: no limit.
+    pub roots: Vec<std::path::PathBuf>,
+    /// Free bytes below which nothing is taken in.
+    pub reserve: u64,
+    /// Bytes held in memory for one task's results before they are stored.
+    pub memory: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            worker: "worker".to_owned(),
+            instance: "instance".to_owned(),
+            tasks: cores * 2,
+            parallel: cores,
+            backlog: 20_000,
+            roots: Vec::new(),
+            reserve: 64 << 20,
+            memory: 32 << 20,
+        }
+    }
+}
+
+/// Something that keeps the engine from going on and that a person can mend.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Trouble {
+    /// What it concerns: `journal`, `content`, a flow's source.
+    pub about: String,
+    /// What is wrong.
+    pub message: String,
+    /// What can be done.
+    pub hint: Option<String>,
+    /// Since when, milliseconds since 1970.
+    pub since: i64,
+}
+
+/// See the module.
+pub struct Engine {
+    /// Catalog and queue of record.
+    pub journal: Arc<dyn Journal>,
+    /// Bytes.
+    pub content: Arc<dyn Content>,
+    /// Hints.
+    pub transport: Arc<dyn Transport>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Kinds.
+    pub registry: Arc<Registry>,
+    /// What it may use.
+    pub options: Options,
+    /// Its right to settle.
+    pub lease: Lease,
+    loaded: Mutex<HashMap<VersionId, Arc<OnceCell<Arc<Loaded>>>>>,
+    sources: Mutex<HashMap<String, SourceId>>,
+    troubles: Mutex<HashMap<String, Trouble>>,
+}
+
+impl Engine {
+    /// An engine over these ports, holding `lease`.
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        content: Arc<dyn Content>,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+        registry: Arc<Registry>,
+        options: Options,
+        lease: Lease,
+    ) -> Self {
+        Self {
+            journal,
+            content,
+            transport,
+            clock,
+            registry,
+            options,
+            lease,
+            loaded: Mutex::default(),
+            sources: Mutex::default(),
+            troubles: Mutex::default(),
+        }
+    }
+
+    /// A version, opened; opened once and kept.
+    pub async fn load(&self, version: VersionId) -> Result<Arc<Loaded>, Error> {
+        let cell = Arc::clone(lock(&self.loaded).entry(version).or_default());
+        let loaded = cell.get_or_try_init(|| async { Loaded::open(self, version).await.map(Arc::new) }).await?;
+        Ok(Arc::clone(loaded))
+    }
+
+    /// Closes versions that nothing uses: not the present one of an enabled flow, and not in work.
+    pub async fn unload(&self, flows: &[FlowRow]) {
+        let idle: Vec<Arc<Loaded>> = {
+            let mut map = lock(&self.loaded);
+            let keep = |version: &VersionId| {
+                flows.iter().any(|f| f.version == *version && f.state == opendmp_ports::journal::FlowState::Enabled)
+            };
+            let idle: Vec<VersionId> = map
+                .iter()
+                .filter(|(version, cell)| !keep(version) && cell.get().is_some_and(|loaded| Arc::strong_count(loaded) == 1))
+                .map(|(version, _)| *version)
+                .collect();
+            idle.iter().filter_map(|version| map.remove(version)?.get().cloned()).collect()
+        };
+        for loaded in idle {
+            loaded.close().await;
+        }
+    }
+
+    /// Closes everything.
+    pub async fn close(&self) {
+        let all: Vec<_> = lock(&self.loaded).drain().collect();
+        for (_, cell) in all {
+            if let Some(loaded) = cell.get() {
+                loaded.close().await;
+            }
+        }
+    }
+
+    /// The number of a source, asked for once.
+    pub(crate) async fn source_id(&self, flow: &FlowRow, identity: &str) -> Result<SourceId, Error> {
+        if let Some(id) = lock(&self.sources).get(identity) {
+            return Ok(*id);
+        }
+        let id = self.journal.source(flow.space, identity).await?;
+        lock(&self.sources).insert(identity.to_owned(), id);
+        Ok(id)
+    }
+
+    /// Does something until it works or fails for good: a full disk or a service that is away is waited out, told as
+    /// a trouble meanwhile. What is under way stays in memory, bounded by the tasks in work.
+    pub async fn patiently<T, F>(&self, about: &str, mut attempt: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut wait = Duration::from_millis(50);
+        loop {
+            match attempt().await {
+                Ok(value) => {
+                    self.clear_trouble(about);
+                    return Ok(value);
+                }
+                Err(error) if error.is_temporary() => {
+                    self.trouble(about, &error.message, error.hint.as_deref());
+                    self.clock.sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(2));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Notes a trouble; told in the log once until it is over.
+    pub fn trouble(&self, about: &str, message: &str, hint: Option<&str>) {
+        let mut troubles = lock(&self.troubles);
+        let known = troubles.get(about).is_some_and(|trouble| trouble.message == message);
+        if !known {
+            tracing::error!(about, hint, "{message}");
+            let trouble = Trouble {
+                about: about.to_owned(),
+                message: message.to_owned(),
+                hint: hint.map(str::to_owned),
+                since: self.clock.now(),
+            };
+            troubles.insert(about.to_owned(), trouble);
+        }
+    }
+
+    /// Says that a trouble is over.
+    pub fn clear_trouble(&self, about: &str) {
+        if lock(&self.troubles).remove(about).is_some() {
+            tracing::info!(about, "works again");
+        }
+    }
+
+    /// What keeps the engine from going on at present.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let mut all: Vec<Trouble> = lock(&self.troubles).values().cloned().collect();
+        all.sort_by(|a, b| a.about.cmp(&b.about));
+        all
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while one of these maps is held leaves the map whole: they are changed by single calls.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The ledger of one source, as the source asks for it.
+pub(crate) struct SourceLedger<'a> {
+    pub journal: &'a dyn Journal,
+    pub source: SourceId,
+    /// See [`Ledger::owner`].
+    pub owner: String,
+}
+
+impl<'a> SourceLedger<'a> {
+    pub fn new(engine: &'a Engine, source: SourceId) -> Self {
+        Self { journal: &*engine.journal, source, owner: format!("{}-{source}", engine.options.instance) }
+    }
+}
+
+fn ledger_error(error: Error) -> SourceError {
+    SourceError { code: "journal", message: error.to_string(), hint: error.hint }
+}
+
+#[async_trait]
+impl Ledger for SourceLedger<'_> {
+    async fn known(&self, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>, SourceError> {
+        self.journal.known(self.source, paths).await.map_err(ledger_error)
+    }
+
+    async fn releasing(&self, releases: Vec<Bytes>) -> Result<Vec<bool>, SourceError> {
+        let releases = releases.into_iter().map(Vec::from).collect();
+        self.journal.releasing(self.source, releases).await.map_err(ledger_error)
+    }
+
+    fn owner(&self) -> &str {
+        &self.owner
+    }
+}

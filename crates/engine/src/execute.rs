@@ -1,0 +1,621 @@
+//! Executing: one claimed task, taken through as many processors as it can be, and all that came of it as one
+//! settlement.
+//!
+//! Which processors happen to run together appears in no id and no record. Between them content stays in memory; it
+//! is stored when the settlement needs it, when it is large, or when much has gathered. Everything is settled when
+//! nothing is left to do, or when [`COMMIT_AFTER`] has passed: what is done is committed, the rest goes back to the
+//! queue as tasks of its own, so that a crash costs little and a long bundle does not stand in the way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::stream::{FuturesUnordered, StreamExt};
+use opendmp_model::fault::{Fault, FaultKind, LogLine};
+use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
+use opendmp_model::ids::{ContentHash, SlotId};
+use opendmp_model::item::{Attributes, BUNDLE_ITEMS, ContentRef, Item, Place, label};
+use opendmp_model::kinds::DEFAULT_PORT;
+use opendmp_ports::content::{Body as Stored, SMALL};
+use opendmp_ports::journal::{
+    Claimed, NewDeadLetter, NewExport, NewRevision, NewTask, Reader, Settlement, dead_letter_id, decide as journal,
+};
+use opendmp_ports::transport::StepCounts;
+use opendmp_ports::Error;
+use opendmp_processor::{Body, Collect, Done, Emission, Input, NewContent, Opened, Outcome as Said, Processor};
+
+use crate::decide::{After, COMMIT_AFTER, after_fault, chunk};
+use crate::loaded::{Loaded, Node};
+use crate::Engine;
+
+/// An item under way: its bytes may be in memory only.
+#[derive(Clone, Debug)]
+struct Live {
+    item: Item,
+    /// The bytes, where they are not stored yet; then `item.content.place` is not yet true.
+    bytes: Option<Bytes>,
+}
+
+/// What gathers while a task is executed.
+struct Work<'a> {
+    engine: &'a Engine,
+    loaded: &'a Loaded,
+    claimed: &'a Claimed,
+    began: Instant,
+    /// Items waiting before processors, by rank and then index, so that branches that meet again meet here.
+    waiting: BTreeMap<(usize, usize, u32), Vec<Live>>,
+    tasks: Vec<(Reader, Vec<Live>, TaskNote)>,
+    revisions: Vec<(NewRevision, Option<Bytes>)>,
+    dead: Vec<(NewDeadLetter, Option<Bytes>)>,
+    history: Vec<StepRecord>,
+    counts: BTreeMap<Arc<str>, StepCounts>,
+    memory: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct TaskNote {
+    failures: u32,
+    generation: u32,
+    due: Option<i64>,
+    fault: Option<Fault>,
+    lost: u32,
+}
+
+/// Executes a claimed task to its settlement.
+///
+/// # Errors
+/// Only what makes a settlement impossible, such as a version that can't be loaded for want of a service; the task
+/// stays claimed then, and is to be handed back.
+pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, Error> {
+    let loaded = engine.load(claimed.version).await?;
+    let mut work = Work {
+        engine,
+        loaded: &loaded,
+        claimed,
+        began: Instant::now(),
+        waiting: BTreeMap::new(),
+        tasks: Vec::new(),
+        revisions: Vec::new(),
+        dead: Vec::new(),
+        history: Vec::new(),
+        counts: BTreeMap::new(),
+        memory: 0,
+    };
+    let task = &claimed.task;
+    let Some(node) = loaded.node(&task.to.processor) else {
+        // The version says which processors it has, so only damage brings a task here.
+        let fault = Fault::new(FaultKind::Rejected, "no-processor", format!("this version has no `{}`", task.to.processor));
+        work.bury(&task.to, task.items.clone(), &fault);
+        return work.settlement().await;
+    };
+    if task.lost >= journal::LOST_LIMIT {
+        work.bury(&task.to, task.items.clone(), &journal::lost(task.lost));
+        return work.settlement().await;
+    }
+    if task.lost > 0 && task.items.len() > 1 {
+        // One of them may have taken the host down: from here on each goes alone.
+        for item in &task.items {
+            let note = TaskNote {
+                failures: task.failures,
+                generation: task.generation + 1,
+                lost: task.lost,
+                ..TaskNote::default()
+            };
+            work.tasks.push((task.to.clone(), vec![Live { item: item.clone(), bytes: None }], note));
+        }
+        return work.settlement().await;
+    }
+    let items = task.items.iter().map(|item| Live { item: item.clone(), bytes: None }).collect();
+    work.waiting.insert((node.planned.rank, node.index, task.to.input), items);
+    work.run().await?;
+    work.settlement().await
+}
+
+impl Work<'_> {
+    async fn run(&mut self) -> Result<(), Error> {
+        let mut first = true;
+        while let Some(((_, index, input), items)) = self.waiting.pop_first() {
+            let node = &self.loaded.nodes[index];
+            let to = Reader { processor: Arc::clone(&node.id), input };
+            // The task's own processor is always begun; those behind it only while there is time and room.
+            if !first && (self.is_late() || items.len() > BUNDLE_ITEMS) {
+                self.tasks.push((to, items, TaskNote::default()));
+                continue;
+            }
+            let rest = self.step(node, &to, items, first).await?;
+            if !rest.is_empty() {
+                let note = if first { self.handed_back() } else { TaskNote::default() };
+                self.tasks.push((to, rest, note));
+            }
+            if node.planned.settings.checkpoint {
+                self.hand_over();
+            }
+            first = false;
+        }
+        Ok(())
+    }
+
+    fn is_late(&self) -> bool {
+        self.began.elapsed() > COMMIT_AFTER
+    }
+
+    fn handed_back(&self) -> TaskNote {
+        let task = &self.claimed.task;
+        TaskNote { failures: task.failures, generation: task.generation + 1, ..TaskNote::default() }
+    }
+
+    /// Leaves all that waits to tasks of its own.
+    fn hand_over(&mut self) {
+        for ((_, index, input), items) in std::mem::take(&mut self.waiting) {
+            let to = Reader { processor: Arc::clone(&self.loaded.nodes[index].id), input };
+            self.tasks.push((to, items, TaskNote::default()));
+        }
+    }
+
+    /// Takes items through one processor. Answers those that were not begun.
+    async fn step(&mut self, node: &Node, to: &Reader, items: Vec<Live>, first: bool) -> Result<Vec<Live>, Error> {
+        let started = self.engine.clock.now();
+        let failures = if first { self.claimed.task.failures } else { 0 };
+        let mut entries = Vec::with_capacity(items.len());
+        let mut rest = Vec::new();
+        match node.opened(self.engine).await {
+            Ok(Opened::Transform(processor)) => {
+                rest = self.transform(node, to, Arc::clone(processor), items, failures, &mut entries).await?;
+            }
+            Ok(Opened::Collect(collect)) => {
+                let collect = collect.clone();
+                for live in items {
+                    entries.push(self.collect(node, to, &collect, live));
+                }
+            }
+            Ok(Opened::Ingest(_)) => {
+                let fault = Fault::new(FaultKind::Rejected, "not-a-step", format!("`{}` takes no items", node.id));
+                for live in items {
+                    entries.push(self.fail(node, to, live, fault.clone(), None, failures, Vec::new(), 0));
+                }
+            }
+            Err(fault) => {
+                for live in items {
+                    entries.push(self.fail(node, to, live, fault.clone(), None, failures, Vec::new(), 0));
+                }
+            }
+        }
+        if !entries.is_empty() {
+            self.count(node, &entries);
+            self.history.push(StepRecord { context: node.context, started, entries });
+        }
+        Ok(rest)
+    }
+
+    async fn transform(
+        &mut self,
+        node: &Node,
+        to: &Reader,
+        processor: Arc<dyn Processor>,
+        items: Vec<Live>,
+        failures: u32,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Vec<Live>, Error> {
+        let mut left = items.into_iter().collect::<std::collections::VecDeque<_>>();
+        let mut calls = FuturesUnordered::new();
+        let mut number = 0usize;
+        let mut ended: BTreeMap<usize, (Vec<Live>, Result<Vec<Done>, Fault>)> = BTreeMap::new();
+        let mut next = 0;
+        loop {
+            // At least one call is made, however late: a task that is claimed moves on.
+            while !left.is_empty() && calls.len() < node.parallel && (number == 0 || !self.is_late()) {
+                let size = chunk(left.len(), processor.batch(), node.parallel, node.pace());
+                let part: Vec<Live> = left.drain(..size).collect();
+                let (engine, processor, at) = (self.engine, &processor, number);
+                calls.push(async move {
+                    let done = call(engine, node, &**processor, &part).await;
+                    (at, part, done)
+                });
+                number += 1;
+            }
+            let Some((at, part, done)) = calls.next().await else { break };
+            ended.insert(at, (part, done?));
+            // Results are taken in the order of the items, so that nothing depends on which call ended first.
+            while let Some((part, done)) = ended.remove(&next) {
+                next += 1;
+                match done {
+                    Ok(done) => {
+                        for (live, done) in part.into_iter().zip(done) {
+                            entries.push(self.take(node, to, live, done, failures).await?);
+                        }
+                    }
+                    Err(fault) => {
+                        for live in part {
+                            entries.push(self.fail(node, to, live, fault.clone(), None, failures, Vec::new(), 0));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(left.into())
+    }
+
+    /// Takes one outcome over: children are delivered, faults decided about.
+    async fn take(&mut self, node: &Node, to: &Reader, live: Live, done: Done, failures: u32) -> Result<Entry, Error> {
+        let took = done.took.as_micros() as u64;
+        let (many, children) = match done.outcome {
+            Said::Emit { many, children } => (many, children),
+            Said::Fault(fault) => return Ok(self.fail(node, to, live, fault, None, failures, done.log, took)),
+            Said::Retry { fault, after } => {
+                return Ok(self.fail(node, to, live, fault, after, failures, done.log, took));
+            }
+        };
+        let mut recorded = Vec::with_capacity(children.len());
+        let mut names: BTreeMap<String, u32> = BTreeMap::new();
+        for (ordinal, emission) in children.into_iter().enumerate() {
+            let port = emission.port.clone();
+            let made = self.make(node, &live, emission, ordinal as u32, many, &mut names).await?;
+            let child = &made.item;
+            recorded.push(Child {
+                id: child.id,
+                port: port.clone().filter(|port| &**port != DEFAULT_PORT),
+                name: (child.name != live.item.name).then(|| Arc::clone(&child.name)),
+                content: (child.content.hash != live.item.content.hash).then_some((child.content.hash, child.content.size)),
+                attributes: changed(&live.item.attributes, &child.attributes),
+            });
+            for (reader, index) in node.readers_of(port.as_deref()) {
+                let delivered = Live { item: journal::deliver(&made.item, reader), bytes: made.bytes.clone() };
+                let rank = self.loaded.nodes[*index].planned.rank;
+                self.waiting.entry((rank, *index, reader.input)).or_default().push(delivered);
+            }
+        }
+        if let Some(bytes) = live.bytes.filter(Bytes::is_unique) {
+            self.memory = self.memory.saturating_sub(bytes.len() as u64);
+        }
+        Ok(Entry {
+            input: live.item.id,
+            took,
+            result: Outcome::Emitted,
+            children: recorded,
+            log: done.log,
+            note: done.note.map(Into::into),
+        })
+    }
+
+    /// Makes a child of an emission.
+    async fn make(
+        &mut self,
+        node: &Node,
+        parent: &Live,
+        emission: Emission,
+        ordinal: u32,
+        many: bool,
+        names: &mut BTreeMap<String, u32>,
+    ) -> Result<Live, Error> {
+        let mut item = parent.item.clone();
+        let port = emission.port.as_deref().unwrap_or(DEFAULT_PORT);
+        item.id = parent.item.id.child(&node.id, port, ordinal);
+        if let Some(name) = emission.name {
+            item.name = name.into();
+        }
+        if let Some(media_type) = emission.media_type {
+            item.media_type = Some(media_type.into());
+        }
+        if !emission.attributes.is_empty() {
+            let mut attributes = (*item.attributes).clone();
+            attributes.extend(emission.attributes);
+            item.attributes = Arc::new(attributes);
+        }
+        if many {
+            let nth = names.entry(item.name.to_string()).or_default();
+            item.label = label(item.label, &item.name, *nth);
+            *nth += 1;
+        }
+        let bytes = match emission.content {
+            NewContent::Same => parent.bytes.clone(),
+            NewContent::Bytes(bytes) => self.hold(&mut item, parent, bytes).await?,
+            NewContent::File(file) => {
+                let source = Arc::new(file.file.try_clone().map_err(|error| {
+                    Error::io("engine take", "opening a result", &error)
+                })?);
+                item.content = self
+                    .engine
+                    .patiently("content", || self.engine.content.put_file(Arc::clone(&source)))
+                    .await?;
+                None
+            }
+        };
+        Ok(Live { item, bytes })
+    }
+
+    /// Keeps new bytes in memory while there is room, else stores them.
+    async fn hold(&mut self, item: &mut Item, parent: &Live, bytes: Bytes) -> Result<Option<Bytes>, Error> {
+        let hash = ContentHash::of(&bytes);
+        if hash == parent.item.content.hash {
+            return Ok(parent.bytes.clone());
+        }
+        let size = bytes.len() as u64;
+        if size == 0 {
+            item.content = ContentRef::empty();
+            return Ok(None);
+        }
+        self.memory += size;
+        if size > SMALL || self.memory > self.engine.options.memory {
+            item.content = self.engine.patiently("content", || self.engine.content.put(bytes.clone())).await?;
+            return Ok(None);
+        }
+        item.content = ContentRef { hash, size, place: Place::Empty };
+        Ok(Some(bytes))
+    }
+
+    /// An item that was not processed goes back to the queue or to the dead letters.
+    #[expect(clippy::too_many_arguments, reason = "each is one fact of the failure, used once")]
+    fn fail(
+        &mut self,
+        node: &Node,
+        to: &Reader,
+        live: Live,
+        fault: Fault,
+        asked: Option<Duration>,
+        failures: u32,
+        log: Vec<LogLine>,
+        took: u64,
+    ) -> Entry {
+        let after = after_fault(fault.kind, failures, asked, &node.planned.settings.on_error, self.engine.clock.now());
+        let note = Some(fault.to_string().into());
+        let input = live.item.id;
+        let result = match after {
+            After::Retry { due, failures } => {
+                let own = *to == self.claimed.task.to;
+                let generation = if own { self.claimed.task.generation + 1 } else { 1 };
+                let note = TaskNote { failures, generation, due: Some(due), fault: Some(fault), lost: 0 };
+                self.tasks.push((to.clone(), vec![live], note));
+                Outcome::Retried
+            }
+            After::Dead => {
+                let letter = NewDeadLetter {
+                    id: dead_letter_id(live.item.id, to),
+                    at: to.clone(),
+                    item: live.item,
+                    fault,
+                    attempts: failures + 1,
+                    log: log.clone(),
+                };
+                self.dead.push((letter, live.bytes));
+                Outcome::Dead
+            }
+        };
+        Entry { input, took, result, children: Vec::new(), log, note }
+    }
+
+    /// Makes dead letters of whole items, without a step having seen them.
+    fn bury(&mut self, to: &Reader, items: Vec<Item>, fault: &Fault) {
+        let attempts = self.claimed.attempt;
+        let counts = self.counts.entry(Arc::clone(&to.processor)).or_default();
+        counts.dead += items.len() as u64;
+        for item in items {
+            let id = dead_letter_id(item.id, to);
+            let letter = NewDeadLetter { id, at: to.clone(), item, fault: fault.clone(), attempts, log: Vec::new() };
+            self.dead.push((letter, None));
+        }
+    }
+
+    fn collect(&mut self, node: &Node, to: &Reader, collect: &Collect, live: Live) -> Entry {
+        let item = &live.item;
+        let export = collect.sink.as_ref().map(|sink| {
+            Ok::<_, Fault>(NewExport {
+                destination: sink.destination().into(),
+                target: sink.target(item)?,
+                if_exists: sink.if_exists(),
+                class: sink.class(),
+            })
+        });
+        let export = match export.transpose() {
+            Ok(export) => export,
+            Err(fault) => return self.fail(node, to, live, fault, None, 0, Vec::new(), 0),
+        };
+        let flow = &self.loaded.plan.slug;
+        let slot = SlotId::new(item.origin, &collect.collection, flow, &node.id, &item.name, item.label);
+        let entry = Entry {
+            input: item.id,
+            took: 0,
+            result: Outcome::Collected,
+            children: Vec::new(),
+            log: Vec::new(),
+            note: None,
+        };
+        let revision = NewRevision {
+            slot,
+            collection: Arc::clone(&collect.collection),
+            processor: Arc::clone(&node.id),
+            item: live.item,
+            export,
+        };
+        self.revisions.push((revision, live.bytes));
+        entry
+    }
+
+    fn count(&mut self, node: &Node, entries: &[Entry]) {
+        let counts = self.counts.entry(Arc::clone(&node.id)).or_default();
+        for entry in entries {
+            match entry.result {
+                Outcome::Dead => counts.dead += 1,
+                Outcome::Retried => counts.retried += 1,
+                _ => {
+                    counts.done += 1;
+                    counts.emitted += entry.children.len() as u64;
+                }
+            }
+            counts.took += entry.took;
+        }
+    }
+
+    /// Stores what is still in memory and makes one settlement of everything. Content is durable when this answers.
+    async fn settlement(mut self) -> Result<Settlement, Error> {
+        self.store().await?;
+        let mut tasks = Vec::new();
+        for (to, live, note) in self.tasks {
+            let items = live.into_iter().map(|live| live.item).collect();
+            for mut task in journal::tasks_for(&to, items) {
+                let first = task.items[0].id;
+                task = NewTask {
+                    id: opendmp_model::ids::TaskId::new(first, &to.processor, to.input, note.generation),
+                    failures: note.failures,
+                    lost: note.lost,
+                    generation: note.generation,
+                    due: note.due,
+                    fault: note.fault.clone(),
+                    ..task
+                };
+                tasks.push(task);
+            }
+        }
+        Ok(Settlement {
+            task: self.claimed.task.id,
+            lease: self.engine.lease,
+            attempt: self.claimed.attempt,
+            tasks,
+            revisions: self.revisions.into_iter().map(|(revision, _)| revision).collect(),
+            dead_letters: self.dead.into_iter().map(|(letter, _)| letter).collect(),
+            history: self.history,
+            counts: self.counts,
+            at: self.engine.clock.now(),
+            actor: "engine".into(),
+        })
+    }
+
+    async fn store(&mut self) -> Result<(), Error> {
+        let engine = self.engine;
+        let tasks = self.tasks.iter_mut().flat_map(|(_, live, _)| live.iter_mut().map(|l| (&mut l.item, &mut l.bytes)));
+        let revisions = self.revisions.iter_mut().map(|(revision, bytes)| (&mut revision.item, bytes));
+        let dead = self.dead.iter_mut().map(|(letter, bytes)| (&mut letter.item, bytes));
+        let mut unstored: Vec<(&mut Item, Bytes)> = tasks
+            .chain(revisions)
+            .chain(dead)
+            .filter_map(|(item, bytes)| Some((item, bytes.take()?)))
+            .collect();
+        // The same bytes may wait in several branches: stored once.
+        let mut places: BTreeMap<ContentHash, usize> = BTreeMap::new();
+        let mut many: Vec<Bytes> = Vec::new();
+        for (item, bytes) in &unstored {
+            places.entry(item.content.hash).or_insert_with(|| {
+                many.push(bytes.clone());
+                many.len() - 1
+            });
+        }
+        if !many.is_empty() {
+            let stored = engine.patiently("content", || engine.content.put_many(many.clone())).await?;
+            for (item, _) in &mut unstored {
+                item.content = stored[places[&item.content.hash]];
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a child's attributes have that its parent's have not, as JSON.
+fn changed(parent: &Arc<Attributes>, child: &Arc<Attributes>) -> Option<Box<str>> {
+    if Arc::ptr_eq(parent, child) {
+        return None;
+    }
+    let differs = |(key, value): &(&String, &serde_json::Value)| parent.get(*key) != Some(*value);
+    let map: Attributes = child.iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect();
+    (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string().into())
+}
+
+/// One call of a processor.
+async fn call(engine: &Engine, node: &Node, processor: &dyn Processor, part: &[Live]) -> Result<Result<Vec<Done>, Fault>, Error> {
+    let _permit = node.permits.acquire().await.ok();
+    let mut inputs = Vec::with_capacity(part.len());
+    for live in part {
+        let body = match &live.bytes {
+            _ if !processor.reads_content() => Body::Unread,
+            Some(bytes) => Body::Bytes(bytes.clone()),
+            None => match engine.patiently("content", || engine.content.open(&live.item.content)).await {
+                Ok(stored) => body(stored),
+                Err(error) => {
+                    let fault = Fault::new(FaultKind::Rejected, "content-lost", error.to_string());
+                    return Ok(Err(match error.hint {
+                        Some(hint) => fault.with_hint(hint),
+                        None => fault,
+                    }));
+                }
+            },
+        };
+        inputs.push(Input { item: live.item.clone(), body });
+    }
+    let began = Instant::now();
+    let done = processor.process(inputs).await;
+    node.learn(part.len(), began.elapsed());
+    Ok(match done {
+        Ok(done) if done.len() != part.len() => Err(Fault::new(
+            FaultKind::Failed,
+            "wrong-count",
+            format!("`{}` answered {} of {} items", node.planned.kind, done.len(), part.len()),
+        )),
+        other => other,
+    })
+}
+
+/// Stored bytes as a processor gets them.
+pub(crate) fn body(stored: Stored) -> Body {
+    match stored {
+        Stored::Bytes(bytes) => Body::Bytes(bytes),
+        Stored::File(file) => Body::File(file),
+    }
+}
+
+impl Engine {
+    /// Settles: content first made durable, then the journal's transaction (law L3), then hints.
+    pub async fn settle(&self, claimed: &Claimed, settlement: Settlement) -> Result<opendmp_ports::journal::Settled, Error> {
+        use opendmp_ports::journal::Settled;
+        use opendmp_ports::transport::{Hint, Progress};
+        // Not waited out: what a failed sync has lost must be put again, so the whole task is done again.
+        self.content.sync().await?;
+        let counts = settlement.counts.clone();
+        let settled = self
+            .patiently("journal", || async {
+                Ok(self.journal.settle(vec![settlement.clone()]).await?.pop().unwrap_or(Settled::Fenced))
+            })
+            .await?;
+        if let Settled::Applied(applied) = &settled {
+            if applied.tasks > 0 {
+                self.transport.send(Hint::Tasks);
+            }
+            if applied.exports > 0 {
+                self.transport.send(Hint::Intents);
+            }
+            let processors = counts.iter().map(|(processor, counts)| (processor.to_string(), *counts)).collect();
+            let progress = Progress { flow: claimed.flow, run: claimed.run, processors };
+            self.transport.send(Hint::Settled(Arc::new(progress)));
+            self.transport.send(Hint::Run(claimed.run));
+        }
+        Ok(settled)
+    }
+
+    /// Claims one task, executes and settles it. Answers whether there was one. What the live loop does many times
+    /// at once, and what the models step through.
+    pub async fn work_once(&self, suspects: bool) -> Result<bool, Error> {
+        let request = opendmp_ports::journal::ClaimRequest {
+            lease: self.lease,
+            now: self.clock.now(),
+            limit: 1,
+            suspects,
+            run: None,
+        };
+        let Some(claimed) = self.journal.claim(request).await?.pop() else { return Ok(false) };
+        self.work_on(&claimed).await?;
+        Ok(true)
+    }
+
+    /// Executes and settles a claimed task; hands it back where it can't be.
+    pub async fn work_on(&self, claimed: &Claimed) -> Result<(), Error> {
+        match execute(self, claimed).await {
+            Ok(settlement) => {
+                self.settle(claimed, settlement).await?;
+                Ok(())
+            }
+            Err(error) => {
+                self.journal.unclaim(self.lease, vec![claimed.task.id]).await?;
+                Err(error)
+            }
+        }
+    }
+}
+

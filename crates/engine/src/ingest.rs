@@ -1,0 +1,173 @@
+//! Ingest: from a source's claim to arrivals in the journal. Claim, store, confirm, sync, one transaction; only then
+//! may the source be let go, by an intent that the transaction recorded (law L4).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_ports::Error;
+use opendmp_ports::journal::{Ingest, NewArrival, Reader, RunChoice, RunId, RunMode};
+use opendmp_ports::transport::{Hint, Progress, StepCounts};
+use opendmp_processor::{Body, Claim, Claimed, Source, SourceError};
+
+use crate::engine::SourceLedger;
+use crate::{Engine, Loaded, Node};
+
+/// How many source items are claimed at once.
+const CLAIM_ITEMS: usize = 1_000;
+
+/// What one look at a source came to.
+#[derive(Clone, Debug, Default)]
+pub struct ScanReport {
+    /// Items that arrived.
+    pub arrived: u64,
+    /// Whether nothing more is there now.
+    pub complete: bool,
+    /// When to look again at the latest, milliseconds since 1970.
+    pub again: Option<i64>,
+    /// What could not be taken, by path.
+    pub problems: Vec<(String, SourceError)>,
+}
+
+impl Engine {
+    /// Looks at the source of an ingest once, and takes in what it claims, as part of `run` or as a run of its own.
+    ///
+    /// # Errors
+    /// A fault where the source can't be opened or looked at; nothing is lost, what was claimed is offered again.
+    pub async fn ingest_once(&self, loaded: &Loaded, node: &Node, run: Option<RunId>) -> Result<ScanReport, Fault> {
+        let source = node.source(self).await?;
+        let id = self.source_id(&loaded.flow, &identity(loaded, node, &*source)).await.map_err(port_fault)?;
+        let ledger = SourceLedger::new(self, id);
+        let started = self.clock.now();
+        let scan = source.claim(&ledger, started, CLAIM_ITEMS).await.map_err(source_fault)?;
+        let mut report =
+            ScanReport { arrived: 0, complete: scan.complete, again: scan.again, problems: scan.problems };
+        let mut claims = scan.claims.into_iter();
+        let mut arrivals = Vec::new();
+        let mut kept = Vec::new();
+        for claim in claims.by_ref() {
+            match self.store(&*source, &claim).await {
+                Ok(Some(arrival)) => {
+                    arrivals.push(arrival);
+                    kept.push(claim);
+                }
+                Ok(None) => report.complete = false,
+                Err(fault) => {
+                    report.problems.push((
+                        claim.name.clone(),
+                        SourceError { code: "not-stored", message: fault.message.clone(), hint: fault.hint.clone() },
+                    ));
+                    source.forget(&claim);
+                    report.complete = false;
+                }
+            }
+        }
+        if arrivals.is_empty() {
+            return Ok(report);
+        }
+        match self.arrive(loaded, node, id, arrivals, run, started).await {
+            Ok(new) => report.arrived = new,
+            Err(error) => {
+                kept.iter().for_each(|claim| source.forget(claim));
+                return Err(port_fault(error));
+            }
+        }
+        Ok(report)
+    }
+
+    /// Stores the bytes of a claim; `None`: it changed meanwhile.
+    async fn store(&self, source: &dyn Source, claim: &Claim) -> Result<Option<NewArrival>, Fault> {
+        let began = Instant::now();
+        let stored = match &claim.body {
+            Body::Unread => Ok(opendmp_model::item::ContentRef::empty()),
+            Body::Bytes(bytes) => self.content.put(bytes.clone()).await,
+            Body::File(file) => self.content.put_file(Arc::clone(file)).await,
+        };
+        let content = stored.map_err(port_fault)?;
+        let stat = match source.confirm(claim).await.map_err(source_fault)? {
+            Claimed::Whole(stat) => stat,
+            Claimed::Changed => return Ok(None),
+        };
+        Ok(Some(NewArrival {
+            path: claim.path.clone(),
+            stat,
+            name: claim.name.as_str().into(),
+            content,
+            media_type: claim.media_type.as_deref().map(Into::into),
+            attributes: Arc::new(claim.attributes.clone()),
+            release: claim.release.clone(),
+            took: began.elapsed().as_micros() as u64,
+        }))
+    }
+
+    /// Makes arrivals durable in the journal.
+    pub(crate) async fn arrive(
+        &self,
+        loaded: &Loaded,
+        node: &Node,
+        source: opendmp_ports::journal::SourceId,
+        arrivals: Vec<NewArrival>,
+        run: Option<RunId>,
+        started: i64,
+    ) -> Result<u64, Error> {
+        self.content.sync().await?;
+        let count = arrivals.len();
+        let releases = arrivals.iter().any(|arrival| arrival.release.is_some());
+        let trigger = || match arrivals.as_slice() {
+            [one] => format!("`{}` in `{}`", opendmp_model::name::printable(&one.name), node.id),
+            _ => format!("{count} items in `{}`", node.id),
+        };
+        let run = match run {
+            Some(run) => RunChoice::Existing(run),
+            None => RunChoice::New { mode: RunMode::Live, trigger: trigger() },
+        };
+        let readers: Vec<Reader> = node.readers_of(None).iter().map(|(reader, _)| reader.clone()).collect();
+        let ingest = Ingest {
+            lease: self.lease,
+            flow: loaded.flow.id,
+            version: loaded.version,
+            processor: Arc::clone(&node.id),
+            source,
+            run,
+            arrivals,
+            readers,
+            context: node.context,
+            started,
+            at: self.clock.now(),
+        };
+        let ingested = self.patiently("journal", || self.journal.ingest(ingest.clone())).await?;
+        let counts = StepCounts { done: ingested.new, emitted: ingested.new, ..StepCounts::default() };
+        let processors = BTreeMap::from([(node.id.to_string(), counts)]);
+        self.transport.send(Hint::Settled(Arc::new(Progress { flow: loaded.flow.id, run: ingested.run, processors })));
+        self.transport.send(Hint::Tasks);
+        if releases {
+            self.transport.send(Hint::Intents);
+        }
+        Ok(ingested.new)
+    }
+}
+
+/// What the ledger of an ingest is kept under: two flows may read the same place without taking from each other.
+pub(crate) fn identity(loaded: &Loaded, node: &Node, source: &dyn Source) -> String {
+    format!("{}/{}/{}", loaded.plan.slug, node.id, source.identity())
+}
+
+/// A port's error as a fault.
+pub(crate) fn port_fault(error: Error) -> Fault {
+    let kind = if error.is_temporary() { FaultKind::Unavailable } else { FaultKind::Failed };
+    let fault = Fault::new(kind, error.operation.replace(' ', "-"), error.message);
+    match error.hint {
+        Some(hint) => fault.with_hint(hint),
+        None => fault,
+    }
+}
+
+/// A source's error as a fault: the world outside may mend it.
+pub(crate) fn source_fault(error: SourceError) -> Fault {
+    let fault = Fault::new(FaultKind::Unavailable, error.code, error.message);
+    match error.hint {
+        Some(hint) => fault.with_hint(hint),
+        None => fault,
+    }
+}

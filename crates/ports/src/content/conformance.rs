@@ -1,0 +1,406 @@
+//! What every implementation of [`Content`] does alike, as a suite that panics where one does not.
+//!
+//! An implementation gives a [`Subject`] and calls [`all`] from its own tests. Capabilities that it lacks (damage from
+//! outside, a full disk) it says no to, and the suite leaves out what needs them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use opendmp_model::ids::ContentHash;
+use opendmp_model::item::{ContentRef, Place};
+
+use super::{Body, Content, MemoryContent, SMALL, read_all};
+use crate::{Error, ErrorKind};
+
+/// A store under test, empty at first.
+#[async_trait]
+pub trait Subject: Send + Sync {
+    /// The open store.
+    fn content(&self) -> Arc<dyn Content>;
+
+    /// Ends the store as a power cut would, and opens it again. The suite holds no handle meanwhile.
+    async fn crash(&mut self);
+
+    /// Changes a stored byte of this content. Returns whether that can be done here.
+    async fn damage(&mut self, content: &ContentRef) -> bool;
+
+    /// Fills the disk, or makes room again. Returns whether that can be done here.
+    async fn set_full(&mut self, full: bool) -> bool;
+}
+
+/// Runs every case, each with a subject of its own.
+///
+/// # Panics
+/// Where the contract is broken.
+pub async fn all<S: Subject>(make: impl AsyncFn() -> S) {
+    what_was_put_is_read(&mut make().await).await;
+    many_keep_their_order(&make().await).await;
+    files_are_read_from_their_start(&make().await).await;
+    what_is_stored_does_not_change(&make().await).await;
+    a_crash_loses_what_was_not_synced_and_nothing_else(&mut make().await).await;
+    equal_content_may_be_put_again(&mut make().await).await;
+    all_calls_may_run_at_once(&mut make().await).await;
+    made_up_references_are_refused(&make().await).await;
+    damage_is_found(&mut make().await).await;
+    a_full_disk_is_said_and_got_over(&mut make().await).await;
+    usage_counts_what_is_stored(&make().await).await;
+}
+
+/// Bytes that look random, equal for equal `seed` and length.
+pub fn sample(seed: u64, len: u64) -> Bytes {
+    let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
+    out.into()
+}
+
+/// An open file of these bytes without a name, positioned at its end.
+///
+/// # Panics
+/// Where none can be made in the system's folder for temporary files.
+pub fn file_of(bytes: &[u8]) -> File {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("opendmp-conformance-{}-{number}", std::process::id()));
+    let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+    let mut file = made.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    std::fs::remove_file(&path).and_then(|()| file.write_all(bytes)).expect("a temporary file can be written");
+    file
+}
+
+/// The lengths at which something changes.
+const LENGTHS: [u64; 8] = [0, 1, 1_000, SMALL - 1, SMALL, SMALL + 1, 3 << 20, 9 << 20];
+
+async fn read(content: &dyn Content, reference: &ContentRef) -> Result<Bytes, Error> {
+    let body = content.open(reference).await?;
+    Ok(read_all(&body).expect("an opened body can be read").into())
+}
+
+/// Panics unless `reference` leads to `bytes`.
+async fn assert_reads(content: &dyn Content, reference: &ContentRef, bytes: &Bytes) {
+    assert_eq!((reference.hash, reference.size), (ContentHash::of(bytes), bytes.len() as u64));
+    let found = read(content, reference).await.unwrap_or_else(|error| panic!("{reference:?}: {error}"));
+    assert!(found == *bytes, "{reference:?} leads to other bytes");
+}
+
+async fn synced(content: &dyn Content, bytes: Bytes) -> ContentRef {
+    let reference = content.put(bytes).await.expect("put");
+    content.sync().await.expect("sync");
+    reference
+}
+
+/// Content of each size, put either way, is read before and after a sync, and after a crash.
+async fn what_was_put_is_read(subject: &mut impl Subject) {
+    let mut put = Vec::new();
+    {
+        let content = subject.content();
+        for (seed, len) in LENGTHS.into_iter().enumerate() {
+            let bytes = sample(seed as u64, len);
+            put.push((content.put(bytes.clone()).await.expect("put"), bytes));
+            let bytes = sample(seed as u64 + 100, len);
+            let file = Arc::new(file_of(&bytes));
+            put.push((content.put_file(file).await.expect("put of a file"), bytes));
+        }
+        for (reference, bytes) in &put {
+            assert_reads(&*content, reference, bytes).await;
+            assert_eq!(*reference == ContentRef::empty(), bytes.is_empty());
+        }
+        content.sync().await.expect("sync");
+        for (reference, bytes) in &put {
+            assert_reads(&*content, reference, bytes).await;
+        }
+    }
+    subject.crash().await;
+    for (reference, bytes) in &put {
+        assert_reads(&*subject.content(), reference, bytes).await;
+    }
+}
+
+async fn many_keep_their_order(subject: &impl Subject) {
+    let content = subject.content();
+    assert_eq!(content.put_many(Vec::new()).await.expect("put of none"), []);
+    let mut many: Vec<Bytes> = (0..3_000).map(|n| sample(n, n)).collect();
+    many.extend([sample(7, 7), sample(1, SMALL + 1), Bytes::new(), sample(2, SMALL)]);
+    let references = content.put_many(many.clone()).await.expect("put of many");
+    assert_eq!(references.len(), many.len());
+    content.sync().await.expect("sync");
+    for (reference, bytes) in references.iter().zip(&many) {
+        assert_reads(&*content, reference, bytes).await;
+    }
+}
+
+/// The position of a file neither matters nor moves, however large the file is.
+async fn files_are_read_from_their_start(subject: &impl Subject) {
+    let content = subject.content();
+    for len in [10, SMALL + 10] {
+        let bytes = sample(1, len);
+        let mut file = file_of(&bytes);
+        file.seek(SeekFrom::Start(5)).expect("seek");
+        let file = Arc::new(file);
+        let reference = content.put_file(Arc::clone(&file)).await.expect("put of a file");
+        assert_reads(&*content, &reference, &bytes).await;
+        assert_eq!((&*file).stream_position().expect("position"), 5);
+    }
+}
+
+/// Neither who put a file nor who opened it can change what is stored.
+async fn what_is_stored_does_not_change(subject: &impl Subject) {
+    let content = subject.content();
+    for len in [10, SMALL + 10] {
+        let bytes = sample(1, len);
+        let file = Arc::new(file_of(&bytes));
+        let reference = content.put_file(Arc::clone(&file)).await.expect("put of a file");
+        file.write_all_at(b"changed", 0).and_then(|()| file.set_len(7)).expect("the source can be written");
+        assert_reads(&*content, &reference, &bytes).await;
+        content.sync().await.expect("sync");
+        if let Body::File(stored) = content.open(&reference).await.expect("open") {
+            assert!(stored.write_at(b"changed", 0).is_err(), "stored content can be written");
+        }
+        assert_reads(&*content, &reference, &bytes).await;
+    }
+}
+
+async fn a_crash_loses_what_was_not_synced_and_nothing_else(subject: &mut impl Subject) {
+    for round in 0..3 {
+        let mut put = Vec::new();
+        {
+            let content = subject.content();
+            for len in LENGTHS {
+                let bytes = sample(round, len);
+                let durable = synced(&*content, bytes.clone()).await;
+                let other = sample(round + 50, len);
+                let lost = content.put(other.clone()).await.expect("put");
+                put.push((durable, bytes, lost, other));
+            }
+            // All but the last two were synced by who put after them; those two may be lost.
+            content.put(sample(round + 99, 5)).await.expect("put");
+        }
+        subject.crash().await;
+        let content = subject.content();
+        for (durable, bytes, lost, other) in &put {
+            assert_reads(&*content, durable, bytes).await;
+            match read(&*content, lost).await {
+                Ok(found) => assert!(found == *other, "{lost:?} leads to other bytes after a crash"),
+                Err(error) => assert!(
+                    matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged),
+                    "{lost:?} after a crash: {error}"
+                ),
+            }
+            let again = synced(&*content, other.clone()).await;
+            assert_reads(&*content, &again, other).await;
+            assert_reads(&*content, durable, bytes).await;
+        }
+    }
+}
+
+async fn equal_content_may_be_put_again(subject: &mut impl Subject) {
+    let mut references = Vec::new();
+    for round in 0..3 {
+        for len in LENGTHS {
+            let bytes = sample(1, len);
+            let content = subject.content();
+            // Twice before a sync, and again after it, and again after a crash.
+            references.push((content.put(bytes.clone()).await.expect("put"), bytes.clone()));
+            let file = Arc::new(file_of(&bytes));
+            references.push((content.put_file(file).await.expect("put of a file"), bytes.clone()));
+            references.push((synced(&*content, bytes.clone()).await, bytes.clone()));
+            references.push((synced(&*content, bytes.clone()).await, bytes));
+        }
+        if round == 1 {
+            subject.crash().await;
+        }
+    }
+    subject.crash().await;
+    for (reference, bytes) in &references {
+        assert_reads(&*subject.content(), reference, bytes).await;
+    }
+}
+
+/// Many tasks put, sync, open; what each has synced survives a crash.
+async fn all_calls_may_run_at_once(subject: &mut impl Subject) {
+    let content = subject.content();
+    let tasks: Vec<_> = (0..8u64)
+        .map(|task| {
+            let content = Arc::clone(&content);
+            tokio::spawn(async move {
+                let mut put = Vec::new();
+                for n in 0..40u64 {
+                    // Some lengths and seeds are shared, so that equal content is put at once.
+                    let len = if n % 10 == 9 { SMALL + n } else { n * 97 };
+                    let bytes = sample(if n % 3 == 0 { 0 } else { task }, len);
+                    let reference = match n % 4 {
+                        0 => content.put_many(vec![bytes.clone(), sample(task, 30)]).await.map(|all| all[0]),
+                        1 => content.put_file(Arc::new(file_of(&bytes))).await,
+                        _ => content.put(bytes.clone()).await,
+                    };
+                    let reference = reference.expect("put");
+                    assert_reads(&*content, &reference, &bytes).await;
+                    put.push((reference, bytes));
+                    if n % 5 == task % 5 {
+                        content.sync().await.expect("sync");
+                        content.usage().await.expect("usage");
+                    }
+                }
+                content.sync().await.expect("sync");
+                put
+            })
+        })
+        .collect();
+    let mut put = Vec::new();
+    for task in tasks {
+        put.extend(task.await.expect("the task did not panic"));
+    }
+    drop(content);
+    subject.crash().await;
+    for (reference, bytes) in &put {
+        assert_reads(&*subject.content(), reference, bytes).await;
+    }
+}
+
+/// References to nothing give an error, never other bytes and never a panic.
+async fn made_up_references_are_refused(subject: &impl Subject) {
+    let content = subject.content();
+    let real = synced(&*content, sample(1, 100)).await;
+    synced(&*content, sample(1, SMALL + 100)).await;
+    let (pack, offset) = match real.place {
+        Place::Pack { pack, offset } => (pack, offset),
+        _ => (0, 0),
+    };
+    let places = [
+        Place::Empty,
+        Place::Pack { pack, offset: offset + 1 },
+        Place::Pack { pack, offset: u64::MAX },
+        Place::Pack { pack: pack + 1, offset },
+        Place::Pack { pack: u64::MAX, offset: 0 },
+        Place::File { generation: 0 },
+        Place::File { generation: u32::MAX },
+    ];
+    let other = ContentHash::of(b"never put");
+    let moved = places.into_iter().map(|place| ContentRef { place, ..real });
+    let changed = [
+        ContentRef { hash: other, ..real },
+        ContentRef { size: real.size + 1, ..real },
+        ContentRef { size: real.size - 1, ..real },
+        ContentRef { size: u64::MAX, ..real },
+        ContentRef { size: 0, ..real },
+        ContentRef { hash: other, size: 1 << 40, place: Place::File { generation: 0 } },
+    ];
+    for reference in moved.chain(changed) {
+        let error = read(&*content, &reference).await.err();
+        let kind = error.map(|error| error.kind);
+        assert!(matches!(kind, Some(ErrorKind::NotFound | ErrorKind::Damaged)), "{reference:?}: {kind:?}");
+    }
+    assert_reads(&*content, &real, &sample(1, 100)).await;
+}
+
+/// A changed byte is an error with a hint where the contract asks for it, for that content only.
+async fn damage_is_found(subject: &mut impl Subject) {
+    for len in [1, 100, SMALL] {
+        let (before, after) = (sample(1, len), sample(2, len));
+        let put = {
+            let content = subject.content();
+            [
+                synced(&*content, before.clone()).await,
+                synced(&*content, sample(3, len)).await,
+                synced(&*content, after.clone()).await,
+            ]
+        };
+        subject.crash().await;
+        if !subject.damage(&put[1]).await {
+            return;
+        }
+        let content = subject.content();
+        let error = read(&*content, &put[1]).await.expect_err("damaged content was opened");
+        assert_eq!(error.kind, ErrorKind::Damaged, "{error}");
+        assert!(error.hint.is_some(), "{error} has no hint");
+        assert_reads(&*content, &put[0], &before).await;
+        assert_reads(&*content, &put[2], &after).await;
+        let again = synced(&*content, sample(3, len)).await;
+        assert_reads(&*content, &again, &sample(3, len)).await;
+    }
+}
+
+/// A full disk is said at the put or at the sync; what is durable stays readable, and all goes on when there is room.
+async fn a_full_disk_is_said_and_got_over(subject: &mut impl Subject) {
+    for len in [100, SMALL, SMALL + 1, 10 << 20] {
+        let before = sample(1, len);
+        let durable = synced(&*subject.content(), before.clone()).await;
+        if !subject.set_full(true).await {
+            return;
+        }
+        let mut refused = Vec::new();
+        for n in 0..3 {
+            let (content, bytes) = (subject.content(), sample(10 + n, len));
+            let error = match content.put(bytes.clone()).await {
+                Err(error) => error,
+                Ok(reference) => {
+                    refused.push((reference, bytes));
+                    content.sync().await.expect_err("a full disk took more")
+                }
+            };
+            assert_eq!(error.kind, ErrorKind::Full, "{error}");
+            assert!(error.is_temporary(), "{error}");
+            assert_reads(&*content, &durable, &before).await;
+        }
+        subject.set_full(false).await;
+        let content = subject.content();
+        let bytes = sample(20, len);
+        let reference = synced(&*content, bytes.clone()).await;
+        assert_reads(&*content, &reference, &bytes).await;
+        // The sync covers what was put before, also where an earlier one could not.
+        drop(content);
+        subject.crash().await;
+        let content = subject.content();
+        assert_reads(&*content, &reference, &bytes).await;
+        assert_reads(&*content, &durable, &before).await;
+        for (reference, bytes) in &refused {
+            assert_reads(&*content, reference, bytes).await;
+        }
+    }
+}
+
+async fn usage_counts_what_is_stored(subject: &impl Subject) {
+    let content = subject.content();
+    let mut before = content.usage().await.expect("usage").stored;
+    for len in [1_000, SMALL + 1_000] {
+        synced(&*content, sample(1, len)).await;
+        let after = content.usage().await.expect("usage").stored;
+        assert!((before + len..before + len + 1_000).contains(&after), "{before} and {len} became {after}");
+        before = after;
+    }
+}
+
+/// The suite's way to the implementation in memory.
+#[async_trait]
+impl Subject for Arc<MemoryContent> {
+    fn content(&self) -> Arc<dyn Content> {
+        Self::clone(self) as Arc<dyn Content>
+    }
+
+    async fn crash(&mut self) {
+        MemoryContent::crash(self);
+    }
+
+    async fn damage(&mut self, _: &ContentRef) -> bool {
+        false
+    }
+
+    async fn set_full(&mut self, full: bool) -> bool {
+        MemoryContent::set_full(self, full);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn content_in_memory_conforms() {
+        all(async || Arc::new(MemoryContent::default())).await;
+    }
+}

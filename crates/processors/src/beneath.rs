@@ -1,0 +1,320 @@
+//! Files beneath a folder, reached name by name, so that no symbolic link leads out of it.
+//!
+//! Only the folder itself is opened by path, and there links are followed: it is what a person wrote. Everything below
+//! is reached through open folders, one name at a time, and never through a link. Names are bytes without `/`; folders
+//! and paths are such names joined by `/`, and empty for the top. What is done with the files is decided elsewhere.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use opendmp_model::ledger::FileStat;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
+
+/// An open folder. It needs no right to list it until [`Folder::list`] or [`Folder::sync`].
+#[derive(Debug)]
+pub(crate) struct Folder {
+    handle: OwnedFd,
+}
+
+/// How a rename treats what has the new name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// The rename fails with `AlreadyExists`.
+    Refuse,
+    /// It is replaced.
+    Replace,
+    /// The two change places.
+    Exchange,
+}
+
+const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Folder {
+    /// Opens a folder by path, through links.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { handle: rustix::fs::openat(CWD, path, HANDLE, Mode::empty())? })
+    }
+
+    /// Opens a folder by path, making it and its parents where they are missing. What is made is durable.
+    pub(crate) fn open_or_make(path: &Path) -> io::Result<Self> {
+        match Self::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let parent = Self::open_or_make(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+        if parent.make(name.as_encoded_bytes())? {
+            parent.sync()?;
+        }
+        Self::open(path)
+    }
+
+    /// The folder of that name within this one; not through a link.
+    pub(crate) fn enter(&self, name: &[u8]) -> io::Result<Self> {
+        Ok(Self { handle: rustix::fs::openat(&self.handle, name, HANDLE | OFlags::NOFOLLOW, Mode::empty())? })
+    }
+
+    /// The folder at a relative path.
+    pub(crate) fn descend(&self, folder: &[u8]) -> io::Result<Self> {
+        let mut at = self.again()?;
+        for name in names(folder) {
+            at = at.enter(name)?;
+        }
+        Ok(at)
+    }
+
+    /// The folder at a relative path, made where it is missing; what is made is durable where asked for.
+    pub(crate) fn descend_making(&self, folder: &[u8], durable: bool) -> io::Result<Self> {
+        let mut at = self.again()?;
+        for name in names(folder) {
+            at = match at.enter(name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if at.make(name)? && durable {
+                        at.sync()?;
+                    }
+                    at.enter(name)?
+                }
+                entered => entered?,
+            };
+        }
+        Ok(at)
+    }
+
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self { handle: self.handle.try_clone()? })
+    }
+
+    /// Makes a folder, unless something of that name is there: whether it was made.
+    pub(crate) fn make(&self, name: &[u8]) -> io::Result<bool> {
+        match rustix::fs::mkdirat(&self.handle, name, Mode::from_raw_mode(0o777)) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What has that name; a link itself, not what it points at.
+    pub(crate) fn stat(&self, name: &[u8]) -> io::Result<Stat> {
+        Ok(rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// As [`Folder::stat`], `None` where nothing has that name.
+    pub(crate) fn look(&self, name: &[u8]) -> io::Result<Option<Stat>> {
+        match self.stat(name) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The device and inode of the folder itself.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.handle)?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// Opens a file for reading. It never waits (for the other end of a pipe), and it refuses a link; whether it is a
+    /// regular file is the caller's to check before and after.
+    pub(crate) fn read(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.handle, name, flags, Mode::empty())?))
+    }
+
+    /// Makes a file that was not there, open for reading and writing.
+    pub(crate) fn create_new(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(0o666))?))
+    }
+
+    /// Gives what is `name` here the name `new` in `to`.
+    pub(crate) fn rename(&self, name: &[u8], to: &Folder, new: &[u8], taken: Taken) -> io::Result<()> {
+        let flags = match taken {
+            Taken::Refuse => RenameFlags::NOREPLACE,
+            Taken::Replace => RenameFlags::empty(),
+            Taken::Exchange => RenameFlags::EXCHANGE,
+        };
+        match rustix::fs::renameat_with(&self.handle, name, &to.handle, new, flags) {
+            // File systems without the flag (some network ones): a hard link refuses what is taken just as well.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if taken == Taken::Refuse => {
+                rustix::fs::linkat(&self.handle, name, &to.handle, new, AtFlags::empty())?;
+                self.unlink(name)
+            }
+            end => Ok(end?),
+        }
+    }
+
+    /// Removes a name that is not a folder's.
+    pub(crate) fn unlink(&self, name: &[u8]) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::empty())?)
+    }
+
+    /// Removes an empty folder.
+    pub(crate) fn remove_folder(&self, name: &[u8]) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Makes what was named, renamed and removed here durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match self.readable() {
+            Ok(folder) => Ok(rustix::fs::fsync(folder)?),
+            // A folder that may be written but not listed can't be synced by itself.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(rustix::fs::sync()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is in it, as the file system gives it, without `.` and `..`.
+    pub(crate) fn list(&self) -> io::Result<Listing> {
+        Ok(Listing { entries: rustix::fs::Dir::new(self.readable()?)? })
+    }
+
+    fn readable(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.handle, ".", flags, Mode::empty())?)
+    }
+
+    /// Whether the folder's file system keeps time by a clock of its own (a network file system, perhaps), or the
+    /// kind can't be told.
+    pub(crate) fn foreign_clock(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            // statfs(2): NFS, SMB1, CIFS, SMB2, FUSE, 9P, Ceph, AFS, AFS of kAFS, Coda, OCFS2, GFS2, Lustre.
+            const FOREIGN: [i64; 13] = [
+                0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f,
+                0x6b41_4653, 0x7375_7245, 0x7461_636f, 0x0116_1970, 0x0bd0_0bd0,
+            ];
+            self.readable()
+                .and_then(|folder| Ok(rustix::fs::fstatfs(folder)?))
+                .map_or(true, |found| FOREIGN.contains(&(i64::from(found.f_type) & 0xffff_ffff)))
+        }
+        #[cfg(not(target_os = "linux"))]
+        true
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+/// What is in a folder, one entry at a time.
+pub(crate) struct Listing {
+    entries: rustix::fs::Dir,
+}
+
+impl Iterator for Listing {
+    type Item = io::Result<(Vec<u8>, FileType)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.entries.next()? {
+                Ok(entry) => match entry.file_name().to_bytes() {
+                    b"." | b".." => {}
+                    name => return Some(Ok((name.to_vec(), entry.file_type()))),
+                },
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+    }
+}
+
+/// The names in a path.
+pub(crate) fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&b| b == b'/').filter(|name| !name.is_empty())
+}
+
+/// A path as folder and name.
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&b| b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// `folder` and `name` as one path.
+pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
+}
+
+/// Whether it is a regular file.
+pub(crate) fn is_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// What tells this version of a file from another.
+pub(crate) fn version(stat: &Stat) -> FileStat {
+    let nanos = |seconds: i64, nanos: u64| {
+        seconds.saturating_mul(1_000_000_000).saturating_add(i64::try_from(nanos).unwrap_or_default())
+    };
+    FileStat {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        size: u64::try_from(stat.st_size).unwrap_or_default(),
+        mtime: nanos(stat.st_mtime, stat.st_mtime_nsec),
+        ctime: nanos(stat.st_ctime, stat.st_ctime_nsec),
+    }
+}
+
+/// The version an open file is now.
+pub(crate) fn version_of(file: &File) -> io::Result<FileStat> {
+    Ok(version(&rustix::fs::fstat(file)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_lead_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("root")).unwrap();
+        std::fs::write(dir.path().join("secret"), "s").unwrap();
+        symlink("..", dir.path().join("root/up")).unwrap();
+        symlink("../secret", dir.path().join("root/file")).unwrap();
+        let root = Folder::open(&dir.path().join("root")).unwrap();
+        assert!(root.enter(b"up").is_err());
+        assert!(root.descend_making(b"up/new", true).is_err());
+        assert!(!dir.path().join("new").exists());
+        assert!(root.read(b"file").is_err());
+        assert!(!is_file(&root.stat(b"file").unwrap()));
+    }
+
+    #[test]
+    fn a_link_to_the_folder_itself_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        symlink("real", dir.path().join("link")).unwrap();
+        let made = Folder::open_or_make(&dir.path().join("link/a/b")).unwrap();
+        made.create_new(b"x").unwrap();
+        assert!(dir.path().join("real/a/b/x").exists());
+    }
+
+    #[test]
+    fn a_rename_refuses_what_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Folder::open(dir.path()).unwrap();
+        for name in ["a", "b"] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        let refused = root.rename(b"a", &root, b"b", Taken::Refuse).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        root.rename(b"a", &root, b"b", Taken::Exchange).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"b");
+        root.rename(b"a", &root, b"c", Taken::Refuse).unwrap();
+        assert!(root.look(b"a").unwrap().is_none());
+    }
+
+    #[test]
+    fn paths_come_apart_and_together() {
+        assert_eq!(split(b"a/b/c"), (&b"a/b"[..], &b"c"[..]));
+        assert_eq!(split(b"c"), (&b""[..], &b"c"[..]));
+        assert_eq!(join(b"a/b", b"c"), b"a/b/c");
+        assert_eq!(names(b"/a//b/").collect::<Vec<_>>(), [b"a", b"b"]);
+    }
+}

@@ -1,0 +1,20 @@
+//! What the tests of several kinds share.
+
+use std::sync::Arc;
+
+use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash};
+use opendmp_model::item::{Attributes, ContentRef, Item, Place};
+
+/// An item of that name and content, as an ingest gives it.
+pub(crate) fn item(name: &str, content: &[u8]) -> Item {
+    Item {
+        id: ItemId { arrival: Arrival(1), pass: Pass(0), path: PathHash::root("inbox") },
+        name: Arc::from(name),
+        content: ContentRef { hash: ContentHash::of(content), size: content.len() as u64, place: Place::Empty },
+        media_type: None,
+        attributes: Arc::new(Attributes::new()),
+        origin: Arrival(1),
+        label: 0,
+        arrived: 0,
+    }
+}

@@ -1,0 +1,108 @@
+//! The only unsafe code of the crate: what has to happen between `fork` and `exec`.
+//!
+//! Everything that allocates or can block (rules, limits, descriptors) is prepared before; the child itself makes
+//! system calls only.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+
+/// Where a worker finds its socket, and behind it its page.
+const FIRST_PASSED: RawFd = 3;
+
+/// What a child is given and denied.
+#[derive(Default)]
+pub(crate) struct Setup {
+    /// Descriptors it finds at 3, 4, …; all others are closed.
+    pub pass: Vec<OwnedFd>,
+    /// Landlock rules to live under.
+    pub ruleset: Option<OwnedFd>,
+    /// Bytes of private writable memory.
+    pub memory: Option<u64>,
+    /// Bytes that one file may grow to.
+    pub file_size: Option<u64>,
+}
+
+/// Have `command` start its process in a session of its own, limited and confined, to die with the calling thread.
+///
+/// The thread that spawns it must therefore live as long as the process may: see [`crate::launch`].
+#[expect(unsafe_code, reason = "there is no safe way to run system calls between fork and exec")]
+pub(crate) fn confine(command: &mut Command, setup: Setup) -> io::Result<()> {
+    let Setup { pass, ruleset, memory, file_size } = setup;
+    // Out of the way of 3, 4, …, so that moving one there never overwrites another.
+    let pass = pass.into_iter().map(lift).collect::<io::Result<Vec<OwnedFd>>>()?;
+    let parent = nix::unistd::getpid();
+    let in_child = move || -> io::Result<()> {
+        nix::unistd::setsid()?;
+        #[cfg(target_os = "linux")]
+        {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+            // The server may have died before the line above.
+            if nix::unistd::getppid() != parent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = parent;
+        setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+        if let Some(bytes) = memory {
+            setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?;
+        }
+        if let Some(bytes) = file_size {
+            setrlimit(Resource::RLIMIT_FSIZE, bytes, bytes)?;
+        }
+        let mut next = FIRST_PASSED;
+        for fd in &pass {
+            // SAFETY: dup2 is async-signal-safe; both numbers are valid or give an error, and what is overwritten
+            // at 3, 4, … belongs to this child alone, which is about to exec.
+            if unsafe { libc::dup2(fd.as_raw_fd(), next) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            next += 1;
+        }
+        #[cfg(target_os = "linux")]
+        {
+            // SAFETY: close_range only marks descriptors of this child as close-on-exec. Kernels before 5.11 refuse
+            // it, and there every descriptor that Rust opened bears the mark already.
+            unsafe { libc::syscall(libc::SYS_close_range, next, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+            nix::sys::prctl::set_no_new_privs()?;
+            if let Some(rules) = &ruleset {
+                // SAFETY: the descriptor is an open ruleset, the flags are none; it confines this child only.
+                if unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) } != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = &ruleset;
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only (nix's are thin wrappers whose errors hold a number), allocates
+    // nothing, takes no lock, and touches no memory that another thread could have left half changed.
+    unsafe { command.pre_exec(in_child) };
+    Ok(())
+}
+
+/// The same descriptor under a number from 10 on.
+#[expect(unsafe_code, reason = "fcntl gives a bare number")]
+fn lift(fd: OwnedFd) -> io::Result<OwnedFd> {
+    let number = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(10))?;
+    // SAFETY: fcntl just returned this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The version of Landlock that the kernel speaks; 0 for none.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the landlock crate tells the version only to those who confine themselves")]
+pub(crate) fn landlock_version() -> u32 {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag the call takes no pointer and only returns a number.
+    let version = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0_usize, VERSION)
+    };
+    u32::try_from(version).unwrap_or(0)
+}

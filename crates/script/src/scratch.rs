@@ -1,0 +1,315 @@
+//! Scratch directories: one for each set of pools, within it one for each worker, and the files that results lie in.
+//!
+//! ```text
+//! <scratch root>/.lock                 held while a set is made or left-overs are removed
+//! <scratch root>/s-XXXXXX/lock         held by the living set
+//! <scratch root>/s-XXXXXX/lib/         the worker program
+//! <scratch root>/s-XXXXXX/<n>/tmp/     working directory of worker n
+//! <scratch root>/s-XXXXXX/<n>/out/     its large results, named 1, 2, …
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::launch;
+
+/// The environment variable by which a worker's descendants are known.
+pub(crate) const MARK: &str = "OPENDMP_WORKER";
+
+/// The directory of one set of pools.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    path: PathBuf,
+    /// Kept open: its lock says that the set lives.
+    _lock: File,
+    next: AtomicU64,
+}
+
+impl Scratch {
+    /// Make one beneath `root`, and remove those that dead servers left, with their processes.
+    pub(crate) fn create(root: &Path) -> io::Result<Arc<Self>> {
+        fs::create_dir_all(root)?;
+        let root = root.canonicalize()?;
+        let guard = open_lock(&root.join(".lock"))?;
+        guard.lock()?;
+        sweep(&root)?;
+        let path = tempfile::Builder::new()
+            .prefix("s-")
+            .permissions(fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o700)))
+            .tempdir_in(&root)?
+            .keep();
+        let lock = open_lock(&path.join("lock"))?;
+        lock.lock()?;
+        fs::create_dir(path.join("lib"))?;
+        fs::write(path.join("lib").join(crate::PYTHON_WORKER_FILE), crate::PYTHON_WORKER)?;
+        Ok(Arc::new(Self { path, _lock: lock, next: AtomicU64::new(1) }))
+    }
+
+    /// Where the worker program is.
+    pub(crate) fn lib(&self) -> PathBuf {
+        self.path.join("lib")
+    }
+
+    /// A directory for a new worker.
+    pub(crate) fn worker(self: &Arc<Self>) -> io::Result<Arc<WorkerDir>> {
+        let path = self.path.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let mut private = fs::DirBuilder::new();
+        private.mode(0o700);
+        for part in ["", "tmp", "out"] {
+            private.create(path.join(part))?;
+        }
+        let out = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+            .open(path.join("out"))?;
+        Ok(Arc::new(WorkerDir { path, out: out.into(), scratch: Arc::clone(self) }))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let path = std::mem::take(&mut self.path);
+        launch::in_background(move || remove(&path));
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+}
+
+/// Remove the directories whose servers are dead. The caller holds the root's lock.
+fn sweep(root: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(root)?.flatten() {
+        let path = entry.path();
+        if !entry.file_name().as_encoded_bytes().starts_with(b"s-") || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        // A directory without a lock file was being made when its server died: nobody makes one now.
+        let dead = match OpenOptions::new().write(true).open(path.join("lock")) {
+            Ok(lock) => lock.try_lock().is_ok(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if dead {
+            let killed = crate::os::kill_marked(&format!("{MARK}={}/", path.display()));
+            tracing::info!(path = %path.display(), killed, "removing what an earlier server's scripts left");
+            remove(&path);
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "failed to remove a scratch directory");
+    }
+}
+
+/// The directory of one worker; removed when nothing refers to it any more.
+#[derive(Debug)]
+pub(crate) struct WorkerDir {
+    path: PathBuf,
+    /// `out`, opened before the script could put anything else in its place.
+    out: OwnedFd,
+    /// Kept, so that the set's directory outlives this one.
+    scratch: Arc<Scratch>,
+}
+
+impl WorkerDir {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Working directory and home of temporary files.
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+
+    /// Where large results are put.
+    pub(crate) fn out(&self) -> PathBuf {
+        self.path.join("out")
+    }
+
+    /// The value of [`MARK`] for this worker: its path, with an end that no other begins with.
+    pub(crate) fn mark(&self) -> String {
+        format!("{}/", self.path.display())
+    }
+
+    /// Take over result file `number`, if it is a regular file of at least `size` bytes. No link is followed.
+    pub(crate) fn take(self: &Arc<Self>, number: u32, size: u64) -> io::Result<Arc<Numbered>> {
+        let file = Numbered { dir: Arc::clone(self), number };
+        file.check(size)?;
+        Ok(Arc::new(file))
+    }
+}
+
+impl Drop for WorkerDir {
+    fn drop(&mut self) {
+        let path = std::mem::take(&mut self.path);
+        let scratch = Arc::clone(&self.scratch);
+        launch::in_background(move || {
+            remove(&path);
+            drop(scratch);
+        });
+    }
+}
+
+/// A result file that the server has taken over; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Numbered {
+    dir: Arc<WorkerDir>,
+    number: u32,
+}
+
+impl Numbered {
+    /// Whether it is still a regular file of at least `size` bytes.
+    pub(crate) fn check(&self, size: u64) -> io::Result<()> {
+        let about = fstatat(&self.dir.out, self.number.to_string().as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let kind = SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT;
+        if kind != SFlag::S_IFREG {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        if u64::try_from(about.st_size).unwrap_or(0) < size {
+            return Err(io::Error::other(format!("it has {} bytes instead of {size}", about.st_size)));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Numbered {
+    fn drop(&mut self) {
+        let (dir, number) = (Arc::clone(&self.dir), self.number);
+        launch::in_background(move || {
+            if let Err(error) = unlinkat(&dir.out, number.to_string().as_str(), UnlinkatFlags::NoRemoveDir)
+                && error != nix::Error::ENOENT
+            {
+                tracing::debug!(%error, number, "a result file stays until its worker's directory goes");
+            }
+        });
+    }
+}
+
+/// A large result: a part of a file in a worker's scratch directory, which nobody else can have replaced by a link.
+///
+/// The script may still hold the file open, so a hash must be taken of what is copied. Dropping the last value that
+/// refers to the file removes it.
+#[derive(Clone, Debug)]
+pub struct ScratchFile {
+    file: Arc<Numbered>,
+    offset: u64,
+    size: u64,
+}
+
+impl ScratchFile {
+    pub(crate) fn new(file: Arc<Numbered>, offset: u64, size: u64) -> Self {
+        Self { file, offset, size }
+    }
+
+    /// Length of the content in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The content, to be read once. Blocks.
+    ///
+    /// # Errors
+    /// When the file is gone, is no regular file or became shorter: the script's doing.
+    pub fn open(&self) -> io::Result<impl Read + Send + use<>> {
+        self.file.check(self.offset.saturating_add(self.size))?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let mut file =
+            File::from(openat(&self.file.dir.out, self.file.number.to_string().as_str(), flags, Mode::empty())?);
+        // It may have been replaced since the check.
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        file.seek(SeekFrom::Start(self.offset))?;
+        Ok(file.take(self.size))
+    }
+
+    /// The content in memory. Blocks; for tests and small parts.
+    ///
+    /// # Errors
+    /// As [`ScratchFile::open`], and when there is less than [`ScratchFile::size`].
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        self.open()?.read_to_end(&mut out)?;
+        if out.len() as u64 != self.size {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the script made the file shorter"));
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_the_said_size_are_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Scratch::create(root.path()).unwrap().worker().unwrap();
+        fs::write(dir.out().join("1"), b"0123456789").unwrap();
+        symlink("/etc/passwd", dir.out().join("2")).unwrap();
+        fs::create_dir(dir.out().join("3")).unwrap();
+        let taken = dir.take(1, 10).unwrap();
+        assert_eq!(ScratchFile::new(Arc::clone(&taken), 2, 3).read().unwrap(), b"234");
+        assert!(dir.take(1, 11).is_err() && dir.take(2, 1).is_err() && dir.take(3, 0).is_err());
+        assert!(dir.take(4, 0).is_err());
+    }
+
+    #[test]
+    fn a_folder_put_in_place_of_out_changes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Scratch::create(root.path()).unwrap().worker().unwrap();
+        fs::write(dir.out().join("1"), b"ours").unwrap();
+        fs::rename(dir.out(), dir.path().join("moved")).unwrap();
+        symlink("/etc", dir.out()).unwrap();
+        assert_eq!(ScratchFile::new(dir.take(1, 4).unwrap(), 0, 4).read().unwrap(), b"ours");
+    }
+
+    #[test]
+    fn what_a_dead_server_left_is_removed_and_what_a_living_one_has_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let living = Scratch::create(root.path()).unwrap();
+        let left = root.path().join("s-dead");
+        fs::create_dir_all(left.join("1/tmp")).unwrap();
+        fs::write(left.join("lock"), b"").unwrap();
+        let half_made = root.path().join("s-half");
+        fs::create_dir(&half_made).unwrap();
+        let other = root.path().join("kept");
+        fs::create_dir(&other).unwrap();
+        let _second = Scratch::create(root.path()).unwrap();
+        assert!(living.path.exists() && other.exists());
+        assert!(!left.exists() && !half_made.exists());
+    }
+
+    #[test]
+    fn files_and_folders_go_with_their_last_user() {
+        let root = tempfile::tempdir().unwrap();
+        let scratch = Scratch::create(root.path()).unwrap();
+        let path = scratch.path.clone();
+        let dir = scratch.worker().unwrap();
+        fs::write(dir.out().join("1"), b"x").unwrap();
+        let file = ScratchFile::new(dir.take(1, 1).unwrap(), 0, 1);
+        drop((scratch, dir));
+        launch::settle_background();
+        assert_eq!(file.read().unwrap(), b"x", "its directory waits for it");
+        drop(file);
+        // Each removal queues the next: file, worker, set.
+        (0..3).for_each(|_| launch::settle_background());
+        assert!(!path.exists());
+    }
+}
