@@ -1084,6 +1084,7 @@ class Worker:
                          "let a result hold more rows, or split in two steps")
         if type(value) is bytes and len(value) <= self.inline and len(value) <= self.budget:
             self.budget -= len(value)
+            self.described += 200
             self.put(CHILD.pack(1, INLINE, 0, 0, 0, 0, 0, 0, len(value)), value)
             return
         name = media = port = attributes = b""
@@ -1093,10 +1094,11 @@ class Worker:
             item = self.item()
             content, sort = self.content_of(value, item)
             media = (media_of(item, sort) or "").encode()
-        self.described += 64 + len(name) + len(media) + len(port) + len(attributes)
+        # About what this costs the server in memory.
+        self.described += 200 + len(name) + len(media) + len(port) + 16 * len(attributes)
         if self.described > self.most_described:
-            raise hinted(ValueError("the names and attributes of the results of one call are too large"),
-                         "keep large values in the content")
+            raise hinted(ValueError("the results of this item have too many names and attributes to be held in memory"),
+                         "keep large values in the content, or let a result hold more rows")
         if content is None:
             record = (SAME, 0, 0, 0, b"")
         elif isinstance(content, Spooled):
@@ -1136,7 +1138,9 @@ class Worker:
             # An item kept from an earlier call: nothing of it is that of the item under way.
             content, name, media = item.bytes(), item.name, item.media_type
             changed = dict(item.attributes)
-        attributes = json.dumps(changed, ensure_ascii=False).encode() if changed else b""
+        attributes = json.dumps(changed, ensure_ascii=False).encode("utf-8", "replace") if changed else b""
+        if len(attributes) > 1 << 20:
+            raise hinted(ValueError(f"the attributes take {len(attributes)} bytes"), "keep large values in the content")
         return (content, (name or "").encode(), (media or "").encode(), (item._port or "").encode(), attributes)
 
     def again(self, item):

@@ -136,10 +136,6 @@ impl Inner {
         ContentRef { hash, size: bytes.len() as u64, place }
     }
 
-    fn open_small(&self, content: &ContentRef, pack: u64, offset: u64) -> Result<Bytes> {
-        self.packs.read(&self.layout, content, pack, offset)
-    }
-
     fn open_large(&self, content: &ContentRef, generation: u32) -> Result<Arc<File>> {
         let path = self.layout.file(content.hash, generation);
         let failed = |error: std::io::Error| match error.kind() {
@@ -309,7 +305,13 @@ impl Content for DirectoryContent {
                     Some(bytes) => record::content(&bytes, content.hash)
                         .map(Bytes::copy_from_slice)
                         .map_err(|error| packs::wrong(&inner.layout, &content, error))?,
-                    None => blocking(OPEN, move || inner.open_small(&content, pack, offset)).await?,
+                    None => match inner.packs.read_now(&inner.layout, &content, pack, offset) {
+                        Some(read) => read?,
+                        None => {
+                            let read = move || inner.packs.read(&inner.layout, &content, pack, offset);
+                            blocking(OPEN, read).await?
+                        }
+                    },
                 };
                 Ok(Body::Bytes(bytes))
             }

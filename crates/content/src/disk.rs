@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -20,6 +22,15 @@ impl Disk {
         #[cfg(test)]
         self.faults.before(faults::Call::Write, Some(file))?;
         file.write_all_at(bytes, at)
+    }
+
+    /// Has the system begin to write what it holds of a range, so that a later sync has less to wait for.
+    pub fn begin_writing(&self, file: &File, from: u64, len: u64) {
+        // Linux begins to write dirty pages when told that they are not needed, and keeps them in memory. A hint only.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fadvise(file, from, NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
+        #[cfg(not(target_os = "linux"))]
+        let _ = (file, from, len);
     }
 
     /// Makes the content of a file durable, and what is needed to read it.

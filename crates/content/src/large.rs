@@ -88,21 +88,16 @@ impl Inner {
         let failed = |error: io::Error| write_error(PUT, "writing content", &error);
         let temp = self.layout.temp().map_err(failed)?;
         self.disk.write_at(temp.as_file(), bytes, 0).map_err(failed)?;
+        self.disk.begin_writing(temp.as_file(), 0, bytes.len() as u64);
         Ok(Written { temp, hash: ContentHash::of(bytes), size: bytes.len() as u64 })
     }
 
     /// Reads `source` from start to end, writes what was read to `target`, and hashes it. Returns hash and size.
-    pub fn stream(
-        &self,
-        operation: &'static str,
-        source: &File,
-        target: Option<&File>,
-    ) -> Result<(ContentHash, u64)> {
+    pub fn stream(&self, operation: &'static str, source: &File, target: Option<&File>) -> Result<(ContentHash, u64)> {
         let mut reader = PositionedReader::new(source);
-        let (mut hasher, mut buffer, mut at) = (blake3::Hasher::new(), vec![0; CHUNK], 0);
+        let (mut hasher, mut buffer, mut at, mut begun) = (blake3::Hasher::new(), vec![0; CHUNK], 0, 0);
         loop {
             let read = match reader.read(&mut buffer) {
-                Ok(0) => return Ok((ContentHash(*hasher.finalize().as_bytes()), at)),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Error::io(operation, "reading the source", &error)),
@@ -111,6 +106,13 @@ impl Inner {
             if let Some(target) = target {
                 let written = self.disk.write_at(target, bytes, at);
                 written.map_err(|error| write_error(operation, "writing content", &error))?;
+                if read == 0 || at - begun >= BATCHED {
+                    self.disk.begin_writing(target, begun, at - begun);
+                    begun = at;
+                }
+            }
+            if read == 0 {
+                return Ok((ContentHash(*hasher.finalize().as_bytes()), at));
             }
             hasher.update(bytes);
             at += read as u64;

@@ -9,8 +9,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use opendmp_ports::content::PositionedReader;
 use opendmp_ports::Result;
+use opendmp_ports::content::PositionedReader;
 
 use crate::directory::{Inner, blocking};
 use crate::large::Fresh;

@@ -212,7 +212,7 @@ mod tests {
         let packs = written(&mut tail);
         assert_eq!(packs.keys().next(), Some(&5), "an earlier process's pack is never appended to");
         assert!(packs.len() > 3 && packs.values().all(|pack| pack.len() <= 1_000));
-        assert_eq!(tail.pending(), packs.values().map(Vec::len).sum());
+        assert_eq!(tail.pending(), packs.values().map(Vec::len).sum::<usize>());
         for (number, pack) in &packs {
             assert_eq!(pack[..PACK_HEADER], record::pack_header(*number));
         }

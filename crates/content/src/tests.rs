@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Place};
 use opendmp_ports::content::conformance::{self, Subject, file_of, sample};
 use opendmp_ports::content::{Body, Content, SMALL, read_all};
@@ -19,7 +20,8 @@ use crate::record::{PACK_HEADER, RECORD_HEADER};
 use crate::{DirectoryContent, Options};
 
 /// Little of everything, so that every limit is met.
-const SCARCE: Options = Options { pack_bytes: 700_000, unsynced_bytes: 400_000, recent_bytes: 9_000, unsynced_files: 3 };
+const SCARCE: Options =
+    Options { pack_bytes: 700_000, unsynced_bytes: 400_000, recent_bytes: 9_000, unsynced_files: 3 };
 
 struct Store {
     dir: tempfile::TempDir,
@@ -87,7 +89,11 @@ impl Subject for Store {
     }
 
     async fn set_full(&mut self, full: bool) -> bool {
-        if full { self.fail(&[Call::Write], io::ErrorKind::StorageFull) } else { self.mend() }
+        if full {
+            self.fail(&[Call::Write], io::ErrorKind::StorageFull)
+        } else {
+            self.mend()
+        }
         true
     }
 }
@@ -450,6 +456,22 @@ fn other_formats_and_other_directories_are_refused() {
     fs::write(dir.path().join("packs/00000001.pack"), "x").unwrap();
     fs::remove_file(dir.path().join("format")).unwrap();
     assert_eq!(open().unwrap_err().kind, ErrorKind::Damaged);
+}
+
+/// The pack of the golden file, as an earlier version wrote it, is read.
+#[tokio::test]
+async fn packs_of_every_format_are_read() {
+    let mut store = Store::new(Options::default());
+    let hex = include_str!("../tests/golden/pack-v1.hex").trim().as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let pack: Vec<u8> = hex.chunks(2).map(byte).collect();
+    fs::write(store.root().join("packs/00000007.pack"), pack).unwrap();
+    store.reopen();
+    for (offset, bytes) in [(24, b"shout".to_vec()), (77, Vec::new()), (125, vec![0xa5; 300])] {
+        let (hash, size) = (ContentHash::of(&bytes), bytes.len() as u64);
+        let reference = ContentRef { hash, size, place: Place::Pack { pack: 7, offset } };
+        assert_eq!(read(&store.content(), &reference).await.unwrap(), bytes);
+    }
 }
 
 #[tokio::test]

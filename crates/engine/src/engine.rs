@@ -136,6 +136,14 @@ impl Engine {
         }
     }
 
+    /// Forgets an opened version, so that it is opened anew: its base folder has changed.
+    pub(crate) async fn reopen(&self, version: VersionId) {
+        let old = lock(&self.loaded).remove(&version);
+        if let Some(loaded) = old.as_ref().and_then(|cell| cell.get()) {
+            loaded.close().await;
+        }
+    }
+
     /// Closes everything.
     pub async fn close(&self) {
         let all: Vec<_> = lock(&self.loaded).drain().collect();

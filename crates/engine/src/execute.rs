@@ -22,7 +22,7 @@ use opendmp_ports::journal::{
     Claimed, NewDeadLetter, NewExport, NewRevision, NewTask, Reader, Settlement, dead_letter_id, decide as journal,
 };
 use opendmp_ports::transport::StepCounts;
-use opendmp_ports::Error;
+use opendmp_ports::{Error, ErrorKind};
 use opendmp_processor::{Body, Collect, Done, Emission, Input, NewContent, Opened, Outcome as Said, Processor};
 
 use crate::decide::{After, COMMIT_AFTER, after_fault, chunk};
@@ -248,9 +248,18 @@ impl Work<'_> {
         };
         let mut recorded = Vec::with_capacity(children.len());
         let mut names: BTreeMap<String, u32> = BTreeMap::new();
+        let mut deliveries = Vec::new();
         for (ordinal, emission) in children.into_iter().enumerate() {
             let port = emission.port.clone();
-            let made = self.make(node, &live, emission, ordinal as u32, many, &mut names).await?;
+            let made = match self.make(node, &live, emission, ordinal as u32, many, &mut names).await {
+                Ok(made) => made,
+                // The step's process has changed its own result: nothing of this item is kept.
+                Err(error) if error.kind == ErrorKind::Invalid => {
+                    let fault = Fault::new(FaultKind::Failed, "result-lost", error.message);
+                    return Ok(self.fail(node, to, live, fault, None, failures, done.log, took));
+                }
+                Err(error) => return Err(error),
+            };
             let child = &made.item;
             recorded.push(Child {
                 id: child.id,
@@ -262,8 +271,11 @@ impl Work<'_> {
             for (reader, index) in node.readers_of(port.as_deref()) {
                 let delivered = Live { item: journal::deliver(&made.item, reader), bytes: made.bytes.clone() };
                 let rank = self.loaded.nodes[*index].planned.rank;
-                self.waiting.entry((rank, *index, reader.input)).or_default().push(delivered);
+                deliveries.push(((rank, *index, reader.input), delivered));
             }
+        }
+        for (place, delivered) in deliveries {
+            self.waiting.entry(place).or_default().push(delivered);
         }
         if let Some(bytes) = live.bytes.filter(Bytes::is_unique) {
             self.memory = self.memory.saturating_sub(bytes.len() as u64);
@@ -310,13 +322,15 @@ impl Work<'_> {
         let bytes = match emission.content {
             NewContent::Same => parent.bytes.clone(),
             NewContent::Bytes(bytes) => self.hold(&mut item, parent, bytes).await?,
-            NewContent::File(file) => {
-                let source = Arc::new(file.file.try_clone().map_err(|error| {
-                    Error::io("engine take", "opening a result", &error)
-                })?);
-                item.content = self
-                    .engine
-                    .patiently("content", || self.engine.content.put_file(Arc::clone(&source)))
+            NewContent::Stream(stream) => {
+                let engine = self.engine;
+                item.content = engine
+                    .patiently("content", || async {
+                        let reader = stream.open().map_err(|error| {
+                            Error::new(ErrorKind::Invalid, "engine take", format!("a result can't be read: {error}"))
+                        })?;
+                        engine.content.put_reader(reader).await
+                    })
                     .await?;
                 None
             }

@@ -42,6 +42,17 @@ impl Engine {
         Ok(count)
     }
 
+    /// Carries one claimed intent out and records how it ended.
+    pub(crate) async fn carry_out_and_finish(&self, intent: Intent) -> Result<(), Error> {
+        let finished = self.carry_out(&intent).await;
+        self.patiently("journal", || self.journal.finish(vec![finished.clone()])).await?;
+        if matches!(finished.end, End::Occupied) {
+            self.transport.send(Hint::Intents);
+        }
+        self.transport.send(Hint::Run(intent.run));
+        Ok(())
+    }
+
     async fn carry_out(&self, intent: &Intent) -> Finished {
         let end = match &intent.action {
             Action::Release { releases } => self.release(intent, releases).await,

@@ -16,6 +16,7 @@ mod ingest;
 mod intents;
 pub mod live;
 mod loaded;
+pub mod watch;
 
 pub use engine::{Engine, Options, Trouble};
 pub use ingest::ScanReport;

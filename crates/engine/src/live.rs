@@ -1,1 +1,394 @@
-//! live
+//! What keeps an engine going by itself: claims tasks as there is room, carries intents out, looks at the sources of
+//! enabled flows when their folders change, and sweeps now and then for what a lost hint left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use opendmp_ports::journal::{ClaimRequest, DEFAULT_SPACE, FlowId, FlowState, RunId, VersionId};
+use opendmp_ports::transport::Hint;
+use opendmp_processor::WatchRequest;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::Engine;
+use crate::watch::Folders;
+
+/// How long a sweep may be late in finding what a lost hint left.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// How often the sources of enabled flows are looked at although nothing woke them.
+const RECONCILE: Duration = Duration::from_secs(30);
+
+/// How long everything else waits for an item with which a worker was lost before.
+const ALONE: Duration = Duration::from_secs(5);
+
+/// How many intents are carried out at once.
+const INTENTS: usize = 64;
+
+/// What a live engine works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All flows, their sources included.
+    All,
+    /// The tasks of one run, whose sources its caller looks at.
+    Run(RunId),
+}
+
+/// A live engine. Dropping it stops nothing; call [`Live::stop`].
+pub struct Live {
+    engine: Arc<Engine>,
+    stop: watch::Sender<bool>,
+    loops: Vec<JoinHandle<()>>,
+    in_work: Arc<AtomicUsize>,
+}
+
+impl Live {
+    /// Starts to work.
+    pub fn start(engine: Arc<Engine>, scope: Scope, watcher: Option<Arc<Folders>>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let in_work = Arc::new(AtomicUsize::new(0));
+        let mut loops = vec![
+            tokio::spawn(tasks(Arc::clone(&engine), scope, stopped.clone(), Arc::clone(&in_work))),
+            tokio::spawn(intents(Arc::clone(&engine), stopped.clone())),
+        ];
+        if scope == Scope::All {
+            loops.push(tokio::spawn(flows(Arc::clone(&engine), watcher, stopped)));
+        }
+        Self { engine, stop, loops, in_work }
+    }
+
+    /// Tasks in work now.
+    pub fn in_work(&self) -> usize {
+        self.in_work.load(Ordering::Relaxed)
+    }
+
+    /// Claims nothing more, lets what is in work finish for `grace`, then hands the rest back unharmed.
+    pub async fn stop(mut self, grace: Duration) {
+        let _ = self.stop.send(true);
+        let all = futures::future::join_all(self.loops.iter_mut());
+        if tokio::time::timeout(grace, all).await.is_err() {
+            self.loops.iter().for_each(JoinHandle::abort);
+            futures::future::join_all(self.loops.iter_mut()).await;
+        }
+        self.engine.close().await;
+    }
+}
+
+/// Waits for a hint that matters, for `again`, for the stop; at most [`SWEEP`].
+async fn pause(listener: &mut dyn opendmp_ports::transport::Listener, stopped: &mut watch::Receiver<bool>, wait: Duration, wanted: fn(&Hint) -> bool) {
+    let hint = async {
+        loop {
+            match listener.next().await {
+                Some(hint) if !wanted(&hint) => {}
+                Some(_) | None => break,
+            }
+        }
+    };
+    tokio::select! {
+        () = hint => {}
+        () = tokio::time::sleep(wait) => {}
+        _ = stopped.changed() => {}
+    }
+}
+
+/// How long until something becomes due, at most [`SWEEP`].
+async fn until_due(engine: &Engine) -> Duration {
+    match engine.journal.backlog(None).await {
+        Ok(backlog) => match backlog.due {
+            Some(due) => Duration::from_millis(due.saturating_sub(engine.clock.now()).max(1) as u64).min(SWEEP),
+            None => SWEEP,
+        },
+        Err(_) => Duration::from_secs(1),
+    }
+}
+
+/// Claims tasks as there is room and works on them.
+async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<bool>, in_work: Arc<AtomicUsize>) {
+    let mut listener = engine.transport.listen();
+    let mut running: JoinSet<()> = JoinSet::new();
+    let run = match scope {
+        Scope::All => None,
+        Scope::Run(run) => Some(run),
+    };
+    let request = |limit, suspects| ClaimRequest { lease: engine.lease, now: engine.clock.now(), limit, suspects, run };
+    let start = |running: &mut JoinSet<()>, claimed| {
+        let engine = Arc::clone(&engine);
+        running.spawn(async move { work(&engine, claimed).await });
+    };
+    let mut look_for_suspects = true;
+    while !*stopped.borrow() {
+        while running.try_join_next().is_some() {}
+        if look_for_suspects && running.is_empty() {
+            match engine.journal.claim(request(1, true)).await {
+                Ok(mut claimed) => match claimed.pop() {
+                    Some(claimed) => {
+                        start(&mut running, claimed);
+                        in_work.store(running.len(), Ordering::Relaxed);
+                        let _ = tokio::time::timeout(ALONE, running.join_next()).await;
+                        continue;
+                    }
+                    None => look_for_suspects = false,
+                },
+                Err(error) => complain(&engine, &error).await,
+            }
+        }
+        let room = engine.options.tasks.saturating_sub(running.len());
+        let mut found = false;
+        if room > 0 {
+            match engine.journal.claim(request(room, false)).await {
+                Ok(claimed) => {
+                    engine.clear_trouble("queue");
+                    found = !claimed.is_empty();
+                    claimed.into_iter().for_each(|claimed| start(&mut running, claimed));
+                }
+                Err(error) => complain(&engine, &error).await,
+            }
+        }
+        in_work.store(running.len(), Ordering::Relaxed);
+        if found {
+            continue;
+        }
+        if running.len() >= engine.options.tasks {
+            tokio::select! {
+                _ = running.join_next() => {}
+                _ = stopped.changed() => {}
+            }
+            continue;
+        }
+        let wait = until_due(&engine).await;
+        let wanted: fn(&Hint) -> bool = |hint| matches!(hint, Hint::Tasks);
+        if running.is_empty() {
+            pause(&mut *listener, &mut stopped, wait, wanted).await;
+            // What a lease that was taken over left is found by the sweep.
+            look_for_suspects = true;
+        } else {
+            tokio::select! {
+                _ = running.join_next() => {}
+                () = pause(&mut *listener, &mut stopped, wait, wanted) => {}
+            }
+        }
+    }
+    while running.join_next().await.is_some() {
+        in_work.store(running.len(), Ordering::Relaxed);
+    }
+}
+
+async fn complain(engine: &Engine, error: &opendmp_ports::Error) {
+    engine.trouble("queue", &error.to_string(), error.hint.as_deref());
+    engine.clock.sleep(Duration::from_secs(1)).await;
+}
+
+async fn work(engine: &Engine, claimed: opendmp_ports::journal::Claimed) {
+    let about = format!("processor {}", claimed.task.to.processor);
+    match engine.work_on(&claimed).await {
+        Ok(()) => engine.clear_trouble(&about),
+        Err(error) => {
+            engine.trouble(&about, &error.to_string(), error.hint.as_deref());
+            // Handed back: whoever claims it next meets the same trouble, so not at once.
+            engine.clock.sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+/// Carries intents out as they come.
+async fn intents(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    let mut listener = engine.transport.listen();
+    let mut running: JoinSet<()> = JoinSet::new();
+    while !*stopped.borrow() {
+        while running.try_join_next().is_some() {}
+        let room = INTENTS.saturating_sub(running.len());
+        let mut found = false;
+        if room > 0 {
+            match engine.journal.claim_intents(engine.lease, engine.clock.now(), room).await {
+                Ok(intents) => {
+                    found = !intents.is_empty();
+                    for intent in intents {
+                        let engine = Arc::clone(&engine);
+                        running.spawn(async move {
+                            if let Err(error) = engine.carry_out_and_finish(intent).await {
+                                engine.trouble("intents", &error.to_string(), error.hint.as_deref());
+                            }
+                        });
+                    }
+                }
+                Err(error) => complain(&engine, &error).await,
+            }
+        }
+        if found {
+            continue;
+        }
+        let wait = until_due(&engine).await;
+        let wanted: fn(&Hint) -> bool = |hint| matches!(hint, Hint::Intents);
+        if running.is_empty() {
+            pause(&mut *listener, &mut stopped, wait, wanted).await;
+        } else {
+            tokio::select! {
+                _ = running.join_next() => {}
+                () = pause(&mut *listener, &mut stopped, wait, wanted) => {}
+            }
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// One ingest that is being looked at.
+struct Watched {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Starts and ends the sources of flows as they are enabled, changed, disabled and deleted.
+async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: watch::Receiver<bool>) {
+    let mut listener = engine.transport.listen();
+    let mut watched: BTreeMap<(FlowId, VersionId, String, String), Watched> = BTreeMap::new();
+    while !*stopped.borrow() {
+        match engine.journal.flows(DEFAULT_SPACE).await {
+            Ok(rows) => {
+                let mut wanted = BTreeSet::new();
+                for row in rows.iter().filter(|row| row.state == FlowState::Enabled) {
+                    let about = format!("flow {}", row.slug);
+                    match engine.load(row.version).await {
+                        Ok(loaded) => {
+                            engine.clear_trouble(&about);
+                            for node in loaded.ingests() {
+                                wanted.insert((row.id, row.version, row.base.clone(), node.id.to_string()));
+                            }
+                        }
+                        Err(error) => engine.trouble(&about, &error.to_string(), error.hint.as_deref()),
+                    }
+                }
+                let gone: Vec<_> = watched.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
+                for key in gone {
+                    if let Some(old) = watched.remove(&key) {
+                        let _ = old.stop.send(true);
+                        let _ = old.task.await;
+                    }
+                }
+                for key in wanted {
+                    let (_, version, _, processor) = &key;
+                    if !watched.contains_key(&key) {
+                        let (stop, ended) = watch::channel(false);
+                        let task = source(Arc::clone(&engine), *version, processor.clone(), watcher.clone(), ended);
+                        let task = tokio::spawn(task);
+                        watched.insert(key, Watched { stop, task });
+                    }
+                }
+                engine.unload(&rows).await;
+            }
+            Err(error) => complain(&engine, &error).await,
+        }
+        pause(&mut *listener, &mut stopped, RECONCILE, |hint| matches!(hint, Hint::Flow(_))).await;
+    }
+    for (_, old) in watched {
+        let _ = old.stop.send(true);
+        let _ = old.task.await;
+    }
+}
+
+/// Looks at one source for as long as its flow is enabled.
+async fn source(engine: Arc<Engine>, version: VersionId, processor: String, watcher: Option<Arc<Folders>>, mut ended: watch::Receiver<bool>) {
+    let wake = Arc::new(Notify::new());
+    let about = format!("ingest {processor}");
+    let mut watching: Option<PathBuf> = None;
+    while !*ended.borrow() {
+        let mut wait = RECONCILE;
+        match look(&engine, version, &processor, &about).await {
+            Ok((report, request)) => {
+                if watching.is_none()
+                    && let (Some(watcher), Some(request)) = (&watcher, request)
+                {
+                    match watcher.watch(&request, &wake) {
+                        Ok(()) => {
+                            watching = Some(request.folder);
+                            // What changed before the watch began was not told.
+                            continue;
+                        }
+                        Err(message) => tracing::warn!(about, message, "changes are found by looking now and then"),
+                    }
+                }
+                match report {
+                    Look::Took => continue,
+                    Look::Until(at) => {
+                        let left = at.saturating_sub(engine.clock.now()).max(1) as u64;
+                        wait = wait.min(Duration::from_millis(left));
+                    }
+                    Look::Nothing => {}
+                    Look::Full => wait = Duration::from_millis(100),
+                }
+            }
+            Err(()) => wait = Duration::from_secs(2),
+        }
+        tokio::select! {
+            () = wake.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+            _ = ended.changed() => {}
+        }
+    }
+    if let (Some(watcher), Some(folder)) = (watcher, watching) {
+        watcher.unwatch(&folder, &wake);
+    }
+}
+
+enum Look {
+    Took,
+    Nothing,
+    Until(i64),
+    /// The flow has enough to do.
+    Full,
+}
+
+async fn look(engine: &Engine, version: VersionId, processor: &str, about: &str) -> Result<(Look, Option<WatchRequest>), ()> {
+    let tell = |message: &str, hint: Option<&str>| engine.trouble(about, message, hint);
+    let loaded = engine.load(version).await.map_err(|error| tell(&error.to_string(), error.hint.as_deref()))?;
+    let node = loaded.node(processor).ok_or(())?;
+    let source = node.source(engine).await.map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
+    let request = source.watch();
+    if let Some(reason) = engine.holds_back(loaded.flow.id).await {
+        if let Some((message, hint)) = reason {
+            tell(&message, Some(hint));
+        }
+        return Ok((Look::Full, request));
+    }
+    let report = engine
+        .ingest_once(&loaded, node, None)
+        .await
+        .map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
+    match report.problems.first() {
+        Some((path, problem)) => {
+            tell(&format!("{}: {}", opendmp_model::name::printable(path), problem.message), problem.hint.as_deref());
+        }
+        None => engine.clear_trouble(about),
+    }
+    let look = match report.again {
+        _ if report.arrived > 0 => Look::Took,
+        Some(at) => Look::Until(at),
+        None if !report.complete => Look::Until(engine.clock.now() + 100),
+        None => Look::Nothing,
+    };
+    Ok((look, request))
+}
+
+impl Engine {
+    /// Whether the sources of a flow are left alone for now: too much waits already, or too little room is left on the
+    /// disk (then in words, with a hint).
+    pub async fn holds_back(&self, flow: FlowId) -> Option<Option<(String, &'static str)>> {
+        if let Ok(usage) = self.content.usage().await
+            && let Some(free) = usage.free
+            && free < self.options.reserve
+        {
+            let message = format!(
+                "only {} MiB are free on the data directory's disk, and {} MiB are kept in reserve: nothing is taken in",
+                free >> 20,
+                self.options.reserve >> 20
+            );
+            return Some(Some((message, "make room on that disk; work goes on by itself")));
+        }
+        match self.journal.backlog(Some(flow)).await {
+            Ok(backlog) => (backlog.items > self.options.backlog).then_some(None),
+            Err(_) => Some(None),
+        }
+    }
+}

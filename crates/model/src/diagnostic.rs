@@ -197,11 +197,16 @@ impl Diagnostics {
 
     /// Adds one; beyond [`MOST_DIAGNOSTICS`] it is only counted, so that a hostile document can't fill the memory.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self.items.len() < MOST_DIAGNOSTICS {
-            self.items.push(diagnostic);
-        } else {
+        if self.is_full() {
             self.dropped += 1;
+        } else {
+            self.items.push(diagnostic);
         }
+    }
+
+    /// Whether further ones are only counted.
+    pub fn is_full(&self) -> bool {
+        self.items.len() >= MOST_DIAGNOSTICS
     }
 
     /// Adds all of `other`.
@@ -217,7 +222,13 @@ impl Diagnostics {
         self.items.sort_by(|a, b| {
             // What has no place belongs to the document as a whole and comes last.
             let place = |d: &Diagnostic| d.span.map_or((1, 0), |span| (0, span.offset));
-            (&a.file, place(a), a.severity, &a.code, &a.message).cmp(&(&b.file, place(b), b.severity, &b.code, &b.message))
+            (&a.file, place(a), a.severity, &a.code, &a.message).cmp(&(
+                &b.file,
+                place(b),
+                b.severity,
+                &b.code,
+                &b.message,
+            ))
         });
         self.items.dedup();
         if self.dropped > 0 {

@@ -10,15 +10,15 @@ pub(crate) mod fixtures;
 mod flow;
 mod graph;
 pub mod schema;
+#[cfg(test)]
+mod tests;
 pub mod tree;
 pub mod values;
 pub mod version;
-#[cfg(test)]
-mod tests;
 mod walk;
+mod words;
 
 pub use check::{Checked, check, text};
-pub(crate) use flow::is_id;
 pub use flow::{Common, Flow, FlowKeys, InputRef, Memo, OnError, Phase, ProcessorDoc, slug};
 pub use values::{ByteSize, HumanDuration};
 pub use version::{CodeHash, ConfigHash, FlowSource, Version, VersionHash};

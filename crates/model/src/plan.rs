@@ -4,6 +4,8 @@
 //! `plan/render.rs`; what runs it lives in the engine.
 
 mod render;
+#[cfg(test)]
+mod tests;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, codes};
 use crate::document::version::{CodeHash, ConfigHash, VersionHash, processor_hashes};
@@ -139,7 +141,8 @@ pub fn compile(version: &Version, kinds: &dyn Kinds) -> Result<(RunPlan, Diagnos
 /// The same for a document that was just checked; `version` MUST be made of it by [`Checked::version`].
 pub fn compile_checked(checked: &Checked, version: &Version) -> Result<(RunPlan, Diagnostics), Diagnostics> {
     let Some(flow) = &checked.flow else { return Err(checked.diagnostics.clone()) };
-    let index: HashMap<&str, usize> = flow.processors.iter().enumerate().map(|(at, doc)| (doc.id.as_str(), at)).collect();
+    let index: HashMap<&str, usize> =
+        flow.processors.iter().enumerate().map(|(at, doc)| (doc.id.as_str(), at)).collect();
     let mut warnings = checked.diagnostics.clone();
     let mut processors = Vec::new();
     for ((doc, facts), detail) in flow.processors.iter().zip(&checked.facts).zip(&checked.details) {
@@ -152,7 +155,8 @@ pub fn compile_checked(checked: &Checked, version: &Version) -> Result<(RunPlan,
             .iter()
             .filter_map(|name| Some((clean_path(name).ok()?, version.files.read(name).ok()?)))
             .collect();
-        let borrowed: Vec<(String, &[u8])> = files.iter().map(|(name, content)| (name.clone(), content.as_slice())).collect();
+        let borrowed: Vec<(String, &[u8])> =
+            files.iter().map(|(name, content)| (name.clone(), content.as_slice())).collect();
         let lock = version.locks.get(&doc.id).map(String::as_str);
         let (config_hash, code_hash) = processor_hashes(&doc.kind, &doc.config, &facts.code, &borrowed, lock);
         let outputs = if detail.role == Role::Collect { Vec::new() } else { facts.ports() };

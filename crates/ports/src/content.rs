@@ -60,6 +60,10 @@ pub trait Content: Send + Sync {
     /// Stores what can be read from `file` from its start to its end as it is read, by streaming.
     async fn put_file(&self, file: Arc<std::fs::File>) -> Result<ContentRef>;
 
+    /// Stores what `reader` gives until its end, by streaming. The reader blocks, so it is read beside the async runtime.
+    /// An error of the reader is of kind `Invalid`: whoever made the bytes has to answer for it.
+    async fn put_reader(&self, reader: Box<dyn Read + Send>) -> Result<ContentRef>;
+
     /// Makes everything durable whose put was answered before this call.
     async fn sync(&self) -> Result<()>;
 
@@ -121,6 +125,14 @@ impl Content for MemoryContent {
     async fn put_file(&self, file: Arc<std::fs::File>) -> Result<ContentRef> {
         let bytes = read_all(&Body::File(file))
             .map_err(|error| Error::io("content put", "reading the source", &error))?;
+        self.put(bytes.into()).await
+    }
+
+    async fn put_reader(&self, mut reader: Box<dyn Read + Send>) -> Result<ContentRef> {
+        let mut bytes = Vec::new();
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::new(ErrorKind::Invalid, "content put", format!("a result can't be read: {error}")))?;
         self.put(bytes.into()).await
     }
 

@@ -10,7 +10,7 @@ mod registry;
 mod source;
 
 pub use collect::{Collect, Export, ExportEnd, Sink};
-pub use outcome::{Body, Done, Emission, Input, NewContent, Outcome, ScratchFile};
+pub use outcome::{Body, Done, Emission, Input, NewContent, Outcome, ScratchFile, Stream};
 pub use registry::{Context, Opened, ProcessorKind, Progress, Registry, SharedFiles, SinkKind, SourceKind, config, saved_config};
 pub use source::{Audit, AuditEntry, AuditState, Claim, Claimed, Ledger, Scan, Source, SourceError, Version, WatchRequest};
 

@@ -56,6 +56,24 @@ impl Drop for ScratchFile {
     }
 }
 
+/// Bytes too many for memory, kept until they were read.
+pub trait Stream: Send + Sync + std::fmt::Debug {
+    /// Begins to read them. Called again where storing them had to be repeated. Blocks.
+    ///
+    /// # Errors
+    /// Where they are not all there any more.
+    fn open(&self) -> std::io::Result<Box<dyn std::io::Read + Send>>;
+}
+
+impl Stream for ScratchFile {
+    fn open(&self) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+        use std::io::{Seek, SeekFrom};
+        let mut file = self.file.try_clone()?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(Box::new(file))
+    }
+}
+
 /// The content of a child.
 #[derive(Debug)]
 pub enum NewContent {
@@ -63,8 +81,9 @@ pub enum NewContent {
     Same,
     /// New bytes, small enough for memory.
     Bytes(Bytes),
-    /// New bytes in a scratch file; copied before it counts, because the step's process may still write to it.
-    File(ScratchFile),
+    /// New bytes, many: a [`ScratchFile`] for example. Hashed as they are copied, because the step's process may still
+    /// write to them.
+    Stream(Arc<dyn Stream>),
 }
 
 /// One child of an item.

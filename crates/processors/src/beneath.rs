@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use opendmp_model::ledger::FileStat;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
@@ -84,7 +84,8 @@ impl Folder {
         Ok(at)
     }
 
-    fn again(&self) -> io::Result<Self> {
+    /// A second handle of the same folder.
+    pub(crate) fn again(&self) -> io::Result<Self> {
         Ok(Self { handle: self.handle.try_clone()? })
     }
 
@@ -263,6 +264,16 @@ pub(crate) fn version(stat: &Stat) -> FileStat {
 /// The version an open file is now.
 pub(crate) fn version_of(file: &File) -> io::Result<FileStat> {
     Ok(version(&rustix::fs::fstat(file)?))
+}
+
+/// The path with links followed as far as it exists.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    for ancestor in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {
+            return real.components().chain(rest.components()).collect();
+        }
+    }
+    path.to_owned()
 }
 
 #[cfg(test)]

@@ -18,3 +18,16 @@ pub(crate) fn item(name: &str, content: &[u8]) -> Item {
         arrived: 0,
     }
 }
+
+/// What a kind is opened with, for a flow in the folder `base`.
+pub(crate) fn context(base: &std::path::Path) -> opendmp_processor::Context {
+    opendmp_processor::Context {
+        flow: "test".to_owned(),
+        base: base.to_owned(),
+        roots: Vec::new(),
+        files: std::collections::BTreeMap::new(),
+        lock: None,
+        timeout: std::time::Duration::from_secs(60),
+        concurrency: 4,
+    }
+}

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
+use opendmp_model::diagnostic::codes;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::item::Item;
 use opendmp_model::kinds::Problem;
@@ -63,7 +64,7 @@ impl TemplateError {
         let before = text.get(..self.offset).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
-        Problem::new(pointer, "bad-template", self.message.clone()).at(line, column).hint(self.hint.clone())
+        Problem::new(pointer, codes::BAD_FORMAT, self.message.clone()).at(line, column).hint(self.hint.clone())
     }
 }
 

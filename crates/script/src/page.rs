@@ -16,6 +16,7 @@ const LOG_ROOM: usize = 64 << 10;
 const IDLE: u64 = u64::MAX;
 
 /// The server's end.
+#[derive(Debug)]
 pub(crate) struct Page(File);
 
 /// What the page says.

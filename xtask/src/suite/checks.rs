@@ -100,7 +100,7 @@ pub fn python() -> Report {
     let worker = shell::root().join("workers").join("python");
     let tests = worker.join("tests");
     let mut command = shell::python();
-    command.current_dir(&worker).args(["-m", "unittest", "discover", "--top-level-directory", "."]);
+    command.current_dir(&worker).args(["-m", "unittest", "discover"]).env("PYTHONPATH", &worker);
     if tests.is_dir() {
         command.args(["--start-directory", "tests"]);
     }

@@ -58,7 +58,7 @@ codes! {
 
     // The graph.
     BAD_NAME = "bad-name": "A flow's identity is made from its `name`, in lower case with `-` between words, so the name needs at least one letter or digit.";
-    NO_PROCESSORS = "no-processors": "A flow without processors does nothing.";
+    NO_PROCESSORS = "no-processors": "A flow without processors does nothing. The smallest one has an ingest, which takes items from a source.";
     DUPLICATE_ID = "duplicate-id": "Two processors have the same `id`. Inputs name processors by id, so it has to be unique within the flow.";
     UNKNOWN_INPUT = "unknown-input": "An input names a processor that the flow does not have.";
     UNKNOWN_PORT = "unknown-port": "An input names an output that the processor does not have. `name` alone reads the default output, `name.port` a named one; a processor such as `route` has only named ones.";
@@ -87,7 +87,11 @@ mod tests {
         let mut seen = BTreeSet::new();
         for info in codes() {
             assert!(seen.insert(info.code), "{} twice", info.code);
-            assert!(info.code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", info.code);
+            assert!(
+                info.code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
+                "{}",
+                info.code
+            );
             assert!(info.explanation.len() > 40 && info.explanation.ends_with('.'), "{}", info.code);
             assert_eq!(explain(info.code), Some(info.explanation));
         }

@@ -4,7 +4,8 @@ use super::flow::{Common, Flow, FlowKeys, InputRef, Phase, ProcessorDoc, slug};
 use super::graph::{self, Inputs, Seen};
 use super::tree::{self, Node, Value};
 use super::version::{FlowSource, Version};
-use super::walk::{Owner, Schema, Walk, kind_of, with_article};
+use super::walk::{Owner, Schema, Walk, kind_of};
+use super::words::with_article;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity, Span, codes};
 use crate::kinds::{Class, Facts, Files, KindInfo, Kinds, Problem, Role, clean_path, schema_of};
 use serde_json::{Map, Value as Json};
@@ -129,38 +130,58 @@ impl Check<'_> {
         }
         let has = |name: &str| entries.iter().find(|(key, _)| key == name).map(|(_, entry)| *entry);
         if has("name").is_none() && root.complete {
-            walk.report(Diagnostic::error(codes::MISSING_KEY, "a flow needs a `name`").at(start).hint("add `name:`, the flow's identity is made from it"));
+            walk.report(
+                Diagnostic::error(codes::MISSING_KEY, "a flow needs a `name`")
+                    .at(start)
+                    .hint("add `name:`, the flow's identity is made from it"),
+            );
         }
         let name = head.get("name").and_then(Json::as_str).unwrap_or("").to_owned();
         if let Some(entry) = has("name")
             && !name.is_empty()
             && slug(&name).is_empty()
         {
-            walk.report(Diagnostic::error(codes::BAD_NAME, "the name has neither letters nor digits").at(entry.value.span));
+            walk.report(
+                Diagnostic::error(codes::BAD_NAME, "the name has neither letters nor digits").at(entry.value.span),
+            );
         }
         let list = match has("processors") {
             None => {
                 if root.complete {
                     walk.report(
-                        Diagnostic::error(codes::MISSING_KEY, "a flow needs `processors`").at(start).hint("add `processors:`, a list of steps"),
+                        Diagnostic::error(codes::MISSING_KEY, "a flow needs `processors`")
+                            .at(start)
+                            .hint("add `processors:`, a list of steps"),
                     );
                 }
                 return None;
             }
             Some(entry) => match &entry.value.value {
                 Value::List(list) if list.is_empty() && entry.value.complete => {
-                    walk.report(Diagnostic::error(codes::NO_PROCESSORS, "the flow has no processors").at(entry.key_span).hint("the first is usually one with `type: ingest`"));
+                    walk.report(
+                        Diagnostic::error(codes::NO_PROCESSORS, "the flow has no processors")
+                            .at(entry.key_span)
+                            .hint("the first is usually one with `type: ingest`"),
+                    );
                     return None;
                 }
                 Value::List(list) => list,
                 Value::Broken => return None,
                 Value::Null => {
-                    walk.report(Diagnostic::error(codes::NO_PROCESSORS, "the flow has no processors").at(entry.key_span).hint("the first is usually one with `type: ingest`"));
+                    walk.report(
+                        Diagnostic::error(codes::NO_PROCESSORS, "the flow has no processors")
+                            .at(entry.key_span)
+                            .hint("the first is usually one with `type: ingest`"),
+                    );
                     return None;
                 }
                 _ => {
                     let message = "`processors` takes a list";
-                    walk.report(Diagnostic::error(codes::WRONG_TYPE, message).at(entry.key_span).hint("begin each processor with `- id:`"));
+                    walk.report(
+                        Diagnostic::error(codes::WRONG_TYPE, message)
+                            .at(entry.key_span)
+                            .hint("begin each processor with `- id:`"),
+                    );
                     return None;
                 }
             },
@@ -206,7 +227,11 @@ impl Check<'_> {
         if !matches!(node.value, Value::Map(_)) {
             if !matches!(node.value, Value::Broken) {
                 let message = "a processor is a map with an `id` and a `type`";
-                walk.report(Diagnostic::error(codes::WRONG_TYPE, message).at(node.first_line()).hint("write `- id: …` and `type: …` below it"));
+                walk.report(
+                    Diagnostic::error(codes::WRONG_TYPE, message)
+                        .at(node.first_line())
+                        .hint("write `- id: …` and `type: …` below it"),
+                );
             }
             return Read { seen, whole: None };
         }
@@ -257,7 +282,11 @@ impl Check<'_> {
         if !has("id") {
             common_bad = true;
             if node.complete {
-                walk.report(Diagnostic::error(codes::MISSING_KEY, "a processor needs an `id`").at(seen.place).hint("add `id:`, a short name that others can write in their `inputs`"));
+                walk.report(
+                    Diagnostic::error(codes::MISSING_KEY, "a processor needs an `id`")
+                        .at(seen.place)
+                        .hint("add `id:`, a short name that others can write in their `inputs`"),
+                );
             }
         }
         let inputs = entries.iter().find(|(key, _)| key == "inputs").map(|(_, entry)| &entry.value);
@@ -314,7 +343,12 @@ impl Check<'_> {
     }
 
     /// The entries under the keys that were meant. Of an unknown kind only the common keys can be judged.
-    fn keys<'n, 'k>(&self, walk: &mut Walk<'_, '_>, node: &'n Node, kind: Option<(&str, &'k KindInfo)>) -> (Vec<(Cow<'n, str>, &'n tree::Entry)>, Option<Schema<'k>>) {
+    fn keys<'n, 'k>(
+        &self,
+        walk: &mut Walk<'_, '_>,
+        node: &'n Node,
+        kind: Option<(&str, &'k KindInfo)>,
+    ) -> (Vec<(Cow<'n, str>, &'n tree::Entry)>, Option<Schema<'k>>) {
         let common = Schema::root(&self.common);
         let Some((kind, info)) = kind else {
             let entries = node.entries().iter().filter(|entry| common.property(&entry.key).is_some());
@@ -355,7 +389,11 @@ impl Check<'_> {
                 }
                 Err(problem) => {
                     let place = node.entry("file").map_or_else(|| node.first_line(), |entry| entry.value.span);
-                    out.push(Diagnostic::error(codes::BAD_FILE, format!("`{}`: {problem}", tree::shorten(name))).at(place).of_processor(id));
+                    out.push(
+                        Diagnostic::error(codes::BAD_FILE, format!("`{}`: {problem}", tree::shorten(name)))
+                            .at(place)
+                            .of_processor(id),
+                    );
                 }
             }
         }

@@ -1,9 +1,11 @@
 //! A handful of kinds in the likeness of the real ones, for the tests of this crate.
 
+use super::ProcessorDoc;
+use super::flow::is_id;
 use super::values::{ByteSize, HumanDuration};
-use super::{ProcessorDoc, is_id};
 use crate::kinds::{
-    Class, DestinationConfig, Determinism, Environment, Facts, Files, KindInfo, Kinds, Problem, Role, SourceConfig, schema_of,
+    Class, DestinationConfig, Determinism, Environment, Facts, Files, KindInfo, Kinds, Problem, Role, SourceConfig,
+    schema_of,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -264,7 +266,8 @@ pub(crate) fn files() -> BTreeMap<String, Vec<u8>> {
 }
 
 fn typed<C: serde::de::DeserializeOwned>(config: &Map<String, Value>) -> Result<C, Vec<Problem>> {
-    serde_json::from_value(Value::Object(config.clone())).map_err(|e| vec![Problem::new("", crate::diagnostic::codes::INVALID_CONFIG, e.to_string())])
+    serde_json::from_value(Value::Object(config.clone()))
+        .map_err(|e| vec![Problem::new("", crate::diagnostic::codes::INVALID_CONFIG, e.to_string())])
 }
 
 impl Kinds for Fake {
@@ -294,7 +297,9 @@ impl Kinds for Fake {
                 let mut problems = Vec::new();
                 for (port, expression) in &config.ports {
                     if let Some(at) = expression.find("==").is_none().then_some(1) {
-                        problems.push(Problem::new(format!("/ports/{port}"), "bad-expression", "not an expression").at(1, at));
+                        problems.push(
+                            Problem::new(format!("/ports/{port}"), "bad-expression", "not an expression").at(1, at),
+                        );
                     }
                 }
                 if !problems.is_empty() {
@@ -306,7 +311,12 @@ impl Kinds for Fake {
             "external" => {
                 let config: External = typed(&processor.config)?;
                 Ok(Facts {
-                    warnings: config.nice.filter(|nice| *nice < 0).map(|_| Problem::new("/nice", "not-nice", "only root may do that")).into_iter().collect(),
+                    warnings: config
+                        .nice
+                        .filter(|nice| *nice < 0)
+                        .map(|_| Problem::new("/nice", "not-nice", "only root may do that"))
+                        .into_iter()
+                        .collect(),
                     ..Facts::default()
                 })
             }
@@ -321,9 +331,17 @@ fn script(config: &Script, files: &dyn Files) -> Result<Facts, Vec<Problem>> {
         (Some(code), None) => ("/code", None, code.clone()),
         (None, Some(file)) => match files.read(file) {
             Ok(bytes) => ("/file", Some(file.clone()), String::from_utf8_lossy(&bytes).into_owned()),
-            Err(problem) => return Err(vec![Problem::new("/file", crate::diagnostic::codes::BAD_FILE, format!("`{file}`: {problem}"))]),
+            Err(problem) => {
+                return Err(vec![Problem::new(
+                    "/file",
+                    crate::diagnostic::codes::BAD_FILE,
+                    format!("`{file}`: {problem}"),
+                )]);
+            }
         },
-        _ => return Err(vec![Problem::new("", "no-code", "a script needs `code` or `file`").hint("write one of them")]),
+        _ => {
+            return Err(vec![Problem::new("", "no-code", "a script needs `code` or `file`").hint("write one of them")]);
+        }
     };
     let mut problems = Vec::new();
     for (number, line) in code.lines().enumerate() {
@@ -345,7 +363,9 @@ fn script(config: &Script, files: &dyn Files) -> Result<Facts, Vec<Problem>> {
         determinism_hint: Some("say `deterministic: true` if equal inputs give equal outputs".to_owned()),
         files: file.into_iter().collect(),
         code: if config.code.is_some() { vec!["/code".to_owned()] } else { Vec::new() },
-        environment: code.contains("# ///").then(|| Environment { language: "python".to_owned(), requirements: code.clone() }),
+        environment: code
+            .contains("# ///")
+            .then(|| Environment { language: "python".to_owned(), requirements: code.clone() }),
         ..Facts::default()
     })
 }

@@ -3,7 +3,7 @@
 
 use super::flow::{InputRef, Phase, is_id};
 use super::tree::shorten;
-use super::walk::{joined, nearest, there_are};
+use super::words::{joined, nearest, there_are};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, codes};
 use crate::kinds::{DEFAULT_PORT, Role};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,6 +37,7 @@ pub(super) struct Inputs {
 pub(super) fn check(processors: &[Seen], phases: &[String], out: &mut Diagnostics) {
     let by_id = ids(processors, out);
     let unnamed = processors.iter().any(|processor| processor.id.is_none());
+    let known_phases: BTreeSet<&String> = phases.iter().collect();
     let mut resolved = true;
     let mut read: BTreeSet<(usize, &str)> = BTreeSet::new();
     let mut edges: Vec<Vec<(usize, Span)>> = vec![Vec::new(); processors.len()];
@@ -58,19 +59,22 @@ pub(super) fn check(processors: &[Seen], phases: &[String], out: &mut Diagnostic
             let Some(&from) = by_id.get(input.processor.as_str()) else {
                 resolved = false;
                 let others = by_id.keys().copied().filter(|other| Some(*other) != id);
-                let meant = nearest(&input.processor, others.clone());
+                // Looking for similar names among thousands takes long, and nobody sees what is beyond the limit.
+                let meant = if out.is_full() { None } else { nearest(&input.processor, others.clone().take(5_000)) };
                 // It may be one of those whose id is missing.
                 if meant.is_none() && unnamed {
                     continue;
                 }
                 let message = format!("there is no processor `{}`", shorten(&input.processor));
                 let diagnostic = Diagnostic::error(codes::UNKNOWN_INPUT, message).at(*place).of_processor(id);
-                let mut others: Vec<&str> = others.collect();
-                others.sort_unstable();
                 out.push(match meant {
                     Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
-                    None if others.len() <= 12 => diagnostic.hint(there_are(others)),
-                    None => diagnostic.hint(format!("there are {} others, none of a similar name", others.len())),
+                    None if by_id.len() <= 12 => {
+                        let mut others: Vec<&str> = others.collect();
+                        others.sort_unstable();
+                        diagnostic.hint(there_are(others))
+                    }
+                    None => diagnostic,
                 });
                 continue;
             };
@@ -80,14 +84,19 @@ pub(super) fn check(processors: &[Seen], phases: &[String], out: &mut Diagnostic
         }
         if let Some((Phase::Name(name), place)) = &processor.phase
             && !phases.is_empty()
-            && !phases.contains(name)
+            && !known_phases.contains(name)
         {
             let known = phases.iter().map(String::as_str);
             let hint = match nearest(name, known.clone()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("the flow has {}", joined(known, "and")),
             };
-            out.push(Diagnostic::warning(codes::UNKNOWN_PHASE, format!("the flow lists no phase `{}`", shorten(name))).at(*place).hint(hint).of_processor(id));
+            out.push(
+                Diagnostic::warning(codes::UNKNOWN_PHASE, format!("the flow lists no phase `{}`", shorten(name)))
+                    .at(*place)
+                    .hint(hint)
+                    .of_processor(id),
+            );
         }
     }
     cycles(processors, &edges, out);
@@ -161,10 +170,13 @@ fn beginnings(processor: &Seen, out: &mut Diagnostics) {
 fn port(input: &InputRef, from: &Seen, place: Span, id: Option<&str>, out: &mut Diagnostics) -> bool {
     if from.role == Some(Role::Collect) {
         out.push(
-            Diagnostic::error(codes::READS_COLLECT, format!("`{}` is a collect; nothing can be read from it", input.processor))
-                .at(place)
-                .hint("read the processor before it")
-                .of_processor(id),
+            Diagnostic::error(
+                codes::READS_COLLECT,
+                format!("`{}` is a collect; nothing can be read from it", input.processor),
+            )
+            .at(place)
+            .hint("read the processor before it")
+            .of_processor(id),
         );
         return false;
     }
@@ -172,7 +184,8 @@ fn port(input: &InputRef, from: &Seen, place: Span, id: Option<&str>, out: &mut 
     if ports.iter().any(|port| port == input.port()) {
         return true;
     }
-    let named = |port: &str| if port == DEFAULT_PORT { input.processor.clone() } else { format!("{}.{port}", input.processor) };
+    let named =
+        |port: &str| if port == DEFAULT_PORT { input.processor.clone() } else { format!("{}.{port}", input.processor) };
     let all: Vec<String> = ports.iter().map(|port| named(port)).collect();
     let all = match ports.as_slice() {
         [only] if only == DEFAULT_PORT => format!("it has only its default output, written `{}`", input.processor),
@@ -194,16 +207,21 @@ fn port(input: &InputRef, from: &Seen, place: Span, id: Option<&str>, out: &mut 
 
 fn unread(processors: &[Seen], read: &BTreeSet<(usize, &str)>, out: &mut Diagnostics) {
     for (index, processor) in processors.iter().enumerate() {
-        let (Some(id), Some(ports), Some(Role::Ingest | Role::Transform)) = (&processor.id, &processor.ports, processor.role) else {
+        let (Some(id), Some(ports), Some(Role::Ingest | Role::Transform)) =
+            (&processor.id, &processor.ports, processor.role)
+        else {
             continue;
         };
         for port in ports.iter().filter(|port| !read.contains(&(index, port.as_str()))) {
             let name = if port == DEFAULT_PORT { id.clone() } else { format!("{id}.{port}") };
             out.push(
-                Diagnostic::warning(codes::UNREAD_OUTPUT, format!("nobody reads `{name}`, so what comes out there is dropped"))
-                    .at(processor.place)
-                    .hint(format!("name it in the `inputs` of a processor: `inputs: [{name}]`"))
-                    .of_processor(Some(id)),
+                Diagnostic::warning(
+                    codes::UNREAD_OUTPUT,
+                    format!("nobody reads `{name}`, so what comes out there is dropped"),
+                )
+                .at(processor.place)
+                .hint(format!("name it in the `inputs` of a processor: `inputs: [{name}]`"))
+                .of_processor(Some(id)),
             );
         }
     }
@@ -227,9 +245,10 @@ fn cycles(processors: &[Seen], edges: &[Vec<(usize, Span)>], out: &mut Diagnosti
             drawn.join(" -> ")
         };
         let mut places = path.iter().rev().map(|(_, place)| *place);
-        let mut diagnostic = Diagnostic::error(codes::CYCLE, format!("processors read each other in a circle: {shown}"))
-            .hint("remove one of these inputs")
-            .of_processor(processors[start].id.as_deref());
+        let mut diagnostic =
+            Diagnostic::error(codes::CYCLE, format!("processors read each other in a circle: {shown}"))
+                .hint("remove one of these inputs")
+                .of_processor(processors[start].id.as_deref());
         if let Some(place) = places.next() {
             diagnostic = diagnostic.at(place);
         }

@@ -32,7 +32,8 @@ fn definition(class: Class, name: &str) -> String {
 
 /// Picks the schema by `type`.
 fn chooser(class: Class, infos: &[&KindInfo]) -> Value {
-    let types: Vec<Value> = infos.iter().map(|info| json!({ "const": info.name, "description": info.summary })).collect();
+    let types: Vec<Value> =
+        infos.iter().map(|info| json!({ "const": info.name, "description": info.summary })).collect();
     let rules: Vec<Value> = infos
         .iter()
         .map(|info| {
@@ -127,5 +128,165 @@ fn rewrite(node: Value, prefix: &str) -> Value {
             Value::Object(out)
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::fixtures::{DESIGN, PENGUINS, kinds};
+    use crate::document::tree;
+
+    /// A plain validator of the keywords that are published, apart from the one that checks flows.
+    fn valid(value: &Value, schema: &Value, root: &Value) -> bool {
+        let Some(keywords) = schema.as_object() else { return schema != &Value::Bool(false) };
+        let all = |list: &Value, test: &dyn Fn(&Value) -> bool| list.as_array().expect("a list").iter().all(test);
+        let count =
+            |list: &Value| list.as_array().expect("a list").iter().filter(|one| valid(value, one, root)).count();
+        let number = |limit: &Value| limit.as_f64().expect("a number");
+        let length = |limit: &Value| usize::try_from(limit.as_u64().expect("a length")).expect("a length");
+        keywords.iter().all(|(keyword, argument)| match keyword.as_str() {
+            "$ref" => {
+                let target = argument.as_str().and_then(|target| target.strip_prefix('#')).expect("a reference");
+                valid(value, root.pointer(target).unwrap_or_else(|| panic!("{target} leads nowhere")), root)
+            }
+            "type" => {
+                let is = |name: &Value| match name.as_str().expect("a type") {
+                    "null" => value.is_null(),
+                    "boolean" => value.is_boolean(),
+                    "integer" => value.is_i64() || value.is_u64(),
+                    "number" => value.is_number(),
+                    "string" => value.is_string(),
+                    "array" => value.is_array(),
+                    "object" => value.is_object(),
+                    other => panic!("type {other}"),
+                };
+                if argument.is_array() { argument.as_array().expect("types").iter().any(is) } else { is(argument) }
+            }
+            "const" => value == argument,
+            "enum" => argument.as_array().expect("values").contains(value),
+            "anyOf" => count(argument) > 0,
+            "oneOf" => count(argument) == 1,
+            "allOf" => all(argument, &|one| valid(value, one, root)),
+            "if" => !valid(value, argument, root) || valid(value, &keywords["then"], root),
+            "then" => keywords.contains_key("if"),
+            "properties" => argument
+                .as_object()
+                .expect("properties")
+                .iter()
+                .all(|(key, one)| value.get(key).is_none_or(|inner| valid(inner, one, root))),
+            "required" => !value.is_object() || all(argument, &|key| value.get(key.as_str().expect("a key")).is_some()),
+            "additionalProperties" => {
+                let known = keywords.get("properties").and_then(Value::as_object);
+                value.as_object().into_iter().flatten().all(|(key, inner)| {
+                    known.is_some_and(|known| known.contains_key(key)) || valid(inner, argument, root)
+                })
+            }
+            "items" => value.as_array().into_iter().flatten().all(|item| valid(item, argument, root)),
+            "minimum" => value.as_f64().is_none_or(|value| value >= number(argument)),
+            "maximum" => value.as_f64().is_none_or(|value| value <= number(argument)),
+            "minLength" => value.as_str().is_none_or(|text| text.chars().count() >= length(argument)),
+            "maxLength" => value.as_str().is_none_or(|text| text.chars().count() <= length(argument)),
+            "minItems" => value.as_array().is_none_or(|list| list.len() >= length(argument)),
+            "maxItems" => value.as_array().is_none_or(|list| list.len() <= length(argument)),
+            "minProperties" => value.as_object().is_none_or(|map| map.len() >= length(argument)),
+            "maxProperties" => value.as_object().is_none_or(|map| map.len() <= length(argument)),
+            "pattern" => value.as_str().is_none_or(|text| {
+                regex_lite::Regex::new(argument.as_str().expect("a pattern")).expect("a pattern").is_match(text)
+            }),
+            "title" | "description" | "default" | "examples" | "format" | "$schema" | "$defs" => true,
+            other => panic!("keyword {other}"),
+        })
+    }
+
+    fn accepts(text: &str) -> bool {
+        let schema = flow_schema(&kinds());
+        let value = tree::parse(text).0.expect("a value").to_json();
+        valid(&value, &schema, &schema)
+    }
+
+    #[test]
+    fn it_takes_what_the_check_takes() {
+        assert!(accepts(DESIGN));
+        assert!(accepts(PENGUINS));
+        for (from, to) in [
+            ("name: Uppercase", "nam: Uppercase"),
+            ("name: Uppercase", "name: 5"),
+            ("type: script", "type: scrpt"),
+            ("    type: script\n", ""),
+            ("type: file_drop, ", ""),
+            ("path: ./inbox, ", ""),
+            ("path: ./inbox, ", "path: ./inbox, recursve: true, "),
+            ("type: folder", "type: file_drop"),
+            ("language: python", "language: pyton"),
+            ("language: python", "language: python\n    sorce: x"),
+            ("inputs: [inbox]", "inputs: [a b]"),
+            ("inputs: [inbox]", "inputs: 5"),
+            ("retries: 2", "retries: -2"),
+            ("retries: 2", "retires: 2"),
+            ("backoff: 1s", "backoff: 1"),
+            ("phase: 2", "phase: 0"),
+            ("phase: 2", "concurrency: 1025"),
+            ("collection: Shouting", "id: shelf2"),
+            ("- id: inbox", "- id: in box"),
+        ] {
+            let text = DESIGN.replace(from, to);
+            assert_ne!(text, DESIGN, "{from}");
+            let (root, _) = tree::parse(&text);
+            let schema = flow_schema(&kinds());
+            assert!(!valid(&root.expect("a value").to_json(), &schema, &schema), "{to}");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_key_has_help() {
+        fn walk(node: &Value, root: &Value, path: &str) {
+            if let Some(target) = node.get("$ref").and_then(Value::as_str) {
+                assert!(root.pointer(target.trim_start_matches('#')).is_some(), "{path}: {target}");
+            }
+            if let Some(properties) = node.get("properties").and_then(Value::as_object)
+                && !path.ends_with("/if")
+            {
+                for (key, property) in properties {
+                    assert!(property.get("description").is_some() || property.get("const").is_some(), "{path}/{key}");
+                }
+            }
+            match node {
+                Value::Object(map) => map.iter().for_each(|(key, inner)| walk(inner, root, &format!("{path}/{key}"))),
+                Value::Array(list) => {
+                    for (at, inner) in list.iter().enumerate() {
+                        walk(inner, root, &format!("{path}/{at}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let schema = flow_schema(&kinds());
+        walk(&schema, &schema, "");
+        assert!(!schema.to_string().contains(CLASS_KEYWORD));
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    }
+
+    #[test]
+    fn a_flow_without_kinds_still_has_a_schema() {
+        struct None;
+        impl Kinds for None {
+            fn get(&self, _: Class, _: &str) -> Option<&KindInfo> {
+                Option::None
+            }
+            fn list(&self) -> Vec<&KindInfo> {
+                Vec::new()
+            }
+            fn prepare(
+                &self,
+                _: &crate::document::ProcessorDoc,
+                _: &dyn crate::kinds::Files,
+            ) -> Result<crate::kinds::Facts, Vec<crate::kinds::Problem>> {
+                Ok(crate::kinds::Facts::default())
+            }
+        }
+        let schema = flow_schema(&None);
+        assert!(schema.pointer("/$defs/processor/allOf").is_none());
+        assert!(valid(&json!({ "name": "x", "processors": [] }), &schema, &schema));
     }
 }

@@ -166,7 +166,9 @@ impl Node {
     /// A place short enough to be drawn: the first key of a map, the bracket of a list, the whole of anything else.
     pub fn first_line(&self) -> Span {
         match &self.value {
-            Value::Map(entries) => entries.first().map_or(Span { len: self.span.len.min(1), ..self.span }, |e| e.key_span),
+            Value::Map(entries) => {
+                entries.first().map_or(Span { len: 0, ..self.span }, |e| e.key_span)
+            }
             Value::List(_) => Span { len: self.span.len.min(1), ..self.span },
             _ => self.span,
         }
@@ -181,17 +183,25 @@ impl Node {
             // The header is the nearest line above that is not blank. Line n of the text stands n lines below it, after
             // the indentation, which is what the source line has more than the text's.
             Style::Literal => {
-                let rows: Vec<&str> = source.split('\n').map(|row| row.strip_suffix('\r').unwrap_or(row)).take(self.span.line + line).collect();
+                let rows: Vec<&str> = source
+                    .split('\n')
+                    .map(|row| row.strip_suffix('\r').unwrap_or(row))
+                    .take(self.span.line + line)
+                    .collect();
                 let above = rows.get(..self.span.line.saturating_sub(1)).unwrap_or(&[]);
                 let header = above.iter().rposition(|row| !row.trim().is_empty());
                 let target = header.map(|header| header + line.max(1));
-                let indent = target.zip(text.split('\n').nth(line.max(1) - 1)).and_then(|(at, row)| rows.get(at)?.strip_suffix(row));
+                let indent = target
+                    .zip(text.split('\n').nth(line.max(1) - 1))
+                    .and_then(|(at, row)| rows.get(at)?.strip_suffix(row));
                 match (target, indent) {
                     (Some(at), Some(indent)) => Span::at(source, at + 1, indent.chars().count() + column.max(1)),
                     _ => self.span,
                 }
             }
-            Style::Plain if raw == text && line <= 1 => Span::at(source, self.span.line, self.span.column + column.max(1) - 1),
+            Style::Plain if raw == text && line <= 1 => {
+                Span::at(source, self.span.line, self.span.column + column.max(1) - 1)
+            }
             Style::Quoted if !raw.contains('\n') => quoted_offset(raw, text, line, column)
                 .map_or(self.span, |offset| Span::of(source, self.span.offset + offset, 0)),
             _ => self.span,
@@ -215,7 +225,11 @@ fn quoted_offset(raw: &str, text: &str, line: usize, column: usize) -> Option<us
             (true, '\\') => match rest.as_bytes().get(1)? {
                 b'x' => 4,
                 // Two escapes of a surrogate pair are one character.
-                b'u' if rest.len() >= 12 && matches!(rest.get(2..4)?.to_ascii_lowercase().as_str(), "d8" | "d9" | "da" | "db") => 12,
+                b'u' if rest.len() >= 12
+                    && matches!(rest.get(2..4)?.to_ascii_lowercase().as_str(), "d8" | "d9" | "da" | "db") =>
+                {
+                    12
+                }
                 b'u' => 6,
                 b'U' => 10,
                 _ => 2,

@@ -74,7 +74,8 @@ impl FromStr for HumanDuration {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<HumanDuration, ValueError> {
-        let bad = |hint: &str| ValueError { message: "expected a duration such as `30s`".to_owned(), hint: hint.to_owned() };
+        let bad =
+            |hint: &str| ValueError { message: "expected a duration such as `30s`".to_owned(), hint: hint.to_owned() };
         let mut rest = text.trim();
         if rest.is_empty() {
             return Err(bad("write a whole number and a unit: ms, s, m, h or d"));
@@ -161,7 +162,8 @@ impl ByteSize {
 impl fmt::Display for ByteSize {
     /// Exactly, in the largest unit that divides it, so that it reads back as the same number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, size) = SIZE_UNITS.into_iter().find(|(_, size)| self.0 != 0 && self.0 % size == 0).unwrap_or(("B", 1));
+        let (unit, size) =
+            SIZE_UNITS.into_iter().find(|(_, size)| self.0 != 0 && self.0.is_multiple_of(*size)).unwrap_or(("B", 1));
         write!(f, "{} {unit}", self.0 / size)
     }
 }
@@ -170,7 +172,8 @@ impl FromStr for ByteSize {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<ByteSize, ValueError> {
-        let bad = |hint: &str| ValueError { message: "expected a size such as `64 MiB`".to_owned(), hint: hint.to_owned() };
+        let bad =
+            |hint: &str| ValueError { message: "expected a size such as `64 MiB`".to_owned(), hint: hint.to_owned() };
         let text = text.trim();
         let split = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
         let (number, unit) = text.split_at(split);
@@ -194,7 +197,11 @@ impl FromStr for ByteSize {
             return Err(bad(&format!("did you mean `{number} {meant}`?")));
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() || (number.contains('.') && fraction.is_empty()) || fraction.contains('.') || fraction.len() > 9 {
+        if whole.is_empty()
+            || (number.contains('.') && fraction.is_empty())
+            || fraction.contains('.')
+            || fraction.len() > 9
+        {
             return Err(bad("write a number such as `64` or `1.5`"));
         }
         let too_large = || bad("a size is less than 16 EiB");
@@ -250,9 +257,16 @@ mod tests {
 
     #[test]
     fn durations_as_people_write_them() {
-        for (text, millis) in
-            [("30s", 30_000), ("500ms", 500), ("5m", 300_000), ("2h", 7_200_000), ("1d", 86_400_000), ("1h30m", 5_400_000), (" 1 h ", 3_600_000), ("0s", 0)]
-        {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("500ms", 500),
+            ("5m", 300_000),
+            ("2h", 7_200_000),
+            ("1d", 86_400_000),
+            ("1h30m", 5_400_000),
+            (" 1 h ", 3_600_000),
+            ("0s", 0),
+        ] {
             assert_eq!(text.parse::<HumanDuration>().map(HumanDuration::as_millis), Ok(millis), "{text}");
         }
         for (text, hint) in [
@@ -272,7 +286,14 @@ mod tests {
 
     #[test]
     fn sizes_as_people_write_them() {
-        for (text, bytes) in [("64 MiB", 64 << 20), ("1GB", 1_000_000_000), ("1.5 kb", 1_500), ("0 B", 0), ("10kB", 10_000), ("1.5 KiB", 1_536)] {
+        for (text, bytes) in [
+            ("64 MiB", 64 << 20),
+            ("1GB", 1_000_000_000),
+            ("1.5 kb", 1_500),
+            ("0 B", 0),
+            ("10kB", 10_000),
+            ("1.5 KiB", 1_536),
+        ] {
             assert_eq!(text.parse::<ByteSize>().map(ByteSize::get), Ok(bytes), "{text}");
         }
         for (text, hint) in [

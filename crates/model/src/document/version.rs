@@ -284,7 +284,10 @@ mod file_contents {
         Hex(String),
     }
 
-    pub(super) fn serialize<S: Serializer>(files: &BTreeMap<String, Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        files: &BTreeMap<String, Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_map(files.iter().map(|(path, content)| {
             let content = match std::str::from_utf8(content) {
                 Ok(text) => Content::Text(text.to_owned()),
@@ -294,12 +297,16 @@ mod file_contents {
         }))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, Vec<u8>>, D::Error> {
         BTreeMap::<String, Content>::deserialize(deserializer)?
             .into_iter()
             .map(|(path, content)| match content {
                 Content::Text(text) => Ok((path, text.into_bytes())),
-                Content::Hex(hex) => bytes_of(&hex).map(|bytes| (path, bytes)).ok_or_else(|| de::Error::custom("a file's content is damaged")),
+                Content::Hex(hex) => bytes_of(&hex)
+                    .map(|bytes| (path, bytes))
+                    .ok_or_else(|| de::Error::custom("a file's content is damaged")),
             })
             .collect()
     }

@@ -1,258 +1,23 @@
 //! Walking a tree against JSON Schema, the part of it that `schemars` makes of plain structs, enums, options, maps and
 //! lists. Not a general validator: every refusal is said in words, at its place, with the nearest thing that would do.
 
-use super::flow::is_id;
+mod expected;
+mod leaves;
+
+pub(super) use expected::Schema;
+
 use super::tree::{Entry, Node, Style, Value, shorten};
-use super::values::{ByteSize, HumanDuration, ValueError};
+use super::words::{joined, listed, nearest, there_are, with_article};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, codes};
 use crate::kinds::{CLASS_KEYWORD, Class, Kinds};
-use serde_json::{Map, Value as Json};
+use expected::matches_pattern;
+use leaves::found;
+use serde_json::Value as Json;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 /// How many schema steps a document may cost: what alternatives within alternatives could otherwise multiply.
 const MOST_STEPS: usize = 4_000_000;
-
-/// A schema node and the document its `$ref`s lead into.
-#[derive(Clone, Copy)]
-pub(super) struct Schema<'a> {
-    pub(super) node: &'a Json,
-    pub(super) root: &'a Json,
-}
-
-impl<'a> Schema<'a> {
-    pub(super) fn root(root: &'a Json) -> Schema<'a> {
-        Schema { node: root, root }
-    }
-
-    /// Follows `$ref`; the keys beside it are only words about it.
-    pub(super) fn resolved(self) -> Schema<'a> {
-        let mut schema = self;
-        // A chain of references longer than this is a circle.
-        for _ in 0..32 {
-            let Some(target) = schema.node.get("$ref").and_then(Json::as_str).and_then(|target| target.strip_prefix('#')) else {
-                break;
-            };
-            let Some(node) = self.root.pointer(target) else { break };
-            schema.node = node;
-        }
-        schema
-    }
-
-    fn of(self, node: &'a Json) -> Schema<'a> {
-        Schema { node, root: self.root }.resolved()
-    }
-
-    /// Whether a map of this schema may have `key`.
-    fn knows(self, key: &str) -> bool {
-        if self.properties().is_some_and(|all| all.contains_key(key)) || self.by_pattern(key).is_some() {
-            return true;
-        }
-        match self.node.get("additionalProperties") {
-            Some(more) => *more != Json::Bool(false),
-            // Without a word on its keys it is a free map.
-            None => self.properties().is_none(),
-        }
-    }
-
-    /// The schema of the value of `key`, which it knows.
-    fn value_of(self, key: &str) -> Schema<'a> {
-        let more = || self.node.get("additionalProperties").map(|node| self.of(node));
-        self.property(key).or_else(|| self.by_pattern(key)).or_else(more).unwrap_or(Schema { node: &Json::Bool(true), root: self.root })
-    }
-
-    /// A pattern for keys is what maps with keys other than text have.
-    fn by_pattern(self, key: &str) -> Option<Schema<'a>> {
-        let patterns = self.node.get("patternProperties")?.as_object()?;
-        patterns.iter().find(|(pattern, _)| matches_pattern(pattern, key)).map(|(_, node)| self.of(node))
-    }
-
-    fn text(self, keyword: &str) -> Option<&'a str> {
-        self.node.get(keyword).and_then(Json::as_str)
-    }
-
-    pub(super) fn properties(self) -> Option<&'a Map<String, Json>> {
-        self.node.get("properties").and_then(Json::as_object)
-    }
-
-    pub(super) fn property(self, key: &str) -> Option<Schema<'a>> {
-        self.properties().and_then(|all| all.get(key)).map(|node| self.of(node))
-    }
-
-    pub(super) fn required(self) -> impl Iterator<Item = &'a str> {
-        self.node.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
-    }
-
-    fn types(self) -> Vec<&'a str> {
-        match self.node.get("type") {
-            Some(Json::String(one)) => vec![one],
-            Some(Json::Array(list)) => list.iter().filter_map(Json::as_str).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn alternatives(self) -> Option<Vec<Schema<'a>>> {
-        let list = self.node.get("anyOf").or_else(|| self.node.get("oneOf"))?.as_array()?;
-        Some(list.iter().map(|node| self.of(node)).collect())
-    }
-
-    /// The texts it takes, if it is an enum of texts.
-    pub(super) fn allowed(self) -> Option<Vec<&'a str>> {
-        if let Some(one) = self.text("const") {
-            return Some(vec![one]);
-        }
-        if let Some(list) = self.node.get("enum").and_then(Json::as_array) {
-            return list.iter().filter(|value| !value.is_null()).map(Json::as_str).collect();
-        }
-        let mut all = Vec::new();
-        for alternative in self.alternatives()? {
-            if alternative.types() != ["null"] {
-                all.extend(alternative.allowed()?);
-            }
-        }
-        Some(all)
-    }
-
-    fn nullable(self) -> bool {
-        self.types().contains(&"null")
-            || self.node.get("enum").and_then(Json::as_array).is_some_and(|list| list.contains(&Json::Null))
-            || self.alternatives().is_some_and(|list| list.into_iter().any(Schema::nullable))
-    }
-
-    /// What it takes, in words.
-    fn words(self) -> String {
-        if let Some(allowed) = self.allowed() {
-            return format!("one of {}", listed(allowed));
-        }
-        if let Some(alternatives) = self.alternatives() {
-            let alternatives: Vec<Schema<'_>> = alternatives.into_iter().filter(|a| a.types() != ["null"]).collect();
-            let mut words: Vec<String> = Vec::new();
-            for alternative in &alternatives {
-                let item = alternative.node.get("items").map(|items| self.of(items).words());
-                let word = match item {
-                    // One or several of the same.
-                    Some(item) if alternatives.iter().any(|other| other.words() == item) => "a list of such".to_owned(),
-                    _ => alternative.words(),
-                };
-                if !words.contains(&word) {
-                    words.push(word);
-                }
-            }
-            words.sort_by_key(|word| word == "a list of such");
-            return words.join(" or ");
-        }
-        match self.text("format") {
-            Some("duration") => return "a duration such as `30s`".to_owned(),
-            Some("bytesize") => return "a size such as `64 MiB`".to_owned(),
-            Some("id") => return "a name of letters, digits, `_` and `-`".to_owned(),
-            Some("input") => return "a processor's id".to_owned(),
-            _ => {}
-        }
-        let words: Vec<String> = self.types().into_iter().filter(|name| *name != "null").map(|name| self.type_words(name)).collect();
-        if words.is_empty() { "another value".to_owned() } else { words.join(" or ") }
-    }
-
-    fn type_words(self, name: &str) -> String {
-        match name {
-            "string" => "text".to_owned(),
-            "boolean" => "`true` or `false`".to_owned(),
-            "integer" | "number" => {
-                let what = if name == "integer" { "a whole number" } else { "a number" };
-                match (self.limit("minimum"), self.limit("maximum")) {
-                    (Some(low), Some(high)) => format!("{what} from {low} to {high}"),
-                    (Some(low), None) => format!("{what} from {low}"),
-                    (None, Some(high)) => format!("{what} up to {high}"),
-                    (None, None) => what.to_owned(),
-                }
-            }
-            "array" => match self.node.get("items").map(|items| self.of(items)) {
-                Some(items) if !items.types().is_empty() => format!("a list, each entry {}", items.words()),
-                _ => "a list".to_owned(),
-            },
-            "object" => "a map of keys and values".to_owned(),
-            other => other.to_owned(),
-        }
-    }
-
-    fn limit(self, keyword: &str) -> Option<&'a Json> {
-        self.node.get(keyword).filter(|limit| limit.is_number())
-    }
-
-    fn takes(self, node: &Node) -> bool {
-        if let Some(alternatives) = self.alternatives() {
-            return alternatives.into_iter().any(|alternative| alternative.takes(node));
-        }
-        let types = self.types();
-        types.is_empty() && self.allowed().is_none_or(|_| node.text().is_some()) || types.into_iter().any(|name| is_type(node, name))
-    }
-}
-
-fn is_type(node: &Node, name: &str) -> bool {
-    match (&node.value, name) {
-        (Value::Broken, _)
-        | (Value::Null, "null")
-        | (Value::Bool(_), "boolean")
-        | (Value::Number(_), "number")
-        | (Value::Text(..), "string")
-        | (Value::List(_), "array")
-        | (Value::Map(_), "object") => true,
-        // `1.0` is written for a fraction; what reads it would refuse it as a whole number.
-        (Value::Number(number), "integer") => !number.is_f64(),
-        _ => false,
-    }
-}
-
-/// `a`, `b` or `c`.
-pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    joined(names, "or")
-}
-
-/// "there are `a` and `b`".
-pub(super) fn there_are<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.into_iter().collect();
-    match names.as_slice() {
-        [] => "there are none".to_owned(),
-        [only] => format!("there is only `{only}`"),
-        several => format!("there are {}", joined(several.iter().copied(), "and")),
-    }
-}
-
-pub(super) fn joined<'a>(names: impl IntoIterator<Item = &'a str>, word: &str) -> String {
-    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
-    match names.split_last() {
-        None => "nothing".to_owned(),
-        Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} {word} {last}", rest.join(", ")),
-    }
-}
-
-/// "an ingest", "a script".
-pub(super) fn with_article(name: &str) -> String {
-    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
-    format!("{article} {}", shorten(name))
-}
-
-/// The known name that was probably meant.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if word.is_empty() || word.len() > 100 {
-        return None;
-    }
-    let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
-    let word = plain(word);
-    known
-        .into_iter()
-        .map(|name| {
-            let name_plain = plain(name);
-            let longest = word.chars().count().max(name_plain.chars().count());
-            let distance = strsim::osa_distance(&word, &name_plain);
-            // `file` for `file_drop`, `col` for `collection`: a beginning of some length counts as one slip.
-            let begins = word.len() >= 3 && (name_plain.starts_with(&word) || word.starts_with(&name_plain) && name_plain.len() >= 3);
-            (if begins { distance.min(1) } else { distance }, longest, name)
-        })
-        .filter(|(distance, longest, _)| *distance <= 1.max(longest / 3) && distance < longest)
-        .min_by_key(|(distance, longest, _)| (*distance, *longest))
-        .map(|(_, _, name)| name)
-}
 
 /// What was probably meant where a key or one of some allowed values is misspelt, by the offset of the slip. Reading
 /// goes on as if that stood there, so that one slip does not hide other problems; a document with corrections never
@@ -331,7 +96,16 @@ pub(super) struct Owner<'a> {
 
 impl<'k, 'o> Walk<'k, 'o> {
     pub(super) fn new(kinds: &'k dyn Kinds, out: &'o mut Diagnostics) -> Walk<'k, 'o> {
-        Walk { kinds, out, processor: None, secrets_allowed: false, secrets: BTreeSet::new(), faults: 0, corrections: Corrections::default(), steps: 0 }
+        Walk {
+            kinds,
+            out,
+            processor: None,
+            secrets_allowed: false,
+            secrets: BTreeSet::new(),
+            faults: 0,
+            corrections: Corrections::default(),
+            steps: 0,
+        }
     }
 
     pub(super) fn report(&mut self, diagnostic: Diagnostic) {
@@ -363,7 +137,9 @@ impl<'k, 'o> Walk<'k, 'o> {
             self.value(node, schema.of(part), key, key_span);
         }
         if *schema.node == Json::Bool(false) {
-            return self.report(Diagnostic::error(codes::UNKNOWN_KEY, format!("`{}` has no place here", shorten(key))).at(key_span));
+            return self.report(
+                Diagnostic::error(codes::UNKNOWN_KEY, format!("`{}` has no place here", shorten(key))).at(key_span),
+            );
         }
         if !schema.takes(node) {
             return self.wrong_type(node, schema, key, key_span);
@@ -381,7 +157,12 @@ impl<'k, 'o> Walk<'k, 'o> {
     }
 
     /// The entries of a map under the keys that were meant; unknown keys are told, and left out when nothing is near.
-    pub(super) fn entries<'n>(&mut self, node: &'n Node, schemas: &[Schema<'_>], owner: Owner<'_>) -> Vec<(Cow<'n, str>, &'n Entry)> {
+    pub(super) fn entries<'n>(
+        &mut self,
+        node: &'n Node,
+        schemas: &[Schema<'_>],
+        owner: Owner<'_>,
+    ) -> Vec<(Cow<'n, str>, &'n Entry)> {
         let mut entries = Vec::new();
         for entry in node.entries() {
             if let Some(correction) = self.corrections.keys.get(&entry.key_span.offset) {
@@ -391,7 +172,8 @@ impl<'k, 'o> Walk<'k, 'o> {
             } else {
                 let meant = self.unknown_key(node, &entry.key, entry.key_span, schemas, owner);
                 // Two slips for one key, or a slip beside the key itself, can't both be meant.
-                let meant = meant.filter(|meant| node.get(meant).is_none() && entries.iter().all(|(key, _)| key != meant));
+                let meant =
+                    meant.filter(|meant| node.get(meant).is_none() && entries.iter().all(|(key, _)| key != meant));
                 self.corrections.keys.insert(entry.key_span.offset, meant.map(str::to_owned));
                 entries.extend(meant.map(|meant| (Cow::Owned(meant.to_owned()), entry)));
             }
@@ -419,7 +201,11 @@ impl<'k, 'o> Walk<'k, 'o> {
         for (key, entry) in &entries {
             if let Some(schema) = schemas.iter().find(|schema| schema.knows(key)) {
                 if let Some(names) = schema.node.get("propertyNames") {
-                    let name = Node { span: entry.key_span, value: Value::Text(key.to_string(), Style::Plain), complete: true };
+                    let name = Node {
+                        span: entry.key_span,
+                        value: Value::Text(key.to_string(), Style::Plain),
+                        complete: true,
+                    };
                     self.value(&name, schema.of(names), key, entry.key_span);
                 }
                 self.value(&entry.value, schema.value_of(key), key, entry.key_span);
@@ -431,7 +217,8 @@ impl<'k, 'o> Walk<'k, 'o> {
         }
         for key in schemas.iter().flat_map(|schema| schema.required()) {
             if entries.iter().all(|(known, _)| known != key) {
-                let mut diagnostic = Diagnostic::error(codes::MISSING_KEY, format!("{} needs `{key}`", owner.name)).at(owner.place);
+                let mut diagnostic =
+                    Diagnostic::error(codes::MISSING_KEY, format!("{} needs `{key}`", owner.name)).at(owner.place);
                 if let Some(schema) = schemas.iter().find_map(|schema| schema.property(key)) {
                     diagnostic = diagnostic.hint(self.missing_hint(key, schema));
                 }
@@ -442,12 +229,24 @@ impl<'k, 'o> Walk<'k, 'o> {
         if let Some(most) = schemas.iter().find_map(|schema| schema.node.get("maxProperties")?.as_u64())
             && count as u64 > most
         {
-            self.report(Diagnostic::error(codes::OUT_OF_RANGE, format!("{} takes at most {most} entries, not {count}", owner.name)).at(owner.place));
+            self.report(
+                Diagnostic::error(
+                    codes::OUT_OF_RANGE,
+                    format!("{} takes at most {most} entries, not {count}", owner.name),
+                )
+                .at(owner.place),
+            );
         }
         if let Some(least) = schemas.iter().find_map(|schema| schema.node.get("minProperties")?.as_u64())
             && (count as u64) < least
         {
-            self.report(Diagnostic::error(codes::OUT_OF_RANGE, format!("{} takes at least {least} entries, not {count}", owner.name)).at(owner.place));
+            self.report(
+                Diagnostic::error(
+                    codes::OUT_OF_RANGE,
+                    format!("{} takes at least {least} entries, not {count}", owner.name),
+                )
+                .at(owner.place),
+            );
         }
     }
 
@@ -460,13 +259,31 @@ impl<'k, 'o> Walk<'k, 'o> {
     }
 
     /// Reports a key nobody knows; returns the key that was probably meant.
-    fn unknown_key<'s>(&mut self, map: &Node, key: &str, place: Span, schemas: &[Schema<'s>], owner: Owner<'_>) -> Option<&'s str> {
-        let known = || schemas.iter().filter_map(|schema| schema.properties()).flat_map(|all| all.keys().map(String::as_str));
+    fn unknown_key<'s>(
+        &mut self,
+        map: &Node,
+        key: &str,
+        place: Span,
+        schemas: &[Schema<'s>],
+        owner: Owner<'_>,
+    ) -> Option<&'s str> {
+        if self.out.is_full() {
+            // Looking for what was meant takes long, and nobody sees what is beyond the limit.
+            self.slip(Diagnostic::error(codes::UNKNOWN_KEY, "").at(place));
+            return None;
+        }
+        let known =
+            || schemas.iter().filter_map(|schema| schema.properties()).flat_map(|all| all.keys().map(String::as_str));
         let meant = nearest(key, known().filter(|name| map.get(name).is_none())).or_else(|| nearest(key, known()));
-        let deeper = schemas.iter().filter_map(|schema| schema.properties().map(|all| (schema, all))).find_map(|(schema, all)| {
-            all.iter().find(|(name, node)| self.has_key(map.get(name), schema.of(node), key)).map(|(name, _)| name.as_str())
-        });
-        let mut diagnostic = Diagnostic::error(codes::UNKNOWN_KEY, format!("{} has no `{}`", owner.name, shorten(key))).at(place);
+        let deeper = schemas.iter().filter_map(|schema| schema.properties().map(|all| (schema, all))).find_map(
+            |(schema, all)| {
+                all.iter()
+                    .find(|(name, node)| self.has_key(map.get(name), schema.of(node), key))
+                    .map(|(name, _)| name.as_str())
+            },
+        );
+        let mut diagnostic =
+            Diagnostic::error(codes::UNKNOWN_KEY, format!("{} has no `{}`", owner.name, shorten(key))).at(place);
         diagnostic = match (meant, deeper, owner.kind) {
             (_, Some(within), _) => diagnostic.hint(format!("`{}` belongs into `{within}`", shorten(key))),
             (Some(meant), None, _) => diagnostic.hint(format!("did you mean `{meant}`?")),
@@ -531,7 +348,8 @@ impl<'k, 'o> Walk<'k, 'o> {
 
     /// Several shapes: the one whose tag or type fits is the one that was meant.
     fn any_of(&mut self, node: &Node, schema: Schema<'_>, alternatives: &[Schema<'_>], key: &str, key_span: Span) {
-        let mut fitting: Vec<Schema<'_>> = alternatives.iter().copied().filter(|alternative| alternative.takes(node)).collect();
+        let mut fitting: Vec<Schema<'_>> =
+            alternatives.iter().copied().filter(|alternative| alternative.takes(node)).collect();
         if let Value::Map(entries) = &node.value {
             // A tag (`mode: count`) says which shape is meant, even if the rest of it is wrong.
             let tagged = |alternative: &Schema<'_>| {
@@ -586,170 +404,16 @@ impl<'k, 'o> Walk<'k, 'o> {
             }
         }
     }
-
-    fn list(&mut self, node: &Node, list: &[Node], schema: Schema<'_>, key: &str, key_span: Span) {
-        let place = place_of(node, key_span);
-        let limit = |keyword: &str| schema.node.get(keyword).and_then(Json::as_u64);
-        if let Some(least) = limit("minItems")
-            && (list.len() as u64) < least
-        {
-            let message = match list.len() {
-                0 => format!("`{}` is empty", shorten(key)),
-                count => format!("`{}` takes at least {least} entries, not {count}", shorten(key)),
-            };
-            self.report(Diagnostic::error(codes::OUT_OF_RANGE, message).at(place));
-        }
-        if let Some(most) = limit("maxItems")
-            && list.len() as u64 > most
-        {
-            self.report(Diagnostic::error(codes::OUT_OF_RANGE, format!("`{}` takes at most {most} entries, not {}", shorten(key), list.len())).at(place));
-        }
-        let prefix = schema.node.get("prefixItems").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
-        for (index, item) in list.iter().enumerate() {
-            match prefix.get(index).or_else(|| schema.node.get("items")) {
-                Some(node) => self.value(item, schema.of(node), key, key_span),
-                None => self.value(item, Schema { node: &Json::Bool(true), root: schema.root }, key, key_span),
-            }
-        }
-        if schema.node.get("uniqueItems") == Some(&Json::Bool(true)) {
-            let mut seen = BTreeSet::new();
-            for item in list {
-                if !seen.insert(item.to_json().to_string()) {
-                    let message = format!("`{}` has this entry twice", shorten(key));
-                    self.report(Diagnostic::error(codes::NOT_ALLOWED, message).at(item.first_line()).hint("remove one of the two"));
-                }
-            }
-        }
-    }
-
-    fn number(&mut self, node: &Node, number: &serde_json::Number, schema: Schema<'_>, key: &str) {
-        let (low, high) = match schema.text("format") {
-            Some("uint8") => (Some(0.0), Some(f64::from(u8::MAX))),
-            Some("uint16") => (Some(0.0), Some(f64::from(u16::MAX))),
-            Some("uint32") => (Some(0.0), Some(f64::from(u32::MAX))),
-            Some("uint64" | "uint") => (Some(0.0), None),
-            Some("int8") => (Some(f64::from(i8::MIN)), Some(f64::from(i8::MAX))),
-            Some("int16") => (Some(f64::from(i16::MIN)), Some(f64::from(i16::MAX))),
-            Some("int32") => (Some(f64::from(i32::MIN)), Some(f64::from(i32::MAX))),
-            _ => (None, None),
-        };
-        // Whole numbers over 64 bits were refused by the reader, so only the signed 64-bit bound is left to check.
-        let signed = matches!(schema.text("format"), Some("int64" | "int")) && number.is_u64() && !number.is_i64();
-        let value = number.as_f64().unwrap_or(f64::NAN);
-        let limit = |keyword: &str| schema.limit(keyword).and_then(Json::as_f64);
-        let low = limit("minimum").or(low);
-        let high = limit("maximum").or(high);
-        let fine = low.is_none_or(|low| value >= low)
-            && high.is_none_or(|high| value <= high)
-            && limit("exclusiveMinimum").is_none_or(|low| value > low)
-            && limit("exclusiveMaximum").is_none_or(|high| value < high)
-            && !signed;
-        if !fine {
-            let range = match (low.or(limit("exclusiveMinimum")), high.or(limit("exclusiveMaximum"))) {
-                (Some(low), Some(high)) => format!("a number from {low} to {high}"),
-                (Some(low), None) => format!("a number from {low}"),
-                (None, Some(high)) => format!("a number up to {high}"),
-                (None, None) => "a smaller number".to_owned(),
-            };
-            self.report(Diagnostic::error(codes::OUT_OF_RANGE, format!("`{}` takes {range}, not {number}", shorten(key))).at(node.span));
-        }
-    }
-
-    fn text(&mut self, node: &Node, text: &str, style: Style, schema: Schema<'_>, key: &str) {
-        let format = schema.text("format");
-        let bad = |why: Result<(), ValueError>| match why {
-            Ok(()) => None,
-            Err(error) => Some(
-                Diagnostic::error(codes::BAD_FORMAT, format!("`{}` takes {}, not `{}`", shorten(key), schema.words(), shorten(text)))
-                    .at(node.span)
-                    .hint(error.hint),
-            ),
-        };
-        let by_format = match format {
-            Some("duration") => bad(text.parse::<HumanDuration>().map(drop)),
-            Some("bytesize") => bad(text.parse::<ByteSize>().map(drop)),
-            Some("id") if is_id(text) => None,
-            Some("input") if super::flow::InputRef::parse(text).is_some() => None,
-            Some("id" | "input") => {
-                let hint = "use letters, digits, `_` and `-`, at most 64 of them; a dot stands before the name of an output".to_owned();
-                bad(Err(ValueError { message: String::new(), hint }))
-            }
-            _ => match schema.text("pattern") {
-                Some(pattern) if !matches_pattern(pattern, text) => {
-                    bad(Err(ValueError { message: String::new(), hint: format!("it has to match `{pattern}`") }))
-                }
-                _ => None,
-            },
-        };
-        if let Some(diagnostic) = by_format {
-            self.report(diagnostic);
-        }
-        let length = text.chars().count() as u64;
-        let limit = |keyword: &str| schema.node.get(keyword).and_then(Json::as_u64);
-        if limit("minLength").is_some_and(|least| length < least) {
-            let message = if length == 0 { format!("`{}` is empty", shorten(key)) } else { format!("`{}` is too short", shorten(key)) };
-            self.report(Diagnostic::error(codes::OUT_OF_RANGE, message).at(node.span));
-        }
-        if let Some(most) = limit("maxLength")
-            && length > most
-        {
-            let message = format!("`{}` takes at most {most} characters, not {length}", shorten(key));
-            self.report(Diagnostic::error(codes::OUT_OF_RANGE, message).at(node.span));
-        }
-        // Code is never filled in, and braces are part of many languages.
-        if self.secrets_allowed && format != Some("code") {
-            self.find_secrets(node, text, style);
-        }
-    }
-
-    fn find_secrets(&mut self, node: &Node, text: &str, style: Style) {
-        let mut at = 0;
-        while let Some(begin) = text[at..].find("{{").map(|found| at + found) {
-            let inner_at = begin + 2;
-            let end = text[inner_at..].find("}}").map(|found| inner_at + found);
-            let inner = text[inner_at..end.unwrap_or(text.len())].trim();
-            let looks = inner.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("secret"));
-            match (inner.strip_prefix("secrets."), end) {
-                (Some(name), Some(_)) if is_secret_name(name) => {
-                    self.secrets.insert(name.to_owned());
-                }
-                _ if looks => {
-                    let message = if end.is_none() { "the name of a secret ends with `}}`" } else { "this is not the name of a secret" };
-                    // Without escapes the place within the text is known as well.
-                    let place = if style == Style::Plain {
-                        Span { offset: node.span.offset + begin, len: end.map_or(2, |end| end + 2 - begin), column: node.span.column + text[..begin].chars().count(), ..node.span }
-                    } else {
-                        node.span
-                    };
-                    self.report(Diagnostic::error(codes::BAD_SECRET, message).at(place).hint("write `{{ secrets.NAME }}`"));
-                }
-                _ => {}
-            }
-            at = end.map_or(text.len(), |end| end + 2);
-        }
-    }
-
-    fn wrong_type(&mut self, node: &Node, schema: Schema<'_>, key: &str, key_span: Span) {
-        if !node.complete {
-            // It might have become right.
-            self.faults += 1;
-            return;
-        }
-        let key = shorten(key);
-        let message = match node.value {
-            Value::Null => format!("`{key}` is empty; it takes {}", schema.words()),
-            _ => format!("`{key}` takes {}, not {}", schema.words(), found(node)),
-        };
-        let mut diagnostic = Diagnostic::error(codes::WRONG_TYPE, message).at(place_of(node, key_span));
-        if let Some(hint) = type_hint(node, schema) {
-            diagnostic = diagnostic.hint(hint);
-        }
-        self.report(diagnostic);
-    }
 }
 
 /// The kind a map names under `type`, told when it names none or an unknown one.
-pub(super) fn kind_of<'k>(walk: &mut Walk<'k, '_>, node: &Node, class: Class, owner: &str, place: Span) -> Option<(&'k str, &'k crate::kinds::KindInfo)> {
+pub(super) fn kind_of<'k>(
+    walk: &mut Walk<'k, '_>,
+    node: &Node,
+    class: Class,
+    owner: &str,
+    place: Span,
+) -> Option<(&'k str, &'k crate::kinds::KindInfo)> {
     // `typ: script` is a slip of the key; what stands there still says which kind is meant.
     let slip = || {
         node.entries().iter().find(|entry| {
@@ -783,7 +447,9 @@ pub(super) fn kind_of<'k>(walk: &mut Walk<'k, '_>, node: &Node, class: Class, ow
         return Some((info.name.as_str(), info));
     }
     let names = kinds.list().into_iter().filter(|info| info.class == class).map(|info| info.name.as_str());
-    let other = [Class::Processor, Class::Source, Class::Destination].into_iter().find(|class| kinds.get(*class, name).is_some());
+    let other = [Class::Processor, Class::Source, Class::Destination]
+        .into_iter()
+        .find(|class| kinds.get(*class, name).is_some());
     let message = format!("there is no {class} of type `{}`", shorten(name));
     let diagnostic = Diagnostic::error(codes::UNKNOWN_KIND, message).at(place_of(&entry.value, entry.key_span));
     if let Some(other) = other {
@@ -805,57 +471,15 @@ pub(super) fn kind_of<'k>(walk: &mut Walk<'k, '_>, node: &Node, class: Class, ow
 fn tag_of<'a>(alternatives: &[Schema<'a>]) -> Option<(&'a str, Vec<&'a str>)> {
     let first = alternatives.first()?.properties()?;
     first.keys().find_map(|key| {
-        let values: Option<Vec<&str>> = alternatives.iter().map(|alternative| alternative.property(key)?.text("const")).collect();
+        let values: Option<Vec<&str>> =
+            alternatives.iter().map(|alternative| alternative.property(key)?.text("const")).collect();
         values.map(|values| (key.as_str(), values))
     })
-}
-
-fn is_secret_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// Whether `text` matches; a pattern that is no regular expression refuses nothing, and [`crate::kinds::lint`] tells.
-fn matches_pattern(pattern: &str, text: &str) -> bool {
-    regex_lite::Regex::new(pattern).map_or(true, |regex| regex.is_match(text))
 }
 
 fn place_of(node: &Node, key_span: Span) -> Span {
     match node.value {
         Value::Null | Value::Map(_) | Value::List(_) => key_span,
         _ => node.span,
-    }
-}
-
-fn found(node: &Node) -> String {
-    match &node.value {
-        Value::Null => "nothing".to_owned(),
-        Value::Bool(value) => format!("`{value}`"),
-        Value::Number(number) => format!("the number {number}"),
-        Value::Text(text, _) if text.is_empty() => "empty text".to_owned(),
-        Value::Text(text, _) => format!("`{}`", shorten(text)),
-        Value::List(_) => "a list".to_owned(),
-        Value::Map(_) => "a map".to_owned(),
-        Value::Broken => "this".to_owned(),
-    }
-}
-
-fn type_hint(node: &Node, schema: Schema<'_>) -> Option<String> {
-    let types = schema.types();
-    let takes = |name: &str| types.contains(&name);
-    match &node.value {
-        Value::Null => Some("give it a value or remove the key".to_owned()),
-        Value::Number(number) if schema.text("format") == Some("duration") => Some(format!("did you mean `{number}s`?")),
-        Value::Number(number) if schema.text("format") == Some("bytesize") => Some(format!("did you mean `{number} B`?")),
-        Value::Number(number) if takes("integer") && number.is_f64() => Some("write it without a fraction".to_owned()),
-        Value::Bool(_) | Value::Number(_) if takes("string") => Some(format!("quote it: \"{}\"", node.to_json())),
-        Value::Text(text, _) if takes("boolean") => match text.to_lowercase().as_str() {
-            "yes" | "on" | "y" | "true" => Some("write `true`, without quotes".to_owned()),
-            "no" | "off" | "n" | "false" => Some("write `false`, without quotes".to_owned()),
-            _ => None,
-        },
-        Value::Text(text, _) if (takes("integer") || takes("number")) && text.trim().parse::<f64>().is_ok() => Some("remove the quotes".to_owned()),
-        Value::Map(_) if takes("array") => Some("begin each entry with `- `".to_owned()),
-        Value::Text(_, _) | Value::Number(_) | Value::Bool(_) if takes("array") => Some(format!("write `[{}]`", shorten(&node.to_json().to_string()))),
-        _ => None,
     }
 }

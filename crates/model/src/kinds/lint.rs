@@ -8,11 +8,43 @@ use serde_json::{Map, Value};
 
 /// The keywords [`crate::document::check`] understands; a schema with others would not be checked as it says.
 const KEYWORDS: &[&str] = &[
-    "$schema", "$ref", "$defs", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly",
-    "type", "enum", "const", "anyOf", "oneOf", "allOf", "properties", "required", "additionalProperties",
-    "patternProperties", "propertyNames", "minProperties", "maxProperties", "items", "prefixItems", "minItems",
-    "maxItems", "uniqueItems", "minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
-    "exclusiveMaximum", "contentMediaType",
+    "$schema",
+    "$ref",
+    "$defs",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "type",
+    "enum",
+    "const",
+    "anyOf",
+    "oneOf",
+    "allOf",
+    "properties",
+    "required",
+    "additionalProperties",
+    "patternProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+    "items",
+    "prefixItems",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "contentMediaType",
 ];
 
 /// What is wrong with a descriptor, a sentence each; nothing if it is fine.
@@ -95,7 +127,8 @@ fn walk(schema: &Value, path: &str, say: &mut dyn FnMut(&str, String)) {
 
 /// A tag of an enum's shape says enough by itself.
 fn is_described(node: &Value) -> bool {
-    node.get("const").is_some() || node.get("description").and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty())
+    node.get("const").is_some()
+        || node.get("description").and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty())
 }
 
 /// A default that does not read back would be shown to people as something they can write.

@@ -14,12 +14,16 @@ impl RunPlan {
         // Writing to a string can't fail.
         let _ = writeln!(out, "{} · {processors} in {stages}", self.name);
         if self.parts.len() > 1 {
-            let _ = writeln!(out, "{} that have nothing to do with each other", count(self.parts.len(), "part", "parts"));
+            let _ =
+                writeln!(out, "{} that have nothing to do with each other", count(self.parts.len(), "part", "parts"));
         }
-        let width = |of: fn(&PlannedProcessor) -> &str| self.processors.iter().map(|p| of(p).chars().count()).max().unwrap_or(0);
+        let width = |of: fn(&PlannedProcessor) -> &str| {
+            self.processors.iter().map(|p| of(p).chars().count()).max().unwrap_or(0)
+        };
         let (ids, kinds) = (width(|p| &p.id), width(|p| &p.kind));
         for (number, stage) in self.stages.iter().enumerate() {
-            let together = if stage.len() > 1 { format!(" · {} at the same time", stage.len()) } else { String::new() };
+            let together =
+                if stage.len() > 1 { format!(" · {} at the same time", stage.len()) } else { String::new() };
             let _ = writeln!(out, "\nstage {}{together}", number + 1);
             for at in stage {
                 let processor = &self.processors[*at];
@@ -35,7 +39,9 @@ impl RunPlan {
                     let _ = write!(line, "  ({})", notes.join(", "));
                 }
                 let _ = writeln!(out, "{}", line.trim_end());
-                for port in processor.outputs.iter().filter(|port| processor.readers.get(*port).is_none_or(Vec::is_empty)) {
+                for port in
+                    processor.outputs.iter().filter(|port| processor.readers.get(*port).is_none_or(Vec::is_empty))
+                {
                     let name = if port == DEFAULT_PORT { "its output" } else { port };
                     let _ = writeln!(out, "  {:ids$}  {:kinds$}  nobody reads {name}", "", "");
                 }

@@ -1,5 +1,8 @@
 //! Decisions that every journal makes in the same way: plain functions of values, apart from the storage.
 
+mod errors;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use opendmp_model::export::{IfExists, is_name_of, numbered};
@@ -9,7 +12,11 @@ use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, Pass, PathHash,
 use opendmp_model::item::{BUNDLE_ITEMS, BUNDLE_SPAN, Item, label};
 use opendmp_model::ledger::Known;
 
-use super::types::{Filter, Ingest, NewArrival, NewDeadLetter, NewExport, NewTask, Reader, dead_letter_id};
+use super::types::{
+    Filter, FlowState, Ingest, NewArrival, NewDeadLetter, NewExport, NewTask, Reader, RunMode, dead_letter_id,
+};
+
+pub use errors::*;
 
 /// Claims of a task that were lost, its worker dying, before its item is a dead letter.
 pub const LOST_LIMIT: u32 = 3;
@@ -55,21 +62,22 @@ pub fn deliver(item: &Item, to: &Reader) -> Item {
 }
 
 /// The items of an ingest and the tasks they begin with, once their numbers are known.
-/// `numbers` are (arrival, origin) of each arrival, in order.
-pub fn arrivals(ingest: &Ingest, new: &[&NewArrival], numbers: &[(Arrival, Arrival)]) -> (Vec<Item>, Vec<NewTask>) {
+pub fn arrivals(ingest: &Ingest, new: &[Admitted]) -> (Vec<Item>, Vec<NewTask>) {
     let root = PathHash::root(&ingest.processor);
     let items: Vec<Item> = new
         .iter()
-        .zip(numbers)
-        .map(|(arrival, &(number, origin))| Item {
-            id: ItemId { arrival: number, pass: Pass(0), path: root },
-            name: Arc::clone(&arrival.name),
-            content: arrival.content,
-            media_type: arrival.media_type.clone(),
-            attributes: Arc::clone(&arrival.attributes),
-            origin,
-            label: 0,
-            arrived: ingest.at,
+        .map(|admitted| {
+            let arrival = &ingest.arrivals[admitted.index];
+            Item {
+                id: ItemId { arrival: admitted.number, pass: Pass(0), path: root },
+                name: Arc::clone(&arrival.name),
+                content: arrival.content,
+                media_type: arrival.media_type.clone(),
+                attributes: Arc::clone(&arrival.attributes),
+                origin: admitted.origin,
+                label: 0,
+                arrived: ingest.at,
+            }
         })
         .collect();
     let mut tasks = Vec::new();
@@ -90,13 +98,13 @@ pub fn tasks_for(to: &Reader, items: Vec<Item>) -> Vec<NewTask> {
 }
 
 /// The history of arrivals.
-pub fn arrival_record(ingest: &Ingest, new: &[&NewArrival], items: &[Item]) -> StepRecord {
+pub fn arrival_record(ingest: &Ingest, new: &[Admitted], items: &[Item]) -> StepRecord {
     let entries = new
         .iter()
         .zip(items)
-        .map(|(arrival, item)| Entry {
+        .map(|(admitted, item)| Entry {
             input: item.id,
-            took: arrival.took,
+            took: ingest.arrivals[admitted.index].took,
             result: Outcome::Arrived,
             children: vec![Child {
                 id: item.id,
@@ -113,10 +121,25 @@ pub fn arrival_record(ingest: &Ingest, new: &[&NewArrival], items: &[Item]) -> S
     StepRecord { context: ingest.context, started: ingest.started, entries }
 }
 
+/// The arrivals that a record concerns: those of what went in, and of what came of it.
+fn concerned(steps: &[StepRecord]) -> impl Iterator<Item = Arrival> + Clone {
+    let entries = steps.iter().flat_map(|step| &step.entries);
+    entries
+        .flat_map(|entry| std::iter::once(entry.input).chain(entry.children.iter().map(|child| child.id)))
+        .map(|id| id.arrival)
+}
+
 /// The least and greatest arrival that a record concerns, so that it is found by arrival.
 pub fn record_span(steps: &[StepRecord]) -> Option<(Arrival, Arrival)> {
-    let arrivals = || steps.iter().flat_map(|step| &step.entries).map(|entry| entry.input.arrival);
-    Some((arrivals().min()?, arrivals().max()?))
+    concerned(steps).fold(None, |span: Option<(Arrival, Arrival)>, arrival| {
+        let (least, most) = span.unwrap_or((arrival, arrival));
+        Some((least.min(arrival), most.max(arrival)))
+    })
+}
+
+/// Whether a record concerns an arrival, and does not only span it.
+pub fn concerns(steps: &[StepRecord], arrival: Arrival) -> bool {
+    concerned(steps).any(|one| one == arrival)
 }
 
 /// What a slot holds next to a new result, in order of (arrival, pass).
@@ -153,18 +176,43 @@ pub fn revision(before: Option<&Neighbour>, hash: ContentHash, export: Option<&N
     RevisionChoice { new: false, export: !same_target }
 }
 
-/// What a journal knows of the owner of a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The slot that writes there.
-    pub slot: SlotId,
+/// What a journal knows of a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TargetState {
+    /// The slot that wrote it last or, where none did, the one that reserved it. `None`: a foreign file was in the way.
+    pub owner: Option<SlotId>,
+    /// For a wanted name: its numbered names up to this one were found taken, so that a search begins behind it.
+    pub numbers: u32,
+}
+
+/// What a journal knows of the targets at one destination.
+pub trait Targets {
+    /// Why it can't say.
+    type Error;
+
+    /// What is known of a target, by name.
+    ///
+    /// # Errors
+    /// Where the journal can't be read.
+    fn state(&mut self, target: &[u8]) -> Result<Option<TargetState>, Self::Error>;
+
+    /// The least number, from `from` on, of a numbered name of `wanted` that `slot` owns.
+    ///
+    /// # Errors
+    /// Where the journal can't be read.
+    fn owned(&mut self, slot: SlotId, wanted: &[u8], from: u32) -> Result<Option<u32>, Self::Error>;
 }
 
 /// What becomes of a wish to export to a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reservation {
-    /// This target is the slot's own from now on.
-    Take(Vec<u8>),
+    /// This target is written; it is the slot's own where nobody owns it yet.
+    Take {
+        /// Its name.
+        target: Vec<u8>,
+        /// 1: the wanted name; more: the numbered one.
+        number: u32,
+    },
     /// What is there is kept, and nothing is exported.
     Keep,
     /// Refused.
@@ -175,44 +223,54 @@ pub enum Reservation {
 /// that found numbers up to `n` taken by foreign files goes on with `n + 1`.
 ///
 /// # Errors
-/// What `owner` errs with.
-pub fn reserve<E>(
+/// What `targets` errs with.
+pub fn reserve<T: Targets>(
     slot: SlotId,
     export: &NewExport,
     from: u32,
-    mut owner: impl FnMut(&[u8]) -> Result<Option<Owner>, E>,
-) -> Result<Reservation, E> {
-    let mut n = from.max(1);
-    loop {
-        let target = if n == 1 { export.target.clone() } else { numbered(&export.target, n) };
-        match owner(&target)? {
-            None => return Ok(Reservation::Take(target)),
-            Some(owner) if owner.slot == slot => return Ok(Reservation::Take(target)),
-            Some(_) => match export.if_exists {
-                IfExists::Version => n += 1,
-                IfExists::Overwrite => return Ok(Reservation::Take(target)),
-                IfExists::Keep => return Ok(Reservation::Keep),
-                IfExists::Fail => return Ok(Reservation::Refuse(taken(&export.target))),
-            },
+    targets: &mut T,
+) -> Result<Reservation, T::Error> {
+    let take = |number: u32| Reservation::Take { target: name(&export.target, number), number };
+    let wanted = targets.state(&export.target)?;
+    if from <= 1 {
+        match (wanted.and_then(|state| state.owner), export.if_exists) {
+            (None, _) | (_, IfExists::Overwrite) => return Ok(take(1)),
+            (Some(owner), _) if owner == slot => return Ok(take(1)),
+            (_, IfExists::Keep) => return Ok(Reservation::Keep),
+            (_, IfExists::Fail) => return Ok(Reservation::Refuse(taken(&export.target))),
+            (_, IfExists::Version) => {}
         }
+    }
+    let from = from.max(2);
+    if let Some(number) = targets.owned(slot, &export.target, from)? {
+        return Ok(take(number));
+    }
+    let mut number = from.max(wanted.map_or(0, |state| state.numbers).saturating_add(1));
+    loop {
+        let state = targets.state(&name(&export.target, number))?;
+        let taken = state.and_then(|state| state.owner).is_some_and(|owner| owner != slot);
+        if !taken || export.if_exists == IfExists::Overwrite || number == u32::MAX {
+            return Ok(take(number));
+        }
+        number += 1;
     }
 }
 
 /// The fault of an export whose target is taken.
 pub fn taken(target: &[u8]) -> Fault {
     let name = opendmp_model::name::from_bytes(target);
-    Fault::new(FaultKind::ExportRefused, "target-taken", format!("`{name}` is there already, and is not this dataset's"))
-        .with_hint("move it away and retry, or choose another `name` or `if_exists`")
+    Fault::new(
+        FaultKind::ExportRefused,
+        "target-taken",
+        format!("`{name}` is there already, and is not this dataset's"),
+    )
+    .with_hint("move it away and retry, or choose another `name` or `if_exists`")
 }
 
 /// The fault of a task whose worker died too often.
 pub fn lost(times: u32) -> Fault {
-    Fault::new(
-        FaultKind::Lost,
-        "worker-lost",
-        format!("the server died {times} times while this item was under way"),
-    )
-    .with_hint("if it was stopped by hand, retry; otherwise look at the item and at the memory of the machine")
+    Fault::new(FaultKind::Lost, "worker-lost", format!("the server died {times} times while this item was under way"))
+        .with_hint("if it was stopped by hand, retry; otherwise look at the item and at the memory of the machine")
 }
 
 /// The `n`-th name for a target: the wanted one for 1.
@@ -227,9 +285,9 @@ pub fn supersedes(written: Option<(Arrival, Pass)>, this: (Arrival, Pass)) -> bo
 
 /// Whether an arrival is new: not one whose claim is recorded and waits to be let go, and not the very version that
 /// the ledger has as the latest of its path.
-pub fn is_fresh(arrival: &NewArrival, known: Option<&Known>, releasing: impl Fn(&[u8]) -> bool) -> bool {
+fn is_fresh(arrival: &NewArrival, known: Option<&Known>, releasing: bool) -> bool {
     match (&arrival.release, known) {
-        (Some(release), _) => !releasing(release),
+        (Some(_), _) => !releasing,
         (None, Some(known)) => match &arrival.stat {
             Some(stat) => *stat != known.stat,
             None => arrival.content.hash != known.hash,
@@ -238,10 +296,97 @@ pub fn is_fresh(arrival: &NewArrival, known: Option<&Known>, releasing: impl Fn(
     }
 }
 
-/// Says in the history that a result equalled its dataset's.
-pub fn mark_unchanged(steps: &mut [StepRecord], item: ItemId) {
+/// An arrival that is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// Which of the ingest's arrivals.
+    pub index: usize,
+    /// Its number.
+    pub number: Arrival,
+    /// The first arrival of its path.
+    pub origin: Arrival,
+}
+
+/// What a journal knows of a source.
+pub trait SourceLedger {
+    /// Why it can't say.
+    type Error;
+
+    /// The latest arrival of a path.
+    ///
+    /// # Errors
+    /// Where the journal can't be read.
+    fn known(&mut self, path: &[u8]) -> Result<Option<Known>, Self::Error>;
+
+    /// Whether a release is recorded and not yet carried out.
+    ///
+    /// # Errors
+    /// Where the journal can't be read.
+    fn releasing(&mut self, release: &[u8]) -> Result<bool, Self::Error>;
+
+    /// The next arrival number.
+    fn next(&mut self) -> Arrival;
+}
+
+/// Picks the arrivals that are new, and numbers them in order. What comes twice in one ingest counts as known the
+/// second time. A trial looks at everything, and takes nothing from the live runs after it: to it all is new, and the
+/// ledger is not to know of it.
+///
+/// # Errors
+/// What `ledger` errs with.
+pub fn admit<L: SourceLedger>(
+    arrivals: &[NewArrival],
+    mode: RunMode,
+    ledger: &mut L,
+) -> Result<Vec<Admitted>, L::Error> {
+    let mut here: HashMap<&[u8], Known> = HashMap::with_capacity(arrivals.len());
+    let mut releases: HashSet<&[u8]> = HashSet::new();
+    let mut out = Vec::with_capacity(arrivals.len());
+    for (index, arrival) in arrivals.iter().enumerate() {
+        let known = match here.get(arrival.path.as_slice()) {
+            Some(known) => Some(*known),
+            None => ledger.known(&arrival.path)?,
+        };
+        if mode == RunMode::Live {
+            let releasing = match arrival.release.as_deref() {
+                Some(release) => !releases.insert(release) || ledger.releasing(release)?,
+                None => false,
+            };
+            if !is_fresh(arrival, known.as_ref(), releasing) {
+                continue;
+            }
+        }
+        let number = ledger.next();
+        let origin = known.map_or(number, |known| known.origin);
+        let (stat, hash) = (arrival.stat.unwrap_or_default(), arrival.content.hash);
+        here.insert(&arrival.path, Known { origin, latest: number, stat, hash });
+        out.push(Admitted { index, number, origin });
+    }
+    Ok(out)
+}
+
+/// The state a flow is in after a change to `wanted`: one that is to be deleted is gone once nothing of it is
+/// outstanding. `None`: it is gone already and does not come back; save it again under its name.
+pub fn flow_state(present: FlowState, wanted: FlowState, outstanding: u64) -> Option<FlowState> {
+    match (present, wanted) {
+        (FlowState::Deleted, FlowState::Deleting | FlowState::Deleted) => Some(FlowState::Deleted),
+        (FlowState::Deleted, _) => None,
+        (_, FlowState::Deleting | FlowState::Deleted) if outstanding == 0 => Some(FlowState::Deleted),
+        (_, FlowState::Deleting | FlowState::Deleted) => Some(FlowState::Deleting),
+        (_, other) => Some(other),
+    }
+}
+
+/// The slot of a result whose own slot already has another result of the same arrival and pass: two different items
+/// that claim one slot, which a plan does not make. Nothing is lost by it: the second has a slot beside the first.
+pub fn slot_beside(slot: SlotId, item: ItemId) -> SlotId {
+    SlotId { hash: PathHash::of("opendmp 2026 slot beside v1", &[&slot.hash.0, &item.path.0]), ..slot }
+}
+
+/// Says in the history which results equalled their dataset's.
+pub fn mark_unchanged(steps: &mut [StepRecord], items: &HashSet<ItemId>) {
     for entry in steps.iter_mut().flat_map(|step| &mut step.entries) {
-        if entry.input == item && entry.result == Outcome::Collected {
+        if entry.result == Outcome::Collected && items.contains(&entry.input) {
             entry.result = Outcome::Unchanged;
         }
     }
@@ -314,6 +459,25 @@ pub fn name_matches(pattern: &str, name: &str) -> bool {
 /// Whether a typed id means this one.
 pub fn id_matches(prefix: &IdPrefix, id: TaskId) -> bool {
     prefix.arrival == id.arrival && prefix.pass.is_none_or(|pass| pass == id.pass) && prefix.matches(id.path)
+}
+
+/// Where a page of datasets ended.
+pub fn slot_cursor(slot: SlotId) -> String {
+    let hex: String = slot.hash.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{hex}", slot.origin.0)
+}
+
+/// The inverse of [`slot_cursor`].
+pub fn slot_at(cursor: &str) -> Option<SlotId> {
+    let (origin, hex) = cursor.split_once('-')?;
+    let mut hash = PathHash::default();
+    if hex.len() != 2 * hash.0.len() || !hex.is_ascii() {
+        return None;
+    }
+    for (at, byte) in hash.0.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(SlotId { origin: Arrival(origin.parse().ok()?), hash })
 }
 
 /// How many rows a page has at most.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 /// How many processes of one worker are looked at; a fork bomb must not busy the server.
@@ -95,6 +96,12 @@ pub(crate) fn kill_marked(mark: &str) -> usize {
         }
     }
     killed
+}
+
+/// Whether a child has ended; it stays to be waited for, so that its number is not used again.
+pub(crate) fn has_ended(pid: Pid) -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(waitid(Id::Pid(pid), look), Ok(WaitStatus::StillAlive))
 }
 
 /// Let the kernel, when memory runs out, take a script before the server.

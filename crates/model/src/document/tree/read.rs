@@ -11,7 +11,15 @@ use std::collections::HashMap;
 
 /// Reads a document. `None` when nothing of it could be read; otherwise what was read, with `complete` told per node.
 pub fn parse(text: &str) -> (Option<Node>, Diagnostics) {
-    let mut builder = Builder { source: text, out: Diagnostics::new(), stack: Vec::new(), anchors: HashMap::new(), root: None, values: 0, bytes: 0 };
+    let mut builder = Builder {
+        source: text,
+        out: Diagnostics::new(),
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        root: None,
+        values: 0,
+        bytes: 0,
+    };
     if text.len() > MOST_BYTES {
         builder.out.push(
             Diagnostic::error(codes::TOO_LARGE, format!("the document is larger than {} MiB", MOST_BYTES >> 20))
@@ -150,7 +158,8 @@ impl Builder<'_> {
                 }
                 let Some(node) = self.anchors.get(&id).cloned() else {
                     self.out.push(
-                        Diagnostic::error(codes::UNKNOWN_ALIAS, "the alias stands within the value that it names").at(place),
+                        Diagnostic::error(codes::UNKNOWN_ALIAS, "the alias stands within the value that it names")
+                            .at(place),
                     );
                     return self.place(Node { span: place, value: Value::Broken, complete: true }, Some(place));
                 };
@@ -160,9 +169,12 @@ impl Builder<'_> {
             Event::UnresolvedAlias(name) => {
                 self.charge(0, place)?;
                 self.out.push(
-                    Diagnostic::error(codes::UNKNOWN_ALIAS, format!("nothing is marked `&{}` before this alias", shorten(&name)))
-                        .at(place)
-                        .hint(format!("if text is meant, quote it: \"*{}\"", shorten(&name))),
+                    Diagnostic::error(
+                        codes::UNKNOWN_ALIAS,
+                        format!("nothing is marked `&{}` before this alias", shorten(&name)),
+                    )
+                    .at(place)
+                    .hint(format!("if text is meant, quote it: \"*{}\"", shorten(&name))),
                 );
                 if self.awaits_key() {
                     self.set_key(Key::Bad, place);
@@ -178,7 +190,15 @@ impl Builder<'_> {
         }
     }
 
-    fn open(&mut self, place: Span, style: StructureStyle, anchor: usize, tag: Option<&Tag>, core: &str, content: Content) -> Result<(), Stop> {
+    fn open(
+        &mut self,
+        place: Span,
+        style: StructureStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+        core: &str,
+        content: Content,
+    ) -> Result<(), Stop> {
         self.charge(0, place)?;
         if self.stack.len() >= MOST_DEPTH {
             return self.too_large(place, format!("lists and maps are nested deeper than {MOST_DEPTH}"));
@@ -188,7 +208,9 @@ impl Builder<'_> {
         {
             self.bad_tag(tag, place);
         }
-        let len = if style == StructureStyle::Flow { 1 } else { 0 };
+        // A pair within a list, `[a: b]`, is a map of flow style without a bracket.
+        let bracket = self.source.get(place.offset..).is_some_and(|rest| rest.starts_with(['[', '{']));
+        let len = usize::from(style == StructureStyle::Flow && bracket);
         self.stack.push(Frame { span: Span { len, ..place }, anchor, content });
         Ok(())
     }
@@ -232,13 +254,16 @@ impl Builder<'_> {
 
     /// Takes the key whose value comes next; a repeated one is told and its value left out.
     fn set_key(&mut self, new: Key, place: Span) {
-        let Some(Frame { content: Content::Map { entries, seen, key, .. }, .. }) = self.stack.last_mut() else { return };
+        let Some(Frame { content: Content::Map { entries, seen, key, .. }, .. }) = self.stack.last_mut() else {
+            return;
+        };
         let new = match new {
             Key::Text(text, span) => match seen.get(&text) {
                 Some(&first) => {
-                    let mut diagnostic = Diagnostic::error(codes::DUPLICATE_KEY, format!("`{}` stands here twice", shorten(&text)))
-                        .at(place)
-                        .hint("remove one of the two");
+                    let mut diagnostic =
+                        Diagnostic::error(codes::DUPLICATE_KEY, format!("`{}` stands here twice", shorten(&text)))
+                            .at(place)
+                            .hint("remove one of the two");
                     if let Some(entry) = entries.get(first) {
                         diagnostic = diagnostic.related(entry.key_span, "first here");
                     }
@@ -396,9 +421,12 @@ impl Builder<'_> {
     fn bad_tag(&mut self, tag: &Tag, place: Span) {
         let name = shorten(&format!("{}{}", tag.original_handle(), tag.suffix())).into_owned();
         self.out.push(
-            Diagnostic::error(codes::UNSUPPORTED_TAG, format!("the tag `{name}` is not known here or does not fit its value"))
-                .at(place)
-                .hint("remove the tag; quote text that begins with `!`"),
+            Diagnostic::error(
+                codes::UNSUPPORTED_TAG,
+                format!("the tag `{name}` is not known here or does not fit its value"),
+            )
+            .at(place)
+            .hint("remove the tag; quote text that begins with `!`"),
         );
     }
 
@@ -409,8 +437,14 @@ impl Builder<'_> {
             self.out.push(Diagnostic::error(codes::TOO_LARGE, message).at(Span::of(self.source, offset, 1)));
             return;
         }
-        let width = self.source.get(offset..).and_then(|rest| rest.chars().next()).filter(|c| *c != '\n').map_or(0, char::len_utf8);
-        let mut diagnostic = Diagnostic::error(codes::SYNTAX, error.info().replace('\n', " ")).at(Span::of(self.source, offset, width));
+        let width = self
+            .source
+            .get(offset..)
+            .and_then(|rest| rest.chars().next())
+            .filter(|c| *c != '\n')
+            .map_or(0, char::len_utf8);
+        let mut diagnostic =
+            Diagnostic::error(codes::SYNTAX, error.info().replace('\n', " ")).at(Span::of(self.source, offset, width));
         if let Some(hint) = syntax_hint(error.kind()) {
             diagnostic = diagnostic.hint(hint);
         }
@@ -487,14 +521,18 @@ fn number(text: &str) -> Option<Result<Number, &'static str>> {
 
 fn syntax_hint(kind: &ErrorKind) -> Option<&'static str> {
     Some(match kind {
-        ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation | ErrorKind::TabInIndentation | ErrorKind::TabAtBlockScalarStart | ErrorKind::TabInPlainScalar => {
-            "indent with spaces, not tabs"
-        }
+        ErrorKind::TabNotAllowed
+        | ErrorKind::TabInBlockIndentation
+        | ErrorKind::TabInIndentation
+        | ErrorKind::TabAtBlockScalarStart
+        | ErrorKind::TabInPlainScalar => "indent with spaces, not tabs",
         ErrorKind::UnclosedQuotedScalar => "a closing quote is missing",
-        ErrorKind::UnclosedFlowCollection { open: '[' } | ErrorKind::UnexpectedEofFlowSequence => "a closing `]` is missing",
-        ErrorKind::UnclosedFlowCollection { .. } | ErrorKind::UnexpectedEofFlowMapping | ErrorKind::ExpectedFlowMappingSeparator => {
-            "a `,` or a closing `}` is missing"
+        ErrorKind::UnclosedFlowCollection { open: '[' } | ErrorKind::UnexpectedEofFlowSequence => {
+            "a closing `]` is missing"
         }
+        ErrorKind::UnclosedFlowCollection { .. }
+        | ErrorKind::UnexpectedEofFlowMapping
+        | ErrorKind::ExpectedFlowMappingSeparator => "a `,` or a closing `}` is missing",
         ErrorKind::ExpectedFlowSequenceSeparator => "a `,` or a closing `]` is missing",
         ErrorKind::ExpectedBlockMappingKey | ErrorKind::InvalidIndentation | ErrorKind::ExpectedBlockSequenceEntry => {
             "lines of one map or list begin in the same column"

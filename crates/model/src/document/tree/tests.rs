@@ -70,7 +70,9 @@ fn plain_scalars_by_the_core_schema_of_yaml_1_2() {
 
 #[test]
 fn numbers_that_can_not_be_kept_are_told() {
-    for text in ["18446744073709551616", "-9223372036854775809", "1e999", ".inf", "-.INF", ".nan", "0xFFFFFFFFFFFFFFFFF"] {
+    for text in
+        ["18446744073709551616", "-9223372036854775809", "1e999", ".inf", "-.INF", ".nan", "0xFFFFFFFFFFFFFFFFF"]
+    {
         one(&format!("a: {text}\n"), codes::BAD_NUMBER, 1, 4);
     }
 }
@@ -100,12 +102,23 @@ fn duplicate_keys_are_told_with_both_places() {
 fn all_that_is_wrong_with_the_text_is_told_at_once() {
     let text = "a: *nowhere\nb: !secret x\nc: 1e999\nd: 1\nd: 2\n{x: y}: z\ne: @at\n";
     let codes: Vec<String> = told(text).into_iter().map(|(code, ..)| code).collect();
-    assert_eq!(codes, [codes::UNKNOWN_ALIAS, codes::UNSUPPORTED_TAG, codes::BAD_NUMBER, codes::DUPLICATE_KEY, codes::BAD_KEY, codes::SYNTAX]);
+    assert_eq!(
+        codes,
+        [
+            codes::UNKNOWN_ALIAS,
+            codes::UNSUPPORTED_TAG,
+            codes::BAD_NUMBER,
+            codes::DUPLICATE_KEY,
+            codes::BAD_KEY,
+            codes::SYNTAX
+        ]
+    );
 }
 
 #[test]
 fn aliases_and_merge_keys_unfold() {
-    let text = "base: &base\n  a: 1\n  b: 2\none:\n  <<: *base\n  b: 3\ntwo: *base\nthree:\n  <<: [*base, {c: 4, a: 5}]\n";
+    let text =
+        "base: &base\n  a: 1\n  b: 2\none:\n  <<: *base\n  b: 3\ntwo: *base\nthree:\n  <<: [*base, {c: 4, a: 5}]\n";
     assert_eq!(
         good(text).to_json(),
         json!({ "base": { "a": 1, "b": 2 }, "one": { "b": 3, "a": 1 }, "two": { "a": 1, "b": 2 }, "three": { "a": 1, "b": 2, "c": 4 } })
@@ -204,6 +217,17 @@ fn places_within_text_however_it_is_written() {
 }
 
 #[test]
+fn a_pair_within_a_list_has_its_place() {
+    let text = "[ä: ö, ü]";
+    let root = good(text);
+    assert_eq!(root.to_json(), json!([{ "ä": "ö" }, "ü"]));
+    sound(&root, text);
+    // Cut off in the middle.
+    let text = "[ä\": ";
+    sound(&parse(text).0.expect("what was read"), text);
+}
+
+#[test]
 fn pointers_lead_to_places() {
     let text = "a:\n  b: [1, {c~/d: 2}]\n  e:\n";
     let root = good(text);
@@ -253,7 +277,8 @@ fn any_json() -> impl Strategy<Value = Json> {
     leaf.prop_recursive(4, 32, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Json::from),
-            prop::collection::btree_map("[ -~äλ]{0,8}", inner, 0..6).prop_map(|map| Json::Object(map.into_iter().collect())),
+            prop::collection::btree_map("[ -~äλ]{0,8}", inner, 0..6)
+                .prop_map(|map| Json::Object(map.into_iter().collect())),
         ]
     })
 }
@@ -261,8 +286,42 @@ fn any_json() -> impl Strategy<Value = Json> {
 /// Bits of YAML, to make texts that get further than the first line.
 fn yamlish() -> impl Strategy<Value = String> {
     let bits = [
-        "a", "b: ", "- ", "\n", "\n  ", "\n    ", "[", "]", "{", "}", ", ", "&x ", "*x", "<<: ", "|\n", ">-\n", "\"", "'", "\\", "# c", "!!str ", "!t ", "---", "...", "? ", ": ", "\t",
-        "%YAML 1.2\n", "1e5", "~", "ä", "\u{feff}", "\r\n", "\u{85}", "\0", "\u{2028}",
+        "a",
+        "b: ",
+        "- ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        "&x ",
+        "*x",
+        "<<: ",
+        "|\n",
+        ">-\n",
+        "\"",
+        "'",
+        "\\",
+        "# c",
+        "!!str ",
+        "!t ",
+        "---",
+        "...",
+        "? ",
+        ": ",
+        "\t",
+        "%YAML 1.2\n",
+        "1e5",
+        "~",
+        "ä",
+        "\u{feff}",
+        "\r\n",
+        "\u{85}",
+        "\0",
+        "\u{2028}",
     ];
     prop::collection::vec(prop::sample::select(bits.to_vec()), 0..40).prop_map(|bits| bits.concat())
 }
@@ -275,7 +334,9 @@ fn sound(node: &Node, text: &str) {
         assert!(text.get(entry.key_span.offset..entry.key_span.offset + entry.key_span.len).is_some());
         sound(&entry.value, text);
     });
-    let _ = (node.place_in(text, 1, 1), node.place_in(text, 3, 7), node.first_line());
+    for Span { offset, len, .. } in [node.place_in(text, 1, 1), node.place_in(text, 3, 7), node.first_line()] {
+        assert!(text.get(offset..offset + len).is_some(), "{node:?} in {text:?}");
+    }
 }
 
 proptest! {

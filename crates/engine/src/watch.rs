@@ -1,0 +1,127 @@
+//! One watcher for the folders of all flows: an operating system allows far fewer watchers than there may be flows.
+//! A wake-up may be lost; sources are looked at now and then in any case.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use opendmp_processor::WatchRequest;
+use tokio::sync::Notify;
+
+use crate::engine::lock;
+
+type Wakes = Arc<Mutex<BTreeMap<PathBuf, Vec<Wake>>>>;
+
+#[derive(Clone)]
+struct Wake {
+    notify: Arc<Notify>,
+    recursive: bool,
+}
+
+/// See the module.
+pub struct Folders {
+    watcher: Mutex<RecommendedWatcher>,
+    wakes: Wakes,
+}
+
+impl Folders {
+    /// Starts the watcher.
+    ///
+    /// # Errors
+    /// In words, where the operating system gives none.
+    pub fn start() -> Result<Self, String> {
+        let wakes = Wakes::default();
+        let told = Arc::clone(&wakes);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| tell(&told, event))
+            .map_err(|error| format!("changes of folders can't be watched: {error}"))?;
+        Ok(Self { watcher: Mutex::new(watcher), wakes })
+    }
+
+    /// Wakes `notify` from now on when something changes in the folder.
+    ///
+    /// # Errors
+    /// In words: no such folder, or no more watches to be had.
+    pub fn watch(&self, request: &WatchRequest, notify: &Arc<Notify>) -> Result<(), String> {
+        // Events name real paths.
+        let folder = request.folder.canonicalize().map_err(|error| format!("{}: {error}", request.folder.display()))?;
+        let mut wakes = lock(&self.wakes);
+        let list = wakes.entry(folder.clone()).or_default();
+        let already = list.iter().any(|wake| wake.recursive || !request.recursive) && !list.is_empty();
+        list.push(Wake { notify: Arc::clone(notify), recursive: request.recursive });
+        drop(wakes);
+        if already {
+            return Ok(());
+        }
+        let mode = if request.recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
+        lock(&self.watcher).watch(&folder, mode).map_err(|error| {
+            self.unwatch(&request.folder, notify);
+            format!("{} can't be watched: {error}", folder.display())
+        })
+    }
+
+    /// Ends it.
+    pub fn unwatch(&self, folder: &Path, notify: &Arc<Notify>) {
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let mut wakes = lock(&self.wakes);
+        let Some(list) = wakes.get_mut(&folder) else { return };
+        list.retain(|wake| !Arc::ptr_eq(&wake.notify, notify));
+        if list.is_empty() {
+            wakes.remove(&folder);
+            drop(wakes);
+            // Gone already when the folder is.
+            let _ = lock(&self.watcher).unwatch(&folder);
+        }
+    }
+}
+
+fn tell(wakes: &Wakes, event: notify::Result<Event>) {
+    let wakes = lock(wakes);
+    let all = || wakes.values().flatten().for_each(|wake| wake.notify.notify_one());
+    match event {
+        // Reading a folder is not a change of it, and our own looks would wake us for ever.
+        Ok(event) if matches!(event.kind, EventKind::Access(notify::event::AccessKind::Open(_) | notify::event::AccessKind::Read)) => {}
+        Ok(event) if event.need_rescan() || event.paths.is_empty() => all(),
+        Ok(event) => {
+            for path in &event.paths {
+                for (depth, folder) in path.ancestors().enumerate() {
+                    for wake in wakes.get(folder).into_iter().flatten() {
+                        if depth <= 1 || wake.recursive {
+                            wake.notify.notify_one();
+                        }
+                    }
+                }
+            }
+        }
+        Err(_) => all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_change_wakes_those_who_watch() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        let folders = Folders::start().unwrap();
+        let (flat, deep) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let request = |recursive| WatchRequest { folder: folder.path().to_owned(), recursive };
+        folders.watch(&request(false), &flat).unwrap();
+        folders.watch(&request(true), &deep).unwrap();
+        std::fs::write(folder.path().join("sub/a"), b"x").unwrap();
+        tokio::time::timeout(Duration::from_secs(10), deep.notified()).await.expect("the deep watch is told");
+        folders.unwatch(folder.path(), &deep);
+        std::fs::write(folder.path().join("b"), b"x").unwrap();
+        tokio::time::timeout(Duration::from_secs(10), flat.notified()).await.expect("the flat watch is told");
+    }
+
+    #[test]
+    fn a_missing_folder_is_told() {
+        let folders = Folders::start().unwrap();
+        let request = WatchRequest { folder: "/nonexistent/inbox".into(), recursive: false };
+        assert!(folders.watch(&request, &Arc::new(Notify::new())).unwrap_err().contains("/nonexistent/inbox"));
+    }
+}

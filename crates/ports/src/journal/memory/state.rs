@@ -1,0 +1,224 @@
+//! What the journal in memory keeps, and the counting of work in and out of runs and flows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use opendmp_model::history::{Context, StepRecord};
+use opendmp_model::ids::{Arrival, ContentHash, Pass, SlotId, TaskId};
+use opendmp_model::ledger::Known;
+
+use crate::Result;
+use crate::journal::decide;
+use crate::journal::types::*;
+
+/// Everything.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    pub leases: BTreeMap<Lease, bool>,
+    pub flows: BTreeMap<FlowId, FlowRow>,
+    pub versions: BTreeMap<VersionId, VersionRow>,
+    pub contexts: Vec<Context>,
+    pub sources: Vec<(SpaceId, String)>,
+    pub arrivals: BTreeMap<Arrival, ArrivalRow>,
+    pub paths: BTreeMap<(SourceId, Vec<u8>), Known>,
+    pub runs: BTreeMap<RunId, Run>,
+    pub tasks: BTreeMap<TaskId, Task>,
+    /// Tasks in the order they entered.
+    pub queue: BTreeMap<u64, TaskId>,
+    pub revisions: BTreeMap<SlotId, BTreeMap<(Arrival, Pass), Revision>>,
+    pub intents: BTreeMap<IntentId, StoredIntent>,
+    pub targets: BTreeMap<Place, Target>,
+    pub dead: BTreeMap<TaskId, Letter>,
+    pub history: Vec<HistoryRow>,
+    pub last: Last,
+}
+
+/// The numbers given last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Last {
+    pub lease: u64,
+    pub flow: u32,
+    pub version: u32,
+    pub run: u64,
+    pub arrival: u64,
+    pub pass: u32,
+    pub task: u64,
+    pub intent: u64,
+    pub letter: u64,
+    pub seq: u64,
+}
+
+/// A destination and a name in it.
+pub(super) type Place = (Arc<str>, Vec<u8>);
+
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub row: RunRow,
+    pub flow: FlowId,
+    pub open: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub order: u64,
+    pub task: NewTask,
+    pub origin: Origin,
+    pub attempts: u32,
+    pub lease: Option<Lease>,
+}
+
+/// Whose work it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub flow: FlowId,
+    pub version: VersionId,
+    pub run: RunId,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Revision {
+    pub row: RevisionRow,
+    pub space: SpaceId,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct StoredIntent {
+    pub intent: Intent,
+    /// Of a release.
+    pub source: Option<SourceId>,
+    /// Of an export.
+    pub target: Option<Place>,
+    /// Number of the target's name, for a foreign file in the way.
+    pub number: u32,
+    pub due: i64,
+    pub lease: Option<Lease>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Target {
+    /// See [`decide::TargetState::owner`].
+    pub owner: Option<SlotId>,
+    /// What the owner wrote there last.
+    pub written: Option<(Arrival, Pass, ContentHash)>,
+    /// See [`decide::TargetState::numbers`].
+    pub numbers: u32,
+    /// Of a numbered name: the wanted one, and the number.
+    pub of: Option<(Vec<u8>, u32)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Letter {
+    pub order: u64,
+    pub row: DeadRow,
+    pub export: Option<ExportAction>,
+}
+
+fn next(number: &mut u64) -> u64 {
+    *number += 1;
+    *number
+}
+
+impl State {
+    pub(super) fn live(&self, lease: Lease) -> bool {
+        self.leases.get(&lease).copied().unwrap_or(false)
+    }
+
+    pub(super) fn next_arrival(&mut self) -> Arrival {
+        Arrival(next(&mut self.last.arrival))
+    }
+
+    pub(super) fn next_intent(&mut self) -> IntentId {
+        IntentId(next(&mut self.last.intent))
+    }
+
+    pub(super) fn next_letter(&mut self) -> u64 {
+        next(&mut self.last.letter)
+    }
+
+    pub(super) fn next_seq(&mut self) -> Seq {
+        Seq(next(&mut self.last.seq))
+    }
+
+    /// Puts tasks into the queue, and counts their items.
+    pub(super) fn enqueue(&mut self, tasks: Vec<NewTask>, origin: Origin) -> u64 {
+        let mut items = 0;
+        for task in tasks {
+            let order = next(&mut self.last.task);
+            items += task.items.len() as u64;
+            self.queue.insert(order, task.id);
+            self.tasks.insert(task.id, Task { order, task, origin, attempts: 0, lease: None });
+        }
+        items
+    }
+
+    /// Errs where one of these tasks is in the queue already, or twice among them.
+    pub(super) fn all_new<'a>(&self, tasks: impl Iterator<Item = &'a NewTask>) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for task in tasks {
+            if self.tasks.contains_key(&task.id) || !seen.insert(task.id) {
+                return Err(decide::task_twice(task.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts work in and out of a run and its flow, and closes what has nothing left.
+    pub(super) fn outstanding(&mut self, run: RunId, change: i64, at: i64) {
+        let Some(state) = self.runs.get_mut(&run) else { return };
+        state.row.outstanding = state.row.outstanding.saturating_add_signed(change);
+        let flow = state.flow;
+        if state.row.outstanding == 0 && !state.open && state.row.state == RunState::Running {
+            state.row.state = RunState::Done;
+            state.row.finished = Some(at);
+        }
+        if let Some(flow) = self.flows.get_mut(&flow) {
+            flow.outstanding = flow.outstanding.saturating_add_signed(change);
+            if flow.outstanding == 0 && flow.state == FlowState::Deleting {
+                flow.state = FlowState::Deleted;
+            }
+        }
+    }
+
+    pub(super) fn new_run(
+        &mut self,
+        of: (FlowId, VersionId),
+        mode: RunMode,
+        trigger: &str,
+        open: bool,
+        at: i64,
+    ) -> Result<RunId> {
+        let (flow, version) = of;
+        let flow_row = self.flows.get(&flow).ok_or_else(|| decide::missing("journal run", format!("flow {flow}")))?;
+        let saved =
+            self.versions.get(&version).ok_or_else(|| decide::missing("journal run", format!("version {version}")))?;
+        if saved.flow != flow {
+            return Err(decide::foreign_version("journal run", version, flow));
+        }
+        let id = RunId(next(&mut self.last.run));
+        let row = RunRow {
+            id,
+            flow: flow_row.slug.clone(),
+            version: saved.hash.clone(),
+            mode,
+            trigger: trigger.to_owned(),
+            state: RunState::Running,
+            started: at,
+            finished: None,
+            arrivals: 0,
+            outstanding: 0,
+            revisions: 0,
+            unchanged: 0,
+            dead: 0,
+            exported: 0,
+            processors: BTreeMap::new(),
+        };
+        self.runs.insert(id, Run { row, flow, open });
+        Ok(id)
+    }
+
+    pub(super) fn record(&mut self, at: i64, actor: &str, steps: Vec<StepRecord>) -> Seq {
+        let seq = self.next_seq();
+        self.history.push(HistoryRow { seq, at, actor: actor.to_owned(), steps });
+        seq
+    }
+}

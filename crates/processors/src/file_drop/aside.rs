@@ -1,0 +1,378 @@
+//! Files claimed by renaming them aside, within their file system, to
+//! `.opendmp-claimed/<ledger>/<life>.<number>.<d|m>/<path>`: which ledger claimed them, in which life of a source, to be
+//! deleted or moved. Here is how such places are named, made, and let go of; when is decided by the scan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use opendmp_model::export::numbered;
+use opendmp_model::ids::{PathHash, base32};
+use opendmp_processor::SourceError;
+use rustix::fs::{Timespec, Timestamps};
+
+use super::{After, failed};
+use crate::beneath::{Folder, Taken, is_file, join, split, version};
+use crate::life;
+
+/// The folder of everything claimed, in the source's own.
+pub(super) const CLAIMED: &[u8] = b".opendmp-claimed";
+
+/// What a release begins with: the version of its format.
+const FORMAT: &[u8] = b"1 ";
+
+/// How often what changes underneath is tried again.
+const ATTEMPTS: u32 = 16;
+
+/// Where a claimed file is, relative to [`CLAIMED`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// The folder of its ledger, see [`owner`].
+    pub owner: Vec<u8>,
+    /// The folder of the claim.
+    pub token: Vec<u8>,
+    /// Its path in the source.
+    pub path: Vec<u8>,
+}
+
+impl Place {
+    /// The path from [`CLAIMED`] on.
+    pub(super) fn within(&self) -> Vec<u8> {
+        [&self.owner[..], &self.token, &self.path].join(&b'/')
+    }
+
+    /// What names it among everything a source offers.
+    pub(super) fn key(&self) -> Vec<u8> {
+        [CLAIMED, &self.within()].join(&b'/')
+    }
+
+    /// What [`release_all`] needs of it.
+    pub(super) fn release(&self) -> Bytes {
+        [FORMAT, &self.within()].concat().into()
+    }
+
+    /// The inverse of [`Place::release`].
+    pub(super) fn from_release(release: &[u8]) -> Result<Self, SourceError> {
+        let bad = || SourceError {
+            code: "bad-release",
+            message: "a recorded release can't be read".to_owned(),
+            hint: Some("it was recorded by another version of OpenDMP; take the file out of `.opendmp-claimed` by hand".to_owned()),
+        };
+        let within = release.strip_prefix(FORMAT).ok_or_else(bad)?;
+        let mut parts = within.splitn(3, |&b| b == b'/');
+        let (Some(owner), Some(token), Some(path)) = (parts.next(), parts.next(), parts.next()) else { return Err(bad()) };
+        let upward = within.split(|&b| b == b'/').any(|name| matches!(name, b"" | b"." | b".."));
+        if upward || mode_of(token).is_none() {
+            return Err(bad());
+        }
+        Ok(Self { owner: owner.to_vec(), token: token.to_vec(), path: path.to_vec() })
+    }
+
+    /// The folder it is in, and its name there.
+    pub(super) fn open<'a>(&'a self, root: &Folder) -> io::Result<(Folder, &'a [u8])> {
+        let (folder, name) = split(&self.path);
+        Ok((root.enter(CLAIMED)?.enter(&self.owner)?.enter(&self.token)?.descend(folder)?, name))
+    }
+}
+
+/// The folder name of a ledger.
+pub(super) fn owner(ledger: &str) -> Vec<u8> {
+    let mut name = base32(&PathHash::of("opendmp 2026 claimed by v1", &[ledger.as_bytes()]).0);
+    name.truncate(16);
+    name.into_bytes()
+}
+
+fn mode_of(token: &[u8]) -> Option<After> {
+    match token {
+        [.., b'.', b'd'] => Some(After::Delete),
+        [.., b'.', b'm'] => Some(After::Move),
+        _ => None,
+    }
+}
+
+/// The lives of the sources that are open in this process. A data directory has one process, so what is not of one of
+/// these was left by a process that is gone.
+static LIVING: Mutex<BTreeSet<Vec<u8>>> = Mutex::new(BTreeSet::new());
+
+/// The life of one open source.
+#[derive(Debug)]
+pub(super) struct Life(Vec<u8>);
+
+impl Life {
+    pub(super) fn begin() -> Self {
+        let life = life::new().into_bytes();
+        LIVING.lock().unwrap_or_else(PoisonError::into_inner).insert(life.clone());
+        Self(life)
+    }
+
+    /// The folder name of the `number`-th claim of this life.
+    pub(super) fn token(&self, number: u64, after: After) -> Vec<u8> {
+        let mode = if after == After::Move { "m" } else { "d" };
+        [&self.0[..], format!(".{number}.{mode}").as_bytes()].concat()
+    }
+
+    /// Whether what lies in the folder of that name is to be looked after by this source.
+    pub(super) fn looks_after(&self, token: &[u8]) -> bool {
+        let life = token.split(|&b| b == b'.').next().unwrap_or_default();
+        let others = LIVING.lock().unwrap_or_else(PoisonError::into_inner);
+        mode_of(token).is_some() && (life == self.0 || !others.contains(life))
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        LIVING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
+/// Makes and opens the folder of one ledger. A release may remove it again as empty meanwhile.
+pub(super) fn make(root: &Folder, owner: &[u8], token: &[u8]) -> io::Result<Folder> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        match root.descend_making(&[CLAIMED, owner, token].join(&b'/'), false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => last = Some(error),
+            end => return end,
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+/// Lets claimed files go, answered in order: what is gone already is done.
+pub(super) fn release_all(root_path: &Path, to: Option<&Path>, releases: &[Bytes]) -> Vec<Result<Place, SourceError>> {
+    let root = match Folder::open(root_path) {
+        Ok(root) => root,
+        Err(error) => {
+            let error = super::no_root(root_path, &error);
+            return releases.iter().map(|_| Err(error.clone())).collect();
+        }
+    };
+    releases.chunks(CHUNK).flat_map(|chunk| release_chunk(&root, to, chunk)).collect()
+}
+
+/// How many releases are made durable together; each may keep two folders open.
+const CHUNK: usize = 128;
+
+fn release_chunk(root: &Folder, to: Option<&Path>, releases: &[Bytes]) -> Vec<Result<Place, SourceError>> {
+    // Each folder in which a name was given or taken is synced once, behind all of them.
+    let mut touched: BTreeMap<(u64, u64), (Folder, Vec<usize>)> = BTreeMap::new();
+    let mut ends: Vec<Result<Place, SourceError>> = Vec::with_capacity(releases.len());
+    for (n, release) in releases.iter().enumerate() {
+        let end = Place::from_release(release).and_then(|place| {
+            for folder in release_one(root, to, &place)? {
+                let identity = folder.identity().map_err(|error| failed("letting go of", &place.path, &error))?;
+                touched.entry(identity).or_insert_with(|| (folder, Vec::new())).1.push(n);
+            }
+            Ok(place)
+        });
+        ends.push(end);
+    }
+    for (folder, of) in touched.into_values() {
+        let Err(error) = folder.sync() else { continue };
+        for n in of {
+            if let Ok(place) = &ends[n] {
+                ends[n] = Err(failed("syncing the folder of", &place.path, &error));
+            }
+        }
+    }
+    tidy(root, ends.iter().flatten().collect());
+    ends
+}
+
+/// Lets one go: the folders to be synced behind it.
+fn release_one(root: &Folder, to: Option<&Path>, place: &Place) -> Result<Vec<Folder>, SourceError> {
+    let (from, name) = match place.open(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened.map_err(|error| failed("opening the folder of", &place.path, &error))?,
+    };
+    let into = match mode_of(&place.token) {
+        Some(After::Move) => move_out(&from, &place.path, to)?,
+        _ => {
+            remove(&from, name).map_err(|error| failed("deleting", &place.path, &error))?;
+            None
+        }
+    };
+    Ok(into.into_iter().chain([from]).collect())
+}
+
+fn remove(folder: &Folder, name: &[u8]) -> io::Result<()> {
+    match folder.unlink(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        end => end,
+    }
+}
+
+/// Removes the folders of claims that are empty now, up to [`CLAIMED`] itself.
+fn tidy(root: &Folder, places: BTreeSet<&Place>) {
+    let Ok(claimed) = root.enter(CLAIMED) else { return };
+    for place in places {
+        let Ok(owner) = claimed.enter(&place.owner) else { continue };
+        let mut path = join(&place.token, &place.path);
+        // Each of these fails where something is left, and that is all that is meant.
+        loop {
+            let (parent, _) = split(&path);
+            if parent.is_empty() {
+                break;
+            }
+            let (above, name) = split(parent);
+            let removed = owner.descend(above).and_then(|folder| folder.remove_folder(name));
+            if removed.is_err() {
+                break;
+            }
+            path = parent.to_vec();
+        }
+        let _ = claimed.remove_folder(&place.owner);
+    }
+    let _ = root.remove_folder(CLAIMED);
+}
+
+/// Moves a claimed file to the folder for files that are done, under a numbered name where its own is taken. The
+/// folder it came to, to be synced; `None` where it was gone already.
+fn move_out(from: &Folder, path: &[u8], to: Option<&Path>) -> Result<Option<Folder>, SourceError> {
+    let Some(to) = to else {
+        return Err(SourceError {
+            code: "no-to",
+            message: "a file that was to be moved is waiting, and `to` is no longer set".to_owned(),
+            hint: Some("set `to` again, or take the file out of `.opendmp-claimed` by hand".to_owned()),
+        });
+    };
+    let (folder, name) = split(path);
+    let doing = |error: io::Error| failed("moving", path, &error);
+    if from.look(name).map_err(doing)?.is_none() {
+        return Ok(None);
+    }
+    let into = Folder::open_or_make(to).and_then(|to| to.descend_making(folder, true)).map_err(doing)?;
+    match with_free_name(name, |new| from.rename(name, &into, new, Taken::Refuse)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy_out(from, name, &into).map_err(doing)?,
+        Err(error) => return Err(doing(error)),
+    }
+    Ok(Some(into))
+}
+
+/// Tries `name`, then its numbered names, until one is free.
+fn with_free_name(name: &[u8], mut rename: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut new = name.to_vec();
+    for n in 2..100_000 {
+        match rename(&new) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => new = numbered(name, n),
+            end => return end,
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Moves to another file system: the copy is whole and durable before the original is removed, and is known again by
+/// its time stamp and content where a crash came between.
+fn copy_out(from: &Folder, name: &[u8], into: &Folder) -> io::Result<()> {
+    let original = from.read(name)?;
+    let stat = rustix::fs::fstat(&original)?;
+    let hidden = format!(".opendmp-{}.tmp", life::new());
+    let mut copy = into.create_new(hidden.as_bytes())?;
+    let copied = (|| {
+        io::copy(&mut &original, &mut copy)?;
+        let stamp = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or_default() };
+        rustix::fs::futimens(&copy, &Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT }, last_modification: stamp })?;
+        rustix::fs::fchmod(&copy, rustix::fs::Mode::from_raw_mode(stat.st_mode & 0o777))?;
+        copy.sync_all()?;
+        with_free_name(name, |new| {
+            if is_copy(&original, into, new)? {
+                return into.unlink(hidden.as_bytes());
+            }
+            into.rename(hidden.as_bytes(), into, new, Taken::Refuse)
+        })
+    })();
+    if copied.is_err() {
+        let _ = into.unlink(hidden.as_bytes());
+    }
+    copied?;
+    into.sync()?;
+    remove(from, name)
+}
+
+/// Whether what has that name is the very copy an earlier attempt made.
+fn is_copy(original: &File, into: &Folder, name: &[u8]) -> io::Result<bool> {
+    let Some(found) = into.look(name)? else { return Ok(false) };
+    let (found, stat) = (found, rustix::fs::fstat(original)?);
+    let (one, other) = (version(&found), version(&stat));
+    if !is_file(&found) || (one.size, one.mtime) != (other.size, other.mtime) {
+        return Ok(false);
+    }
+    let copy = into.read(name)?;
+    let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut at = 0;
+    while at < one.size {
+        let most = usize::try_from(one.size - at).unwrap_or(usize::MAX).min(left.len());
+        original.read_exact_at(&mut left[..most], at)?;
+        copy.read_exact_at(&mut right[..most], at)?;
+        if left[..most] != right[..most] {
+            return Ok(false);
+        }
+        at += most as u64;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(path: &[u8]) -> Place {
+        Place { owner: owner("journal 1"), token: b"life.0.m".to_vec(), path: path.to_vec() }
+    }
+
+    #[test]
+    fn releases_name_what_was_claimed_and_nothing_else() {
+        let place = place(b"sub/caf\xe9");
+        assert_eq!(Place::from_release(&place.release()).unwrap(), place);
+        assert_eq!(place.owner.len(), 16);
+        assert_eq!(owner("journal 1"), place.owner);
+        assert_ne!(owner("journal 2"), place.owner);
+        for bad in [
+            &b"2 o/l.0.d/x"[..], b"1 o/l.0.d", b"1 o/l.0.d/", b"1 o/l.0.d/../x", b"1 ../l.0.d/x", b"1 o/l.0.x/x", b"1 o//x", b"",
+        ] {
+            assert_eq!(Place::from_release(bad).unwrap_err().code, "bad-release", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_others_claimed_is_theirs_while_they_live() {
+        let (one, other) = (Life::begin(), Life::begin());
+        let token = one.token(7, After::Delete);
+        assert!(one.looks_after(&token) && !other.looks_after(&token));
+        drop(one);
+        assert!(other.looks_after(&token));
+        assert!(!other.looks_after(b"something else"));
+    }
+
+    #[test]
+    fn a_copy_is_known_again_after_a_crash() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["from", "to"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let (from, to) = (Folder::open(&dir.path().join("from")).unwrap(), Folder::open(&dir.path().join("to")).unwrap());
+        std::fs::write(dir.path().join("from/a.txt"), vec![3; 100_000]).unwrap();
+        std::fs::write(dir.path().join("to/a.txt"), "an older one").unwrap();
+        copy_out(&from, b"a.txt", &to).unwrap();
+        assert!(from.look(b"a.txt").unwrap().is_none());
+        // The crash came before the original was removed.
+        let copied = std::fs::metadata(dir.path().join("to/a-2.txt")).unwrap();
+        std::fs::write(dir.path().join("from/a.txt"), vec![3; 100_000]).unwrap();
+        let again = File::options().write(true).open(dir.path().join("from/a.txt")).unwrap();
+        again.set_modified(copied.modified().unwrap()).unwrap();
+        copy_out(&from, b"a.txt", &to).unwrap();
+        let mut names: Vec<_> = std::fs::read_dir(dir.path().join("to")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a-2.txt", "a.txt"]);
+        assert!(from.look(b"a.txt").unwrap().is_none());
+        // Another file of the same name is not taken for it.
+        std::fs::write(dir.path().join("from/a.txt"), vec![4; 100_000]).unwrap();
+        copy_out(&from, b"a.txt", &to).unwrap();
+        assert!(to.look(b"a-3.txt").unwrap().is_some());
+    }
+}

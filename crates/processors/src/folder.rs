@@ -1,0 +1,489 @@
+//! Destination `folder`: results become files in a folder.
+//!
+//! A file appears whole and durable or not at all: it is written under a hidden name beside its target, synced, and
+//! renamed. What is not the dataset's own is never replaced unless that was asked for, also when it appears at the
+//! last moment. No symbolic link below the folder is followed, so that none leads out of it.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use async_trait::async_trait;
+use opendmp_model::export::{IfExists, SinkClass, numbered};
+use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::ids::ContentHash;
+use opendmp_model::item::Item;
+use opendmp_model::kinds::{Class, KindInfo, Problem, Role, schema_of};
+use opendmp_model::ledger::FileStat;
+use opendmp_model::name;
+use opendmp_processor::{Body, Context, Export, ExportEnd, Sink, SinkKind, config, saved_config};
+use rustix::fs::FlockOperation;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::beneath::{self, Folder, Taken, is_file, version, version_of};
+use crate::life;
+use crate::template::{OWN_PREFIX, Template};
+
+/// The config of a destination `folder`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The folder, relative to the flow file. It is made when it is missing.
+    #[schemars(length(min = 1))]
+    pub path: String,
+    /// What the file of an item is called, with folders where it has `/`. Placeholders are `{name}`, `{stem}`, `{ext}`,
+    /// `{path}` (the sub-folder the item came from), `{date:%Y-%m}` (of its arrival, UTC), `{hash:8}` (of its content)
+    /// and `{attributes.KEY}`; a brace itself is written twice.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// What happens where a file of that name is there that this flow did not write: `version` writes beside it, under
+    /// a numbered name; `overwrite` replaces it; `fail` makes a dead letter; `keep` leaves it, and exports nothing.
+    #[serde(default)]
+    pub if_exists: IfExists,
+}
+
+fn default_name() -> String {
+    "{name}".to_owned()
+}
+
+/// The destination kind `folder`.
+#[derive(Debug, Default)]
+pub struct Kind;
+
+impl SinkKind for Kind {
+    fn info(&self) -> &KindInfo {
+        static INFO: OnceLock<KindInfo> = OnceLock::new();
+        INFO.get_or_init(|| KindInfo {
+            name: "folder".to_owned(),
+            class: Class::Destination,
+            role: Role::Collect,
+            summary: "Writes results as files into a folder.".to_owned(),
+            docs: DOCS.to_owned(),
+            schema: schema_of::<Config>(),
+            examples: vec![
+                "type: folder\npath: ./outbox\n".to_owned(),
+                "type: folder\npath: ./outbox\nname: \"{date:%Y-%m}/{stem}.upper.{ext}\"\nif_exists: overwrite\n".to_owned(),
+            ],
+        })
+    }
+
+    fn prepare(&self, map: &Map<String, Value>) -> Vec<Problem> {
+        let read: Config = match config(map) {
+            Ok(read) => read,
+            Err(problem) => return vec![problem],
+        };
+        Template::parse_path(&read.name).err().map(|error| error.problem("/name", &read.name)).into_iter().collect()
+    }
+
+    fn open(&self, map: &Map<String, Value>, context: &Context) -> Result<Arc<dyn Sink>, Fault> {
+        let read: Config = saved_config(map)?;
+        let root = context.resolve(&read.path)?;
+        Ok(Arc::new(FolderSink::new(&read, root)?))
+    }
+}
+
+const DOCS: &str = "\
+Each result becomes a file. A file appears whole or not at all, and is on disk before the export counts as done.
+
+A dataset replaces the file it wrote before, if that is still as it was written; what anyone else put or changed there \
+is left alone unless `if_exists` is `overwrite`. Names can't lead out of the folder, and symbolic links below it are \
+not followed.
+";
+
+/// An open destination.
+struct FolderSink {
+    inner: Arc<Inner>,
+    template: Template,
+    if_exists: IfExists,
+    written: String,
+}
+
+struct Inner {
+    root: PathBuf,
+    /// Folders (device, inode) in which what killed processes left was swept.
+    swept: Mutex<HashSet<(u64, u64)>>,
+    serial: AtomicU64,
+}
+
+/// How many folders are remembered as swept; beyond it they are swept again.
+const MOST_SWEPT: usize = 4_096;
+
+impl FolderSink {
+    fn new(read: &Config, root: PathBuf) -> Result<Self, Fault> {
+        let template = Template::parse_path(&read.name)
+            .map_err(|error| Fault::new(FaultKind::Failed, "bad-template", error.message).with_hint(error.hint))?;
+        let inner = Inner { root, swept: Mutex::default(), serial: AtomicU64::default() };
+        Ok(Self { inner: Arc::new(inner), template, if_exists: read.if_exists, written: read.path.clone() })
+    }
+}
+
+#[async_trait]
+impl Sink for FolderSink {
+    fn class(&self) -> SinkClass {
+        SinkClass::Overwrite
+    }
+
+    fn destination(&self) -> String {
+        let real = beneath::real(&self.inner.root);
+        format!("folder:{}", name::from_bytes(real.as_os_str().as_encoded_bytes()))
+    }
+
+    fn target(&self, item: &Item) -> Result<Vec<u8>, Fault> {
+        self.template.path(item)
+    }
+
+    fn if_exists(&self) -> IfExists {
+        self.if_exists
+    }
+
+    fn display(&self, target: &[u8]) -> String {
+        format!("{}/{}", self.written.trim_end_matches('/'), name::printable(&name::from_bytes(target)))
+    }
+
+    async fn export(&self, export: Export) -> Result<ExportEnd, Fault> {
+        let inner = self.inner.clone();
+        let shown = self.display(&export.target);
+        let done = tokio::task::spawn_blocking(move || inner.export(&export)).await;
+        match done {
+            Ok(Ok(end)) => Ok(end),
+            Ok(Err(stop)) => Err(stop.fault(&shown)),
+            Err(error) => Err(Fault::new(FaultKind::Unavailable, "interrupted", format!("writing `{shown}`: {error}"))),
+        }
+    }
+}
+
+/// Why an export can't be carried out.
+#[derive(Debug)]
+enum Stop {
+    Io(&'static str, io::Error),
+    /// A folder has the target's name, and `overwrite` does not mean a folder.
+    FolderThere,
+    /// The content is not what its hash says.
+    Damaged,
+    /// The target was changed by others over and over.
+    Busy,
+}
+
+trait During<T> {
+    fn during(self, what: &'static str) -> Result<T, Stop>;
+}
+
+impl<T> During<T> for io::Result<T> {
+    fn during(self, what: &'static str) -> Result<T, Stop> {
+        self.map_err(|error| Stop::Io(what, error))
+    }
+}
+
+impl Stop {
+    fn fault(self, shown: &str) -> Fault {
+        use io::ErrorKind as E;
+        let (kind, code, message, hint) = match self {
+            Stop::Io(what, error) => {
+                let (kind, code, hint) = match error.kind() {
+                    E::StorageFull => (FaultKind::Unavailable, "no-space", "free some space; the export is tried again"),
+                    E::QuotaExceeded => (FaultKind::Unavailable, "no-space", "raise the quota, or free some space; the export is tried again"),
+                    E::PermissionDenied => (FaultKind::ExportRefused, "no-rights", "give the user OpenDMP runs as the right to write there"),
+                    E::ReadOnlyFilesystem => (FaultKind::ExportRefused, "read-only", "mount it writable, or choose another `path`"),
+                    E::NotADirectory => (
+                        FaultKind::ExportRefused,
+                        "not-a-folder",
+                        "a file or a symbolic link (they are not followed) is where a folder of the target should be; \
+                         move it away, or change `path` or `name`",
+                    ),
+                    E::InvalidFilename | E::InvalidInput => {
+                        (FaultKind::ExportRefused, "bad-name", "the file system refuses that name; change `name`")
+                    }
+                    E::FileTooLarge => (FaultKind::ExportRefused, "too-large", "the file system takes no file of that size"),
+                    _ => (FaultKind::Unavailable, "io", "look at the disk; the export is tried again"),
+                };
+                (kind, code, format!("{what} `{shown}`: {error}"), hint)
+            }
+            Stop::FolderThere => (
+                FaultKind::ExportRefused,
+                "folder-there",
+                format!("`{shown}` is a folder"),
+                "move it away, or change `name`; `overwrite` replaces files only",
+            ),
+            Stop::Damaged => (
+                FaultKind::ExportRefused,
+                "damaged-content",
+                format!("the stored content for `{shown}` is damaged"),
+                "reprocess the item; then look at the disk",
+            ),
+            Stop::Busy => (
+                FaultKind::Unavailable,
+                "busy-target",
+                format!("`{shown}` is changed by something else again and again"),
+                "find out what else writes there; the export is tried again",
+            ),
+        };
+        Fault::new(kind, code, message).with_hint(hint)
+    }
+}
+
+/// What is at the target.
+enum There {
+    Nothing,
+    /// The very content that is to be there.
+    Equal(File),
+    /// What this dataset wrote last.
+    Ours(FileStat),
+    /// Something that may be replaced.
+    Replaceable,
+    Foreign,
+}
+
+/// How often what changes under the export is looked at again.
+const ATTEMPTS: usize = 16;
+
+impl Inner {
+    fn export(&self, export: &Export) -> Result<ExportEnd, Stop> {
+        let (parents, target) = beneath::split(&export.target);
+        let root = Folder::open_or_make(&self.root).during("opening the folder of")?;
+        let folder = root.descend_making(parents, true).during("making the folder of")?;
+        self.sweep(&folder);
+        let mut temporary = None;
+        for _ in 0..ATTEMPTS {
+            let there = there(&folder, target, export)?;
+            match &there {
+                There::Foreign => return Ok(ExportEnd::Occupied),
+                There::Equal(file) => {
+                    // It may be from an attempt that was stopped before it was durable.
+                    rustix::fs::fsync(file).map_err(io::Error::from).and_then(|()| folder.sync()).during("syncing")?;
+                    return Ok(ExportEnd::Written);
+                }
+                There::Nothing | There::Ours(_) | There::Replaceable => {}
+            }
+            let temporary = match &mut temporary {
+                Some(made) => made,
+                none => none.insert(self.write(&folder, export)?),
+            };
+            let placed = match there {
+                There::Ours(version) => temporary.swap(target, &version),
+                There::Replaceable => temporary.place(target, Taken::Replace),
+                _ => temporary.place(target, Taken::Refuse),
+            };
+            if placed.during("renaming to")? {
+                folder.sync().during("syncing the folder of")?;
+                return Ok(ExportEnd::Written);
+            }
+        }
+        Err(Stop::Busy)
+    }
+
+    /// The content under a hidden name in `folder`, durable.
+    fn write<'a>(&self, folder: &'a Folder, export: &Export) -> Result<Temporary<'a>, Stop> {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let mut temporary = Temporary::make(folder, serial).during("writing")?;
+        let mut hasher = blake3::Hasher::new();
+        let mut put = |bytes: &[u8]| {
+            hasher.update(bytes);
+            temporary.file.write_all(bytes).during("writing")
+        };
+        match &export.body {
+            Body::Unread => return Err(Stop::Damaged),
+            Body::Bytes(bytes) => put(bytes)?,
+            Body::File(content) => {
+                let mut buffer = vec![0; 256 << 10];
+                let mut at = 0;
+                loop {
+                    match content.read_at(&mut buffer, at) {
+                        Ok(0) => break,
+                        Ok(read) => {
+                            put(&buffer[..read])?;
+                            at += read as u64;
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(Stop::Io("reading the content for", error)),
+                    }
+                }
+            }
+        }
+        if ContentHash(*hasher.finalize().as_bytes()) != export.hash {
+            return Err(Stop::Damaged);
+        }
+        temporary.file.sync_all().during("syncing")?;
+        Ok(temporary)
+    }
+
+    /// Removes what killed processes left in a folder, the first time something is written there. A file that is in
+    /// use is locked. Failures cost space, not meaning.
+    fn sweep(&self, folder: &Folder) {
+        let Ok(identity) = folder.identity() else { return };
+        {
+            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            if swept.len() >= MOST_SWEPT {
+                swept.clear();
+            }
+            if !swept.insert(identity) {
+                return;
+            }
+        }
+        let Ok(listing) = folder.list() else { return };
+        for (found, _) in listing.flatten() {
+            let left = found.starts_with(OWN_PREFIX) && found.ends_with(SUFFIX);
+            if left && folder.stat(&found).is_ok_and(|stat| is_file(&stat)) && !in_use(folder, &found) {
+                tracing::debug!(file = %name::from_bytes(&found), "removing what a killed process left");
+                let _ = folder.unlink(&found);
+            }
+        }
+    }
+}
+
+/// Whether some process is still writing the temporary file; also where that can't be told.
+fn in_use(folder: &Folder, found: &[u8]) -> bool {
+    let Ok(file) = folder.read(found) else { return true };
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+}
+
+/// What is at the target, seen from this export.
+fn there(folder: &Folder, target: &[u8], export: &Export) -> Result<There, Stop> {
+    let Some(stat) = folder.look(target).during("looking at")? else { return Ok(There::Nothing) };
+    let other = if export.overwrite { There::Replaceable } else { There::Foreign };
+    if !is_file(&stat) {
+        let is_folder = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
+        return if export.overwrite && is_folder { Err(Stop::FolderThere) } else { Ok(other) };
+    }
+    if version(&stat).size != export.size && (export.ours.is_none() || export.overwrite) {
+        return Ok(other);
+    }
+    let (hash, file, before) = match hash_of(folder, target) {
+        Ok(hashed) => hashed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(There::Nothing),
+        // Not readable, so not this dataset's as far as can be told.
+        Err(_) => return Ok(other),
+    };
+    if hash == export.hash {
+        Ok(There::Equal(file))
+    } else if Some(hash) == export.ours && !export.overwrite {
+        Ok(There::Ours(before))
+    } else {
+        Ok(other)
+    }
+}
+
+/// The hash of a file, and which version of it was read.
+fn hash_of(folder: &Folder, target: &[u8]) -> io::Result<(ContentHash, File, FileStat)> {
+    let file = folder.read(target)?;
+    let before = version_of(&file)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&file)?;
+    if version_of(&file)? != before {
+        return Err(io::Error::other("it is being written"));
+    }
+    Ok((ContentHash(*hasher.finalize().as_bytes()), file, before))
+}
+
+/// A file under a hidden name, locked while it is in use and removed unless it was placed.
+struct Temporary<'a> {
+    folder: &'a Folder,
+    name: Vec<u8>,
+    file: File,
+    placed: bool,
+}
+
+const SUFFIX: &[u8] = b".tmp";
+
+impl<'a> Temporary<'a> {
+    fn make(folder: &'a Folder, serial: u64) -> io::Result<Self> {
+        for attempt in 0..ATTEMPTS {
+            let hidden = format!(".opendmp-{}-{serial}-{attempt}.tmp", life::new());
+            let file = folder.create_new(hidden.as_bytes())?;
+            // Without locks on this file system nothing is ever swept here, so a failure does no harm.
+            let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+            let made = Self { folder, name: hidden.into_bytes(), file, placed: false };
+            // Between creation and lock another process may have swept it.
+            if locked.is_err() || rustix::fs::fstat(&made.file)?.st_nlink > 0 {
+                return Ok(made);
+            }
+        }
+        Err(io::Error::other("the temporary file is removed again and again"))
+    }
+
+    /// Gives it its name: whether that was possible.
+    fn place(&mut self, target: &[u8], taken: Taken) -> io::Result<bool> {
+        match self.folder.rename(&self.name, self.folder, target, taken) {
+            Ok(()) => {
+                self.placed = true;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Changes places with the version `old` of the target, and removes that: whether it still was that version.
+    fn swap(&mut self, target: &[u8], old: &FileStat) -> io::Result<bool> {
+        let mine = version_of(&self.file)?.inode;
+        match self.folder.rename(&self.name, self.folder, target, Taken::Exchange) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            // File systems without the flag.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return self.place(target, Taken::Replace),
+            Err(error) => return Err(error),
+        }
+        let aside = |folder: &Folder, hidden: &[u8]| folder.stat(hidden).map(|stat| version(&stat));
+        let got = match aside(self.folder, &self.name) {
+            Ok(got) => got,
+            Err(error) => {
+                self.rescue(target)?;
+                return Err(error);
+            }
+        };
+        // The rename itself is a change of the inode, so ctime says nothing.
+        if (got.inode, got.size, got.mtime) == (old.inode, old.size, old.mtime) {
+            return Ok(true);
+        }
+        // Someone else wrote there since it was looked at: give it back.
+        for _ in 0..ATTEMPTS {
+            match self.folder.rename(&self.name, self.folder, target, Taken::Exchange) {
+                Ok(()) if aside(self.folder, &self.name)?.inode == mine => return Ok(false),
+                // Meanwhile there was yet another one.
+                Ok(()) => {}
+                // Meanwhile ours was taken away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if self.place(target, Taken::Refuse)? {
+                        return Err(io::Error::other("something else moves it away"));
+                    }
+                }
+                Err(error) => {
+                    self.rescue(target)?;
+                    return Err(error);
+                }
+            }
+        }
+        self.rescue(target)?;
+        Err(io::Error::other("something else writes there all the time"))
+    }
+
+    /// Keeps what others wrote, and what is now under the hidden name, under a numbered one.
+    fn rescue(&mut self, target: &[u8]) -> io::Result<()> {
+        // Whatever happens, it is not ours to remove.
+        self.placed = true;
+        for n in 2..1_000 {
+            match self.folder.rename(&self.name, self.folder, &numbered(target, n), Taken::Refuse) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                end => return end,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.placed {
+            // If that fails, the next process sweeps it.
+            let _ = self.folder.unlink(&self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! Processor `route`: sends each item to the first port whose expression holds.
+//!
+//! Expressions are CEL (<https://cel.dev>) over `name`, `size`, `media_type` and `attributes`. What is missing is
+//! false, not an error. They look at no content, so none is opened.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use cel::{Env, ExecutionError, Program, Value as Cel};
+use opendmp_model::document::ProcessorDoc;
+use opendmp_model::fault::{Fault, FaultKind, LogLine};
+use opendmp_model::item::Item;
+use opendmp_model::kinds::{Class, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
+use opendmp_processor::{Context, Done, Emission, Input, Opened, Outcome, Processor, ProcessorKind, Registry, config, saved_config};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The config of a `route`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The ports with their conditions, tried in this order. An item for which none holds goes to the port `otherwise`.
+    #[schemars(length(min = 1, max = 100))]
+    pub routes: Vec<Route>,
+}
+
+/// One port and when it is taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The name of the port: letters, digits, `_` and `-`. Others read it as `ROUTE.PORT`.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$"))]
+    pub port: String,
+    /// The condition, a CEL expression over `name`, `size` (bytes), `media_type` and `attributes.KEY`:
+    /// `size > 1000000`, `attributes.island == "Biscoe"`, `name.endsWith(".csv") && has(attributes.region)`.
+    #[schemars(length(min = 1, max = 500))]
+    pub when: String,
+}
+
+/// The port of items for which no condition holds.
+const OTHERWISE: &str = "otherwise";
+
+/// What expressions may look at.
+const VARIABLES: [&str; 4] = ["name", "size", "media_type", "attributes"];
+
+/// The longest expression, in bytes, and the deepest nesting: the parser's memory and stack grow faster than its input.
+const MOST_BYTES: usize = 500;
+const MOST_NESTING: usize = 24;
+
+/// The processor kind `route`.
+#[derive(Debug, Default)]
+pub struct Kind;
+
+const DOCS: &str = "\
+Sends each item, unchanged, to the first port whose condition holds, else to the port `otherwise`. A condition that asks \
+for what an item has not (an attribute, a media type) does not hold.
+
+An output that nobody reads is a warning, and its items are dropped: read `otherwise` where nothing may get lost.
+";
+
+#[async_trait]
+impl ProcessorKind for Kind {
+    fn info(&self) -> &KindInfo {
+        static INFO: OnceLock<KindInfo> = OnceLock::new();
+        INFO.get_or_init(|| KindInfo {
+            name: "route".to_owned(),
+            class: Class::Processor,
+            role: Role::Transform,
+            summary: "Sends each item to the first port whose condition holds.".to_owned(),
+            docs: DOCS.to_owned(),
+            schema: schema_of::<Config>(),
+            examples: vec![
+                "id: island\ntype: route\ninputs: [clean]\nroutes:\n  \
+                 - { port: biscoe, when: 'attributes.island == \"Biscoe\"' }\n  \
+                 - { port: large, when: 'size > 1000000 && media_type == \"text/csv\"' }\n"
+                    .to_owned(),
+            ],
+        })
+    }
+
+    fn prepare(&self, _: &Registry, doc: &ProcessorDoc, _files: &dyn Files) -> Result<Facts, Vec<Problem>> {
+        let read: Config = config(&doc.config).map_err(|problem| vec![problem])?;
+        let mut problems = Vec::new();
+        let mut ports: Vec<String> = Vec::new();
+        for (n, route) in read.routes.iter().enumerate() {
+            if let Err(problem) = parse(&route.when) {
+                problems.push(problem.below(&format!("/routes/{n}/when")));
+            }
+            if route.port == OTHERWISE {
+                let message = "`otherwise` is the port of what no condition holds for";
+                problems.push(Problem::new(format!("/routes/{n}/port"), "reserved-port", message).hint("choose another name"));
+            } else if !ports.contains(&route.port) {
+                // Two conditions may lead to one port.
+                ports.push(route.port.clone());
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        ports.push(OTHERWISE.to_owned());
+        Ok(Facts {
+            default_output: false,
+            outputs: ports,
+            determinism: Determinism::ByConstruction,
+            code: vec!["/routes".to_owned()],
+            ..Facts::default()
+        })
+    }
+
+    async fn open(&self, _: &Registry, doc: &ProcessorDoc, _context: &Context) -> Result<Opened, Fault> {
+        let read: Config = saved_config(&doc.config)?;
+        let mut routes = Vec::with_capacity(read.routes.len());
+        for route in read.routes {
+            let program = parse(&route.when).map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
+            routes.push((Arc::from(route.port), program));
+        }
+        Ok(Opened::Transform(Arc::new(Router { routes, env: Arc::new(Env::stdlib()) })))
+    }
+}
+
+/// Reads an expression, with everything about it that can be known beforehand.
+fn parse(text: &str) -> Result<Program, Problem> {
+    let bad = |message: String| Problem::new("", "bad-expression", message);
+    if text.len() > MOST_BYTES {
+        return Err(bad(format!("the expression is longer than {MOST_BYTES} bytes")).hint("say it in a script"));
+    }
+    let mut nesting = 0usize;
+    for c in text.chars() {
+        match c {
+            '(' | '[' | '{' => nesting += 1,
+            ')' | ']' | '}' => nesting = nesting.saturating_sub(1),
+            _ => {}
+        }
+        if nesting > MOST_NESTING {
+            return Err(bad(format!("the expression is nested deeper than {MOST_NESTING}")).hint("say it in a script"));
+        }
+    }
+    let program = Program::compile(text).map_err(|errors| {
+        let first = errors.errors.first();
+        let message = first.map_or_else(|| errors.to_string(), |error| error.msg.clone());
+        let problem = bad(format!("this is not a CEL expression: {}", message.trim().replace('\n', " ")))
+            .hint("for example `attributes.island == \"Biscoe\" && size > 0`");
+        match first.map(|error| error.pos) {
+            // Lines and columns are told from 1 and 0 or 1; what is out of range says nothing.
+            Some((line, column)) if line >= 1 && column >= 0 => problem.at(line as usize, column.max(1) as usize),
+            _ => problem,
+        }
+    })?;
+    let references = program.references();
+    let unknown = references.variables().into_iter().find(|name| !VARIABLES.contains(name)).map(str::to_owned);
+    if let Some(name) = unknown {
+        let hint = format!("known are {}; an attribute is written `attributes.{name}`", VARIABLES.join(", "));
+        return Err(bad(format!("there is no `{name}`")).hint(hint));
+    }
+    Ok(program)
+}
+
+/// An open route.
+struct Router {
+    routes: Vec<(Arc<str>, Program)>,
+    env: Arc<Env>,
+}
+
+#[async_trait]
+impl Processor for Router {
+    fn reads_content(&self) -> bool {
+        false
+    }
+
+    fn batch(&self) -> usize {
+        opendmp_model::item::BUNDLE_ITEMS
+    }
+
+    async fn process(&self, inputs: Vec<Input>) -> Result<Vec<Done>, Fault> {
+        let root = cel::Context::with_env(Arc::clone(&self.env));
+        Ok(inputs.into_iter().map(|input| self.route(&root, &input.item)).collect())
+    }
+}
+
+impl Router {
+    fn route(&self, root: &cel::Context<'_, '_>, item: &Item) -> Done {
+        let mut context = root.new_inner_scope();
+        context.add_variable_from_value("name", item.name.to_string());
+        context.add_variable_from_value("size", i64::try_from(item.content.size).unwrap_or(i64::MAX));
+        context.add_variable_from_value("media_type", item.media_type.as_deref().unwrap_or(""));
+        let attributes: HashMap<String, Cel> =
+            item.attributes.iter().map(|(key, value)| (key.clone(), scalar(value))).collect();
+        context.add_variable_from_value("attributes", attributes);
+        let mut log = Vec::new();
+        let mut taken: Arc<str> = OTHERWISE.into();
+        for (port, program) in &self.routes {
+            match program.execute(&context) {
+                Ok(Cel::Bool(true)) => {
+                    taken = Arc::clone(port);
+                    break;
+                }
+                Ok(Cel::Bool(false)) | Err(ExecutionError::NoSuchKey(_)) => {}
+                Ok(other) => log.push(note(port, format!("gave {:?}, which is neither true nor false", other.type_of()))),
+                Err(error) => log.push(note(port, error.to_string())),
+            }
+        }
+        let outcome = Outcome::Emit { many: false, children: vec![Emission::same(Some(taken))] };
+        Done { log, ..Done::silent(outcome) }
+    }
+}
+
+fn note(port: &str, text: String) -> LogLine {
+    LogLine { level: "warning".to_owned(), text: format!("the condition of `{port}` does not hold: {text}") }
+}
+
+fn scalar(value: &Value) -> Cel {
+    match value {
+        Value::Bool(value) => Cel::Bool(*value),
+        Value::String(value) => Cel::String(Arc::new(value.clone())),
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) => Cel::Int(whole),
+            None => Cel::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::Null | Value::Array(_) | Value::Object(_) => Cel::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::item;
+    use opendmp_model::document::Common;
+    use serde_json::json;
+
+    fn doc(routes: Value) -> ProcessorDoc {
+        let Value::Object(map) = json!({ "routes": routes }) else { unreachable!() };
+        ProcessorDoc { id: "r".into(), kind: "route".into(), common: Common::new("r", "route"), config: map }
+    }
+
+    fn prepare(routes: Value) -> Result<Facts, Vec<Problem>> {
+        Kind.prepare(&Registry::default(), &doc(routes), &std::collections::BTreeMap::new())
+    }
+
+    async fn ports(when: &str, items: Vec<Item>) -> Vec<(String, usize)> {
+        let doc = doc(json!([{ "port": "yes", "when": when }]));
+        let context = crate::fixtures::context(std::path::Path::new("/"));
+        let Ok(Opened::Transform(router)) = Kind.open(&Registry::default(), &doc, &context).await else {
+            panic!("a route opens")
+        };
+        let inputs = items.into_iter().map(|item| Input { item, body: opendmp_processor::Body::Unread }).collect();
+        let mut out = Vec::new();
+        for done in router.process(inputs).await.unwrap() {
+            let Outcome::Emit { children, .. } = done.outcome else { panic!("a route emits") };
+            out.push((children[0].port.as_deref().unwrap().to_owned(), done.log.len()));
+        }
+        out
+    }
+
+    fn with(attributes: Value) -> Item {
+        let Value::Object(map) = attributes else { unreachable!() };
+        Item { attributes: Arc::new(map), media_type: Some("text/csv".into()), ..item("a.csv", b"12345") }
+    }
+
+    #[tokio::test]
+    async fn the_first_condition_that_holds_decides() {
+        let biscoe = || with(json!({ "island": "Biscoe", "depth": 2.5, "n": 7, "ok": true }));
+        for (when, expected) in [
+            ("attributes.island == 'Biscoe'", "yes"),
+            ("attributes.island == 'Dream'", "otherwise"),
+            ("attributes.region == 'north'", "otherwise"),
+            ("!has(attributes.region)", "yes"),
+            ("attributes.n > 6 && attributes.depth < 3.0 && attributes.ok", "yes"),
+            ("size == 5 && media_type == 'text/csv' && name.endsWith('.csv')", "yes"),
+            ("name.matches('^a')", "yes"),
+        ] {
+            assert_eq!(ports(when, vec![biscoe()]).await, [(expected.to_owned(), 0)], "{when}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_told_is_false_and_said() {
+        assert_eq!(ports("attributes.island > 3", vec![with(json!({ "island": "x" }))]).await, [("otherwise".into(), 1)]);
+        assert_eq!(ports("size", vec![with(json!({}))]).await, [("otherwise".into(), 1)]);
+    }
+
+    #[test]
+    fn bad_expressions_are_told_at_once() {
+        let long = "a".repeat(501);
+        let deep = "(".repeat(40);
+        for (when, word) in
+            [("size >", "not a CEL"), ("island == 'x'", "no `island`"), (long.as_str(), "longer"), (deep.as_str(), "nested")]
+        {
+            let problems = prepare(json!([{ "port": "a", "when": when }, { "port": "b", "when": "true ==" }])).unwrap_err();
+            assert_eq!(problems.len(), 2, "{when}");
+            assert!(problems[0].message.contains(word), "{when}: {}", problems[0].message);
+            assert_eq!(problems[0].pointer, "/routes/0/when");
+        }
+        assert_eq!(prepare(json!([{ "port": "otherwise", "when": "true" }])).unwrap_err()[0].code, "reserved-port");
+    }
+
+    #[test]
+    fn ports_are_named_once() {
+        let facts = prepare(json!([
+            { "port": "a", "when": "size > 1" }, { "port": "b", "when": "size > 2" }, { "port": "a", "when": "true" },
+        ]))
+        .unwrap();
+        assert_eq!(facts.ports(), ["a", "b", "otherwise"]);
+    }
+}

@@ -1,0 +1,379 @@
+//! Processor `script`: a function of the user's, run in worker processes of its own.
+//!
+//! What a script may be is said in [`DOCS`]; how it is run lives in `opendmp-script`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use opendmp_model::document::{ByteSize, ProcessorDoc};
+use opendmp_model::fault::{Fault, FaultKind, LogLine};
+use opendmp_model::kinds::{self as model, Class, Determinism, Facts, FileProblem, Files, KindInfo, Problem, Role, schema_of};
+use opendmp_processor::{
+    Body, Context, Done, Emission, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Progress, Registry,
+    SharedFiles, Stream, config, saved_config,
+};
+use opendmp_script::environment::{self, Lock, Tools};
+use opendmp_script::{CallContent, CallItem, ChildContent, Language, Pools, PoolKey, ScratchFile, ScriptSpec};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The config of a `script`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The language of the script.
+    #[serde(default)]
+    pub language: ScriptLanguage,
+    /// The script itself. Either this or `file`.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// The file the script is in, relative to the flow file. Either this or `code`.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// Names of further output ports, which the script chooses with `item.with_(…, port="name")`.
+    #[serde(default)]
+    pub outputs: Vec<String>,
+    /// The most memory a worker may take, its child processes included. The item under way when it takes more fails.
+    #[serde(default = "default_memory")]
+    pub memory: ByteSize,
+    /// Whether equal items always give equal results, which only you can know: a script that asks the clock, the
+    /// network or a random number does not.
+    #[serde(default)]
+    pub deterministic: bool,
+}
+
+/// A language of scripts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ScriptLanguage {
+    /// CPython 3.9 or newer.
+    #[default]
+    Python,
+}
+
+fn default_memory() -> ByteSize {
+    ByteSize::mib(2048)
+}
+
+const DOCS: &str = "\
+A script is one function `process`. What it takes and gives is said by its annotations: `bytes`, `str`, `dict` or `list` \
+(JSON), `pathlib.Path`, a pandas, polars or pyarrow table, or `Item`. Nothing has to be imported or installed for that.
+
+    def process(data: bytes) -> bytes:
+        return data.upper()
+
+    def process(item: Item) -> Iterator[Item]:
+        for key, part in split(item.json()):
+            yield item.with_(part, name=f\"{item.stem}-{key}.json\", region=key)
+
+`Item` has `name`, `stem`, `ext`, `media_type`, `attributes`, `size`, `hash`, `bytes()`, `text()`, `json()`, `path()`, \
+`open()` and `with_(content, *, name=, media_type=, port=, **attributes)`. Give back one result (a list is one JSON \
+document), `None` to drop the item, or an iterator for many. `opendmp.reject(\"why\")` says that the item is at fault, \
+`opendmp.retry(\"why\", after=60)` that the world is. Any other exception is tried again as `on_error` says, and then \
+makes a dead letter. What is printed or logged becomes the item's log.
+
+Packages are named in the script, as PEP 723 has it, and resolved when the flow is saved:
+
+    # /// script
+    # dependencies = [\"pandas\"]
+    # ///
+";
+
+/// The processor kind `script`.
+pub struct Kind {
+    info: KindInfo,
+    tools: Tools,
+    environments: PathBuf,
+    pools: Arc<Pools>,
+}
+
+impl Kind {
+    /// Scripts that run in these pools, with environments made by these tools and kept in a folder.
+    pub fn new(pools: Arc<Pools>, tools: Tools, environments: PathBuf) -> Self {
+        let info = KindInfo {
+            name: "script".to_owned(),
+            class: Class::Processor,
+            role: Role::Transform,
+            summary: "Runs a function of yours on each item.".to_owned(),
+            docs: DOCS.to_owned(),
+            schema: schema_of::<Config>(),
+            examples: vec![
+                "id: shout\ntype: script\ninputs: [inbox]\ncode: |\n  def process(data: bytes) -> bytes:\n      return data.upper()\n"
+                    .to_owned(),
+                "id: clean\ntype: script\ninputs: [inbox]\nfile: ./clean.py\noutputs: [bad]\ntimeout: 5m\n".to_owned(),
+            ],
+        };
+        Self { info, tools, environments, pools }
+    }
+
+    /// The code, and the name it goes by in tracebacks.
+    fn code(&self, id: &str, read: &Config, files: &dyn Files) -> Result<(String, String), Problem> {
+        match (&read.code, &read.file) {
+            (Some(code), None) => Ok((code.clone(), format!("{id}.py"))),
+            (None, Some(file)) => {
+                let bytes = files.read(file).map_err(|problem| file_problem(file, &problem))?;
+                let name = file.rsplit('/').next().unwrap_or(file).to_owned();
+                let text = String::from_utf8(bytes).map_err(|_| {
+                    Problem::new("/file", "not-utf8", format!("`{file}` is not UTF-8 text")).hint("save it with that encoding")
+                })?;
+                Ok((text, name))
+            }
+            (None, None) => Err(Problem::new("", "no-code", "a script needs `code` or `file`")
+                .hint("write `code: |` and the function below it, or `file: ./clean.py`")),
+            (Some(_), Some(_)) => {
+                Err(Problem::new("/file", "two-codes", "a script has `code` or `file`, not both").hint("remove one"))
+            }
+        }
+    }
+}
+
+fn file_problem(file: &str, problem: &FileProblem) -> Problem {
+    let found = Problem::new("/file", "bad-file", format!("`{file}`: {problem}"));
+    found.hint("paths are relative to the flow file")
+}
+
+/// Runs something async from the offline check, which is not. Checks run beside the runtime's own threads.
+fn wait_for<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+        Ok(runtime.block_on(work))
+    };
+    std::thread::spawn(run).join().unwrap_or_else(|_| Err("the check ended early".to_owned()))
+}
+
+#[async_trait]
+impl ProcessorKind for Kind {
+    fn info(&self) -> &KindInfo {
+        &self.info
+    }
+
+    fn prepare(&self, _: &Registry, doc: &ProcessorDoc, files: &dyn Files) -> Result<Facts, Vec<Problem>> {
+        let read: Config = config(&doc.config).map_err(|problem| vec![problem])?;
+        let mut problems = Vec::new();
+        for (n, port) in read.outputs.iter().enumerate() {
+            if port == model::DEFAULT_PORT || read.outputs[..n].contains(port) {
+                let message = format!("`{port}` is there already");
+                problems.push(Problem::new(format!("/outputs/{n}"), "port-clash", message).hint("choose another name"));
+            }
+        }
+        let (code, name) = match self.code(&doc.id, &read, files) {
+            Ok(code) => code,
+            Err(problem) => {
+                problems.push(problem);
+                return Err(problems);
+            }
+        };
+        let mut warnings = Vec::new();
+        let place = |line: u32, column: u32, code: &'static str, message: String| {
+            let at = |problem: Problem| problem.at(line.max(1) as usize, column.max(1) as usize);
+            match &read.file {
+                Some(file) => at(Problem::new("/file", code, message).in_file(file.clone())),
+                None => at(Problem::new("/code", code, message)),
+            }
+        };
+        let (interpreter, text, file) = (self.tools.python.clone(), code.clone(), name);
+        let checked = wait_for(async move { opendmp_script::check_syntax(&interpreter, &text, &file).await });
+        match checked {
+            Ok(Ok(Ok(_inspection))) => {}
+            Ok(Ok(Err(problem))) => {
+                let mut found = place(problem.line, problem.column, "bad-code", problem.message);
+                found.hint = problem.hint;
+                problems.push(found);
+            }
+            // Without an interpreter the code can't be checked; it can't be run either, which is said at save.
+            Ok(Err(error)) => warnings.push(no_check(&error.to_string(), error.hint())),
+            Err(message) => warnings.push(no_check(&message, None)),
+        }
+        let requirements = match environment::metadata(&code) {
+            Ok(metadata) => metadata.map(|metadata| metadata.to_string()),
+            Err(error) => {
+                problems.push(place(1, 1, "bad-metadata", error.to_string()));
+                None
+            }
+        };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Facts {
+            outputs: read.outputs.clone(),
+            determinism: if read.deterministic { Determinism::Declared } else { Determinism::Unknown },
+            determinism_hint: Some("if equal items always give equal results, say `deterministic: true`".to_owned()),
+            files: read.file.clone().into_iter().collect(),
+            code: if read.code.is_some() { vec!["/code".to_owned()] } else { Vec::new() },
+            environment: requirements.map(|requirements| model::Environment { language: "python".to_owned(), requirements }),
+            warnings,
+            ..Facts::default()
+        })
+    }
+
+    async fn lock(&self, doc: &ProcessorDoc, files: &dyn SharedFiles, progress: Progress<'_>) -> Result<Option<String>, Fault> {
+        let read: Config = saved_config(&doc.config)?;
+        let code = self.code(&doc.id, &read, files);
+        let (code, _) = code.map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
+        let lock = environment::lock(&code, &self.tools, progress).await.map_err(|error| fault(&error))?;
+        let Some(lock) = lock else { return Ok(None) };
+        // Made now, so that the first item does not wait for it, and so that what can't be made is told at save.
+        environment::ensure(&lock, &self.tools, &self.environments, progress).await.map_err(|error| fault(&error))?;
+        Ok(Some(lock.to_text()))
+    }
+
+    async fn open(&self, _: &Registry, doc: &ProcessorDoc, context: &Context) -> Result<Opened, Fault> {
+        let read: Config = saved_config(&doc.config)?;
+        let code = self.code(&doc.id, &read, &context.files);
+        let (code, file_name) = code.map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
+        let tell = |line: &str| tracing::info!(processor = doc.id, "{line}");
+        let environment = match &context.lock {
+            Some(text) => {
+                let lock = Lock::from_text(text).map_err(|error| fault(&error))?;
+                environment::ensure(&lock, &self.tools, &self.environments, &tell).await
+            }
+            None => environment::system(&self.tools).await,
+        };
+        let environment = environment.map_err(|error| fault(&error))?;
+        let key = PoolKey::new(context.flow.clone(), &environment);
+        let spec = ScriptSpec {
+            language: Language::Python,
+            code,
+            file_name,
+            outputs: read.outputs,
+            environment,
+            timeout: context.timeout,
+            memory_limit: read.memory.get(),
+            parameters: serde_json::Value::Null,
+        };
+        Ok(Opened::Transform(Arc::new(Script { pools: Arc::clone(&self.pools), key, spec: Arc::new(spec) })))
+    }
+}
+
+fn no_check(message: &str, hint: Option<String>) -> Problem {
+    let problem = Problem::new("", "not-checked", format!("the code was not checked: {message}"));
+    match hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
+}
+
+/// An error of the machinery around scripts: the world's, so that the item is tried again.
+fn fault(error: &opendmp_script::Error) -> Fault {
+    let fault = Fault::new(FaultKind::Failed, "script-not-started", error.to_string());
+    match error.hint() {
+        Some(hint) => fault.with_hint(hint),
+        None => fault,
+    }
+}
+
+/// An open script.
+struct Script {
+    pools: Arc<Pools>,
+    key: PoolKey,
+    spec: Arc<ScriptSpec>,
+}
+
+#[async_trait]
+impl Processor for Script {
+    fn batch(&self) -> usize {
+        opendmp_model::item::BUNDLE_ITEMS
+    }
+
+    async fn process(&self, inputs: Vec<Input>) -> Result<Vec<Done>, Fault> {
+        let mut items = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            items.push(CallItem {
+                name: input.item.name.to_string(),
+                media_type: input.item.media_type.as_deref().map(str::to_owned),
+                attributes: (*input.item.attributes).clone(),
+                hash: input.item.content.hash.to_hex(),
+                size: input.item.content.size,
+                content: match input.body {
+                    Body::Unread => CallContent::Bytes(bytes::Bytes::new()),
+                    Body::Bytes(bytes) => CallContent::Bytes(bytes),
+                    Body::File(file) => CallContent::File(file.try_clone().map_err(|error| {
+                        Fault::new(FaultKind::Unavailable, "no-descriptor", format!("a file can't be opened again: {error}"))
+                    })?),
+                },
+            });
+        }
+        let results = self.pools.call(&self.key, &self.spec, items).await.map_err(|error| fault(&error))?;
+        Ok(results.into_iter().map(done).collect())
+    }
+
+    async fn close(&self) {
+        self.pools.close(&self.key).await;
+    }
+}
+
+fn done(result: opendmp_script::CallResult) -> Done {
+    use opendmp_script::Outcome as Said;
+    let mut log: Vec<LogLine> =
+        result.log.into_iter().map(|line| LogLine { level: line.level.as_str().to_owned(), text: line.text }).collect();
+    if result.log_left_out > 0 {
+        let text = format!("{} more bytes of log were left out", result.log_left_out);
+        log.push(LogLine { level: "warning".to_owned(), text });
+    }
+    let failed = |kind, code: &str, message: String| Outcome::Fault(Fault::new(kind, code, message));
+    let outcome = match result.outcome {
+        Said::Emit { many, children } => Outcome::Emit { many, children: children.into_iter().map(emission).collect() },
+        Said::Reject { reason } => failed(FaultKind::Rejected, "rejected", reason),
+        Said::Retry { reason, after } => {
+            Outcome::Retry { fault: Fault::new(FaultKind::Unavailable, "retry", reason), after }
+        }
+        Said::Failed(failure) => {
+            let mut fault = Fault::new(FaultKind::Failed, failure.kind, failure.message);
+            fault.hint = failure.hint;
+            fault.traceback = (!failure.traceback.is_empty()).then_some(failure.traceback);
+            if let (Some(file), Some(line)) = (failure.file, failure.line) {
+                fault.place = Some((format!("{file}:{line}"), failure.source_line.unwrap_or_default()));
+            }
+            Outcome::Fault(fault)
+        }
+        Said::TimedOut { after } => failed(
+            FaultKind::TimedOut,
+            "timed-out",
+            format!("it took longer than {}, and was stopped", show(after)),
+        ),
+        Said::OverMemory { limit } => {
+            let fault = Fault::new(
+                FaultKind::OverMemory,
+                "over-memory",
+                format!("it wanted more than {} MiB of memory, and was stopped", limit >> 20),
+            );
+            Outcome::Fault(fault.with_hint("raise `memory`, or read the content in parts with `item.open()`"))
+        }
+        Said::Crashed { status, stderr } => {
+            let mut fault = Fault::new(FaultKind::Crashed, "crashed", format!("the worker process died: {status}"));
+            fault.traceback = (!stderr.trim().is_empty()).then_some(stderr);
+            Outcome::Fault(fault)
+        }
+    };
+    Done { outcome, log, took: result.took, note: None }
+}
+
+fn show(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 { format!("{} s", duration.as_secs()) } else { format!("{} ms", duration.as_millis()) }
+}
+
+fn emission(child: opendmp_script::Child) -> Emission {
+    Emission {
+        port: child.port.map(Into::into),
+        name: child.name,
+        media_type: child.media_type,
+        attributes: child.attributes,
+        content: match child.content {
+            ChildContent::Same => NewContent::Same,
+            ChildContent::Bytes(bytes) => NewContent::Bytes(bytes),
+            ChildContent::File(file) => NewContent::Stream(Arc::new(Large(file))),
+        },
+    }
+}
+
+/// A large result in a scratch file of the worker.
+#[derive(Debug)]
+struct Large(ScratchFile);
+
+impl Stream for Large {
+    fn open(&self) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+        Ok(Box::new(self.0.open()?))
+    }
+}

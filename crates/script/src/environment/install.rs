@@ -1,0 +1,302 @@
+//! Resolving and installing, with `uv` or with `venv` and `pip`.
+//!
+//! An environment holds absolute paths, so it is made where it will be used, under a file lock, and counts as made
+//! only when its last file, a copy of the lock, is there.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Environment, Lock, Progress, Tools};
+use crate::error::Error;
+use crate::interpreter::Interpreter;
+
+/// The file that says that an environment is whole.
+const COMPLETE: &str = "opendmp-complete";
+/// The first pip that can say what it would install.
+const PIP_REPORTS: (u32, u32) = (22, 2);
+
+/// Exact versions with hashes, in pip's format.
+pub(super) async fn resolve(
+    dependencies: &[String],
+    python: &Interpreter,
+    tools: &Tools,
+    progress: &Progress,
+) -> Result<String, Error> {
+    let dir = tempfile::tempdir().map_err(|error| Error::start("resolve packages", error))?;
+    let wanted = dir.path().join("requirements.in");
+    let resolved = dir.path().join("requirements.txt");
+    write(&wanted, &(dependencies.join("\n") + "\n"))?;
+    let Some(uv) = &tools.uv else {
+        return resolve_with_pip(dir.path(), &wanted, python, tools, progress).await;
+    };
+    let mut command = tools.command(uv);
+    command.current_dir(dir.path());
+    command.args(["pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"]);
+    command.args(["--color", "never", "--no-python-downloads", "--no-progress"]);
+    if !tools.allow_builds {
+        command.args(["--only-binary", ":all:"]);
+    }
+    command.arg("--python").arg(&python.executable).arg("--output-file").arg(&resolved).arg(&wanted);
+    progress(&format!("resolving {}", dependencies.join(", ")));
+    tools.run(command, "resolve the script's packages", progress).await?;
+    fs::read_to_string(&resolved).map_err(|error| Error::start("read the resolved packages", error))
+}
+
+#[derive(Deserialize)]
+struct Report {
+    install: Vec<Installed>,
+}
+
+#[derive(Deserialize)]
+struct Installed {
+    metadata: Named,
+    download_info: Download,
+    #[serde(default)]
+    is_direct: bool,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct Download {
+    url: String,
+    archive_info: Option<Archive>,
+}
+
+#[derive(Deserialize)]
+struct Archive {
+    #[serde(default)]
+    hashes: std::collections::BTreeMap<String, String>,
+}
+
+async fn resolve_with_pip(
+    dir: &Path,
+    wanted: &Path,
+    python: &Interpreter,
+    tools: &Tools,
+    progress: &Progress,
+) -> Result<String, Error> {
+    progress("resolving with pip; `uv` would be faster");
+    let venv = dir.join("venv");
+    let pip = make_venv(&venv, python, tools, progress).await?;
+    let version = tools.command(&pip).args(["-m", "pip", "--version"]).output().await;
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    if pip_version(&version).is_none_or(|version| version < PIP_REPORTS) {
+        let mut command = tools.command(&pip);
+        command.args(["-m", "pip", "install", "--quiet", "--upgrade", "pip"]);
+        tools.run(command, "get a pip that can resolve packages", progress).await?;
+    }
+    let report = dir.join("report.json");
+    let mut command = tools.command(&pip);
+    command.args(["-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-color"]);
+    if !tools.allow_builds {
+        command.args(["--only-binary", ":all:"]);
+    }
+    command.arg("--report").arg(&report).arg("-r").arg(wanted);
+    tools.run(command, "resolve the script's packages", progress).await?;
+    let bad = |error: io::Error| Error::start("read what pip resolved", error);
+    let report: Report = serde_json::from_slice(&fs::read(&report).map_err(bad)?).map_err(|error| bad(error.into()))?;
+    let mut lines: Vec<String> = report.install.iter().map(requirement).collect();
+    lines.sort();
+    Ok(lines.join("\n"))
+}
+
+fn requirement(package: &Installed) -> String {
+    let Named { name, version } = &package.metadata;
+    let what =
+        if package.is_direct { format!("{name} @ {}", package.download_info.url) } else { format!("{name}=={version}") };
+    let hashes = package.download_info.archive_info.as_ref().map(|archive| &archive.hashes);
+    match hashes.and_then(|hashes| hashes.get("sha256")) {
+        Some(hash) => format!("{what} \\\n    --hash=sha256:{hash}"),
+        None => what,
+    }
+}
+
+/// `pip 23.2.1 from …` as (23, 2).
+fn pip_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split_whitespace().nth(1)?.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// A virtual environment with pip; its Python.
+async fn make_venv(dir: &Path, python: &Interpreter, tools: &Tools, progress: &Progress) -> Result<PathBuf, Error> {
+    let mut command = tools.command(&python.executable);
+    command.args(["-I", "-m", "venv"]).arg(dir);
+    tools.run(command, "make a virtual environment", progress).await?;
+    Ok(dir.join("bin/python"))
+}
+
+/// See [`super::ensure`].
+pub(super) async fn ensure(
+    lock: &Lock,
+    python: &Interpreter,
+    tools: &Tools,
+    cache_dir: &Path,
+    progress: &Progress,
+) -> Result<Environment, Error> {
+    let disk = |error| Error::start(format!("use the environments in {}", cache_dir.display()), error);
+    fs::create_dir_all(cache_dir).map_err(disk)?;
+    let cache_dir = cache_dir.canonicalize().map_err(disk)?;
+    let key = format!(
+        "{}\n{}\n{}\n{}-{}",
+        lock.text(),
+        python.executable.display(),
+        python.version_text(),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    );
+    let id = blake3::derive_key("opendmp 2026 python environment v1", key.as_bytes());
+    let name = blake3::Hash::from_bytes(id).to_hex()[..32].to_owned();
+    let dir = cache_dir.join(&name);
+    if let Some(found) = complete(&dir, lock, &name).await {
+        return Ok(found);
+    }
+    // Held until the environment is whole; the system lets go of it if this process is killed.
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(cache_dir.join(format!("{name}.lock")))
+        .map_err(disk)?;
+    let waiting = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+    let _guard = waiting.map_err(io::Error::other).and_then(|locked| locked).map_err(disk)?;
+    if let Some(found) = complete(&dir, lock, &name).await {
+        return Ok(found);
+    }
+    let (old, new) = (dir.clone(), dir.clone());
+    let removing = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir(&new),
+    });
+    removing.await.map_err(io::Error::other).and_then(|removed| removed).map_err(disk)?;
+    progress(&format!("installing {} packages for Python {}", lock.packages().len(), python.version_text()));
+    let wanted = dir.join("requirements.txt");
+    write(&wanted, lock.text())?;
+    match &tools.uv {
+        Some(uv) => install_with_uv(uv, lock, python, &dir, &wanted, tools, progress).await?,
+        None => install_with_pip(lock, python, &dir, &wanted, tools, progress).await?,
+    }
+    finish(&dir, lock).map_err(disk)?;
+    complete(&dir, lock, &name).await.ok_or_else(|| Error::Environment {
+        message: format!("the environment in {} does not work", dir.display()),
+        hint: Some("remove that directory, and try again".into()),
+    })
+}
+
+async fn install_with_uv(
+    uv: &Path,
+    lock: &Lock,
+    python: &Interpreter,
+    dir: &Path,
+    wanted: &Path,
+    tools: &Tools,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let mut command = tools.command(uv);
+    command.args(["venv", "--quiet", "--allow-existing", "--no-project", "--no-python-downloads", "--color", "never"]);
+    command.arg("--python").arg(&python.executable).arg(dir);
+    tools.run(command, "make a virtual environment", progress).await?;
+    if lock.is_empty() {
+        return Ok(());
+    }
+    let mut command = tools.command(uv);
+    // Clones where the file system can, else copies: a hard link would let one environment change uv's cache.
+    command.args(["pip", "install", "--no-progress", "--color", "never", "--no-deps", "--link-mode", "clone"]);
+    // Scripts may not write here, so what Python would keep of the compilation is made now.
+    command.arg("--compile-bytecode");
+    if !tools.allow_builds {
+        command.args(["--only-binary", ":all:"]);
+    }
+    if lock.text().contains("--hash=") {
+        command.arg("--require-hashes");
+    }
+    command.arg("--python").arg(dir.join("bin/python")).arg("-r").arg(wanted);
+    tools.run(command, "install the script's packages", progress).await
+}
+
+async fn install_with_pip(
+    lock: &Lock,
+    python: &Interpreter,
+    dir: &Path,
+    wanted: &Path,
+    tools: &Tools,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let python = make_venv(dir, python, tools, progress).await?;
+    if lock.is_empty() {
+        return Ok(());
+    }
+    let mut command = tools.command(&python);
+    command.args(["-m", "pip", "install", "--no-deps", "--no-color", "--progress-bar", "off"]);
+    if !tools.allow_builds {
+        command.args(["--only-binary", ":all:"]);
+    }
+    if lock.text().contains("--hash=") {
+        command.arg("--require-hashes");
+    }
+    command.arg("-r").arg(wanted);
+    tools.run(command, "install the script's packages", progress).await
+}
+
+/// Say that an environment is whole: durable only after everything before it.
+fn finish(dir: &Path, lock: &Lock) -> io::Result<()> {
+    let beside = dir.join(format!("{COMPLETE}.new"));
+    let mut file = File::create(&beside)?;
+    file.write_all(lock.text().as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, dir.join(COMPLETE))?;
+    File::open(dir)?.sync_all()
+}
+
+/// The environment in a directory, if it is whole and its interpreter still works.
+async fn complete(dir: &Path, lock: &Lock, name: &str) -> Option<Environment> {
+    if fs::read_to_string(dir.join(COMPLETE)).ok()? != lock.text() {
+        return None;
+    }
+    // The Python it was made with may have been removed or replaced by another version since.
+    let interpreter = Interpreter::probe(&dir.join("bin/python")).await.ok()?;
+    let version = interpreter.version_text();
+    ((interpreter.version.0, interpreter.version.1) == lock.python).then(|| Environment {
+        interpreter: dir.join("bin/python"),
+        root: Some(dir.to_owned()),
+        base: interpreter.base,
+        version,
+        id: name.to_owned(),
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|error| Error::start(format!("write {}", path.display()), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pip_says_its_version() {
+        assert_eq!(pip_version("pip 23.2.1 from /x (python 3.11)"), Some((23, 2)));
+        assert_eq!(pip_version(""), None);
+    }
+
+    #[test]
+    fn reports_become_requirements() {
+        let report: Report = serde_json::from_str(
+            r#"{"version": "1", "install": [
+                {"metadata": {"name": "six", "version": "1.17.0"}, "is_direct": false,
+                 "download_info": {"url": "https://e/six.whl", "archive_info": {"hash": "sha256=4721", "hashes": {"sha256": "4721"}}}},
+                {"metadata": {"name": "own", "version": "1"}, "is_direct": true,
+                 "download_info": {"url": "https://e/own.whl", "archive_info": {}}}]}"#,
+        )
+        .unwrap();
+        let lines: Vec<_> = report.install.iter().map(requirement).collect();
+        assert_eq!(lines, ["six==1.17.0 \\\n    --hash=sha256:4721", "own @ https://e/own.whl"]);
+    }
+}

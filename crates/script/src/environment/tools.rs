@@ -1,0 +1,162 @@
+//! The programs that resolve and install packages: finding them, and running them with their output as progress.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::Command;
+
+use super::Progress;
+use crate::error::Error;
+use crate::interpreter::Interpreter;
+
+/// Versions looked for on the `PATH` when a script wants another than the usual one, newest first.
+const MINORS: std::ops::RangeInclusive<u32> = 9..=15;
+/// Lines of a tool's output that an error repeats.
+const LAST_LINES: usize = 12;
+
+/// What packages are resolved and installed with.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The Python to use wherever its version fits; `python3` on the `PATH` if none.
+    pub python: Option<PathBuf>,
+    /// `uv`; none to use `venv` and `pip`.
+    pub uv: Option<PathBuf>,
+    /// Let packages without wheels be built, which runs their code with the server's rights.
+    pub allow_builds: bool,
+    /// How long one step may take.
+    pub timeout: Duration,
+}
+
+impl Tools {
+    /// Those of this machine: `uv` is looked for on the `PATH` and where its installers put it.
+    pub fn find(python: Option<PathBuf>) -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let places = std::env::split_paths(&path)
+            .chain(home.iter().flat_map(|home| [home.join(".local/bin"), home.join(".cargo/bin")]));
+        let uv = places.map(|place| place.join("uv")).find(|file| file.is_file());
+        Self { python, uv, allow_builds: false, timeout: Duration::from_secs(15 * 60) }
+    }
+
+    /// An interpreter whose version fits: the usual one, else one found by its version. `wanted` is for the error.
+    pub(super) async fn interpreter(
+        &self,
+        fits: impl Fn((u32, u32, u32)) -> bool,
+        wanted: Option<&str>,
+    ) -> Result<Interpreter, Error> {
+        let usual = Interpreter::probe(self.python.as_deref().unwrap_or(Path::new("python3"))).await;
+        if let Ok(interpreter) = &usual
+            && fits(interpreter.version)
+        {
+            return usual;
+        }
+        for minor in MINORS.rev() {
+            // The last part of the version is not known before it is asked.
+            if let Ok(interpreter) = Interpreter::probe(Path::new(&format!("python3.{minor}"))).await
+                && fits(interpreter.version)
+            {
+                return Ok(interpreter);
+            }
+        }
+        if let (Some(uv), Some(wanted)) = (&self.uv, wanted) {
+            let mut command = self.command(uv);
+            command.args(["python", "find", "--no-python-downloads", "--no-project", wanted]);
+            let found = command.output().await.ok().filter(|output| output.status.success());
+            if let Some(path) = found.and_then(|output| String::from_utf8(output.stdout).ok())
+                && let Ok(interpreter) = Interpreter::probe(Path::new(path.trim())).await
+                && fits(interpreter.version)
+            {
+                return Ok(interpreter);
+            }
+        }
+        let wanted = wanted.unwrap_or_default();
+        match usual {
+            Err(error) => Err(error),
+            Ok(interpreter) => Err(Error::Environment {
+                message: format!(
+                    "no Python {wanted} was found; `{}` is {}",
+                    interpreter.executable.display(),
+                    interpreter.version_text()
+                ),
+                hint: Some(format!(
+                    "install a Python {wanted}, so that it is on the PATH or that `uv python find` knows it, or change \
+                     `requires-python` in the script"
+                )),
+            }),
+        }
+    }
+
+    /// A command with what such tools need of the environment, and nothing else.
+    pub(super) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().stdin(Stdio::null()).kill_on_drop(true).process_group(0);
+        let wanted = |name: &str| {
+            let exact = ["PATH", "HOME", "TMPDIR", "NETRC", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"];
+            let upper = name.to_ascii_uppercase();
+            exact.contains(&name)
+                || ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "CURL_CA_BUNDLE"].contains(&upper.as_str())
+                || ["PIP_", "UV_", "XDG_", "PYENV_"].iter().any(|prefix| name.starts_with(prefix))
+        };
+        command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(wanted)));
+        command.envs([("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8"), ("PIP_NO_INPUT", "1"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1")]);
+        command
+    }
+
+    /// Run a step to its end. Its output goes to `progress`; on failure the last lines are in the error.
+    pub(super) async fn run(&self, mut command: Command, what: &str, progress: &Progress) -> Result<(), Error> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let failed = |why: String| Error::Environment {
+            message: format!("failed to {what}: {why}"),
+            hint: Some(hint(&why).into()),
+        };
+        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let working = async {
+            let (out, err) = tokio::join!(tell(out, progress), tell(err, progress));
+            let status = child.wait().await;
+            (status, if err.is_empty() { out } else { err })
+        };
+        match tokio::time::timeout(self.timeout, working).await {
+            Ok((Ok(status), _)) if status.success() => Ok(()),
+            Ok((Ok(status), last)) if last.is_empty() => Err(failed(crate::process::describe(status))),
+            Ok((Ok(_), last)) => Err(failed(Vec::from(last).join("\n"))),
+            Ok((Err(error), _)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed(format!("it took more than {} s", self.timeout.as_secs()))),
+        }
+    }
+}
+
+/// Pass on what is said, and keep the last lines.
+async fn tell(pipe: Option<impl AsyncRead + Unpin>, progress: &Progress) -> VecDeque<String> {
+    let mut last = VecDeque::new();
+    let Some(pipe) = pipe else { return last };
+    let mut lines = BufReader::new(pipe).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end();
+        if line.trim().is_empty() {
+            continue;
+        }
+        progress(line);
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(line.to_owned());
+    }
+    last
+}
+
+/// What to do about a failure, from what the tool said.
+fn hint(said: &str) -> &'static str {
+    if said.contains("ensurepip") || said.contains("No module named venv") || said.contains("No module named pip") {
+        "install `uv`, or Python's own tools (`apt install python3-venv python3-pip`)"
+    } else if said.contains("no wheel") || said.contains("no usable wheels") || said.contains("--only-binary") {
+        "only wheels are installed, because building a package runs its code: choose a version that has a wheel for \
+         this Python, or allow builds in the configuration"
+    } else {
+        "check the names and versions in the `# /// script` block, and the way to the package index"
+    }
+}

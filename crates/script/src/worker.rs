@@ -1,0 +1,481 @@
+//! One worker process with one script loaded: how it is started, and how a batch of items is run on it.
+//!
+//! Which worker runs what, and what is run again after one died, is decided in [`crate::pools`].
+
+mod collect;
+mod send;
+
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::UnixStream;
+
+use crate::error::Error;
+use crate::frame::{self, FailureDetail, Garbage, HEADER, Header, INLINE, Kind, PROTOCOL, Wants};
+use crate::log::{Lines, RawOutput, call_room};
+use crate::os::child::Setup;
+use crate::page::Page;
+use crate::pools::Shared;
+use crate::process::{Process, clean_command, path_with};
+use crate::sandbox::Exceptions;
+use crate::scratch::{MARK, WorkerDir};
+use crate::value::{CallItem, CallResult, Failure, Outcome, ScriptSpec};
+use crate::watch::{Verdict, Watch};
+use collect::Collect;
+
+/// Runs the worker program from the directory given as its argument, without leaving that on the module path.
+const BOOT: &str = "import sys; sys.path.insert(0, sys.argv[1]); import opendmp_worker; sys.path.pop(0); \
+                    opendmp_worker.serve()";
+/// A worker whose connection has ended may take so long to end itself, so that its exit status is known.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// A worker that is not needed any more may take so long for what it does at exit.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Above the limit for what is private to the process there is room for the interpreter itself.
+const INTERPRETER: u64 = 64 << 20;
+
+/// A process with a script loaded, waiting for a call.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub spec: Arc<ScriptSpec>,
+    /// Items it was given since it was started.
+    pub served: u64,
+    /// It should not be used again.
+    pub worn: bool,
+    pub started: Instant,
+    /// The folders beside the forbidden places as they were when its rules were made.
+    pub surroundings: Vec<Option<SystemTime>>,
+    process: Process,
+    stream: UnixStream,
+    inbox: BytesMut,
+    page: Page,
+    raw: RawOutput,
+    dir: Arc<WorkerDir>,
+    wants: Wants,
+    next_call: u32,
+}
+
+/// How a batch ended.
+pub(crate) enum End {
+    /// Every item has its result.
+    Done,
+    /// The worker is dead. Results that came are kept; the item in `blamed` (index in the caller's list) has its own.
+    Died {
+        /// Whose fault it was, if an item was under way.
+        blamed: Option<usize>,
+        /// How the process ended.
+        status: String,
+        stderr: String,
+    },
+    /// The results fill the memory that one call may have: what is left must be another call.
+    Full,
+    /// The pools are shutting down.
+    Closed,
+}
+
+/// Why waiting for the worker was given up.
+enum Trouble {
+    /// Its connection or the process itself ended.
+    Gone,
+    Garbage(Garbage),
+    TimedOut(usize),
+    Stuck,
+    OverMemory,
+    /// The server could not send.
+    Unsent(std::io::Error),
+    Closed,
+}
+
+#[derive(Deserialize)]
+struct Ready {
+    protocol: u32,
+    attributes: bool,
+}
+
+/// What a refusal says besides the failure.
+#[derive(Deserialize)]
+struct Refused {
+    #[serde(default)]
+    memory: bool,
+}
+
+impl Worker {
+    /// Start a process and load the script.
+    pub(crate) async fn start(shared: &Arc<Shared>, spec: Arc<ScriptSpec>) -> Result<Self, Error> {
+        let (for_start, of) = (Arc::clone(shared), Arc::clone(&spec));
+        let parts = tokio::task::spawn_blocking(move || start_process(&for_start, &of)).await;
+        let (mut process, stream, page, dir, surroundings) = match parts {
+            Ok(parts) => parts?,
+            Err(error) => return Err(Error::start("start a worker", std::io::Error::other(error))),
+        };
+        let connect = |error| Error::start("connect to a worker", error);
+        stream.set_nonblocking(true).map_err(connect)?;
+        let stream = UnixStream::from_std(stream).map_err(connect)?;
+        let raw = RawOutput::new(process.take_output()).map_err(connect)?;
+        let mut worker = Self {
+            spec,
+            served: 0,
+            worn: false,
+            started: Instant::now(),
+            surroundings,
+            process,
+            stream,
+            inbox: BytesMut::new(),
+            page,
+            raw,
+            dir,
+            wants: Wants { attributes: false },
+            next_call: 1,
+        };
+        worker.load(shared).await?;
+        Ok(worker)
+    }
+
+    /// Send the script and wait until it is loaded.
+    async fn load(&mut self, shared: &Shared) -> Result<(), Error> {
+        let hello = json!({
+            "protocol": PROTOCOL,
+            "code": self.spec.code,
+            "file_name": self.spec.file_name,
+            "outputs": self.spec.outputs,
+            "parameters": self.spec.parameters,
+            "scratch": { "tmp": self.dir.tmp(), "out": self.dir.out() },
+            "limits": {
+                "inline": INLINE,
+                "children": shared.options.max_children,
+                "metadata": shared.options.max_metadata,
+            },
+        });
+        let payload = serde_json::to_vec(&hello).map_err(|error| Error::start("describe the script", error.into()))?;
+        let limit = shared.options.start_timeout;
+        let deadline = Instant::now() + limit;
+        let mut closing = shared.closing.subscribe();
+        let mut tick = tokio::time::interval(Duration::from_millis(25));
+        let answer = {
+            let Self { stream, inbox, raw, process, spec, .. } = self;
+            let sending = send::hello(stream, payload);
+            tokio::pin!(sending);
+            let mut sent = false;
+            loop {
+                match take_frame(inbox) {
+                    Ok(Some((header, payload))) if header.kind != Kind::Results => {
+                        raw.drain(0);
+                        break Ok((header, payload));
+                    }
+                    Ok(None) => {}
+                    Ok(Some(_)) => break Err(Trouble::Garbage(Garbage("results before the script was loaded".into()))),
+                    Err(garbage) => break Err(Trouble::Garbage(garbage)),
+                }
+                tokio::select! {
+                    // An error here is the end of the connection, which reading tells, too.
+                    _ = &mut sending, if !sent => sent = true,
+                    gone = read_some(stream, inbox) => if gone.is_break() { break Err(Trouble::Gone) },
+                    () = raw.readable() => raw.drain(0),
+                    _ = closing.wait_for(|closing| *closing) => break Err(Trouble::Closed),
+                    _ = tick.tick() => {
+                        if Instant::now() > deadline {
+                            break Err(Trouble::Stuck);
+                        }
+                        if over_memory(process, spec.memory_limit).await {
+                            break Err(Trouble::OverMemory);
+                        }
+                        if process.has_ended() {
+                            break Err(Trouble::Gone);
+                        }
+                    }
+                }
+            }
+        };
+        let trouble = match answer {
+            Ok((header, payload)) => return self.loaded(header, &payload),
+            Err(trouble) => trouble,
+        };
+        let grace = if matches!(trouble, Trouble::Gone) { LAST_WORDS } else { Duration::ZERO };
+        let status = self.process.end(grace).await;
+        self.raw.drain(0);
+        let (kind, message) = match trouble {
+            Trouble::Closed => return Err(Error::Closed),
+            Trouble::Stuck | Trouble::TimedOut(_) => return Err(Error::LoadTimeout { after: limit }),
+            Trouble::OverMemory => ("OverMemory", over_memory_message(self.spec.memory_limit)),
+            Trouble::Garbage(Garbage(how)) => ("Crashed", format!("the process sent {how}")),
+            Trouble::Unsent(error) => ("Crashed", format!("the script could not be sent: {error}")),
+            Trouble::Gone => ("Crashed", format!("the process ended while it loaded the script: {status}")),
+        };
+        let failure = Failure { kind: kind.into(), message, traceback: self.raw.tail(), ..Failure::default() };
+        Err(Error::Load { failure: Box::new(failure), log: self.load_log() })
+    }
+
+    /// Take in the worker's answer to the script.
+    fn loaded(&mut self, header: Header, payload: &[u8]) -> Result<(), Error> {
+        let bad = |Garbage(how)| Error::Lost { status: format!("it sent {how}") };
+        if header.kind == Kind::Ready {
+            let ready: Ready = frame::json(payload).map_err(bad)?;
+            if ready.protocol != PROTOCOL {
+                let status = format!("it speaks protocol {} instead of {PROTOCOL}", ready.protocol);
+                return Err(Error::Lost { status });
+            }
+            self.wants = Wants { attributes: ready.attributes };
+            return Ok(());
+        }
+        let Refused { memory } = frame::json(payload).map_err(bad)?;
+        let mut failure = Failure::from(frame::json::<FailureDetail>(payload).map_err(bad)?);
+        if memory {
+            failure.kind = "OverMemory".into();
+            failure.message = over_memory_message(self.spec.memory_limit);
+        }
+        Err(Error::Load { failure: Box::new(failure), log: self.load_log() })
+    }
+
+    /// What was printed while the script was loaded.
+    fn load_log(&mut self) -> Vec<crate::LogLine> {
+        let (mut log, mut room) = (Lines::default(), call_room());
+        log.add_entries(&self.page.log(), &mut room);
+        for (_, level, text) in self.raw.take().0 {
+            log.add(level, &text, &mut room);
+        }
+        log.lines
+    }
+
+    /// Whether it can be given another call.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.process.has_ended()
+    }
+
+    /// Run the script on `items[pending[0]]`, `items[pending[1]]`, …, and put what comes of each into `results`.
+    ///
+    /// After anything but [`End::Done`] the worker is dead or must not be used again.
+    pub(crate) async fn run(
+        &mut self,
+        shared: &Shared,
+        items: &[CallItem],
+        pending: &[usize],
+        results: &mut [Option<CallResult>],
+    ) -> End {
+        let began = Instant::now();
+        let frames = send::plan(items, pending);
+        let first_call = self.next_call;
+        self.next_call = self.next_call.wrapping_add(u32::try_from(frames.len()).unwrap_or(u32::MAX));
+        let mut closing = shared.closing.subscribe();
+        let Self { stream, inbox, raw, process, spec, page, dir, wants, .. } = self;
+        let mut collect = Collect::new(&shared.options, dir, spec.memory_limit, (&frames, first_call), pending, results);
+        let mut watch = Watch::new(spec.timeout, pending.len(), began);
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + watch.every(), watch.every());
+        let sending = send::calls(stream, items, pending, &frames, first_call, *wants, shared.options.result_memory);
+        tokio::pin!(sending);
+        let mut sent = false;
+        let trouble = loop {
+            match collect.take_all(inbox) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(full)) => {
+                    raw.drain(collect.received().saturating_sub(1));
+                    collect.add_raw(raw.take());
+                    self.served += pending.len() as u64;
+                    self.worn |= collect.saw_memory_error;
+                    if !full && began.elapsed() > Duration::from_millis(20) {
+                        // A script that leaks is replaced before an innocent item is blamed for it.
+                        let held = crate::os::memory(self.process.pid()).map_or(0, |(bytes, _)| bytes);
+                        self.worn |= held > self.spec.memory_limit / 2;
+                    }
+                    return if full { End::Full } else { End::Done };
+                }
+                Err(garbage) => break Trouble::Garbage(garbage),
+            }
+            tokio::select! {
+                gone = read_some(stream, inbox) => if gone.is_break() { break Trouble::Gone },
+                outcome = &mut sending, if !sent => {
+                    sent = true;
+                    match outcome {
+                        // The end of the connection, which reading tells, too.
+                        Err(error) if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                            break Trouble::Unsent(error);
+                        }
+                        _ => {}
+                    }
+                }
+                () = raw.readable() => {
+                    let at = collect.position(page.look().item).unwrap_or(0).max(collect.received());
+                    raw.drain(at.min(pending.len() - 1));
+                }
+                _ = tick.tick() => {
+                    let glance = page.look();
+                    let now = Instant::now();
+                    let ago = Duration::from_nanos(crate::os::monotonic_ns().saturating_sub(glance.began));
+                    let at = collect.position(glance.item);
+                    match watch.look(now, at, now.checked_sub(ago), collect.received()) {
+                        Verdict::Fine => {}
+                        Verdict::Item(at) => break Trouble::TimedOut(at),
+                        Verdict::Stuck => break Trouble::Stuck,
+                    }
+                    if over_memory(process, spec.memory_limit).await {
+                        break Trouble::OverMemory;
+                    }
+                    if process.has_ended() {
+                        break Trouble::Gone;
+                    }
+                }
+                _ = closing.wait_for(|closing| *closing) => break Trouble::Closed,
+            }
+        };
+        let grace = if matches!(trouble, Trouble::Gone) { LAST_WORDS } else { Duration::ZERO };
+        let status = process.end(grace).await;
+        if matches!(trouble, Trouble::Closed) {
+            return End::Closed;
+        }
+        // What it sent before it died still counts, and what it began last is known for certain only now.
+        let mut more = ControlFlow::Continue(());
+        if !matches!(trouble, Trouble::Garbage(_)) {
+            while more.is_continue() && try_read_some(stream, inbox).is_continue() {
+                match collect.take_all(inbox) {
+                    Ok(all) => more = all.map_break(|_| ()),
+                    Err(_) => break,
+                }
+            }
+        }
+        let received = collect.received();
+        let under_way = collect.position(page.look().item).map(|at| at.max(received)).filter(|at| *at < pending.len());
+        raw.drain(under_way.unwrap_or(received).min(pending.len() - 1));
+        let stderr = raw.tail();
+        let limit = spec.memory_limit;
+        let (blamed, outcome, status) = match trouble {
+            _ if received == pending.len() => (None, None, status),
+            Trouble::TimedOut(at) => {
+                // Its result may have come with the last words after all; then nobody is to blame.
+                let at = (at >= received && at < pending.len()).then_some(at);
+                (at, Some(Outcome::TimedOut { after: spec.timeout }), "it took too long".to_owned())
+            }
+            Trouble::Stuck => {
+                (Some(received), Some(Outcome::TimedOut { after: spec.timeout }), "it did nothing".to_owned())
+            }
+            Trouble::OverMemory => {
+                (under_way, Some(Outcome::OverMemory { limit }), over_memory_message(limit))
+            }
+            Trouble::Garbage(Garbage(how)) => {
+                let status = format!("the process sent {how}");
+                let crashed = Outcome::Crashed { status: status.clone(), stderr: stderr.clone() };
+                (under_way.or(Some(received)), Some(crashed), status)
+            }
+            Trouble::Unsent(error) => (None, None, format!("the call could not be sent: {error}")),
+            Trouble::Gone | Trouble::Closed => {
+                let crashed = Outcome::Crashed { status: status.clone(), stderr: stderr.clone() };
+                (under_way, Some(crashed), status)
+            }
+        };
+        let blamed = blamed.zip(outcome).map(|(at, outcome)| collect.blame(at, outcome, &page.log(), watch.lasted()));
+        collect.add_raw(raw.take());
+        if blamed.is_none() && received == pending.len() {
+            return End::Done;
+        }
+        End::Died { blamed, status, stderr }
+    }
+
+    /// Let it end: its connection is closed, and it may finish what it does at exit.
+    pub(crate) async fn close(self) {
+        let Self { mut process, stream, page, raw, .. } = self;
+        drop((stream, page, raw));
+        process.end(FAREWELL).await;
+    }
+}
+
+fn over_memory_message(limit: u64) -> String {
+    format!("more memory than the limit of {} MiB", limit >> 20)
+}
+
+type Parts = (Process, StdUnixStream, Page, Arc<WorkerDir>, Vec<Option<SystemTime>>);
+
+/// Everything about a start that blocks.
+fn start_process(shared: &Shared, spec: &ScriptSpec) -> Result<Parts, Error> {
+    let options = &shared.options;
+    let environment = &spec.environment;
+    let dir = shared.scratch.worker().map_err(|error| Error::start("make a scratch directory", error))?;
+    let page = Page::new(dir.path()).map_err(|error| Error::start("make a shared page", error))?;
+    let (ours, theirs) = StdUnixStream::pair().map_err(|error| Error::start("make a socket pair", error))?;
+    let lib = shared.scratch.lib();
+    let surroundings = shared.sandbox.changed();
+    let mut exceptions = Exceptions { write: vec![dir.path()], read: vec![&lib, &environment.base] };
+    exceptions.read.extend(environment.root.as_deref());
+    let ruleset = shared.sandbox.ruleset(&exceptions).map_err(|error| Error::start("make Landlock rules", error))?;
+    let passed = page.file().try_clone().map_err(|error| Error::start("pass a page on", error))?;
+    let setup = Setup {
+        pass: vec![OwnedFd::from(theirs), OwnedFd::from(passed)],
+        ruleset,
+        memory: Some(spec.memory_limit.saturating_add(INTERPRETER)),
+        file_size: Some(options.file_limit),
+    };
+    let mut command = clean_command(&environment.interpreter, &dir);
+    command.args(["-I", "-X", "utf8", "-c", BOOT]).arg(&lib);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(root) = &environment.root {
+        command.env("PATH", path_with(&root.join("bin"))).env("VIRTUAL_ENV", root);
+    }
+    if let Some(home) = &options.home {
+        command.env("HOME", home);
+    }
+    command.envs(options.env.iter().map(|(name, value)| (name, value))).env(MARK, dir.mark());
+    let process = Process::start(command, setup, Arc::clone(&dir)).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::PermissionDenied => {
+            Error::Interpreter { path: environment.interpreter.clone(), why: error.to_string() }
+        }
+        _ => Error::start("start a worker", error),
+    })?;
+    Ok((process, ours, page, dir, surroundings))
+}
+
+/// Whether a process with its descendants holds more than `limit` bytes.
+async fn over_memory(process: &Process, limit: u64) -> bool {
+    let Some((held, processes)) = crate::os::memory(process.pid()) else { return false };
+    if held <= limit || processes.len() == 1 {
+        return held > limit;
+    }
+    // Processes that came of a fork share pages, which the quick sum counts for each of them.
+    let exact = tokio::task::spawn_blocking(move || crate::os::exact_memory(&processes)).await;
+    exact.ok().flatten().is_some_and(|held| held > limit)
+}
+
+/// The next whole frame, if it is there.
+fn take_frame(inbox: &mut BytesMut) -> Result<Option<(Header, Bytes)>, Garbage> {
+    if inbox.len() < HEADER {
+        return Ok(None);
+    }
+    let header = Header::decode(inbox)?;
+    let whole = HEADER + header.length as usize;
+    if inbox.len() < whole {
+        // The header was checked: this is a bounded amount.
+        inbox.reserve(whole - inbox.len());
+        return Ok(None);
+    }
+    let mut frame = inbox.split_to(whole).freeze();
+    let payload = frame.split_off(HEADER);
+    Ok(Some((header, payload)))
+}
+
+/// Wait for bytes and read some. Break: the connection has ended.
+async fn read_some(stream: &UnixStream, inbox: &mut BytesMut) -> ControlFlow<()> {
+    loop {
+        if stream.readable().await.is_err() {
+            return ControlFlow::Break(());
+        }
+        inbox.reserve(64 << 10);
+        match stream.try_read_buf(inbox) {
+            Ok(0) => return ControlFlow::Break(()),
+            Ok(_) => return ControlFlow::Continue(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return ControlFlow::Break(()),
+        }
+    }
+}
+
+/// Read what is there already. Break: there is nothing more.
+fn try_read_some(stream: &UnixStream, inbox: &mut BytesMut) -> ControlFlow<()> {
+    inbox.reserve(64 << 10);
+    match stream.try_read_buf(inbox) {
+        Ok(read) if read > 0 => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
+    }
+}
