@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +11,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Place};
-use opendmp_ports::content::{Body, Content, SMALL, Usage};
+use opendmp_ports::content::{Body, Content, PositionedReader, SMALL, Usage};
 use opendmp_ports::{Error, ErrorKind, Result};
 
 use crate::disk::Disk;
-use crate::large::{FileKey, Fresh, Received};
+use crate::large::{self, FileKey, Fresh, Received};
 use crate::layout::Layout;
 use crate::packs::{self, Packs};
 use crate::record;
@@ -23,6 +24,7 @@ use crate::tail::{SEGMENT, Tail};
 
 const PUT: &str = "content put";
 const OPEN: &str = "content open";
+const CHECK: &str = "content check";
 
 /// Batches below this many bytes are hashed where they are put, since handing them over would take as long.
 const HASHED_INLINE: usize = 64 << 10;
@@ -190,7 +192,10 @@ impl DirectoryContent {
     pub async fn check(&self, content: &ContentRef) -> Result<()> {
         let Body::File(file) = self.open(content).await? else { return Ok(()) };
         let (inner, content) = (Arc::clone(&self.inner), *content);
-        blocking("content check", move || match inner.stream("content check", &file, None)? {
+        blocking(CHECK, move || {
+            let mut reader = PositionedReader::new(&file);
+            let failed: large::ReadError = |error| Error::io(CHECK, "reading content", error);
+            match inner.stream(CHECK, &mut reader, failed, None)? {
             (hash, size) if (hash, size) == (content.hash, content.size) => Ok(()),
             _ => Err(packs::damaged(&inner.layout, &content, "its hash is wrong")),
         })
@@ -201,6 +206,27 @@ impl DirectoryContent {
         self.inner.make_room(0).await?;
         let inner = Arc::clone(&self.inner);
         blocking(PUT, move || inner.keep(inner.receive_bytes(&bytes)?)).await
+    }
+
+    /// Puts what `receive`, which may block, has read.
+    async fn put_received(
+        &self,
+        receive: impl FnOnce(&Inner) -> Result<Received> + Send + 'static,
+    ) -> Result<ContentRef> {
+        self.inner.make_room(0).await?;
+        let inner = Arc::clone(&self.inner);
+        let received = blocking(PUT, move || match receive(&inner)? {
+            Received::Small(bytes) => Ok(Err((ContentHash::of(&bytes), bytes))),
+            Received::Large(written) => inner.keep(written).map(Ok),
+        });
+        match received.await? {
+            Ok(content) => Ok(content),
+            Err((_, bytes)) if bytes.is_empty() => Ok(ContentRef::empty()),
+            Err((hash, bytes)) => {
+                self.inner.make_room(bytes.len()).await?;
+                Ok(self.inner.append(hash, &bytes))
+            }
+        }
     }
 
     /// Puts small content, each with its index in `out`.
@@ -266,23 +292,13 @@ impl Content for DirectoryContent {
     }
 
     async fn put_file(&self, file: Arc<File>) -> Result<ContentRef> {
-        self.inner.make_room(0).await?;
-        let inner = Arc::clone(&self.inner);
-        let received = blocking(PUT, move || match inner.receive(&file)? {
-            Received::Small(bytes) => {
-                let hash = ContentHash::of(&bytes);
-                Ok(Err((hash, bytes)))
-            }
-            Received::Large(written) => inner.keep(written).map(Ok),
-        });
-        match received.await? {
-            Ok(content) => Ok(content),
-            Err((_, bytes)) if bytes.is_empty() => Ok(ContentRef::empty()),
-            Err((hash, bytes)) => {
-                self.inner.make_room(bytes.len()).await?;
-                Ok(self.inner.append(hash, &bytes))
-            }
-        }
+        self.put_received(move |inner| inner.receive(&file)).await
+    }
+
+    async fn put_reader(&self, mut reader: Box<dyn Read + Send>) -> Result<ContentRef> {
+        let failed: large::ReadError =
+            |error| Error::new(ErrorKind::Invalid, PUT, format!("a result can't be read: {error}"));
+        self.put_received(move |inner| inner.receive_reader(&mut *reader, 0, failed)).await
     }
 
     async fn sync(&self) -> Result<()> {

@@ -55,32 +55,57 @@ pub enum Received {
     Large(Written),
 }
 
+/// Makes an error of a source that can't be read.
+pub type ReadError = fn(&io::Error) -> Error;
+
+/// A [`ReadError`] for a file.
+pub fn reading(error: &io::Error) -> Error {
+    Error::io(PUT, "reading the source", error)
+}
+
+/// Reads until the buffer is full or the reader ends. Returns how many bytes were read.
+fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match reader.read(&mut buffer[done..]) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
 impl Inner {
-    /// Reads a source to its end. Blocks.
+    /// Reads a file to its end. Blocks.
     pub fn receive(&self, source: &File) -> Result<Received> {
-        let reading = |error: io::Error| Error::io(PUT, "reading the source", &error);
-        let size = source.metadata().map_err(reading)?.len();
-        if size <= SMALL {
-            let mut bytes = Vec::with_capacity(size as usize + 1);
-            PositionedReader::new(source).take(SMALL + 1).read_to_end(&mut bytes).map_err(reading)?;
-            if bytes.len() as u64 <= SMALL {
-                return Ok(Received::Small(bytes.into()));
+        let size = source.metadata().map_err(|error| reading(&error))?.len();
+        if size > SMALL {
+            // A clone is a moment's state of the source and costs no room; it is hashed by reading it.
+            let temp = self.layout.temp().map_err(|error| write_error(PUT, "making a file", &error))?;
+            if clone(temp.as_file(), source).is_ok() {
+                let (hash, size) = self.stream(PUT, &mut PositionedReader::new(temp.as_file()), reading, None)?;
+                return match size {
+                    // The source was cut short meanwhile.
+                    0..=SMALL => self.receive_reader(&mut PositionedReader::new(temp.as_file()), size, reading),
+                    _ => Ok(Received::Large(Written { temp, hash, size })),
+                };
             }
         }
-        let temp = self.layout.temp().map_err(|error| write_error(PUT, "making a file", &error))?;
-        // A clone is a moment's state of the source and costs no room; it is hashed by reading it.
-        let written = match clone(temp.as_file(), source) {
-            Ok(()) => self.stream(PUT, temp.as_file(), None),
-            Err(_) => self.stream(PUT, source, Some(temp.as_file())),
-        };
-        let (hash, size) = written?;
-        if size > SMALL {
-            return Ok(Received::Large(Written { temp, hash, size }));
+        self.receive_reader(&mut PositionedReader::new(source), size, reading)
+    }
+
+    /// Reads to the end what is thought to be `size` bytes. Blocks.
+    pub fn receive_reader(&self, reader: &mut dyn Read, size: u64, failed: ReadError) -> Result<Received> {
+        let mut head = Vec::with_capacity(size.min(SMALL) as usize + 1);
+        let read = (&mut *reader).take(SMALL + 1).read_to_end(&mut head).map_err(|error| failed(&error))?;
+        if read as u64 <= SMALL {
+            return Ok(Received::Small(head.into()));
         }
-        // The source was cut short meanwhile.
-        let mut bytes = Vec::with_capacity(size as usize);
-        PositionedReader::new(temp.as_file()).read_to_end(&mut bytes).map_err(reading)?;
-        Ok(Received::Small(bytes.into()))
+        let temp = self.layout.temp().map_err(|error| write_error(PUT, "making a file", &error))?;
+        let (hash, size) = self.stream(PUT, &mut head.chain(reader), failed, Some(temp.as_file()))?;
+        Ok(Received::Large(Written { temp, hash, size }))
     }
 
     /// Writes bytes in memory to a temporary file. Blocks.
@@ -92,30 +117,34 @@ impl Inner {
         Ok(Written { temp, hash: ContentHash::of(bytes), size: bytes.len() as u64 })
     }
 
-    /// Reads `source` from start to end, writes what was read to `target`, and hashes it. Returns hash and size.
-    pub fn stream(&self, operation: &'static str, source: &File, target: Option<&File>) -> Result<(ContentHash, u64)> {
-        let mut reader = PositionedReader::new(source);
+    /// Reads to the end, writes what was read to `target`, and hashes it. Returns hash and size. Blocks.
+    pub fn stream(
+        &self,
+        operation: &'static str,
+        reader: &mut dyn Read,
+        failed: ReadError,
+        target: Option<&File>,
+    ) -> Result<(ContentHash, u64)> {
         let (mut hasher, mut buffer, mut at, mut begun) = (blake3::Hasher::new(), vec![0; CHUNK], 0, 0);
         loop {
-            let read = match reader.read(&mut buffer) {
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::io(operation, "reading the source", &error)),
-            };
+            let read = fill(reader, &mut buffer).map_err(|error| failed(&error))?;
             let bytes = &buffer[..read];
             if let Some(target) = target {
                 let written = self.disk.write_at(target, bytes, at);
                 written.map_err(|error| write_error(operation, "writing content", &error))?;
-                if read == 0 || at - begun >= BATCHED {
-                    self.disk.begin_writing(target, begun, at - begun);
-                    begun = at;
-                }
-            }
-            if read == 0 {
-                return Ok((ContentHash(*hasher.finalize().as_bytes()), at));
             }
             hasher.update(bytes);
             at += read as u64;
+            let ended = read < buffer.len();
+            if let Some(target) = target
+                && (ended || at - begun >= BATCHED)
+            {
+                self.disk.begin_writing(target, begun, at - begun);
+                begun = at;
+            }
+            if ended {
+                return Ok((ContentHash(*hasher.finalize().as_bytes()), at));
+            }
         }
     }
 
@@ -210,7 +239,12 @@ impl Inner {
         let failed = |error: io::Error| write_error(SYNC, "storing content", &error);
         if fresh.suspect {
             let temp = self.layout.temp().map_err(failed)?;
-            let (hash, _) = self.stream(SYNC, fresh.temp.as_file(), Some(temp.as_file()))?;
+            let (hash, _) = self.stream(
+                SYNC,
+                &mut PositionedReader::new(fresh.temp.as_file()),
+                |error| write_error(SYNC, "reading content again", error),
+                Some(temp.as_file()),
+            )?;
             if hash != fresh.key.0 {
                 let lost = format!("the disk lost {:?} before it was durable", fresh.key.0);
                 return Err(Error::new(ErrorKind::Damaged, SYNC, lost)

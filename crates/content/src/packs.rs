@@ -113,6 +113,8 @@ fn checked(layout: &Layout, content: &ContentRef, record: Vec<u8>) -> Result<Byt
 
 #[cfg(target_os = "linux")]
 fn read_without_waiting(file: &File, buffer: &mut [u8], at: u64) -> Option<usize> {
+    // Beyond, an offset has another meaning to this call.
+    i64::try_from(at).ok()?;
     rustix::io::preadv2(file, &mut [io::IoSliceMut::new(buffer)], at, rustix::io::ReadWriteFlags::NOWAIT).ok()
 }
 

@@ -26,6 +26,7 @@ use opendmp_ports::{Error, ErrorKind};
 use opendmp_processor::{Body, Collect, Done, Emission, Input, NewContent, Opened, Outcome as Said, Processor};
 
 use crate::decide::{After, COMMIT_AFTER, after_fault, chunk};
+use crate::failpoint::reach;
 use crate::loaded::{Loaded, Node};
 use crate::Engine;
 
@@ -580,14 +581,17 @@ impl Engine {
     pub async fn settle(&self, claimed: &Claimed, settlement: Settlement) -> Result<opendmp_ports::journal::Settled, Error> {
         use opendmp_ports::journal::Settled;
         use opendmp_ports::transport::{Hint, Progress};
+        reach("before-sync");
         // Not waited out: what a failed sync has lost must be put again, so the whole task is done again.
         self.content.sync().await?;
+        reach("after-sync");
         let counts = settlement.counts.clone();
         let settled = self
             .patiently("journal", || async {
                 Ok(self.journal.settle(vec![settlement.clone()]).await?.pop().unwrap_or(Settled::Fenced))
             })
             .await?;
+        reach("after-settle");
         if let Settled::Applied(applied) = &settled {
             if applied.tasks > 0 {
                 self.transport.send(Hint::Tasks);
@@ -620,6 +624,7 @@ impl Engine {
 
     /// Executes and settles a claimed task; hands it back where it can't be.
     pub async fn work_on(&self, claimed: &Claimed) -> Result<(), Error> {
+        reach("after-queue-claim");
         match execute(self, claimed).await {
             Ok(settlement) => {
                 self.settle(claimed, settlement).await?;

@@ -12,6 +12,7 @@ use opendmp_ports::transport::{Hint, Progress, StepCounts};
 use opendmp_processor::{Body, Claim, Claimed, Source, SourceError};
 
 use crate::engine::SourceLedger;
+use crate::failpoint::reach;
 use crate::{Engine, Loaded, Node};
 
 /// How many source items are claimed at once.
@@ -41,6 +42,7 @@ impl Engine {
         let ledger = SourceLedger::new(self, id);
         let started = self.clock.now();
         let scan = source.claim(&ledger, started, CLAIM_ITEMS).await.map_err(source_fault)?;
+        reach("after-claim");
         let mut report =
             ScanReport { arrived: 0, complete: scan.complete, again: scan.again, problems: scan.problems };
         let mut claims = scan.claims.into_iter();
@@ -136,7 +138,9 @@ impl Engine {
             started,
             at: self.clock.now(),
         };
+        reach("before-arrive");
         let ingested = self.patiently("journal", || self.journal.ingest(ingest.clone())).await?;
+        reach("after-arrive");
         let counts = StepCounts { done: ingested.new, emitted: ingested.new, ..StepCounts::default() };
         let processors = BTreeMap::from([(node.id.to_string(), counts)]);
         self.transport.send(Hint::Settled(Arc::new(Progress { flow: loaded.flow.id, run: ingested.run, processors })));

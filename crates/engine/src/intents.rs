@@ -15,6 +15,7 @@ use opendmp_processor::{Export, ExportEnd, Opened};
 use crate::Engine;
 use crate::decide::backoff;
 use crate::execute::body;
+use crate::failpoint::reach;
 use crate::ingest::{port_fault, source_fault};
 
 /// How many intents are carried out at once.
@@ -44,8 +45,11 @@ impl Engine {
 
     /// Carries one claimed intent out and records how it ended.
     pub(crate) async fn carry_out_and_finish(&self, intent: Intent) -> Result<(), Error> {
+        reach("before-export");
         let finished = self.carry_out(&intent).await;
+        reach("after-export");
         self.patiently("journal", || self.journal.finish(vec![finished.clone()])).await?;
+        reach("after-finish");
         if matches!(finished.end, End::Occupied) {
             self.transport.send(Hint::Intents);
         }

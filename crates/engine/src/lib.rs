@@ -12,6 +12,7 @@ pub mod decide;
 mod engine;
 pub mod execute;
 pub mod explain;
+pub mod failpoint;
 mod ingest;
 mod intents;
 pub mod live;

@@ -233,6 +233,7 @@ CREATE TABLE revision (
 -- Names at destinations outside and whose they are: outside there are no spaces, so a name is owned once over all of
 -- them. owner: the slot that wrote it last (written_*) or, where none did, that reserved it. base, number: of a
 -- numbered name, the wanted one and the number; numbers: of a wanted name, how far its numbered names are taken.
+-- head: the intent that is carried out next or now.
 CREATE TABLE target (
     id INTEGER PRIMARY KEY,
     destination INTEGER NOT NULL,
@@ -245,13 +246,14 @@ CREATE TABLE target (
     base INTEGER,
     number INTEGER NOT NULL,
     numbers INTEGER NOT NULL DEFAULT 0,
+    head INTEGER,
     UNIQUE (destination, name)
 ) STRICT;
 CREATE INDEX target_numbered ON target (base, owner_origin, owner_slot, number) WHERE base IS NOT NULL;
 
 -- What is to be done outside. kind: 0 release, 1 export. class (of the sink): 0 overwrite, 1 marker,
--- 2 deduplicates, 3 at least once. if_exists: 0 version, 1 overwrite, 2 fail, 3 keep. head: 1 where no older intent
--- waits for the same target and none of them is claimed. uncertain: an attempt ended without anyone knowing how.
+-- 2 deduplicates, 3 at least once. if_exists: 0 version, 1 overwrite, 2 fail, 3 keep. head: 1 where it is its
+-- target's head, or has no target. uncertain: an attempt ended without anyone knowing how.
 CREATE TABLE intent (
     id INTEGER PRIMARY KEY,
     kind INTEGER NOT NULL,

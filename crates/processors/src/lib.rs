@@ -4,6 +4,7 @@
 mod beneath;
 #[cfg(test)]
 mod fixtures;
+pub mod file_drop;
 pub mod folder;
 mod life;
 mod template;

@@ -169,7 +169,11 @@ impl Node {
             Value::Map(entries) => {
                 entries.first().map_or(Span { len: 0, ..self.span }, |e| e.key_span)
             }
-            Value::List(_) => Span { len: self.span.len.min(1), ..self.span },
+            // A list that stands in the column of its key has the place of its first entry, without the dash.
+            Value::List(list) => match list.first() {
+                Some(first) if first.span.offset == self.span.offset => first.first_line(),
+                _ => Span { len: self.span.len.min(1), ..self.span },
+            },
             _ => self.span,
         }
     }

@@ -11,10 +11,13 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use opendmp_model::export::numbered;
+use opendmp_model::ledger::FileStat;
+use opendmp_model::name;
 use opendmp_model::ids::{PathHash, base32};
 use opendmp_processor::SourceError;
 use rustix::fs::{Timespec, Timestamps};
 
+use super::lease::{self, Writer};
 use super::{After, failed};
 use crate::beneath::{Folder, Taken, is_file, join, split, version};
 use crate::life;
@@ -23,7 +26,7 @@ use crate::life;
 pub(super) const CLAIMED: &[u8] = b".opendmp-claimed";
 
 /// What a release begins with: the version of its format.
-const FORMAT: &[u8] = b"1 ";
+const FORMAT: &str = "1";
 
 /// How often what changes underneath is tried again.
 const ATTEMPTS: u32 = 16;
@@ -50,26 +53,41 @@ impl Place {
         [CLAIMED, &self.within()].join(&b'/')
     }
 
-    /// What [`release_all`] needs of it.
-    pub(super) fn release(&self) -> Bytes {
-        [FORMAT, &self.within()].concat().into()
+    /// What [`release_all`] needs of it: where it is, and which version was claimed, for a program that had just begun
+    /// to open the file when it was set aside may still come to write to it.
+    pub(super) fn release(&self, stat: &FileStat) -> Bytes {
+        let FileStat { inode, size, mtime, .. } = stat;
+        [format!("{FORMAT} {inode} {size} {mtime} ").as_bytes(), &self.within()].concat().into()
     }
 
-    /// The inverse of [`Place::release`].
-    pub(super) fn from_release(release: &[u8]) -> Result<Self, SourceError> {
+    /// The inverse of [`Place::release`]; what the version leaves out is zero.
+    pub(super) fn from_release(release: &[u8]) -> Result<(Self, FileStat), SourceError> {
         let bad = || SourceError {
             code: "bad-release",
             message: "a recorded release can't be read".to_owned(),
             hint: Some("it was recorded by another version of OpenDMP; take the file out of `.opendmp-claimed` by hand".to_owned()),
         };
-        let within = release.strip_prefix(FORMAT).ok_or_else(bad)?;
+        let mut words = release.splitn(5, |&b| b == b' ');
+        let mut word = || words.next().ok_or_else(bad);
+        let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<i128>().ok();
+        if word()? != FORMAT.as_bytes() {
+            return Err(bad());
+        }
+        let (inode, size, mtime) = (number(word()?), number(word()?), number(word()?));
+        let stat = FileStat {
+            inode: inode.and_then(|n| n.try_into().ok()).ok_or_else(bad)?,
+            size: size.and_then(|n| n.try_into().ok()).ok_or_else(bad)?,
+            mtime: mtime.and_then(|n| n.try_into().ok()).ok_or_else(bad)?,
+            ..FileStat::default()
+        };
+        let within = word()?;
         let mut parts = within.splitn(3, |&b| b == b'/');
         let (Some(owner), Some(token), Some(path)) = (parts.next(), parts.next(), parts.next()) else { return Err(bad()) };
         let upward = within.split(|&b| b == b'/').any(|name| matches!(name, b"" | b"." | b".."));
         if upward || mode_of(token).is_none() {
             return Err(bad());
         }
-        Ok(Self { owner: owner.to_vec(), token: token.to_vec(), path: path.to_vec() })
+        Ok((Self { owner: owner.to_vec(), token: token.to_vec(), path: path.to_vec() }, stat))
     }
 
     /// The folder it is in, and its name there.
@@ -115,11 +133,16 @@ impl Life {
         [&self.0[..], format!(".{number}.{mode}").as_bytes()].concat()
     }
 
+    /// Whether the folder of that name is a claim of this life.
+    pub(super) fn made(&self, token: &[u8]) -> bool {
+        token.split(|&b| b == b'.').next() == Some(&self.0)
+    }
+
     /// Whether what lies in the folder of that name is to be looked after by this source.
     pub(super) fn looks_after(&self, token: &[u8]) -> bool {
         let life = token.split(|&b| b == b'.').next().unwrap_or_default();
-        let others = LIVING.lock().unwrap_or_else(PoisonError::into_inner);
-        mode_of(token).is_some() && (life == self.0 || !others.contains(life))
+        let living = || LIVING.lock().unwrap_or_else(PoisonError::into_inner).contains(life);
+        mode_of(token).is_some() && (self.made(token) || !living())
     }
 }
 
@@ -141,8 +164,19 @@ pub(super) fn make(root: &Folder, owner: &[u8], token: &[u8]) -> io::Result<Fold
     Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
-/// Lets claimed files go, answered in order: what is gone already is done.
-pub(super) fn release_all(root_path: &Path, to: Option<&Path>, releases: &[Bytes]) -> Vec<Result<Place, SourceError>> {
+/// Whether two looks at a claimed file saw the same version. Its name changes with the claim, and so may its ctime.
+pub(super) fn same_content(one: &FileStat, other: &FileStat) -> bool {
+    (one.inode, one.size, one.mtime) == (other.inode, other.size, other.mtime)
+}
+
+/// Lets claimed files go, answered in order: what is gone already is done, and so is what has become another version,
+/// which is left to be claimed anew. With `ask_writer`, a file that is open for writing is not let go yet.
+pub(super) fn release_all(
+    root_path: &Path,
+    to: Option<&Path>,
+    ask_writer: bool,
+    releases: &[Bytes],
+) -> Vec<Result<Place, SourceError>> {
     let root = match Folder::open(root_path) {
         Ok(root) => root,
         Err(error) => {
@@ -150,19 +184,24 @@ pub(super) fn release_all(root_path: &Path, to: Option<&Path>, releases: &[Bytes
             return releases.iter().map(|_| Err(error.clone())).collect();
         }
     };
-    releases.chunks(CHUNK).flat_map(|chunk| release_chunk(&root, to, chunk)).collect()
+    releases.chunks(CHUNK).flat_map(|chunk| release_chunk(&root, to, ask_writer, chunk)).collect()
 }
 
 /// How many releases are made durable together; each may keep two folders open.
 const CHUNK: usize = 128;
 
-fn release_chunk(root: &Folder, to: Option<&Path>, releases: &[Bytes]) -> Vec<Result<Place, SourceError>> {
+fn release_chunk(
+    root: &Folder,
+    to: Option<&Path>,
+    ask_writer: bool,
+    releases: &[Bytes],
+) -> Vec<Result<Place, SourceError>> {
     // Each folder in which a name was given or taken is synced once, behind all of them.
     let mut touched: BTreeMap<(u64, u64), (Folder, Vec<usize>)> = BTreeMap::new();
     let mut ends: Vec<Result<Place, SourceError>> = Vec::with_capacity(releases.len());
     for (n, release) in releases.iter().enumerate() {
-        let end = Place::from_release(release).and_then(|place| {
-            for folder in release_one(root, to, &place)? {
+        let end = Place::from_release(release).and_then(|(place, stat)| {
+            for folder in release_one(root, to, ask_writer, &place, &stat)? {
                 let identity = folder.identity().map_err(|error| failed("letting go of", &place.path, &error))?;
                 touched.entry(identity).or_insert_with(|| (folder, Vec::new())).1.push(n);
             }
@@ -183,11 +222,29 @@ fn release_chunk(root: &Folder, to: Option<&Path>, releases: &[Bytes]) -> Vec<Re
 }
 
 /// Lets one go: the folders to be synced behind it.
-fn release_one(root: &Folder, to: Option<&Path>, place: &Place) -> Result<Vec<Folder>, SourceError> {
-    let (from, name) = match place.open(root) {
+fn release_one(
+    root: &Folder,
+    to: Option<&Path>,
+    ask_writer: bool,
+    place: &Place,
+    stat: &FileStat,
+) -> Result<Vec<Folder>, SourceError> {
+    let opened = place.open(root).and_then(|(from, name)| Ok((from.look(name)?, from, name)));
+    let (found, from, name) = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        opened => opened.map_err(|error| failed("opening the folder of", &place.path, &error))?,
+        opened => opened.map_err(|error| failed("letting go of", &place.path, &error))?,
     };
+    let Some(found) = found else { return Ok(vec![from]) };
+    if !is_file(&found) || !same_content(&version(&found), stat) {
+        return Ok(Vec::new());
+    }
+    if ask_writer && from.read(name).is_ok_and(|file| lease::writer(&file) == Writer::Someone) {
+        return Err(SourceError {
+            code: "being-written",
+            message: format!("`{}` is written to again", name::printable(&name::from_bytes(&place.path))),
+            hint: Some("it is let go of, or taken anew, once it is closed".to_owned()),
+        });
+    }
     let into = match mode_of(&place.token) {
         Some(After::Move) => move_out(&from, &place.path, to)?,
         _ => {
@@ -202,6 +259,15 @@ fn remove(folder: &Folder, name: &[u8]) -> io::Result<()> {
     match folder.unlink(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         end => end,
+    }
+}
+
+/// Removes the folder of a claim that came to nothing.
+pub(super) fn remove_if_empty(root: &Folder, owner: &[u8], token: &[u8]) {
+    let Ok(claimed) = root.enter(CLAIMED) else { return };
+    let removed = claimed.enter(owner).and_then(|folder| folder.remove_folder(token));
+    if removed.is_ok() && claimed.remove_folder(owner).is_ok() {
+        let _ = root.remove_folder(CLAIMED);
     }
 }
 
@@ -241,9 +307,6 @@ fn move_out(from: &Folder, path: &[u8], to: Option<&Path>) -> Result<Option<Fold
     };
     let (folder, name) = split(path);
     let doing = |error: io::Error| failed("moving", path, &error);
-    if from.look(name).map_err(doing)?.is_none() {
-        return Ok(None);
-    }
     let into = Folder::open_or_make(to).and_then(|to| to.descend_making(folder, true)).map_err(doing)?;
     match with_free_name(name, |new| from.rename(name, &into, new, Taken::Refuse)) {
         Ok(()) => {}
@@ -328,13 +391,16 @@ mod tests {
     #[test]
     fn releases_name_what_was_claimed_and_nothing_else() {
         let place = place(b"sub/caf\xe9");
-        assert_eq!(Place::from_release(&place.release()).unwrap(), place);
+        let stat = FileStat { inode: u64::MAX, size: 7, mtime: -3, ..FileStat::default() };
+        assert_eq!(Place::from_release(&place.release(&stat)).unwrap(), (place.clone(), stat));
         assert_eq!(place.owner.len(), 16);
         assert_eq!(owner("journal 1"), place.owner);
         assert_ne!(owner("journal 2"), place.owner);
         for bad in [
-            &b"2 o/l.0.d/x"[..], b"1 o/l.0.d", b"1 o/l.0.d/", b"1 o/l.0.d/../x", b"1 ../l.0.d/x", b"1 o/l.0.x/x", b"1 o//x", b"",
+            "2 1 2 3 o/l.0.d/x", "1 1 2 3 o/l.0.d", "1 1 2 3 o/l.0.d/", "1 1 2 3 o/l.0.d/../x", "1 1 2 3 ../l.0.d/x",
+            "1 1 2 3 o/l.0.x/x", "1 1 2 3 o//x", "1 1 2 o/l.0.d/x", "1 -1 2 3 o/l.0.d/x", "",
         ] {
+            let bad = bad.as_bytes();
             assert_eq!(Place::from_release(bad).unwrap_err().code, "bad-release", "{bad:?}");
         }
     }

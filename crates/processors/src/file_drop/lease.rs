@@ -26,6 +26,9 @@ pub(super) fn writer(file: &File) -> Writer {
     use nix::libc;
     use std::os::fd::AsRawFd;
 
+    /// `fcntl.h` of every Linux that Rust builds for, but PA-RISC; libc has no name for it.
+    const F_SETSIG: libc::c_int = 10;
+
     let call = |command: libc::c_int, argument: libc::c_int| {
         #[expect(unsafe_code, reason = "no crate wraps F_SETLEASE; the call takes two integers and touches no memory")]
         // SAFETY: the descriptor is open for as long as `file` is borrowed.
@@ -34,7 +37,7 @@ pub(super) fn writer(file: &File) -> Writer {
     };
     // Who opens the file while the lease is held has the kernel send its holder SIGIO, which would end this process;
     // SIGURG is ignored unless a program asks for it.
-    if call(libc::F_SETSIG, libc::SIGURG).is_err() {
+    if call(F_SETSIG, libc::SIGURG).is_err() {
         return Writer::Unknown;
     }
     match call(libc::F_SETLEASE, libc::F_RDLCK) {

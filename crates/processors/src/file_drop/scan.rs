@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +15,7 @@ use opendmp_model::name;
 use opendmp_processor::{Body, Claim, SourceError};
 use serde_json::Value;
 
-use super::aside::{self, CLAIMED, Life, Place};
+use super::aside::{self, CLAIMED, Life, Place, same_content};
 use super::lease::{self, Writer};
 use super::pattern::Matcher;
 use super::still::{Look, Still, Verdict, same};
@@ -56,15 +56,25 @@ pub(super) struct Shared {
     pub to: Option<PathBuf>,
     pub life: Life,
     pub tokens: AtomicU64,
+    /// Whether the kernel can be asked for writers, once that was tried.
+    pub leases: OnceLock<bool>,
     /// What was claimed and is neither known to the ledger nor given back, by path from the root.
     pub offered: Mutex<HashMap<Vec<u8>, FileStat>>,
 }
 
 impl Shared {
+    /// Whether the kernel can be asked for writers, as far as is known.
+    pub(super) fn asks_writers(&self) -> bool {
+        self.leases.get() == Some(&true)
+    }
+
     pub(super) fn offered(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, FileStat>> {
         self.offered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+/// How many folders of claims one look goes through; the next goes on.
+const MOST_TOKENS: usize = 10_000;
 
 /// Something to be judged.
 #[derive(Debug)]
@@ -72,7 +82,7 @@ pub(super) enum Found {
     /// A file of the folder.
     Fresh(Vec<u8>),
     /// A claimed file that nobody is at work with.
-    Left(Place),
+    Left(Place, FileStat),
     /// A file offered earlier, perhaps in the ledger by now.
     Offered(Vec<u8>),
 }
@@ -82,14 +92,14 @@ impl Found {
     pub(super) fn path(&self) -> &[u8] {
         match self {
             Found::Fresh(path) | Found::Offered(path) => path,
-            Found::Left(place) => &place.path,
+            Found::Left(place, _) => &place.path,
         }
     }
 
     /// The release to be asked for, where there is one.
     pub(super) fn release(&self) -> Option<Bytes> {
         match self {
-            Found::Left(place) => Some(place.release()),
+            Found::Left(place, stat) => Some(place.release(stat)),
             Found::Fresh(_) | Found::Offered(_) => None,
         }
     }
@@ -120,15 +130,17 @@ struct Pass {
     number: u64,
     root: Folder,
     foreign_clock: bool,
-    /// Walks the claimed files first, then the folder.
-    walks: VecDeque<(Option<Place>, Walk)>,
+    /// The folders of claims that are to be walked, before the folder itself.
+    tokens: VecDeque<Vec<u8>>,
+    /// The walk under way, and the claim's folder it goes through.
+    walk: Option<(Option<Place>, Walk)>,
+    walked: bool,
     window: VecDeque<Found>,
     batch: VecDeque<(Found, Answer)>,
     /// The folder opened last.
-    near: Option<(Vec<u8>, Folder)>,
+    near: Option<(Vec<u8>, Arc<Folder>)>,
     /// Where claimed files go in this call.
     token: Option<(Vec<u8>, Folder)>,
-    leases: Option<bool>,
     again: Option<i64>,
     complete: bool,
 }
@@ -141,15 +153,30 @@ pub(super) struct Scanner {
     still: Still,
     told: HashMap<Vec<u8>, (FileStat, u64)>,
     /// Claimed and not yet handed over; a call that is cancelled leaves them to the next.
-    pub ready: Vec<Claim>,
+    ready: Vec<Claim>,
+    /// Bytes in memory and open files of `ready`.
+    load: (usize, usize),
     /// Not yet told.
-    pub problems: Vec<(String, SourceError)>,
+    problems: Vec<(String, SourceError)>,
 }
 
 impl Scanner {
     /// Stops the look, after an error.
-    pub(super) fn stop(&mut self) {
-        self.pass = None;
+    pub(super) fn stop(&mut self, owner: &str) {
+        if let Some(mut pass) = self.pass.take() {
+            pass.end_of_call(&aside::owner(owner));
+        }
+    }
+
+    /// Whether something is to be handed over that an earlier call claimed.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// What was claimed, and what is to be told.
+    pub(super) fn hand_over(&mut self) -> (Vec<Claim>, Vec<(String, SourceError)>) {
+        self.load = (0, 0);
+        (std::mem::take(&mut self.ready), std::mem::take(&mut self.problems))
     }
 
     /// Takes answers for what [`Next::Ask`] asked.
@@ -179,12 +206,12 @@ impl Scanner {
             if pass.batch.is_empty() && pass.window.is_empty() {
                 pass.fill(&mut call)?;
                 if pass.window.is_empty() {
+                    pass.end_of_call(&owner);
                     return Ok(call.scanner.end(&pass, shared, now));
                 }
             }
             if call.is_full(limit) {
-                // The folder of this call's claims may be tidied away once they are released.
-                pass.token = None;
+                pass.end_of_call(&owner);
                 self.pass = Some(pass);
                 return Ok(Next::Over { complete: false, again: Some(now) });
             }
@@ -218,15 +245,11 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn is_full(&self, limit: usize) -> bool {
-        let ready = &self.scanner.ready;
-        let (mut bytes, mut open) = (0, 0);
-        for claim in ready {
-            match &claim.body {
-                Body::Bytes(content) => bytes += content.len(),
-                _ => open += 1,
-            }
-        }
-        ready.len() >= limit || bytes >= MOST_BYTES || open >= MOST_OPEN || self.scanner.problems.len() >= MOST_PROBLEMS
+        let (bytes, open) = self.scanner.load;
+        self.scanner.ready.len() >= limit
+            || bytes >= MOST_BYTES
+            || open >= MOST_OPEN
+            || self.scanner.problems.len() >= MOST_PROBLEMS
     }
 
     /// Tells of a problem with a version of a file, once.
@@ -242,6 +265,10 @@ impl Call<'_> {
     }
 
     fn offer(&mut self, key: Vec<u8>, stat: FileStat, claim: Claim) {
+        match &claim.body {
+            Body::Bytes(bytes) => self.scanner.load.0 += bytes.len(),
+            _ => self.scanner.load.1 += 1,
+        }
         self.scanner.still.forget(&key);
         self.shared.offered().insert(key, stat);
         self.scanner.ready.push(claim);
@@ -251,35 +278,65 @@ impl Call<'_> {
 impl Pass {
     fn begin(shared: &Shared, owner: &[u8], number: u64) -> Result<Self, SourceError> {
         let root = Folder::open(&shared.root).map_err(|error| no_root(&shared.root, &error))?;
-        let walk = |folder: &Folder, recursive| folder.again().and_then(|folder| Walk::new(folder, recursive));
-        let mut walks = VecDeque::new();
-        let tokens = root.enter(CLAIMED).and_then(|claimed| claimed.enter(owner)).and_then(|owner| owner.list());
-        for (token, _) in tokens.into_iter().flatten().flatten() {
-            if shared.life.looks_after(&token) {
-                let place = Place { owner: owner.to_vec(), token, path: Vec::new() };
-                let folder = root.descend(&join(CLAIMED, &join(owner, &place.token)));
-                if let Ok(left) = folder.and_then(|folder| walk(&folder, true)) {
-                    walks.push_back((Some(place), left));
+        let mut tokens = VecDeque::new();
+        let mut complete = true;
+        if let Ok(area) = root.descend(&join(CLAIMED, owner)) {
+            for (token, _) in area.list().into_iter().flatten().flatten() {
+                if !shared.life.looks_after(&token) {
+                    continue;
+                }
+                if tokens.len() >= MOST_TOKENS {
+                    complete = false;
+                    break;
+                }
+                // Folders that a crash left empty.
+                if shared.life.made(&token) || area.remove_folder(&token).is_err() {
+                    tokens.push_back(token);
                 }
             }
         }
-        let files = walk(&root, shared.recursive).map_err(|error| failed("listing", b".", &error))?;
-        walks.push_back((None, files));
         let window = shared.offered().keys().map(|key| Found::Offered(key.clone())).collect();
         let foreign_clock = root.foreign_clock();
         Ok(Self {
             number,
             root,
             foreign_clock,
-            walks,
+            tokens,
+            walk: None,
+            walked: false,
             window,
             batch: VecDeque::new(),
             near: None,
             token: None,
-            leases: None,
             again: None,
-            complete: true,
+            complete,
         })
+    }
+
+    /// Begins the next walk, if there is one more.
+    fn next_walk(&mut self, call: &Call<'_>) -> Result<bool, SourceError> {
+        while let Some(token) = self.tokens.pop_front() {
+            let place = Place { owner: call.owner.to_vec(), token, path: Vec::new() };
+            let folder = self.root.descend(&join(CLAIMED, &join(&place.owner, &place.token)));
+            // Gone, if it can't be opened: its files were released.
+            if let Ok(walk) = folder.and_then(|folder| Walk::new(folder, true)) {
+                self.walk = Some((Some(place), walk));
+                return Ok(true);
+            }
+        }
+        if std::mem::replace(&mut self.walked, true) {
+            return Ok(false);
+        }
+        let walk = self.root.again().and_then(|root| Walk::new(root, call.shared.recursive));
+        self.walk = Some((None, walk.map_err(|error| failed("listing", b".", &error))?));
+        Ok(true)
+    }
+
+    /// Ends the use of the folder for this call's claims, which may be tidied away once they are released.
+    fn end_of_call(&mut self, owner: &[u8]) {
+        if let Some((token, _)) = self.token.take() {
+            aside::remove_if_empty(&self.root, owner, &token);
+        }
     }
 
     /// Gathers the next window of names, sorted.
@@ -287,16 +344,25 @@ impl Pass {
         let mut bytes = 0;
         let mut found = Vec::new();
         while found.len() < WINDOW && bytes < WINDOW_BYTES {
-            let Some((of, walk)) = self.walks.front_mut() else { break };
+            let Some((of, walk)) = &mut self.walk else {
+                if self.next_walk(call)? {
+                    continue;
+                }
+                break;
+            };
             let matcher = of.is_none().then_some(&call.shared.matcher);
             let none = FileStat::default();
             match walk.next(matcher) {
                 Some(Met::File(path)) => {
                     bytes += path.len();
-                    found.push(match of {
-                        Some(place) => Found::Left(Place { path, ..place.clone() }),
-                        None => Found::Fresh(path),
-                    });
+                    let Some(of) = of else {
+                        found.push(Found::Fresh(path));
+                        continue;
+                    };
+                    let place = Place { path, ..of.clone() };
+                    let looked = place.open(&self.root).and_then(|(folder, name)| folder.stat(name));
+                    // What is gone was released meanwhile.
+                    found.extend(looked.ok().map(|stat| Found::Left(place, version(&stat))));
                 }
                 Some(Met::Link(path)) => call.tell(
                     &path,
@@ -317,9 +383,7 @@ impl Pass {
                         hint: Some("let `path` name a folder further down".to_owned()),
                     },
                 ),
-                None => {
-                    self.walks.pop_front();
-                }
+                None => self.walk = None,
             }
         }
         found.sort_by(|one, other| one.path().cmp(other.path()));
@@ -360,8 +424,8 @@ impl Pass {
                 Ok(())
             }
             Found::Fresh(path) => self.fresh(call, path, answer),
-            Found::Left(place) => {
-                self.left(call, &place, answer);
+            Found::Left(place, asked) => {
+                self.left(call, &place, &asked, answer);
                 Ok(())
             }
         }
@@ -371,8 +435,8 @@ impl Pass {
     fn fresh(&mut self, call: &mut Call<'_>, path: Vec<u8>, answer: &Answer) -> Result<(), SourceError> {
         let (folder, file_name) = split(&path);
         let opened = match &self.near {
-            Some((near, opened)) if near == folder => opened.again(),
-            _ => self.root.descend(folder),
+            Some((near, opened)) if near == folder => Ok(opened.clone()),
+            _ => self.root.descend(folder).map(Arc::new),
         };
         let found = opened.and_then(|opened| {
             let stat = opened.look(file_name)?;
@@ -388,7 +452,7 @@ impl Pass {
             }
         };
         if self.near.as_ref().is_none_or(|(near, _)| near != folder) {
-            self.near = opened.again().ok().map(|again| (folder.to_vec(), again));
+            self.near = Some((folder.to_vec(), opened.clone()));
         }
         if answer.known.is_some_and(|known| same(&known.stat, &stat)) {
             call.scanner.still.forget(&path);
@@ -464,7 +528,7 @@ impl Pass {
                 (token, area)
             }
         };
-        let asked = self.leases(&area)?.then(|| lease::writer(&file));
+        let asked = leases(call.shared, &area)?.then(|| lease::writer(&file));
         if asked == Some(Writer::Someone) {
             self.token = Some((token, area));
             self.wait_a_while(&call.look);
@@ -487,7 +551,7 @@ impl Pass {
                 return Ok(());
             }
         };
-        let place = Place { owner: call.owner.to_vec(), token: token.clone(), path };
+        let place = Place { owner: call.owner.to_vec(), token: token.clone(), path: path.clone() };
         self.token = Some((token, area));
         let got = match into.stat(file_name) {
             Ok(got) => got,
@@ -504,7 +568,7 @@ impl Pass {
             return Ok(());
         }
         let got = version(&got);
-        let unchanged = (got.inode, got.size, got.mtime) == (stat.inode, stat.size, stat.mtime);
+        let unchanged = same_content(&got, &stat);
         // Who opened the file before the rename may still write to it.
         let certain = asked == Some(Writer::Nobody) && lease::writer(&file) == Writer::Nobody;
         if unchanged && certain {
@@ -523,7 +587,7 @@ impl Pass {
         match version_of(&file).and_then(|stat| Ok((stat, named?))) {
             Ok((stat, named)) if same(&stat, &named) => match body(file, stat.size) {
                 Ok(body) => {
-                    let claim = claim(call.shared, &place.path, stat, body, Some(place.release()));
+                    let claim = claim(call.shared, &place.path, stat, body, Some(place.release(&stat)));
                     call.offer(place.key(), stat, claim);
                 }
                 Err(error) => call.tell(&place.path, stat, failed("reading", &place.path, &error)),
@@ -534,9 +598,9 @@ impl Pass {
     }
 
     /// A claimed file that nobody is at work with: set aside and not yet still, given back, or left by a crash.
-    fn left(&mut self, call: &mut Call<'_>, place: &Place, answer: &Answer) {
+    fn left(&mut self, call: &mut Call<'_>, place: &Place, asked: &FileStat, answer: &Answer) {
         let key = place.key();
-        if answer.releasing || call.shared.offered().contains_key(&key) {
+        if call.shared.offered().contains_key(&key) {
             return;
         }
         let opened = place.open(&self.root).and_then(|(folder, name)| Ok((folder.look(name)?, folder)));
@@ -546,12 +610,18 @@ impl Pass {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return call.tell(&key, FileStat::default(), failed("looking at", &place.path, &error)),
         };
+        if !same_content(&stat, asked) {
+            return self.wait_a_while(&call.look);
+        }
+        if answer.releasing {
+            return;
+        }
         // In the ledger, and its release carried out, as far as the ledger knows: left for a person to decide.
         if answer.known.is_some_and(|known| same(&known.stat, &stat)) {
             return;
         }
         let Some(file) = self.open(call, &folder, &place.path, &stat) else { return };
-        let asked = match self.leases(&folder) {
+        let asked = match leases(call.shared, &folder) {
             Ok(true) => lease::writer(&file),
             _ => Writer::Unknown,
         };
@@ -568,15 +638,15 @@ impl Pass {
         }
     }
 
-    /// Whether leases can be relied on here, tried once in each look.
-    fn leases(&mut self, area: &Folder) -> Result<bool, SourceError> {
-        if let Some(known) = self.leases {
-            return Ok(known);
-        }
-        let found = lease::dependable(area).map_err(|error| no_aside(&error))?;
-        self.leases = Some(found);
-        Ok(found)
+}
+
+/// Whether leases can be relied on here, tried once.
+fn leases(shared: &Shared, area: &Folder) -> Result<bool, SourceError> {
+    if let Some(known) = shared.leases.get() {
+        return Ok(*known);
     }
+    let found = lease::dependable(area).map_err(|error| no_aside(&error))?;
+    Ok(*shared.leases.get_or_init(|| found))
 }
 
 /// The bytes to be stored: read at once where they are few.

@@ -49,6 +49,7 @@ impl Walk {
     /// The next of what `matcher` takes; all files where there is none.
     pub(super) fn next(&mut self, matcher: Option<&Matcher>) -> Option<Met> {
         loop {
+            let depth = self.levels.len();
             let level = self.levels.last_mut()?;
             let (name, kind) = match level.listing.next() {
                 Some(Ok(entry)) => entry,
@@ -74,7 +75,7 @@ impl Walk {
                 FileType::RegularFile if matcher.is_none_or(|matcher| matcher.takes(&path)) => return Some(Met::File(path)),
                 FileType::Symlink if matcher.is_some_and(|matcher| matcher.takes(&path)) => return Some(Met::Link(path)),
                 FileType::Directory if self.recursive && matcher.is_none_or(|matcher| matcher.enters(&name)) => {
-                    if self.levels.len() >= DEEPEST {
+                    if depth >= DEEPEST {
                         return Some(Met::TooDeep(path));
                     }
                     let entered = level.folder.enter(&name).and_then(|folder| Ok((folder.list()?, folder)));

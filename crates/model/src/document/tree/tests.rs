@@ -222,9 +222,12 @@ fn a_pair_within_a_list_has_its_place() {
     let root = good(text);
     assert_eq!(root.to_json(), json!([{ "ä": "ö" }, "ü"]));
     sound(&root, text);
-    // Cut off in the middle.
-    let text = "[ä\": ";
-    sound(&parse(text).0.expect("what was read"), text);
+    // Cut off in the middle, and in the column of its key.
+    for text in ["<<: [\tä\": # c\n'", "b:\n- ä", "[ä: ["] {
+        if let Some(root) = parse(text).0 {
+            sound(&root, text);
+        }
+    }
 }
 
 #[test]
@@ -343,12 +346,9 @@ proptest! {
     #[test]
     fn json_reads_as_json_does(value in any_json()) {
         for text in [value.to_string(), serde_json::to_string_pretty(&value).expect("JSON"), serde_json::to_string_pretty(&value).expect("JSON").replace("\n  ", "\n\t")] {
-            let expected: Json = serde_json::from_str(&text).expect("JSON");
             let (root, diagnostics) = parse(&text);
             prop_assert!(diagnostics.is_empty(), "{}\n{}", text, diagnostics);
-            let root = root.expect("value");
-            // serde_json's own reading may be a bit off in the last place of a fraction.
-            prop_assert_eq!(round(root.to_json()), round(expected), "{}", text);
+            prop_assert_eq!(root.expect("a value").to_json(), value.clone(), "{}", text);
         }
     }
 
@@ -369,14 +369,5 @@ proptest! {
                 prop_assert!(text.get(span.offset..span.offset + span.len).is_some());
             }
         }
-    }
-}
-
-fn round(value: Json) -> Json {
-    match value {
-        Json::Number(number) if number.is_f64() => Json::String(format!("{:.12e}", number.as_f64().expect("fraction"))),
-        Json::Array(list) => Json::Array(list.into_iter().map(round).collect()),
-        Json::Object(map) => Json::Object(map.into_iter().map(|(key, value)| (key, round(value))).collect()),
-        other => other,
     }
 }

@@ -1,0 +1,125 @@
+//! Opening the file: formats, migrations, settings.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use opendmp_ports::{Error, ErrorKind};
+use rusqlite::{Connection, OpenFlags};
+
+use super::fail::{Fail, Result};
+
+/// The database in the data directory.
+pub(crate) const FILE: &str = "journal.db";
+
+/// `ODMP`: tells our files from other programs' ones.
+const APPLICATION_ID: u32 = 0x4f44_4d50;
+
+/// The schema's versions, in order. A released one is never changed (`tests/schema.rs` holds them).
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_first.sql")];
+
+/// Page cache of the writer, KiB.
+const WRITER_CACHE: i64 = 16 << 10;
+
+/// Page cache of each reader, KiB.
+const READER_CACHE: i64 = 2 << 10;
+
+/// Opens the database for writing, made or migrated where that is needed.
+pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
+    check_header(path)?;
+    let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    // FULL: a commit is on the disk before it is answered.
+    conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+    conn.execute_batch(&format!("PRAGMA cache_size = -{WRITER_CACHE};"))?;
+    migrate(&mut conn)?;
+    Ok(conn)
+}
+
+/// Opens a migrated database for reading.
+pub(crate) fn open_reader(path: &Path) -> Result<Connection> {
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    conn.execute_batch(&format!("PRAGMA query_only = 1; PRAGMA cache_size = -{READER_CACHE};"))?;
+    Ok(conn)
+}
+
+/// Opens a migrated database for checkpoints.
+pub(crate) fn open_checkpointer(path: &Path) -> Result<Connection> {
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // FULL here syncs the database file before the log is used again.
+    conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -64; PRAGMA busy_timeout = 0;")?;
+    Ok(conn)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.set_prepared_statement_cache_capacity(256);
+    conn.execute_batch(
+        "PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;
+         PRAGMA trusted_schema = 0; PRAGMA cell_size_check = 1;",
+    )?;
+    Ok(conn)
+}
+
+/// Looks at the file without opening it as a database, which would write beside it: one of a newer version, or of
+/// another program, stays as it is.
+fn check_header(path: &Path) -> Result<()> {
+    let mut header = Vec::with_capacity(100);
+    match File::open(path) {
+        Ok(file) => {
+            file.take(100).read_to_end(&mut header).map_err(|e| Error::io("open journal", path.display(), &e))?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("open journal", path.display(), &error).into()),
+    }
+    if header.is_empty() {
+        return Ok(());
+    }
+    if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
+        return Err(Fail::Damaged(format!("{} is not a database", path.display())));
+    }
+    // Offsets by https://www.sqlite.org/fileformat.html, section 1.3.
+    let number = |at: usize| header[at..at + 4].iter().fold(0u32, |n, &byte| n << 8 | u32::from(byte));
+    check_format(number(68), number(60))
+}
+
+/// Errs for what this program must not touch. Both numbers are 0 while a new database is being made.
+fn check_format(application: u32, version: u32) -> Result<()> {
+    if (application, version) == (0, 0) {
+        return Ok(());
+    }
+    if application != APPLICATION_ID {
+        return Err(Error::new(ErrorKind::Invalid, "open journal", "`journal.db` is the database of another program")
+            .with_hint("give another data directory")
+            .into());
+    }
+    if version as usize > MIGRATIONS.len() {
+        let known = MIGRATIONS.len();
+        let message = format!("`journal.db` has format {version}, and this opendmp knows {known}");
+        return Err(Error::new(ErrorKind::Newer, "open journal", message)
+            .with_hint("use the opendmp that wrote it, or a newer one; nothing was changed")
+            .into());
+    }
+    Ok(())
+}
+
+fn migrate(conn: &mut Connection) -> Result<()> {
+    let number = |conn: &Connection, pragma: &str| -> Result<u32> {
+        Ok(conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))? as u32)
+    };
+    let (application, version) = (number(conn, "application_id")?, number(conn, "user_version")?);
+    // Once more: the header that was looked at before may be followed by a newer one in the log.
+    check_format(application, version)?;
+    let from = version as usize;
+    for (at, migration) in MIGRATIONS.iter().enumerate().skip(from) {
+        let tx = conn.transaction()?;
+        tx.execute_batch(migration)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", at as i64 + 1)?;
+        tx.commit()?;
+    }
+    if from < MIGRATIONS.len() {
+        // Into the file at once, where an older program finds the number before it opens anything.
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    }
+    Ok(())
+}

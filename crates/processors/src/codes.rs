@@ -1,0 +1,24 @@
+//! What the codes of the kinds' own problems mean, beyond those of `opendmp-model`.
+
+use opendmp_model::diagnostic::codes::CodeInfo;
+
+macro_rules! table {
+    ($($code:literal: $explanation:literal;)*) => {
+        &[$(CodeInfo { code: $code, explanation: $explanation },)*]
+    };
+}
+
+/// The table.
+pub const CODES: &[CodeInfo] = table! {
+    "bad-config": "A kind could not read its config although its schema allows it. The message is the decoder's.";
+    "bad-expression": "The condition is not a CEL expression, is too long or nested too deeply, or names something it can't look at. Conditions look at `name`, `size`, `media_type` and `attributes.KEY`.";
+    "reserved-port": "The port `otherwise` is where items go for which no condition holds; no route may be named so.";
+    "duplicate-name": "Two inline items have the same name. Names tell them apart, so each is used once.";
+    "bad-attribute": "An attribute is a text, a number, true or false, so that it can stand in names and conditions.";
+    "bad-collection": "A collection's name is one line of text and not empty.";
+    "no-code": "A script needs its code: in the flow with `code:`, or in a file beside it with `file:`.";
+    "two-codes": "A script has its code in the flow or in a file, not in both.";
+    "bad-code": "The script is not valid Python, or has no function `process` of one parameter. It was looked at without running it.";
+    "bad-metadata": "The inline metadata (PEP 723, the block that begins with `# /// script`) can't be read.";
+    "not-checked": "The code could not be looked at, because the interpreter could not be started. The flow can't run here until that is mended.";
+};
