@@ -38,7 +38,6 @@ READY, REFUSED, RESULTS = 129, 130, 131
 SAME, INLINE, FILE = 0, 1, 2
 EMIT, REJECT, RETRY, FAILED, OVER_MEMORY = 0, 1, 2, 3, 4
 
-SOCKET_FD, PAGE_FD = 3, 4
 IDLE = (1 << 64) - 1          # the page's word 0 while no item is under way
 LOG_AT = 4096                 # where the log begins in the page
 LARGEST_FRAME = 64 << 20      # a frame of the server beyond this is not believed
@@ -830,11 +829,11 @@ class Closed(Exception):
 class Worker:
     """The loaded script and the connection to the server."""
 
-    def __init__(self):
-        for fd in (SOCKET_FD, PAGE_FD):
+    def __init__(self, connection, page):
+        for fd in (connection, page):
             os.set_inheritable(fd, False)
-        self.socket = socket.socket(fileno=SOCKET_FD)
-        self.page = memoryview(mmap.mmap(PAGE_FD, 0))
+        self.socket = socket.socket(fileno=connection)
+        self.page = memoryview(mmap.mmap(page, 0))
         self.words = self.page[:64].cast("Q")
         self.log = Log(self.page, self.words)
         self.forked = False
@@ -1270,11 +1269,11 @@ def copy(source, target, fd):
         target.write(piece)
 
 
-def serve():
-    """Load the script that the server sends, then run calls until it hangs up."""
+def serve(connection, page):
+    """Load the script that the server sends, then run calls until it hangs up. Takes two descriptors."""
     import faulthandler
     faulthandler.enable(file=2)
-    worker = Worker()
+    worker = Worker(connection, page)
     worker.words[0] = IDLE
     kind, _, _, _, payload, _ = worker.receive()
     hello = json.loads(payload)

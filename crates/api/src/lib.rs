@@ -1,1 +1,32 @@
-//! placeholder
+//! How an engine is asked from outside: one service, one set of routes, one typed client.
+//!
+//! [`Service`] answers; [`router()`] is the service as HTTP with JSON (and lines of JSON where an answer takes long);
+//! [`Client`] asks, over the Unix socket of a server or directly within the process when no server runs, so that every
+//! verb of the command line is written once. The routes are what the command line needs; the public REST API with its
+//! description is not here yet.
+
+pub mod ask;
+mod client;
+mod router;
+pub mod rows;
+mod serve;
+mod service;
+
+use std::time::Duration;
+
+pub use client::{Client, Content, Events};
+pub use router::{health, router};
+pub use serve::{serve_tcp, serve_unix};
+pub use service::{Service, Teller};
+
+/// The name of a server's socket in its data directory.
+pub const SOCKET: &str = "opendmp.sock";
+
+/// How long what is in work may go on after a stop was asked for.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// The header that says who asks.
+const ACTOR: &str = "opendmp-actor";
+
+/// The header with the hash of content.
+const HASH: &str = "opendmp-hash";

@@ -195,9 +195,10 @@ impl DirectoryContent {
         blocking(CHECK, move || {
             let mut reader = PositionedReader::new(&file);
             let failed: large::ReadError = |error| Error::io(CHECK, "reading content", error);
-            match inner.stream(CHECK, &mut reader, failed, None)? {
-            (hash, size) if (hash, size) == (content.hash, content.size) => Ok(()),
-            _ => Err(packs::damaged(&inner.layout, &content, "its hash is wrong")),
+            if inner.stream(CHECK, &mut reader, failed, None)? != (content.hash, content.size) {
+                return Err(packs::damaged(&inner.layout, &content, "its hash is wrong"));
+            }
+            Ok(())
         })
         .await
     }

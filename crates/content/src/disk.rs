@@ -73,16 +73,20 @@ pub mod faults {
     impl Faults {
         /// Asks `fault` from now on.
         pub fn set(&self, fault: impl FnMut(Call, Option<&File>) -> io::Result<()> + Send + 'static) {
-            *self.0.lock().unwrap() = Some(Box::new(fault));
+            *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Box::new(fault));
         }
 
         /// Lets every call succeed again.
         pub fn clear(&self) {
-            *self.0.lock().unwrap() = None;
+            *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
         }
 
         pub(super) fn before(&self, call: Call, file: Option<&File>) -> io::Result<()> {
-            self.0.lock().unwrap().as_mut().map_or(Ok(()), |fault| fault(call, file))
+            self.0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .as_mut()
+                .map_or(Ok(()), |fault| fault(call, file))
         }
     }
 

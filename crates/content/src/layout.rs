@@ -83,8 +83,11 @@ impl Layout {
         }
         sync_dir(root).map_err(failed("syncing the directory"))?;
         for entry in fs::read_dir(layout.tmp()).map_err(failed("emptying tmp"))? {
-            let path = entry.map_err(failed("emptying tmp"))?.path();
-            fs::remove_file(path).map_err(failed("emptying tmp"))?;
+            let entry = entry.map_err(failed("emptying tmp"))?;
+            // Folders are not made there: whatever they are, they are someone else's.
+            if !entry.file_type().map_err(failed("emptying tmp"))?.is_dir() {
+                fs::remove_file(entry.path()).map_err(failed("emptying tmp"))?;
+            }
         }
         Ok(layout)
     }
@@ -221,6 +224,10 @@ fn lock(root: &Path) -> Result<File> {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
             Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the start blocks, as it says, and a lock can't be awaited"
+                )]
                 std::thread::sleep(Duration::from_millis(10));
             }
             Err(TryLockError::WouldBlock) => {

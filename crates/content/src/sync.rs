@@ -1,16 +1,17 @@
 //! Making durable what was put: one attempt at a time, for everybody who waits.
 //!
 //! A failed write is repeated at the same place by the next attempt. After a failed sync, what the system holds of a
-//! file can't be trusted any more (its pages may be dropped, and a second sync may succeed without writing them), so
-//! the file is written anew from what is in memory, beside the old one, and takes its name when it is durable.
+//! file can't be trusted any more (its pages may be dropped, and a second sync may succeed without writing them), and
+//! its place on the disk may be bad; so the file is written anew from what is in memory, beside the old one, and takes
+//! its name when it is durable.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use opendmp_ports::Result;
 use opendmp_ports::content::PositionedReader;
+use opendmp_ports::{Error, ErrorKind, Result};
 
 use crate::directory::{Inner, blocking};
 use crate::large::Fresh;
@@ -25,6 +26,8 @@ pub struct Syncer {
     pack: Option<OpenPack>,
     /// Files that are not durable yet.
     files: Vec<Fresh>,
+    /// An attempt is under way, or one ended in a panic and may have forgotten what it had at hand.
+    begun: bool,
 }
 
 /// The pack written last.
@@ -69,6 +72,10 @@ impl Inner {
 
 impl Syncer {
     fn attempt(&mut self, inner: &Inner) -> Result<()> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Err(Error::new(ErrorKind::Unavailable, SYNC, "an earlier sync ended in a panic")
+                .with_hint("restart opendmp: what was under way is done again"));
+        }
         let (attempt, mark, segments) = {
             let mut state = inner.lock();
             state.attempts += 1;
@@ -78,6 +85,7 @@ impl Syncer {
         let packs = self.packs(inner, &segments);
         let files = self.files(inner);
         let result = packs.and(files).and_then(|()| dirs(inner));
+        self.begun = false;
         let mut state = inner.lock();
         match &result {
             Ok(()) => {

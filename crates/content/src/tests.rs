@@ -89,10 +89,9 @@ impl Subject for Store {
     }
 
     async fn set_full(&mut self, full: bool) -> bool {
-        if full {
-            self.fail(&[Call::Write], io::ErrorKind::StorageFull)
-        } else {
-            self.mend()
+        match full {
+            true => self.fail(&[Call::Write], io::ErrorKind::StorageFull),
+            false => self.mend(),
         }
         true
     }
@@ -126,33 +125,76 @@ async fn the_store_conforms_when_all_is_scarce() {
     conformance::all(async || Store::new(SCARCE)).await;
 }
 
+/// What was written since the last good sync is gone, as it may be after a failed one, and syncs of that very file go on
+/// failing, as with a bad place on the disk.
 #[tokio::test]
 async fn a_failed_sync_loses_nothing_though_the_disk_dropped_it() {
-    let mut store = Store::new(Options::default());
+    let mut store = Store::new(Options { recent_bytes: 0, ..Options::default() });
     let content = store.content();
     let durable = content.put(sample(1, 5_000)).await.unwrap();
     content.sync().await.unwrap();
-    let length = fs::metadata(store.path(&durable)).unwrap().len();
+    assert_eq!(read(&content, &durable).await.unwrap(), sample(1, 5_000));
+    // Held open, so that no other file gets its number.
+    let held = File::open(store.path(&durable)).unwrap();
+    let bad = held.metadata().unwrap();
 
     let small = content.put(sample(2, 5_000)).await.unwrap();
-    // What was written since the last sync is gone, as it may be after a failed one.
     content.inner.disk.faults.set(move |call, file| match (call, file) {
-        (Call::Sync, Some(file)) => file.set_len(length).and(Err(io::ErrorKind::Other.into())),
+        (Call::Sync, Some(file)) if file.metadata()?.ino() == bad.ino() => {
+            file.set_len(bad.len()).and(Err(io::ErrorKind::Other.into()))
+        }
         _ => Ok(()),
     });
-    for _ in 0..2 {
-        let error = content.sync().await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-    }
+    let error = content.sync().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     let later = content.put(sample(3, 5_000)).await.unwrap();
     assert_ne!(store.path(&later), store.path(&small), "a pack whose sync failed takes no more");
+    content.sync().await.unwrap();
+    let all = [(1, durable), (2, small), (3, later)];
+    for (seed, reference) in all {
+        assert_eq!(read(&content, &reference).await.unwrap(), sample(seed, 5_000));
+    }
+    drop(content);
+    store.reopen();
+    for (seed, reference) in all {
+        assert_eq!(read(&store.content(), &reference).await.unwrap(), sample(seed, 5_000));
+    }
+}
+
+/// Nothing can be synced for a while, neither the pack nor what is written in its place.
+#[tokio::test]
+async fn syncs_fail_until_one_succeeds() {
+    let mut store = Store::new(Options::default());
+    let content = store.content();
+    let reference = content.put(sample(1, 5_000)).await.unwrap();
+    store.fail(&[Call::Sync], io::ErrorKind::Other);
+    for _ in 0..3 {
+        assert_eq!(content.sync().await.unwrap_err().kind, ErrorKind::Unavailable);
+        assert_eq!(read(&content, &reference).await.unwrap(), sample(1, 5_000));
+    }
     store.mend();
     content.sync().await.unwrap();
     drop(content);
     store.reopen();
-    for (seed, reference) in [(1, durable), (2, small), (3, later)] {
-        assert_eq!(read(&store.content(), &reference).await.unwrap(), sample(seed, 5_000));
+    assert_eq!(read(&store.content(), &reference).await.unwrap(), sample(1, 5_000));
+}
+
+#[tokio::test]
+async fn a_file_that_can_not_be_named_waits() {
+    let mut store = Store::new(Options::default());
+    let content = store.content();
+    let bytes = sample(1, 1 << 20);
+    let reference = put_file(&content, &bytes).await;
+    let folder = store.path(&reference).parent().unwrap().to_owned();
+    fs::write(&folder, "in the way").unwrap();
+    for _ in 0..2 {
+        assert_eq!(content.sync().await.unwrap_err().kind, ErrorKind::Unavailable);
     }
+    fs::remove_file(&folder).unwrap();
+    content.sync().await.unwrap();
+    drop(content);
+    store.reopen();
+    assert_eq!(read(&store.content(), &reference).await.unwrap(), bytes);
 }
 
 #[tokio::test]
@@ -229,6 +271,20 @@ async fn names_are_synced_again_until_that_succeeds() {
         });
         content.sync().await.unwrap();
         assert!(synced.load(Ordering::Relaxed));
+    }
+}
+
+/// A panic in the middle may have forgotten a file; nothing is said to be durable after it.
+#[tokio::test]
+async fn nothing_is_durable_after_a_panic() {
+    let store = Store::new(Options::default());
+    let content = store.content();
+    put_file(&content, &sample(1, 2 << 20)).await;
+    content.inner.disk.faults.set(|_, _| panic!("as a test wants it"));
+    content.sync().await.unwrap_err();
+    for _ in 0..2 {
+        let error = content.sync().await.unwrap_err();
+        assert!(error.hint.is_some(), "{error}");
     }
 }
 
@@ -415,7 +471,7 @@ async fn what_a_crash_leaves_behind_is_cleared_away() {
     store.content().sync().await.unwrap();
     let usage = store.content().usage().await.unwrap().stored;
     File::create(store.root().join("tmp/put-x")).unwrap().write_all(b"half").unwrap();
-    fs::write(store.root().join("packs/00000002.pack"), &[0; PACK_HEADER - 1]).unwrap();
+    fs::write(store.root().join("packs/00000002.pack"), [0; PACK_HEADER - 1]).unwrap();
     store.reopen();
     assert!(!store.root().join("tmp/put-x").exists() && !store.root().join("packs/00000002.pack").exists());
     assert_eq!(store.content().usage().await.unwrap().stored, usage);

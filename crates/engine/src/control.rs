@@ -152,7 +152,7 @@ impl Engine {
     ///
     /// # Errors
     /// All problems of the flow, or why an environment could not be made.
-    pub async fn save(&self, text: FlowText, actor: &str, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<Saved, Refusal> {
+    pub async fn save(&self, text: FlowText, actor: &str, progress: &opendmp_processor::Progress) -> Result<Saved, Refusal> {
         let registry = Arc::clone(&self.registry);
         let (checked, files) = run_blocking(move || (check(&text.text, &*registry, &text.files), text.files)).await?;
         let mut locks = BTreeMap::new();

@@ -184,7 +184,8 @@ impl Work<'_> {
         }
         if !entries.is_empty() {
             self.count(node, &entries);
-            self.history.push(StepRecord { context: node.context, started, entries });
+            let context = self.engine.patiently("journal", || node.context(self.engine)).await?;
+            self.history.push(StepRecord { context, started, entries });
         }
         Ok(rest)
     }

@@ -134,7 +134,7 @@ impl Engine {
             run,
             arrivals,
             readers,
-            context: node.context,
+            context: node.context(self).await?,
             started,
             at: self.clock.now(),
         };

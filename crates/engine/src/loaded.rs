@@ -40,12 +40,12 @@ pub struct Node {
     pub planned: PlannedProcessor,
     /// By output port: who reads it, as the queue names them, with the index of each.
     pub readers: BTreeMap<String, Vec<(Reader, usize)>>,
-    /// Number of its interned history context.
-    pub context: u32,
     /// How many calls at once.
     pub permits: Semaphore,
     /// As many as `permits` began with.
     pub parallel: usize,
+    context: HistoryContext,
+    interned: OnceCell<u32>,
     doc: ProcessorDoc,
     open_with: Context,
     opened: OnceCell<Opened>,
@@ -78,7 +78,7 @@ impl Loaded {
         let docs = checked.flow.map(|flow| flow.processors).unwrap_or_default();
         let mut nodes = Vec::with_capacity(plan.processors.len());
         for (index, (planned, doc)) in plan.processors.iter().zip(docs).enumerate() {
-            let context = engine.journal.context(history_context(engine, &plan, planned, &saved)).await?;
+            let context = history_context(engine, &plan, planned);
             nodes.push(Node::new(engine, &flow, &plan, index, doc, &saved, context));
         }
         Ok(Self { flow, version, plan, nodes })
@@ -113,20 +113,14 @@ pub(crate) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + S
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
-fn history_context(engine: &Engine, plan: &RunPlan, planned: &PlannedProcessor, saved: &Version) -> HistoryContext {
-    let environment = planned.environment.as_ref().map(|environment| {
-        let lock = saved.locks.get(&planned.id).map(|lock| {
-            format!(", lock {}", opendmp_model::ids::ContentHash::of(lock.as_bytes()).short(12))
-        });
-        format!("{}{}", environment.language, lock.unwrap_or_default())
-    });
+fn history_context(engine: &Engine, plan: &RunPlan, planned: &PlannedProcessor) -> HistoryContext {
     HistoryContext {
         flow: plan.slug.clone(),
         version: plan.version.to_hex(),
         processor: planned.id.clone(),
         kind: planned.kind.clone(),
         config: planned.config_hash.to_hex(),
-        environment,
+        environment: None,
         worker: engine.options.worker.clone(),
         opendmp: env!("CARGO_PKG_VERSION").to_owned(),
     }
@@ -140,7 +134,7 @@ impl Node {
         index: usize,
         doc: ProcessorDoc,
         saved: &Version,
-        context: u32,
+        context: HistoryContext,
     ) -> Self {
         let planned = plan.processors[index].clone();
         let readers = planned
@@ -169,6 +163,7 @@ impl Node {
             id: planned.id.as_str().into(),
             readers,
             context,
+            interned: OnceCell::new(),
             permits: Semaphore::new(parallel),
             parallel,
             doc,
@@ -186,6 +181,22 @@ impl Node {
             kind.open(&engine.registry, &self.doc, &self.open_with).await
         };
         self.opened.get_or_try_init(open).await
+    }
+
+    /// The number of its history context, with the environment it runs in once it is open.
+    pub async fn context(&self, engine: &Engine) -> Result<u32, Error> {
+        let intern = || async {
+            let environment = match self.opened.get() {
+                Some(Opened::Transform(processor)) => processor.environment(),
+                _ => None,
+            };
+            engine.journal.context(HistoryContext { environment, ..self.context.clone() }).await
+        };
+        match self.opened.get() {
+            Some(_) => self.interned.get_or_try_init(intern).await.copied(),
+            // Not open: it failed to, and the next time it may be another environment.
+            None => intern().await,
+        }
     }
 
     /// The source of an ingest.

@@ -2,7 +2,7 @@
 //!
 //! Every check adds to one [`Diagnostics`] list, so that a person sees all problems at once. The drawing on a
 //! terminal lives in the cli; the form's red marks live in the web UI; both read these values. The codes with their
-//! explanations live in [`codes`].
+//! explanations live in [`mod@codes`].
 
 pub mod codes;
 

@@ -120,7 +120,7 @@ pub struct Problem {
     pub offset: Option<(usize, usize)>,
     /// The file the problem is in, as it is named in the config; `None`: the document.
     pub file: Option<String>,
-    /// Kebab case; explained by [`Kinds::codes`] or [`crate::diagnostic::codes`].
+    /// Kebab case; explained by [`Kinds::codes`] or [`crate::diagnostic::codes()`].
     pub code: &'static str,
     /// What is wrong.
     pub message: String,

@@ -99,6 +99,14 @@ impl MemoryContent {
         self.lock().pending.clear();
     }
 
+    /// Whether a crash would leave this.
+    pub fn is_durable(&self, content: &ContentRef) -> bool {
+        match content.place {
+            Place::Pack { pack: 0, offset } => self.lock().durable.contains_key(&(content.hash, offset)),
+            _ => *content == ContentRef::empty(),
+        }
+    }
+
     /// Whether the disk is full from now on.
     pub fn set_full(&self, full: bool) {
         self.lock().full = full;
@@ -123,16 +131,16 @@ impl Content for MemoryContent {
     }
 
     async fn put_file(&self, file: Arc<std::fs::File>) -> Result<ContentRef> {
-        let bytes = read_all(&Body::File(file))
-            .map_err(|error| Error::io("content put", "reading the source", &error))?;
+        let bytes =
+            read_all(&Body::File(file)).map_err(|error| Error::io("content put", "reading the source", &error))?;
         self.put(bytes.into()).await
     }
 
     async fn put_reader(&self, mut reader: Box<dyn Read + Send>) -> Result<ContentRef> {
         let mut bytes = Vec::new();
-        reader
-            .read_to_end(&mut bytes)
-            .map_err(|error| Error::new(ErrorKind::Invalid, "content put", format!("a result can't be read: {error}")))?;
+        reader.read_to_end(&mut bytes).map_err(|error| {
+            Error::new(ErrorKind::Invalid, "content put", format!("a result can't be read: {error}"))
+        })?;
         self.put(bytes.into()).await
     }
 

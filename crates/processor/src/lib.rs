@@ -39,6 +39,11 @@ pub trait Processor: Send + Sync {
     /// can't be made): every item of the call fails with it, and is retried as `on_error` says.
     async fn process(&self, inputs: Vec<Input>) -> Result<Vec<Done>, Fault>;
 
+    /// What it runs in, for the history: `Python 3.11.7`.
+    fn environment(&self) -> Option<String> {
+        None
+    }
+
     /// Frees what was kept warm. Called once, when the flow version is no longer used.
     async fn close(&self) {}
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use opendmp_model::diagnostic::codes::CodeInfo;
 use opendmp_model::document::ProcessorDoc;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::kinds::{Class, Facts, Files, KindInfo, Kinds, Nested, Problem};
@@ -25,7 +26,7 @@ pub trait ProcessorKind: Send + Sync {
 
     /// Resolves the environment the processor runs in, when a version is saved: the text of the lock, or `None` where
     /// it needs none. May take minutes; `progress` is told a line now and then.
-    async fn lock(&self, _doc: &ProcessorDoc, _files: &dyn SharedFiles, _progress: Progress<'_>) -> Result<Option<String>, Fault> {
+    async fn lock(&self, _doc: &ProcessorDoc, _files: &dyn SharedFiles, _progress: &Progress) -> Result<Option<String>, Fault> {
         Ok(None)
     }
 
@@ -38,7 +39,7 @@ pub trait SharedFiles: Files + Send + Sync {}
 impl<T: Files + Send + Sync> SharedFiles for T {}
 
 /// Is told what a long preparation is doing.
-pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
+pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A type of source.
 pub trait SourceKind: Send + Sync {
@@ -149,6 +150,7 @@ pub struct Registry {
     processors: Vec<Box<dyn ProcessorKind>>,
     sources: Vec<Box<dyn SourceKind>>,
     sinks: Vec<Box<dyn SinkKind>>,
+    codes: &'static [CodeInfo],
 }
 
 impl Registry {
@@ -170,6 +172,13 @@ impl Registry {
     #[must_use]
     pub fn sink(mut self, kind: impl SinkKind + 'static) -> Self {
         self.sinks.push(Box::new(kind));
+        self
+    }
+
+    /// Says what the codes mean that the kinds use in their problems.
+    #[must_use]
+    pub fn codes(mut self, codes: &'static [CodeInfo]) -> Self {
+        self.codes = codes;
         self
     }
 
@@ -222,6 +231,10 @@ impl Kinds for Registry {
         let sources = self.sources.iter().map(|kind| kind.info());
         let sinks = self.sinks.iter().map(|kind| kind.info());
         processors.chain(sources).chain(sinks).collect()
+    }
+
+    fn codes(&self) -> &'static [CodeInfo] {
+        self.codes
     }
 
     fn prepare(&self, doc: &ProcessorDoc, files: &dyn Files) -> Result<Facts, Vec<Problem>> {

@@ -118,6 +118,11 @@ impl Folder {
         Ok((stat.st_dev, stat.st_ino))
     }
 
+    /// Whether it still has a name.
+    pub(crate) fn is_there(&self) -> bool {
+        rustix::fs::fstat(&self.handle).is_ok_and(|stat| stat.st_nlink > 0)
+    }
+
     /// Opens a file for reading. It never waits (for the other end of a pipe), and it refuses a link; whether it is a
     /// regular file is the caller's to check before and after.
     pub(crate) fn read(&self, name: &[u8]) -> io::Result<File> {
@@ -185,8 +190,19 @@ impl Folder {
         {
             // statfs(2): NFS, SMB1, CIFS, SMB2, FUSE, 9P, Ceph, AFS, AFS of kAFS, Coda, OCFS2, GFS2, Lustre.
             const FOREIGN: [i64; 13] = [
-                0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f,
-                0x6b41_4653, 0x7375_7245, 0x7461_636f, 0x0116_1970, 0x0bd0_0bd0,
+                0x6969,
+                0x517b,
+                0xff53_4d42,
+                0xfe53_4d42,
+                0x6573_5546,
+                0x0102_1997,
+                0x00c3_6400,
+                0x5346_414f,
+                0x6b41_4653,
+                0x7375_7245,
+                0x7461_636f,
+                0x0116_1970,
+                0x0bd0_0bd0,
             ];
             self.readable()
                 .and_then(|folder| Ok(rustix::fs::fstatfs(folder)?))

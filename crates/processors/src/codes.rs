@@ -20,5 +20,10 @@ pub const CODES: &[CodeInfo] = table! {
     "two-codes": "A script has its code in the flow or in a file, not in both.";
     "bad-code": "The script is not valid Python, or has no function `process` of one parameter. It was looked at without running it.";
     "bad-metadata": "The inline metadata (PEP 723, the block that begins with `# /// script`) can't be read.";
+    "no-command": "An external needs to know what to run: `command:` with the program and its arguments as a list, or `shell:` with a line for the shell.";
+    "two-commands": "An external has either a `command` or a `shell` line.";
+    "two-outputs": "A command writes either one file, `{output}`, or any number of files into a folder, `{outputs}`.";
+    "no-name-here": "With `{outputs}` each item gets the name of its file, so there is nothing for `name` to say.";
+    "bad-variable": "The name of an environment variable can't be empty or have a `=` in it.";
     "not-checked": "The code could not be looked at, because the interpreter could not be started. The flow can't run here until that is mended.";
 };

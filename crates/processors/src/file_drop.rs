@@ -180,35 +180,7 @@ impl SourceKind for Kind {
     }
 
     fn open(&self, map: &Map<String, Value>, context: &Context) -> Result<Arc<dyn Source>, Fault> {
-        let read: Config = saved_config(map)?;
-        let wrong = |problem: Problem| Fault {
-            hint: problem.hint,
-            ..Fault::new(FaultKind::Failed, problem.code, problem.message)
-        };
-        let matcher = read.pattern.compile(read.recursive).map_err(|mut problems| {
-            wrong(problems.pop().unwrap_or_else(|| Problem::new("", codes::BAD_FORMAT, "the pattern can't be used")))
-        })?;
-        let root = context.resolve(&read.path)?;
-        let to = read.to.as_deref().map(|to| context.resolve(to)).transpose()?;
-        if let Some(problem) = to.as_deref().and_then(|to| read.moves_within(&beneath::real(&root), &beneath::real(to))) {
-            return Err(wrong(problem));
-        }
-        Ok(Arc::new(FileDrop {
-            shared: Arc::new(Shared {
-                root,
-                written: read.path,
-                matcher,
-                recursive: read.recursive,
-                settle: i64::try_from(read.settle.as_millis()).unwrap_or(i64::MAX),
-                after: read.after,
-                to,
-                life: Life::begin(),
-                tokens: AtomicU64::default(),
-                leases: OnceLock::new(),
-                offered: Mutex::new(HashMap::new()),
-            }),
-            scanner: Arc::default(),
-        }))
+        Ok(Arc::new(FileDrop::open(saved_config(map)?, context)?))
     }
 }
 
@@ -257,6 +229,36 @@ fn failed(doing: &str, path: &[u8], error: &io::Error) -> SourceError {
 }
 
 impl FileDrop {
+    fn open(read: Config, context: &Context) -> Result<Self, Fault> {
+        let wrong = |problem: Problem| Fault {
+            hint: problem.hint,
+            ..Fault::new(FaultKind::Failed, problem.code, problem.message)
+        };
+        let matcher = read.pattern.compile(read.recursive).map_err(|mut problems| {
+            wrong(problems.pop().unwrap_or_else(|| Problem::new("", codes::BAD_FORMAT, "the pattern can't be used")))
+        })?;
+        let root = context.resolve(&read.path)?;
+        let to = read.to.as_deref().map(|to| context.resolve(to)).transpose()?;
+        if let Some(problem) = to.as_deref().and_then(|to| read.moves_within(&beneath::real(&root), &beneath::real(to)))
+        {
+            return Err(wrong(problem));
+        }
+        let shared = Shared {
+            root,
+            written: read.path,
+            matcher,
+            recursive: read.recursive,
+            settle: i64::try_from(read.settle.as_millis()).unwrap_or(i64::MAX),
+            after: read.after,
+            to,
+            life: Life::begin(),
+            tokens: AtomicU64::default(),
+            leases: OnceLock::new(),
+            offered: Mutex::new(HashMap::new()),
+        };
+        Ok(Self { shared: Arc::new(shared), scanner: Arc::default() })
+    }
+
     /// Asks the ledger for a batch.
     async fn ask(ledger: &dyn Ledger, asked: Vec<Found>) -> Result<Vec<(Found, Answer)>, SourceError> {
         let known = ledger.known(asked.iter().map(|found| found.path().to_vec()).collect()).await?;

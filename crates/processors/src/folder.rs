@@ -68,7 +68,8 @@ impl SinkKind for Kind {
             schema: schema_of::<Config>(),
             examples: vec![
                 "type: folder\npath: ./outbox\n".to_owned(),
-                "type: folder\npath: ./outbox\nname: \"{date:%Y-%m}/{stem}.upper.{ext}\"\nif_exists: overwrite\n".to_owned(),
+                "type: folder\npath: ./outbox\nname: \"{date:%Y-%m}/{stem}.upper.{ext}\"\nif_exists: overwrite\n"
+                    .to_owned(),
             ],
         })
     }
@@ -186,10 +187,22 @@ impl Stop {
         let (kind, code, message, hint) = match self {
             Stop::Io(what, error) => {
                 let (kind, code, hint) = match error.kind() {
-                    E::StorageFull => (FaultKind::Unavailable, "no-space", "free some space; the export is tried again"),
-                    E::QuotaExceeded => (FaultKind::Unavailable, "no-space", "raise the quota, or free some space; the export is tried again"),
-                    E::PermissionDenied => (FaultKind::ExportRefused, "no-rights", "give the user OpenDMP runs as the right to write there"),
-                    E::ReadOnlyFilesystem => (FaultKind::ExportRefused, "read-only", "mount it writable, or choose another `path`"),
+                    E::StorageFull => {
+                        (FaultKind::Unavailable, "no-space", "free some space; the export is tried again")
+                    }
+                    E::QuotaExceeded => (
+                        FaultKind::Unavailable,
+                        "no-space",
+                        "raise the quota, or free some space; the export is tried again",
+                    ),
+                    E::PermissionDenied => (
+                        FaultKind::ExportRefused,
+                        "no-rights",
+                        "give the user OpenDMP runs as the right to write there",
+                    ),
+                    E::ReadOnlyFilesystem => {
+                        (FaultKind::ExportRefused, "read-only", "mount it writable, or choose another `path`")
+                    }
                     E::NotADirectory => (
                         FaultKind::ExportRefused,
                         "not-a-folder",
@@ -199,7 +212,9 @@ impl Stop {
                     E::InvalidFilename | E::InvalidInput => {
                         (FaultKind::ExportRefused, "bad-name", "the file system refuses that name; change `name`")
                     }
-                    E::FileTooLarge => (FaultKind::ExportRefused, "too-large", "the file system takes no file of that size"),
+                    E::FileTooLarge => {
+                        (FaultKind::ExportRefused, "too-large", "the file system takes no file of that size")
+                    }
                     _ => (FaultKind::Unavailable, "io", "look at the disk; the export is tried again"),
                 };
                 (kind, code, format!("{what} `{shown}`: {error}"), hint)

@@ -41,3 +41,71 @@ pub fn register(host: Host) -> Registry {
 pub fn explanations() -> &'static [CodeInfo] {
     codes::CODES
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use opendmp_model::document::check;
+    use opendmp_model::kinds::{Class, Kinds, Role, lint};
+
+    fn registry(scratch: &std::path::Path) -> Registry {
+        let pools = Pools::new(opendmp_script::Options::new(scratch)).unwrap();
+        register(Host {
+            pools: Arc::new(pools),
+            tools: Tools::find(None),
+            environments: scratch.join("environments"),
+            scratch: scratch.join("external"),
+        })
+    }
+
+    #[tokio::test]
+    async fn every_kind_documents_every_field() {
+        let scratch = tempfile::tempdir().unwrap();
+        let registry = registry(scratch.path());
+        let faults: Vec<String> = registry.list().into_iter().flat_map(lint).collect();
+        assert!(faults.is_empty(), "{faults:#?}");
+    }
+
+    #[tokio::test]
+    async fn every_example_is_a_valid_one() {
+        let scratch = tempfile::tempdir().unwrap();
+        let registry = registry(scratch.path());
+        let indent = |text: &str, by: usize| -> String {
+            let pad = " ".repeat(by);
+            text.lines().map(|line| format!("{pad}{line}\n")).collect()
+        };
+        let files = BTreeMap::from([("clean.py".to_owned(), b"def process(data: bytes): return data".to_vec())]);
+        for kind in registry.list() {
+            assert!(!kind.examples.is_empty(), "{} has no example", kind.name);
+            for example in &kind.examples {
+                let entry = |text: &str| format!("  -\n{}", indent(text, 4));
+                let inbox = entry("id: inbox\ntype: ingest\nsource: { type: inline, items: [{ name: a, text: b }] }");
+                let clean = entry("id: clean\ntype: script\ninputs: [inbox]\nfile: ./clean.py");
+                let shelf = entry("id: reader\ntype: collect\ncollection: C\ninputs: [inbox]");
+                let processors = match (kind.class, kind.role) {
+                    (Class::Source, _) => entry(&format!("id: x\ntype: ingest\nsource:\n{}", indent(example, 2))),
+                    (Class::Destination, _) => {
+                        let collect = format!("id: x\ntype: collect\ninputs: [inbox]\ncollection: C\ndestination:\n{}", indent(example, 2));
+                        inbox + &entry(&collect)
+                    }
+                    (Class::Processor, Role::Ingest) => entry(example),
+                    (Class::Processor, _) if example.contains("id: clean") => inbox + &entry(example),
+                    (Class::Processor, _) => inbox + &clean + &entry(example) + &shelf,
+                };
+                let checked = check(&format!("name: Example\nprocessors:\n{processors}"), &registry, &files);
+                assert!(!checked.diagnostics.has_errors(), "{}: {}\n{processors}", kind.name, checked.diagnostics);
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_is_explained_once() {
+        let mut seen = BTreeSet::new();
+        for info in explanations() {
+            assert!(seen.insert(info.code) && info.explanation.len() > 20, "{}", info.code);
+            assert!(opendmp_model::diagnostic::explain(info.code).is_none(), "{} is explained by the model", info.code);
+        }
+    }
+}

@@ -2,20 +2,22 @@
 //!
 //! What a script may be is said in [`DOCS`]; how it is run lives in `opendmp-script`.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use opendmp_model::document::{ByteSize, ProcessorDoc};
 use opendmp_model::fault::{Fault, FaultKind, LogLine};
+use opendmp_model::ids::ContentHash;
 use opendmp_model::kinds::{self as model, Class, Determinism, Facts, FileProblem, Files, KindInfo, Problem, Role, schema_of};
 use opendmp_processor::{
     Body, Context, Done, Emission, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Progress, Registry,
     SharedFiles, Stream, config, saved_config,
 };
-use opendmp_script::environment::{self, Lock, Tools};
-use opendmp_script::{CallContent, CallItem, ChildContent, Language, Pools, PoolKey, ScratchFile, ScriptSpec};
+use opendmp_script::environment::{self, Environment, Lock, Metadata, Tools};
+use opendmp_script::{CallContent, CallItem, ChildContent, Language, Pools, PoolKey, ScratchFile, ScriptSpec, SyntaxProblem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,7 @@ pub struct Config {
     pub language: ScriptLanguage,
     /// The script itself. Either this or `file`.
     #[serde(default)]
+    #[schemars(extend("format" = "code"))]
     pub code: Option<String>,
     /// The file the script is in, relative to the flow file. Either this or `code`.
     #[serde(default)]
@@ -87,6 +90,7 @@ pub struct Kind {
     tools: Tools,
     environments: PathBuf,
     pools: Arc<Pools>,
+    checked: Mutex<HashMap<ContentHash, Option<SyntaxProblem>>>,
 }
 
 impl Kind {
@@ -105,7 +109,7 @@ impl Kind {
                 "id: clean\ntype: script\ninputs: [inbox]\nfile: ./clean.py\noutputs: [bad]\ntimeout: 5m\n".to_owned(),
             ],
         };
-        Self { info, tools, environments, pools }
+        Self { info, tools, environments, pools, checked: Mutex::default() }
     }
 
     /// The code, and the name it goes by in tracebacks.
@@ -126,6 +130,34 @@ impl Kind {
                 Err(Problem::new("/file", "two-codes", "a script has `code` or `file`, not both").hint("remove one"))
             }
         }
+    }
+}
+
+/// How many answers about scripts are remembered.
+const MOST_CHECKED: usize = 1_000;
+
+impl Kind {
+    /// Looks at a script without running it; once for each text, because it starts an interpreter. `Err` says why it
+    /// could not be looked at, with a hint.
+    fn check(&self, code: &str, name: &str) -> Result<Option<SyntaxProblem>, (String, Option<String>)> {
+        let key = ContentHash::of(code.as_bytes());
+        let mut known = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = known.get(&key) {
+            return Ok(answer.clone());
+        }
+        let interpreter = self.tools.python.clone().unwrap_or_else(|| PathBuf::from("python3"));
+        let (text, name) = (code.to_owned(), name.to_owned());
+        let asked = wait_for(async move { opendmp_script::check_syntax(&interpreter, &text, &name).await });
+        let answer = match asked {
+            Ok(Ok(inspected)) => inspected.err(),
+            Ok(Err(error)) => return Err((error.to_string(), error.hint())),
+            Err(message) => return Err((message, None)),
+        };
+        if known.len() >= MOST_CHECKED {
+            known.clear();
+        }
+        known.insert(key, answer.clone());
+        Ok(answer)
     }
 }
 
@@ -173,21 +205,19 @@ impl ProcessorKind for Kind {
                 None => at(Problem::new("/code", code, message)),
             }
         };
-        let (interpreter, text, file) = (self.tools.python.clone(), code.clone(), name);
-        let checked = wait_for(async move { opendmp_script::check_syntax(&interpreter, &text, &file).await });
-        match checked {
-            Ok(Ok(Ok(_inspection))) => {}
-            Ok(Ok(Err(problem))) => {
-                let mut found = place(problem.line, problem.column, "bad-code", problem.message);
+        match self.check(&code, &name) {
+            Ok(None) => {}
+            Ok(Some(problem)) => {
+                let (line, column) = (problem.line.unwrap_or(1), problem.column.unwrap_or(1));
+                let mut found = place(line, column, "bad-code", problem.message);
                 found.hint = problem.hint;
                 problems.push(found);
             }
             // Without an interpreter the code can't be checked; it can't be run either, which is said at save.
-            Ok(Err(error)) => warnings.push(no_check(&error.to_string(), error.hint())),
-            Err(message) => warnings.push(no_check(&message, None)),
+            Err((message, hint)) => warnings.push(no_check(&message, hint)),
         }
-        let requirements = match environment::metadata(&code) {
-            Ok(metadata) => metadata.map(|metadata| metadata.to_string()),
+        let requirements = match Metadata::parse(&code) {
+            Ok(metadata) => metadata.map(|metadata| metadata.dependencies.join(", ")),
             Err(error) => {
                 problems.push(place(1, 1, "bad-metadata", error.to_string()));
                 None
@@ -208,28 +238,30 @@ impl ProcessorKind for Kind {
         })
     }
 
-    async fn lock(&self, doc: &ProcessorDoc, files: &dyn SharedFiles, progress: Progress<'_>) -> Result<Option<String>, Fault> {
+    async fn lock(&self, doc: &ProcessorDoc, files: &dyn SharedFiles, progress: &Progress) -> Result<Option<String>, Fault> {
         let read: Config = saved_config(&doc.config)?;
         let code = self.code(&doc.id, &read, files);
         let (code, _) = code.map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
-        let lock = environment::lock(&code, &self.tools, progress).await.map_err(|error| fault(&error))?;
+        let lock = environment::lock(&code, &self.tools, Arc::clone(progress)).await.map_err(|error| fault(&error))?;
         let Some(lock) = lock else { return Ok(None) };
         // Made now, so that the first item does not wait for it, and so that what can't be made is told at save.
-        environment::ensure(&lock, &self.tools, &self.environments, progress).await.map_err(|error| fault(&error))?;
-        Ok(Some(lock.to_text()))
+        let made = environment::ensure(&lock, &self.tools, &self.environments, Arc::clone(progress)).await;
+        made.map_err(|error| fault(&error))?;
+        Ok(Some(lock.text().to_owned()))
     }
 
     async fn open(&self, _: &Registry, doc: &ProcessorDoc, context: &Context) -> Result<Opened, Fault> {
         let read: Config = saved_config(&doc.config)?;
         let code = self.code(&doc.id, &read, &context.files);
         let (code, file_name) = code.map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
-        let tell = |line: &str| tracing::info!(processor = doc.id, "{line}");
         let environment = match &context.lock {
             Some(text) => {
-                let lock = Lock::from_text(text).map_err(|error| fault(&error))?;
-                environment::ensure(&lock, &self.tools, &self.environments, &tell).await
+                let lock = Lock::parse(text).map_err(|error| fault(&error))?;
+                let id = doc.id.clone();
+                let tell: Progress = Arc::new(move |line| tracing::info!(processor = id, "{line}"));
+                environment::ensure(&lock, &self.tools, &self.environments, tell).await
             }
-            None => environment::system(&self.tools).await,
+            None => Environment::system(self.tools.python.as_deref()).await,
         };
         let environment = environment.map_err(|error| fault(&error))?;
         let key = PoolKey::new(context.flow.clone(), &environment);
@@ -273,6 +305,12 @@ struct Script {
 
 #[async_trait]
 impl Processor for Script {
+    fn environment(&self) -> Option<String> {
+        let environment = &self.spec.environment;
+        let packages = environment.root.as_ref().map(|_| format!(", packages {}", environment.id));
+        Some(format!("Python {}{}", environment.version, packages.unwrap_or_default()))
+    }
+
     fn batch(&self) -> usize {
         opendmp_model::item::BUNDLE_ITEMS
     }

@@ -85,12 +85,17 @@ impl Template {
 
     /// Reads a template of a path: as [`Template::parse`], and what could never be a path is refused.
     pub(crate) fn parse_path(text: &str) -> Result<Self, TemplateError> {
-        let error = |offset, message: &str, hint: &str| TemplateError { offset, message: message.into(), hint: hint.into() };
+        let error =
+            |offset, message: &str, hint: &str| TemplateError { offset, message: message.into(), hint: hint.into() };
         if text.is_empty() {
             return Err(error(0, "the name is empty", "write a name such as `{name}`"));
         }
         if text.starts_with('/') {
-            return Err(error(0, "a name is within the destination and can't begin with `/`", "put the folder into `path`"));
+            return Err(error(
+                0,
+                "a name is within the destination and can't begin with `/`",
+                "put the folder into `path`",
+            ));
         }
         if text.ends_with('/') {
             return Err(error(text.len() - 1, "the name ends in a folder", "add a file name, for example `{name}`"));
@@ -219,7 +224,8 @@ impl Template {
 }
 
 fn bad(item: &Item, message: String) -> Fault {
-    let hint = format!("give `{}` another name or other attributes in an earlier step, or change the template", item.name);
+    let hint =
+        format!("give `{}` another name or other attributes in an earlier step, or change the template", item.name);
     Fault::new(FaultKind::Rejected, "bad-target", message).with_hint(hint)
 }
 
@@ -249,7 +255,10 @@ fn placeholder(text: &str, at: usize, own: &[&str]) -> Result<Part, TemplateErro
         ("hash", None) => Ok(Part::Hash(64)),
         ("hash", Some(digits)) => match digits.parse() {
             Ok(digits @ 1..=64) => Ok(Part::Hash(digits)),
-            _ => Err(error(format!("`{digits}` is not a number of digits"), "write 1 to 64, for example `{hash:8}`".into())),
+            _ => Err(error(
+                format!("`{digits}` is not a number of digits"),
+                "write 1 to 64, for example `{hash:8}`".into(),
+            )),
         },
         ("date", format) => {
             let format = format.unwrap_or("%Y-%m-%d");
@@ -293,10 +302,14 @@ fn piece<'a>(part: &'a Part, item: &'a Item) -> Result<Piece<'a>, Fault> {
         Part::Stem => plain(name::stem(&item.name), "{stem}"),
         Part::Ext => plain(name::extension(&item.name), "{ext}"),
         Part::Path => Piece { text: item.folder().into(), parts_folders: true, of: "{path}" },
-        Part::Hash(digits) => Piece { text: item.content.hash.short(*digits).into(), parts_folders: false, of: "{hash}" },
+        Part::Hash(digits) => {
+            Piece { text: item.content.hash.short(*digits).into(), parts_folders: false, of: "{hash}" }
+        }
         Part::Date(format) => match date(format, item.arrived) {
             Ok(text) => Piece { text: text.into(), parts_folders: true, of: "{date}" },
-            Err(error) => return Err(bad(item, format!("the date of arrival can't be written as `{format}`: {error}"))),
+            Err(error) => {
+                return Err(bad(item, format!("the date of arrival can't be written as `{format}`: {error}")));
+            }
         },
         Part::Attribute(key) => match item.attributes.get(key) {
             Some(Value::String(text)) => plain(text, "{attributes}"),

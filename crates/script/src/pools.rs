@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::sandbox::Sandbox;
 use crate::scratch::Scratch;
 use crate::value::{CallItem, CallResult, Failure, Outcome, PoolKey, ScriptSpec};
-use crate::worker::{End, Worker};
+use crate::worker::{End, Worker, closed};
 
 /// A worker whose surroundings changed is replaced at most this often.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -306,7 +306,7 @@ impl Pools {
         };
         tokio::select! {
             permits = permits => seat.permits = Some(permits.ok_or(Error::Closed)?),
-            _ = closing.wait_for(|closing| *closing) => return Err(Error::Closed),
+            () = closed(&mut closing) => return Err(Error::Closed),
         }
         Ok(seat)
     }

@@ -27,7 +27,7 @@ pub(crate) struct Process {
 impl Process {
     /// Start a prepared command, confined by `setup`. Blocks.
     pub(crate) fn start(mut command: Command, setup: Setup, dir: Arc<WorkerDir>) -> io::Result<Self> {
-        confine(&mut command, setup)?;
+        confine(&mut command, setup);
         let child = launch::spawn(command)?;
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         crate::os::prefer_to_lose(pid);

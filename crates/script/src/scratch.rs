@@ -8,12 +8,14 @@
 //! <scratch root>/s-XXXXXX/<n>/out/     its large results, named 1, 2, …
 //! ```
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -31,6 +33,8 @@ pub(crate) struct Scratch {
     path: PathBuf,
     /// Kept open: its lock says that the set lives.
     _lock: File,
+    /// Interpreters that the worker program was compiled for.
+    compiled: Mutex<HashSet<PathBuf>>,
     next: AtomicU64,
 }
 
@@ -51,12 +55,27 @@ impl Scratch {
         lock.lock()?;
         fs::create_dir(path.join("lib"))?;
         fs::write(path.join("lib").join(crate::PYTHON_WORKER_FILE), crate::PYTHON_WORKER)?;
-        Ok(Arc::new(Self { path, _lock: lock, next: AtomicU64::new(1) }))
+        Ok(Arc::new(Self { path, _lock: lock, compiled: Mutex::default(), next: AtomicU64::new(1) }))
     }
 
     /// Where the worker program is.
     pub(crate) fn lib(&self) -> PathBuf {
         self.path.join("lib")
+    }
+
+    /// Compile the worker program for an interpreter, once and while its first worker starts: later ones start faster.
+    pub(crate) fn compile_for(self: &Arc<Self>, interpreter: &Path) {
+        let new = self.compiled.lock().is_ok_and(|mut compiled| compiled.insert(interpreter.to_owned()));
+        if new {
+            let (scratch, interpreter) = (Arc::clone(self), interpreter.to_owned());
+            launch::in_background(move || {
+                let mut command = Command::new(interpreter);
+                command.args(["-I", "-S", "-m", "py_compile"]).arg(scratch.lib().join(crate::PYTHON_WORKER_FILE));
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                // Without it workers compile the program themselves.
+                let _ = command.status();
+            });
+        }
     }
 
     /// A directory for a new worker.

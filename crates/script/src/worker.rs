@@ -7,7 +7,7 @@ mod send;
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use collect::Collect;
 
 /// Runs the worker program from the directory given as its argument, without leaving that on the module path.
 const BOOT: &str = "import sys; sys.path.insert(0, sys.argv[1]); import opendmp_worker; sys.path.pop(0); \
-                    opendmp_worker.serve()";
+                    opendmp_worker.serve(int(sys.argv[2]), int(sys.argv[3]))";
 /// A worker whose connection has ended may take so long to end itself, so that its exit status is known.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A worker that is not needed any more may take so long for what it does at exit.
@@ -178,7 +178,7 @@ impl Worker {
                     _ = &mut sending, if !sent => sent = true,
                     gone = read_some(stream, inbox) => if gone.is_break() { break Err(Trouble::Gone) },
                     () = raw.readable() => raw.drain(0),
-                    _ = closing.wait_for(|closing| *closing) => break Err(Trouble::Closed),
+                    () = closed(&mut closing) => break Err(Trouble::Closed),
                     _ = tick.tick() => {
                         if Instant::now() > deadline {
                             break Err(Trouble::Stuck);
@@ -320,7 +320,7 @@ impl Worker {
                         break Trouble::Gone;
                     }
                 }
-                _ = closing.wait_for(|closing| *closing) => break Trouble::Closed,
+                () = closed(&mut closing) => break Trouble::Closed,
             }
         };
         let grace = if matches!(trouble, Trouble::Gone) { LAST_WORDS } else { Duration::ZERO };
@@ -397,6 +397,7 @@ fn start_process(shared: &Shared, spec: &ScriptSpec) -> Result<Parts, Error> {
     let page = Page::new(dir.path()).map_err(|error| Error::start("make a shared page", error))?;
     let (ours, theirs) = StdUnixStream::pair().map_err(|error| Error::start("make a socket pair", error))?;
     let lib = shared.scratch.lib();
+    shared.scratch.compile_for(&environment.interpreter);
     let surroundings = shared.sandbox.changed();
     let mut exceptions = Exceptions { write: vec![dir.path()], read: vec![&lib, &environment.base] };
     exceptions.read.extend(environment.root.as_deref());
@@ -410,6 +411,8 @@ fn start_process(shared: &Shared, spec: &ScriptSpec) -> Result<Parts, Error> {
     };
     let mut command = clean_command(&environment.interpreter, &dir);
     command.args(["-I", "-X", "utf8", "-c", BOOT]).arg(&lib);
+    // The numbers of its socket and of its page.
+    command.args(setup.pass.iter().map(|fd| fd.as_raw_fd().to_string()));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(root) = &environment.root {
         command.env("PATH", path_with(&root.join("bin"))).env("VIRTUAL_ENV", root);
@@ -436,6 +439,12 @@ async fn over_memory(process: &Process, limit: u64) -> bool {
     // Processes that came of a fork share pages, which the quick sum counts for each of them.
     let exact = tokio::task::spawn_blocking(move || crate::os::exact_memory(&processes)).await;
     exact.ok().flatten().is_some_and(|held| held > limit)
+}
+
+/// Wait until the pools shut down.
+pub(crate) async fn closed(closing: &mut tokio::sync::watch::Receiver<bool>) {
+    // What it returns borrows the value and must not be held across an await. The sender outlives the workers.
+    drop(closing.wait_for(|closing| *closing).await);
 }
 
 /// The next whole frame, if it is there.

@@ -435,6 +435,9 @@ fn the_encoding_of_hashes_is_frozen() {
     let stored: Version = serde_json::from_str(&serde_json::to_string(&version).expect("JSON")).expect("a version");
     assert_eq!(stored, version);
     assert!(stored.is_intact());
+    let newer = serde_json::to_string(&version).expect("JSON").replace("\"format\":1", "\"format\":2");
+    let error = serde_json::from_str::<Version>(&newer).expect_err("a newer format").to_string();
+    assert!(error.contains("stored in format 2; this program reads up to 1"), "{error}");
     let mut damaged = stored.clone();
     damaged.files.insert("a.py".to_owned(), b"y".to_vec());
     assert!(!damaged.is_intact());

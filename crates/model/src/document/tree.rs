@@ -166,9 +166,7 @@ impl Node {
     /// A place short enough to be drawn: the first key of a map, the bracket of a list, the whole of anything else.
     pub fn first_line(&self) -> Span {
         match &self.value {
-            Value::Map(entries) => {
-                entries.first().map_or(Span { len: 0, ..self.span }, |e| e.key_span)
-            }
+            Value::Map(entries) => entries.first().map_or(Span { len: 0, ..self.span }, |e| e.key_span),
             // A list that stands in the column of its key has the place of its first entry, without the dash.
             Value::List(list) => match list.first() {
                 Some(first) if first.span.offset == self.span.offset => first.first_line(),

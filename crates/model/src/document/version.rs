@@ -19,6 +19,24 @@ const VERSION_DOMAIN: &str = "opendmp flow version v1";
 const CONFIG_DOMAIN: &str = "opendmp processor config v1";
 const CODE_DOMAIN: &str = "opendmp processor code v1";
 
+/// The format versions are stored in. The first one is also that of a version that does not say.
+pub const FORMAT: u16 = 1;
+
+fn first_format() -> u16 {
+    1
+}
+
+fn known_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let format = u16::deserialize(deserializer)?;
+    if (1..=FORMAT).contains(&format) {
+        Ok(format)
+    } else {
+        Err(de::Error::custom(format!(
+            "this flow version is stored in format {format}; this program reads up to {FORMAT}"
+        )))
+    }
+}
+
 /// What a version is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowSource {
@@ -79,8 +97,10 @@ hash_type!(
 
 /// A saved flow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Version {
+    /// The format this is stored in, [`FORMAT`]; a newer one is refused when it is read.
+    #[serde(default = "first_format", deserialize_with = "known_format")]
+    pub format: u16,
     /// Its name.
     pub hash: VersionHash,
     /// The flow's name as written.
@@ -120,7 +140,7 @@ impl Version {
         }
         let document = sorted(root.to_json());
         let hash = version_hash(&document, &files, &source.locks);
-        Ok(Version { hash, name, slug, text: source.text, document, files, locks: source.locks })
+        Ok(Version { format: FORMAT, hash, name, slug, text: source.text, document, files, locks: source.locks })
     }
 
     /// Whether this is what its hash names; `false` says that what was stored is damaged. The text is the truth that

@@ -4,7 +4,7 @@
 //! outside, a full disk) it says no to, and the suite leaves out what needs them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +39,7 @@ pub trait Subject: Send + Sync {
 /// Where the contract is broken.
 pub async fn all<S: Subject>(make: impl AsyncFn() -> S) {
     what_was_put_is_read(&mut make().await).await;
+    a_reader_that_fails_is_to_blame(&make().await).await;
     many_keep_their_order(&make().await).await;
     files_are_read_from_their_start(&make().await).await;
     what_is_stored_does_not_change(&make().await).await;
@@ -93,7 +94,7 @@ async fn synced(content: &dyn Content, bytes: Bytes) -> ContentRef {
     reference
 }
 
-/// Content of each size, put either way, is read before and after a sync, and after a crash.
+/// Content of each size, put each way, is read before and after a sync, and after a crash.
 async fn what_was_put_is_read(subject: &mut impl Subject) {
     let mut put = Vec::new();
     {
@@ -104,6 +105,9 @@ async fn what_was_put_is_read(subject: &mut impl Subject) {
             let bytes = sample(seed as u64 + 100, len);
             let file = Arc::new(file_of(&bytes));
             put.push((content.put_file(file).await.expect("put of a file"), bytes));
+            let bytes = sample(seed as u64 + 200, len);
+            let reader = Dribble { left: bytes.clone(), error: false };
+            put.push((content.put_reader(Box::new(reader)).await.expect("put of a reader"), bytes));
         }
         for (reference, bytes) in &put {
             assert_reads(&*content, reference, bytes).await;
@@ -118,6 +122,37 @@ async fn what_was_put_is_read(subject: &mut impl Subject) {
     for (reference, bytes) in &put {
         assert_reads(&*subject.content(), reference, bytes).await;
     }
+}
+
+/// Gives its bytes in pieces of many lengths, and then ends or fails.
+struct Dribble {
+    left: Bytes,
+    error: bool,
+}
+
+impl Read for Dribble {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.left.len().min(buffer.len()).min(1 + self.left.len() % 5_003);
+        if count == 0 && self.error {
+            return Err(io::Error::other("the script ended early"));
+        }
+        buffer[..count].copy_from_slice(&self.left.split_to(count));
+        Ok(count)
+    }
+}
+
+/// An error of a reader is its maker's, says what it was, and leaves nothing behind.
+async fn a_reader_that_fails_is_to_blame(subject: &impl Subject) {
+    let content = subject.content();
+    let before = content.usage().await.expect("usage").stored;
+    for len in LENGTHS {
+        let reader = Dribble { left: sample(1, len), error: true };
+        let error = content.put_reader(Box::new(reader)).await.expect_err("a torn result was stored");
+        assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+        assert!(error.message.contains("the script ended early"), "{error}");
+    }
+    content.sync().await.expect("sync");
+    assert_eq!(content.usage().await.expect("usage").stored, before);
 }
 
 async fn many_keep_their_order(subject: &impl Subject) {

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use opendmp_model::history::{Context, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, ItemId, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 
 use self::state::State;
@@ -29,8 +29,8 @@ pub struct MemoryJournal {
 pub struct Snapshot {
     /// Every arrival: number, path, content hash.
     pub arrivals: Vec<(Arrival, Vec<u8>, ContentHash)>,
-    /// Items in open tasks.
-    pub queued: Vec<ItemId>,
+    /// Open tasks, claimed or not.
+    pub tasks: Vec<NewTask>,
     /// Every revision.
     pub revisions: Vec<RevisionRow>,
     /// Every dead letter.
@@ -51,7 +51,7 @@ impl MemoryJournal {
         let state = self.lock();
         Snapshot {
             arrivals: state.arrivals.values().map(|a| (a.arrival, a.path.clone(), a.content.hash)).collect(),
-            queued: state.tasks.values().flat_map(|t| t.task.items.iter().map(|i| i.id)).collect(),
+            tasks: state.tasks.values().map(|task| task.task.clone()).collect(),
             revisions: state.revisions.values().flat_map(|slot| slot.values().map(|r| r.row.clone())).collect(),
             dead: state.dead.values().map(|letter| letter.row.clone()).collect(),
             history: state.history.iter().flat_map(|row| row.steps.clone()).collect(),
@@ -321,7 +321,8 @@ impl Journal for MemoryJournal {
         let state = self.lock();
         let tasks = || state.tasks.values().filter(|task| flow.is_none_or(|f| f == task.origin.flow));
         let intents = state.intents.values().filter(|stored| flow.is_none_or(|f| f == stored.intent.flow));
-        let waiting = tasks().filter(|task| task.lease.is_none()).filter_map(|task| task.task.due);
+        let waiting =
+            tasks().filter(|task| task.lease.is_none()).filter_map(|task| task.task.due).filter(|due| *due > 0);
         Ok(Backlog {
             items: tasks().map(|task| task.task.items.len() as u64).sum(),
             intents: intents.count() as u64,

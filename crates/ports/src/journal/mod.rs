@@ -15,7 +15,7 @@ use opendmp_model::ledger::Known;
 
 use crate::Result;
 
-pub use memory::MemoryJournal;
+pub use memory::{MemoryJournal, Snapshot};
 pub use types::*;
 
 /// Catalog and queue of record.

@@ -11,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use opendmp_model::export::numbered;
+use opendmp_model::ids::{PathHash, base32};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::name;
-use opendmp_model::ids::{PathHash, base32};
 use opendmp_processor::SourceError;
 use rustix::fs::{Timespec, Timestamps};
 
@@ -65,7 +65,10 @@ impl Place {
         let bad = || SourceError {
             code: "bad-release",
             message: "a recorded release can't be read".to_owned(),
-            hint: Some("it was recorded by another version of OpenDMP; take the file out of `.opendmp-claimed` by hand".to_owned()),
+            hint: Some(
+                "it was recorded by another version of OpenDMP; take the file out of `.opendmp-claimed` by hand"
+                    .to_owned(),
+            ),
         };
         let mut words = release.splitn(5, |&b| b == b' ');
         let mut word = || words.next().ok_or_else(bad);
@@ -82,7 +85,9 @@ impl Place {
         };
         let within = word()?;
         let mut parts = within.splitn(3, |&b| b == b'/');
-        let (Some(owner), Some(token), Some(path)) = (parts.next(), parts.next(), parts.next()) else { return Err(bad()) };
+        let (Some(owner), Some(token), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(bad());
+        };
         let upward = within.split(|&b| b == b'/').any(|name| matches!(name, b"" | b"." | b".."));
         if upward || mode_of(token).is_none() {
             return Err(bad());
@@ -217,7 +222,7 @@ fn release_chunk(
             }
         }
     }
-    tidy(root, ends.iter().flatten().collect());
+    tidy(root, ends.iter().flatten());
     ends
 }
 
@@ -272,7 +277,7 @@ pub(super) fn remove_if_empty(root: &Folder, owner: &[u8], token: &[u8]) {
 }
 
 /// Removes the folders of claims that are empty now, up to [`CLAIMED`] itself.
-fn tidy(root: &Folder, places: BTreeSet<&Place>) {
+pub(super) fn tidy<'a>(root: &Folder, places: impl IntoIterator<Item = &'a Place>) {
     let Ok(claimed) = root.enter(CLAIMED) else { return };
     for place in places {
         let Ok(owner) = claimed.enter(&place.owner) else { continue };
@@ -339,7 +344,13 @@ fn copy_out(from: &Folder, name: &[u8], into: &Folder) -> io::Result<()> {
     let copied = (|| {
         io::copy(&mut &original, &mut copy)?;
         let stamp = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or_default() };
-        rustix::fs::futimens(&copy, &Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT }, last_modification: stamp })?;
+        rustix::fs::futimens(
+            &copy,
+            &Timestamps {
+                last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+                last_modification: stamp,
+            },
+        )?;
         rustix::fs::fchmod(&copy, rustix::fs::Mode::from_raw_mode(stat.st_mode & 0o777))?;
         copy.sync_all()?;
         with_free_name(name, |new| {
@@ -397,8 +408,16 @@ mod tests {
         assert_eq!(owner("journal 1"), place.owner);
         assert_ne!(owner("journal 2"), place.owner);
         for bad in [
-            "2 1 2 3 o/l.0.d/x", "1 1 2 3 o/l.0.d", "1 1 2 3 o/l.0.d/", "1 1 2 3 o/l.0.d/../x", "1 1 2 3 ../l.0.d/x",
-            "1 1 2 3 o/l.0.x/x", "1 1 2 3 o//x", "1 1 2 o/l.0.d/x", "1 -1 2 3 o/l.0.d/x", "",
+            "2 1 2 3 o/l.0.d/x",
+            "1 1 2 3 o/l.0.d",
+            "1 1 2 3 o/l.0.d/",
+            "1 1 2 3 o/l.0.d/../x",
+            "1 1 2 3 ../l.0.d/x",
+            "1 1 2 3 o/l.0.x/x",
+            "1 1 2 3 o//x",
+            "1 1 2 o/l.0.d/x",
+            "1 -1 2 3 o/l.0.d/x",
+            "",
         ] {
             let bad = bad.as_bytes();
             assert_eq!(Place::from_release(bad).unwrap_err().code, "bad-release", "{bad:?}");
@@ -421,7 +440,8 @@ mod tests {
         for folder in ["from", "to"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
         }
-        let (from, to) = (Folder::open(&dir.path().join("from")).unwrap(), Folder::open(&dir.path().join("to")).unwrap());
+        let (from, to) =
+            (Folder::open(&dir.path().join("from")).unwrap(), Folder::open(&dir.path().join("to")).unwrap());
         std::fs::write(dir.path().join("from/a.txt"), vec![3; 100_000]).unwrap();
         std::fs::write(dir.path().join("to/a.txt"), "an older one").unwrap();
         copy_out(&from, b"a.txt", &to).unwrap();
@@ -432,7 +452,8 @@ mod tests {
         let again = File::options().write(true).open(dir.path().join("from/a.txt")).unwrap();
         again.set_modified(copied.modified().unwrap()).unwrap();
         copy_out(&from, b"a.txt", &to).unwrap();
-        let mut names: Vec<_> = std::fs::read_dir(dir.path().join("to")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(dir.path().join("to")).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["a-2.txt", "a.txt"]);
         assert!(from.look(b"a.txt").unwrap().is_none());

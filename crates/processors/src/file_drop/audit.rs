@@ -133,7 +133,9 @@ pub(super) async fn audit(
             let is_known = |stat: &FileStat| known.is_some_and(|known| same(&known.stat, stat));
             let (state, detail) = match (&found.stat, &found.place) {
                 (Err(problem), _) => (AuditState::Problem, Some(problem.message.clone())),
-                (Ok(stat), Some(place)) if releasing.contains(&place.release(stat)[..]) => (AuditState::Releasing, None),
+                (Ok(stat), Some(place)) if releasing.contains(&place.release(stat)[..]) => {
+                    (AuditState::Releasing, None)
+                }
                 (Ok(_), Some(place)) if place.owner != owner => {
                     let folder = name::printable(&name::from_bytes(&place.key()));
                     (AuditState::Claimed, Some(format!("by another flow or data directory, in {folder}")))

@@ -110,7 +110,9 @@ impl Patterns {
         for set in sets {
             match GlobSet::new(set) {
                 Ok(set) => built.push(set),
-                Err(error) => problems.push(Problem::new("", codes::BAD_FORMAT, format!("the patterns are too large: {error}"))),
+                Err(error) => {
+                    problems.push(Problem::new("", codes::BAD_FORMAT, format!("the patterns are too large: {error}")))
+                }
             }
         }
         match <[GlobSet; 4]>::try_from(built) {

@@ -68,12 +68,18 @@ impl Walk {
             }
             let path = join(&level.path, &name);
             let kind = match kind {
-                FileType::Unknown => level.folder.stat(&name).map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode)),
+                FileType::Unknown => {
+                    level.folder.stat(&name).map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode))
+                }
                 known => known,
             };
             match kind {
-                FileType::RegularFile if matcher.is_none_or(|matcher| matcher.takes(&path)) => return Some(Met::File(path)),
-                FileType::Symlink if matcher.is_some_and(|matcher| matcher.takes(&path)) => return Some(Met::Link(path)),
+                FileType::RegularFile if matcher.is_none_or(|matcher| matcher.takes(&path)) => {
+                    return Some(Met::File(path));
+                }
+                FileType::Symlink if matcher.is_some_and(|matcher| matcher.takes(&path)) => {
+                    return Some(Met::Link(path));
+                }
                 FileType::Directory if self.recursive && matcher.is_none_or(|matcher| matcher.enters(&name)) => {
                     if depth >= DEEPEST {
                         return Some(Met::TooDeep(path));
@@ -104,7 +110,9 @@ mod tests {
         while let Some(met) = walk.next(Some(&matcher)) {
             match met {
                 Met::File(path) => files.push(String::from_utf8(path).unwrap()),
-                Met::Link(path) | Met::Closed(path, _) | Met::TooDeep(path) => others.push(String::from_utf8(path).unwrap()),
+                Met::Link(path) | Met::Closed(path, _) | Met::TooDeep(path) => {
+                    others.push(String::from_utf8(path).unwrap())
+                }
             }
         }
         files.sort();

@@ -4,20 +4,17 @@
 //! system calls only.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Where a worker finds its socket, and behind it its page.
-const FIRST_PASSED: RawFd = 3;
-
 /// What a child is given and denied.
 #[derive(Default)]
 pub(crate) struct Setup {
-    /// Descriptors it finds at 3, 4, …; all others are closed.
+    /// Descriptors that stay open under their numbers; all others but 0 to 2 are closed.
     pub pass: Vec<OwnedFd>,
     /// Landlock rules to live under.
     pub ruleset: Option<OwnedFd>,
@@ -29,12 +26,11 @@ pub(crate) struct Setup {
 
 /// Have `command` start its process in a session of its own, limited and confined, to die with the calling thread.
 ///
-/// The thread that spawns it must therefore live as long as the process may: see [`crate::launch`].
+/// The thread that spawns it must therefore live as long as the process may: see [`crate::launch`]. The passed
+/// descriptors keep their numbers, rather than being moved to agreed ones: there `Command` may have put its own.
 #[expect(unsafe_code, reason = "there is no safe way to run system calls between fork and exec")]
-pub(crate) fn confine(command: &mut Command, setup: Setup) -> io::Result<()> {
+pub(crate) fn confine(command: &mut Command, setup: Setup) {
     let Setup { pass, ruleset, memory, file_size } = setup;
-    // Out of the way of 3, 4, …, so that moving one there never overwrites another.
-    let pass = pass.into_iter().map(lift).collect::<io::Result<Vec<OwnedFd>>>()?;
     let parent = nix::unistd::getpid();
     let in_child = move || -> io::Result<()> {
         nix::unistd::setsid()?;
@@ -55,20 +51,20 @@ pub(crate) fn confine(command: &mut Command, setup: Setup) -> io::Result<()> {
         if let Some(bytes) = file_size {
             setrlimit(Resource::RLIMIT_FSIZE, bytes, bytes)?;
         }
-        let mut next = FIRST_PASSED;
-        for fd in &pass {
-            // SAFETY: dup2 is async-signal-safe; both numbers are valid or give an error, and what is overwritten
-            // at 3, 4, … belongs to this child alone, which is about to exec.
-            if unsafe { libc::dup2(fd.as_raw_fd(), next) } < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            next += 1;
-        }
         #[cfg(target_os = "linux")]
         {
             // SAFETY: close_range only marks descriptors of this child as close-on-exec. Kernels before 5.11 refuse
             // it, and there every descriptor that Rust opened bears the mark already.
-            unsafe { libc::syscall(libc::SYS_close_range, next, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+            unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        }
+        for fd in &pass {
+            // SAFETY: fcntl is async-signal-safe, and takes the mark off a descriptor that is open.
+            if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        #[cfg(target_os = "linux")]
+        {
             nix::sys::prctl::set_no_new_privs()?;
             if let Some(rules) = &ruleset {
                 // SAFETY: the descriptor is an open ruleset, the flags are none; it confines this child only.
@@ -84,15 +80,6 @@ pub(crate) fn confine(command: &mut Command, setup: Setup) -> io::Result<()> {
     // SAFETY: the closure makes system calls only (nix's are thin wrappers whose errors hold a number), allocates
     // nothing, takes no lock, and touches no memory that another thread could have left half changed.
     unsafe { command.pre_exec(in_child) };
-    Ok(())
-}
-
-/// The same descriptor under a number from 10 on.
-#[expect(unsafe_code, reason = "fcntl gives a bare number")]
-fn lift(fd: OwnedFd) -> io::Result<OwnedFd> {
-    let number = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(10))?;
-    // SAFETY: fcntl just returned this descriptor, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The version of Landlock that the kernel speaks; 0 for none.

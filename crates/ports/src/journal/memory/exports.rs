@@ -76,9 +76,11 @@ impl State {
             Reservation::Take { target, number } => {
                 let place: Place = (Arc::clone(&destination), target);
                 let entry = self.targets.entry(place.clone()).or_default();
-                entry.owner.get_or_insert(action.slot);
+                if entry.owner.is_none() {
+                    entry.owner = Some(action.slot);
+                    entry.of = entry.of.take().or((number > 1).then(|| (wanted.clone(), number)));
+                }
                 if number > 1 {
-                    entry.of.get_or_insert((wanted.clone(), number));
                     let base = self.targets.entry((destination, wanted)).or_default();
                     base.numbers = base.numbers.max(number);
                 }

@@ -1,0 +1,504 @@
+//! What is asked for: the bodies and queries of requests, the events of long answers, and the words of refusals.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use opendmp_engine::control::{Deletion, FlowText, Refusal};
+use opendmp_engine::{Loaded, Trouble};
+use opendmp_model::diagnostic::Diagnostics;
+use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::ids::IdPrefix;
+use opendmp_model::kinds::Role;
+use opendmp_ports::ErrorKind;
+use opendmp_ports::content::Usage;
+use opendmp_ports::journal::{Backlog, Filter, RunId};
+use opendmp_ports::transport::StepCounts;
+use serde::{Deserialize, Serialize};
+
+use crate::rows::{Flow, Run};
+
+/// A flow with the files it names.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Upload {
+    /// YAML or JSON.
+    pub text: String,
+    /// The files it names, by path relative to it.
+    #[serde(default)]
+    pub files: BTreeMap<String, FileContent>,
+    /// The folder its relative paths begin at: absolute.
+    pub base: String,
+}
+
+impl From<Upload> for FlowText {
+    fn from(upload: Upload) -> Self {
+        let files = upload.files.into_iter().map(|(path, content)| (path, content.0));
+        Self { text: upload.text, files: files.collect(), base: upload.base }
+    }
+}
+
+/// The bytes of a file; in JSON text where they are UTF-8, else a list of numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileContent(pub Vec<u8>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Written {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Serialize for FileContent {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => Written::Text(text.to_owned()).serialize(serializer),
+            Err(_) => Written::Bytes(self.0.clone()).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FileContent {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Text(text) => Self(text.into_bytes()),
+            Written::Bytes(bytes) => Self(bytes),
+        })
+    }
+}
+
+/// A file given by hand in place of a source.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Given {
+    /// The ingest it goes to; `None`: the flow's only one.
+    pub processor: Option<String>,
+    /// Where it is: absolute, written as an item name.
+    pub path: String,
+}
+
+impl Given {
+    /// The path as the operating system knows it.
+    pub fn path(&self) -> PathBuf {
+        use std::os::unix::ffi::OsStringExt;
+        PathBuf::from(std::ffi::OsString::from_vec(opendmp_model::name::to_bytes(&self.path)))
+    }
+}
+
+/// A run to be begun.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The flow.
+    pub flow: Upload,
+    /// Files in place of all sources; empty: the sources.
+    #[serde(default)]
+    pub given: Vec<Given>,
+    /// What set it off, in words.
+    pub trigger: String,
+    /// How long to wait for its end, in milliseconds; `None`: for ever.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// Which rows of a listing are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listing {
+    /// Of this flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
+    /// Of this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<u64>,
+    /// In this collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collection: Option<String>,
+    /// Whose name contains this, or matches it where it has `*` or `?`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Ended dead letters, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+    /// At most this many; 0: 100.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub limit: usize,
+    /// What follows this cursor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// The most rows of one answer.
+pub const MOST_ROWS: usize = 10_000;
+
+impl From<Listing> for Filter {
+    fn from(asked: Listing) -> Self {
+        Self {
+            flow: asked.flow.map(|name| opendmp_model::document::slug(&name)),
+            run: asked.run.map(RunId),
+            collection: asked.collection,
+            name: asked.name,
+            id: None,
+            ended: asked.ended,
+            limit: if asked.limit == 0 { 100 } else { asked.limit.min(MOST_ROWS) },
+            after: asked.after,
+        }
+    }
+}
+
+/// What a person typed to name one dataset or dead letter.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Reference {
+    /// The beginning of an id, or a dataset's name.
+    pub name: String,
+    /// Only in this collection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collection: Option<String>,
+    /// Only of this flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
+}
+
+impl Reference {
+    pub(crate) fn id(&self) -> Option<IdPrefix> {
+        self.name.parse().ok()
+    }
+}
+
+/// What a reference may mean.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Found<T> {
+    /// One where it is clear.
+    pub rows: Vec<T>,
+    /// Whether more were left out.
+    pub more: bool,
+}
+
+/// Which revision.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct WhichRevision {
+    /// Its number; the newest for `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
+}
+
+/// How a flow is deleted that has work under way.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct DeleteRequest {
+    /// What becomes of it.
+    pub work: Deletion,
+}
+
+/// A deleted flow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Deleted {
+    /// The flow, perhaps still draining.
+    pub flow: Flow,
+    /// Items that became dead letters.
+    pub buried: u64,
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Letters {
+    /// By id or its beginning.
+    pub ids: Vec<String>,
+    /// All open ones that this names, in place of ids.
+    pub all: Option<Listing>,
+    /// Why, for a discard.
+    pub reason: String,
+}
+
+/// A run that dead letters were sent into.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Retried {
+    /// The run.
+    pub run: u64,
+    /// Its flow.
+    pub flow: String,
+    /// How many dead letters.
+    pub letters: u64,
+}
+
+/// How many dead letters were discarded.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Discarded {
+    /// Their number.
+    pub letters: u64,
+}
+
+/// How long a run is followed.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Follow {
+    /// In milliseconds; `None`: to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// How a service does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// A server: it works on everything by itself.
+    Server,
+    /// One command: it works only on what it is asked to run.
+    Command,
+}
+
+/// How a service is, for `opendmp doctor` and the health endpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// `ok`, `degraded` (a flow has a trouble), `troubled` (nothing goes on).
+    pub status: String,
+    /// Version of OpenDMP.
+    pub version: String,
+    /// The process.
+    pub pid: u32,
+    /// How it works.
+    pub mode: Mode,
+    /// Since when.
+    pub started: String,
+    /// What waits.
+    pub backlog: Option<Backlog>,
+    /// Tasks in work now.
+    pub in_work: usize,
+    /// Bytes stored and free.
+    pub usage: Option<Usage>,
+    /// What keeps it, or a flow, from going on.
+    pub troubles: Vec<Trouble>,
+}
+
+/// A processor of a run, for displays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunProcessor {
+    /// Its id.
+    pub id: String,
+    /// Its kind.
+    pub kind: String,
+    /// Where it stands.
+    pub role: Role,
+    /// The processors it reads.
+    pub reads: Vec<String>,
+    /// Whether it reads every output of each of them, so that what comes out there is what goes in here.
+    pub whole: bool,
+    /// The collection it fills, if it is a collect.
+    pub collection: Option<String>,
+    /// The place of its source or destination as written.
+    pub place: Option<String>,
+}
+
+pub(crate) fn processors(loaded: &Loaded) -> Vec<RunProcessor> {
+    let plan = &loaded.plan;
+    let in_order = plan.order.iter().map(|at| (*at, &plan.processors[*at]));
+    in_order
+        .map(|(at, processor)| {
+            let mut reads: Vec<usize> = processor.inputs.iter().map(|input| input.processor).collect();
+            reads.sort_unstable();
+            reads.dedup();
+            let whole = reads.iter().all(|read| {
+                let read = &plan.processors[*read];
+                let reads_port = |port: &String| {
+                    read.readers.get(port).is_some_and(|readers| readers.iter().any(|reader| reader.processor == at))
+                };
+                read.outputs.iter().all(reads_port)
+            });
+            let text = |pointer: &[&str]| {
+                let mut value = processor.config.get(pointer[0])?;
+                for key in &pointer[1..] {
+                    value = value.get(key)?;
+                }
+                value.as_str().map(str::to_owned)
+            };
+            RunProcessor {
+                id: processor.id.clone(),
+                kind: processor.kind.clone(),
+                role: processor.role,
+                reads: reads.iter().map(|read| plan.processors[*read].id.clone()).collect(),
+                whole,
+                collection: if processor.role == Role::Collect { text(&["collection"]) } else { None },
+                place: text(&["source", "path"]).or_else(|| text(&["destination", "path"])),
+            }
+        })
+        .collect()
+}
+
+/// How a run that was followed stands when it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEnd {
+    /// All is settled and exported.
+    Done,
+    /// Time ran out before.
+    TimedOut,
+    /// The service stopped before.
+    Interrupted,
+}
+
+/// What is told of a long request while it goes on, a line of JSON each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// A long preparation goes on.
+    Preparing {
+        /// What is being done.
+        message: String,
+    },
+    /// A flow was saved, and enabled where that was asked.
+    Enabled {
+        /// The flow.
+        flow: Flow,
+        /// Warnings.
+        warnings: Diagnostics,
+    },
+    /// A run began.
+    Started {
+        /// Its number.
+        run: u64,
+        /// The flow.
+        flow: String,
+        /// The flow's name.
+        name: String,
+        /// The version's hash, hexadecimal.
+        version: String,
+        /// The processors in the order of work.
+        processors: Vec<RunProcessor>,
+        /// Runs of this flow that were interrupted before, and go on with this one.
+        resumed: Vec<u64>,
+    },
+    /// Its sources have nothing more.
+    Fed,
+    /// Numbers since the beginning, by processor.
+    Progress {
+        /// By processor.
+        processors: BTreeMap<String, StepCounts>,
+    },
+    /// Something could not be taken from a source.
+    Problem {
+        /// What.
+        about: String,
+        /// Why.
+        message: String,
+        /// What can be done.
+        hint: Option<String>,
+    },
+    /// A run is left.
+    Ended {
+        /// As it stands.
+        run: Run,
+        /// How.
+        end: RunEnd,
+        /// How many problems there were, those that were not told included.
+        problems: u64,
+    },
+    /// It failed.
+    Failed(Problem),
+}
+
+/// Why something asked for was not done.
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: u16,
+    /// What sort of problem, in kebab case.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// What a person can do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// All that is wrong with a flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnostics: Option<Diagnostics>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Problem {
+    /// A problem with a status, a code and words.
+    pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { status, code: code.into(), message: message.into(), hint: None, diagnostics: None }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        let status = match (fault.code.as_str(), fault.kind) {
+            ("not-found", _) => 404,
+            (_, FaultKind::Rejected) => 409,
+            (_, FaultKind::Unavailable) => 503,
+            _ => 500,
+        };
+        Self { status, code: fault.code, message: fault.message, hint: fault.hint, diagnostics: None }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Flow(diagnostics) => Self {
+                status: 422,
+                code: "bad-flow".to_owned(),
+                message: format!("the flow has {}", diagnostics.summary()),
+                hint: None,
+                diagnostics: Some(diagnostics),
+            },
+            Refusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<opendmp_ports::Error> for Problem {
+    fn from(error: opendmp_ports::Error) -> Self {
+        let status = match error.kind {
+            ErrorKind::NotFound => 404,
+            ErrorKind::Conflict | ErrorKind::Newer => 409,
+            ErrorKind::Invalid => 400,
+            ErrorKind::Full | ErrorKind::Unavailable => 503,
+            ErrorKind::Damaged => 500,
+        };
+        Self { status, ..Refusal::from(error).into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_keep_their_bytes() {
+        for bytes in [&b"def process"[..], b"\xff\x00", b""] {
+            let json = serde_json::to_string(&FileContent(bytes.to_vec())).unwrap();
+            assert_eq!(serde_json::from_str::<FileContent>(&json).unwrap().0, bytes);
+        }
+        assert_eq!(serde_json::to_string(&FileContent(b"x".to_vec())).unwrap(), r#"{"text":"x"}"#);
+    }
+
+    #[test]
+    fn given_paths_keep_their_bytes() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = opendmp_model::name::from_bytes(b"/tmp/caf\xe9");
+        assert_eq!(Given { processor: None, path }.path().as_os_str().as_bytes(), b"/tmp/caf\xe9");
+    }
+
+    #[test]
+    fn flows_are_filtered_by_their_identity() {
+        let filter =
+            Filter::from(Listing { flow: Some("Penguin survey".to_owned()), limit: 1_000_000, ..Listing::default() });
+        assert_eq!((filter.flow.as_deref(), filter.limit), (Some("penguin-survey"), MOST_ROWS));
+        assert_eq!(Filter::from(Listing::default()).limit, 100);
+    }
+}

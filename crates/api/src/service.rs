@@ -1,0 +1,516 @@
+//! What answers: an engine, the way it works (by itself, or only on what one command asks), and the runs that are
+//! followed. How it is asked over HTTP lives in [`crate::router`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use opendmp_engine::control::{FlowText, GivenFile, Refusal, RunEvent};
+use opendmp_engine::live::{Live, Scope};
+use opendmp_engine::watch::Folders;
+use opendmp_engine::{Engine, Loaded};
+use opendmp_model::ids::ContentHash;
+use opendmp_ports::content::Body;
+use opendmp_ports::journal::{DeadRow, DeadState, Filter, FlowId, RevisionRow, RunId, RunRow, RunState};
+use opendmp_processor::Progress;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::ask::{
+    Event, Follow, Found, Letters, Listing, Mode, Problem, Reference, Retried, RunEnd, RunRequest, Status, processors,
+};
+use crate::rows::{Flow, Run, time};
+
+/// Problems with source items that are told one by one; more are only counted.
+const MOST_PROBLEMS: u64 = 100;
+
+/// Events under way to one listener. Numbers are left out when half of it is taken, because later ones say it all.
+pub(crate) const EVENTS: usize = 256;
+
+/// Rows looked at for one name: names are not unique.
+const MOST_LOOKED_AT: usize = 200_000;
+
+/// Candidates told where a reference is not clear.
+const CANDIDATES: usize = 20;
+
+/// How many of a flow's newest runs are looked through for such as were interrupted.
+const LOOK_BACK: usize = 1_000;
+
+/// How long a health check waits for the journal.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Troubles that concern everything, not one flow.
+const CENTRAL: [&str; 4] = ["journal", "content", "queue", "intents"];
+
+/// See the module.
+pub struct Service {
+    engine: Arc<Engine>,
+    mode: Mode,
+    started: i64,
+    live: Mutex<Option<Live>>,
+    jobs: Mutex<JoinSet<()>>,
+    stop: watch::Sender<bool>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is kept here is changed by single calls, so a panic leaves it whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Service {
+    fn new(engine: Arc<Engine>, mode: Mode, live: Option<Live>) -> Arc<Self> {
+        let started = engine.clock.now();
+        let (live, jobs) = (Mutex::new(live), Mutex::default());
+        Arc::new(Self { engine, mode, started, live, jobs, stop: watch::Sender::new(false) })
+    }
+
+    /// A server: works on everything from now on. Call inside a Tokio runtime.
+    pub fn server(engine: Arc<Engine>, watcher: Option<Arc<Folders>>) -> Arc<Self> {
+        let live = Live::start(Arc::clone(&engine), Scope::All, watcher);
+        Self::new(engine, Mode::Server, Some(live))
+    }
+
+    /// For one command: works only on runs that it begins or follows.
+    pub fn command(engine: Arc<Engine>) -> Arc<Self> {
+        Self::new(engine, Mode::Command, None)
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Claims nothing more, lets what is in work finish for `grace`, hands the rest back unharmed, and tells those who
+    /// follow a run.
+    pub async fn stop(&self, grace: Duration) {
+        self.stop.send_replace(true);
+        let live = lock(&self.live).take();
+        match live {
+            Some(live) => live.stop(grace).await,
+            None => tokio::time::sleep(Duration::ZERO).await,
+        }
+        let mut jobs = std::mem::take(&mut *lock(&self.jobs));
+        let all = async { while jobs.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace + Duration::from_secs(1), all).await.is_err() {
+            jobs.shutdown().await;
+        }
+        self.engine.close().await;
+    }
+
+    /// How it is. The HTTP status that says the same, and whether the journal answers, come with it.
+    pub async fn status(&self) -> (u16, Status) {
+        let asked = tokio::time::timeout(HEALTH_PATIENCE, self.engine.journal.backlog(None));
+        let backlog = asked.await.ok().and_then(Result::ok);
+        let usage = self.engine.content.usage().await.ok();
+        let troubles = self.engine.troubles();
+        let full = usage.and_then(|usage| usage.free).is_some_and(|free| free < self.engine.options.reserve);
+        let central = troubles.iter().any(|trouble| CENTRAL.contains(&trouble.about.as_str()));
+        let (code, status) = match (backlog.is_none() || full || central, troubles.is_empty()) {
+            (true, _) => (503, "troubled"),
+            (false, false) => (200, "degraded"),
+            (false, true) => (200, "ok"),
+        };
+        let status = Status {
+            status: status.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            mode: self.mode,
+            started: time(self.started),
+            backlog,
+            in_work: lock(&self.live).as_ref().map_or(0, Live::in_work),
+            usage,
+            troubles,
+        };
+        (code, status)
+    }
+
+    /// Saves and enables a flow.
+    pub async fn enable(&self, text: FlowText, actor: &str, tell: &Teller) -> Result<(), Problem> {
+        let base = text.base.clone();
+        let saved = self.engine.save(text, actor, &tell.progress_of_work()).await?;
+        let row = self.engine.enable(&saved, &base, actor).await?;
+        tell.send(Event::Enabled { flow: Flow::from(&row), warnings: saved.warnings }).await;
+        Ok(())
+    }
+
+    /// Begins a run and follows it to its end, the end of its time, or the end of the service.
+    pub async fn run(&self, request: RunRequest, actor: &str, tell: &Teller) -> Result<(), Problem> {
+        let until = request.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        let text = FlowText::from(request.flow);
+        let base = text.base.clone();
+        let saved = self.engine.save(text, actor, &tell.progress_of_work()).await?;
+        let (run, loaded) = self.engine.begin_run(&saved, &base, &request.trigger, actor).await?;
+        let resumed = match self.mode {
+            Mode::Command => self.interrupted(&loaded.flow.slug, run).await?,
+            Mode::Server => Vec::new(),
+        };
+        tell.send(Event::Started {
+            run: run.0,
+            flow: loaded.plan.slug.clone(),
+            name: loaded.plan.name.clone(),
+            version: saved.hash.clone(),
+            processors: processors(&loaded),
+            resumed: resumed.iter().map(|run| run.0).collect(),
+        })
+        .await;
+        let given: Vec<GivenFile> = request
+            .given
+            .iter()
+            .map(|given| GivenFile { processor: given.processor.clone(), path: given.path() })
+            .collect();
+        let runs: Vec<RunId> = resumed.into_iter().chain([run]).collect();
+        let problems = AtomicU64::new(0);
+        let fed = self.feed(run, &loaded, &given, until, tell, &problems);
+        let (fed, end) = self.drive(&runs, until, tell, fed).await?;
+        let row = self.engine.journal.run(run).await?;
+        if let Some(fed) = fed {
+            fed?;
+        }
+        tell.send(Event::Ended { run: Run::from(&row), end, problems: problems.into_inner() }).await;
+        Ok(())
+    }
+
+    /// Follows a run that was begun before; where no server does, works on it.
+    pub async fn follow(&self, run: RunId, follow: Follow, tell: &Teller) -> Result<(), Problem> {
+        let until = follow.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        let (_, end) = self.drive(&[run], until, tell, async {}).await?;
+        let row = self.engine.journal.run(run).await?;
+        tell.send(Event::Ended { run: Run::from(&row), end, problems: 0 }).await;
+        Ok(())
+    }
+
+    /// Runs of the flow that an earlier command left behind, oldest first, closed so that they can end: nobody feeds
+    /// them any more, since this process holds the data directory.
+    async fn interrupted(&self, flow: &str, but: RunId) -> Result<Vec<RunId>, Problem> {
+        let filter = Filter { flow: Some(flow.to_owned()), limit: LOOK_BACK, ..Filter::default() };
+        let page = self.engine.journal.runs(filter).await?;
+        let mut left = Vec::new();
+        for row in page.rows.iter().rev().filter(|row| row.state == RunState::Running && row.id != but) {
+            self.engine.journal.close_run(row.id, self.engine.clock.now()).await?;
+            left.push(row.id);
+        }
+        Ok(left)
+    }
+
+    async fn feed(
+        &self,
+        run: RunId,
+        loaded: &Loaded,
+        given: &[GivenFile],
+        until: Option<Instant>,
+        tell: &Teller,
+        problems: &AtomicU64,
+    ) -> Result<(), Refusal> {
+        let told = |event: RunEvent| {
+            if let RunEvent::Problem { about, message, hint } = event
+                && problems.fetch_add(1, Ordering::Relaxed) < MOST_PROBLEMS
+            {
+                tell.now(Event::Problem { about, message, hint });
+            }
+        };
+        let feed = self.engine.feed(run, loaded, given, &told);
+        let fed = match until {
+            None => feed.await,
+            Some(until) => match tokio::time::timeout_at(until.into(), feed).await {
+                Ok(fed) => fed,
+                Err(_) => Ok(self.engine.journal.close_run(run, self.engine.clock.now()).await?),
+            },
+        };
+        tell.send(Event::Fed).await;
+        fed
+    }
+
+    /// Does `meanwhile` and waits for the ends of runs; where no server does, works on them. The last run's numbers
+    /// are told.
+    async fn drive<T>(
+        &self,
+        runs: &[RunId],
+        until: Option<Instant>,
+        tell: &Teller,
+        meanwhile: impl Future<Output = T>,
+    ) -> Result<(Option<T>, RunEnd), Problem> {
+        let live: Vec<Live> = match self.mode {
+            Mode::Server => Vec::new(),
+            Mode::Command => {
+                runs.iter().map(|run| Live::start(Arc::clone(&self.engine), Scope::Run(*run), None)).collect()
+            }
+        };
+        let told = |event: RunEvent| {
+            if let RunEvent::Progress { processors } = event {
+                tell.progress(processors);
+            }
+        };
+        let silent = |_: RunEvent| {};
+        let ends = async {
+            let mut timed_out = false;
+            let (last, before) =
+                runs.split_last().ok_or_else(|| Problem::new(500, "no-run", "there is no run to follow"))?;
+            let (_, out): (RunRow, bool) = self.engine.follow(*last, until, &told).await?;
+            timed_out |= out;
+            for run in before {
+                timed_out |= self.engine.follow(*run, until, &silent).await?.1;
+            }
+            Ok::<bool, Problem>(timed_out)
+        };
+        let mut stopped = self.stop.subscribe();
+        let result = tokio::select! {
+            biased;
+            (done, ended) = async { tokio::join!(meanwhile, ends) } => {
+                ended.map(|timed_out| (Some(done), if timed_out { RunEnd::TimedOut } else { RunEnd::Done }))
+            }
+            _ = stopped.wait_for(|stop| *stop) => Ok((None, RunEnd::Interrupted)),
+        };
+        if let Ok((_, RunEnd::Interrupted)) = &result
+            && let Some(run) = runs.last()
+        {
+            // Nobody feeds it any more; what it has taken in is finished by whoever comes next.
+            self.engine.journal.close_run(*run, self.engine.clock.now()).await?;
+        }
+        for live in live {
+            live.stop(crate::GRACE).await;
+        }
+        result
+    }
+
+    /// What a reference to a dataset may mean: its newest revisions.
+    pub async fn find_datasets(&self, reference: &Reference) -> Result<Found<RevisionRow>, Problem> {
+        let base = Filter {
+            flow: reference.flow.as_deref().map(opendmp_model::document::slug),
+            collection: reference.collection.clone(),
+            ..Filter::default()
+        };
+        let mut found: Vec<RevisionRow> = Vec::new();
+        if let Some(id) = reference.id() {
+            let filter = Filter { id: Some(id), limit: CANDIDATES + 1, ..base.clone() };
+            found = self.engine.journal.datasets(filter).await?.rows;
+        }
+        let mut filter = Filter { name: Some(reference.name.clone()), limit: 1_000, ..base };
+        let mut looked_at = 0;
+        while found.len() <= CANDIDATES && looked_at < MOST_LOOKED_AT {
+            let page = self.engine.journal.datasets(filter.clone()).await?;
+            looked_at += page.rows.len();
+            for row in page.rows {
+                if *row.item.name == *reference.name && !found.iter().any(|known| known.slot == row.slot) {
+                    found.push(row);
+                }
+            }
+            match page.next {
+                Some(next) => filter.after = Some(next),
+                None => break,
+            }
+        }
+        Ok(few(found))
+    }
+
+    /// The one dataset of that id, or of an unambiguous beginning of it.
+    pub async fn dataset(&self, id: &str) -> Result<RevisionRow, Problem> {
+        let parsed = id.parse().map_err(|error| Problem::new(400, "bad-id", format!("`{id}`: {error}")))?;
+        let filter = Filter { id: Some(parsed), limit: 2, ..Filter::default() };
+        let mut rows = self.engine.journal.datasets(filter).await?.rows;
+        match (rows.pop(), rows.is_empty()) {
+            (Some(row), true) => Ok(row),
+            (Some(_), false) => Err(ambiguous("dataset", id)),
+            (None, _) => Err(Problem::new(404, "not-found", format!("there is no dataset `{id}`"))
+                .with_hint("`opendmp datasets list` shows them with their ids")),
+        }
+    }
+
+    /// One revision of a dataset, the newest for `None`.
+    pub async fn revision(&self, id: &str, revision: Option<u32>) -> Result<RevisionRow, Problem> {
+        let newest = self.dataset(id).await?;
+        let Some(number) = revision else { return Ok(newest) };
+        let rows = self.engine.journal.revisions(newest.slot).await?;
+        let count = rows.len();
+        rows.into_iter().find(|row| row.revision == number).ok_or_else(|| {
+            Problem::new(404, "not-found", format!("dataset `{id}` has no revision {number}"))
+                .with_hint(format!("it has revisions 1 to {count}"))
+        })
+    }
+
+    /// Opens the bytes of a revision.
+    pub async fn open(&self, row: &RevisionRow) -> Result<(Body, ContentHash), Problem> {
+        let content = row.item.content;
+        Ok((self.engine.content.open(&content).await?, content.hash))
+    }
+
+    /// What a reference to a dead letter may mean.
+    pub async fn find_letters(&self, reference: &Reference) -> Result<Found<DeadRow>, Problem> {
+        let id = reference.id().ok_or_else(|| {
+            Problem::new(
+                400,
+                "bad-id",
+                format!("`{}` is not the id of a dead letter: {}", reference.name, opendmp_model::ids::BadId),
+            )
+            .with_hint("`opendmp dead-letters list` shows them with their ids")
+        })?;
+        let filter = Filter { id: Some(id), ended: true, limit: CANDIDATES + 1, ..Filter::default() };
+        Ok(few(self.engine.journal.dead_letters(filter).await?.rows))
+    }
+
+    /// The one dead letter of that id, or of an unambiguous beginning of it.
+    pub async fn letter(&self, id: &str) -> Result<DeadRow, Problem> {
+        let mut found = self.find_letters(&Reference { name: id.to_owned(), ..Reference::default() }).await?.rows;
+        match (found.pop(), found.is_empty()) {
+            (Some(row), true) => Ok(row),
+            (Some(_), false) => Err(ambiguous("dead letter", id)),
+            (None, _) => Err(Problem::new(404, "not-found", format!("there is no dead letter `{id}`"))
+                .with_hint("`opendmp dead-letters list` shows them with their ids")),
+        }
+    }
+
+    async fn open_letter(&self, id: &str) -> Result<DeadRow, Problem> {
+        let row = self.letter(id).await?;
+        match &row.state {
+            DeadState::Open => Ok(row),
+            DeadState::Retried { at, actor, .. } => Err(Problem::new(
+                409,
+                "letter-ended",
+                format!("dead letter `{id}` was retried by {actor} at {}", time(*at)),
+            )),
+            DeadState::Discarded { at, actor, .. } => Err(Problem::new(
+                409,
+                "letter-ended",
+                format!("dead letter `{id}` was discarded by {actor} at {}", time(*at)),
+            )),
+        }
+    }
+
+    /// Sends dead letters in again: a run for each flow, and for each 1,000 of them.
+    pub async fn retry(&self, letters: Letters, actor: &str) -> Result<Vec<Retried>, Problem> {
+        let mut retried: Vec<Retried> = Vec::new();
+        let mut pages = self.pages(letters).await?;
+        while let Some(page) = pages.next(self).await? {
+            let mut flows: BTreeMap<FlowId, Vec<DeadRow>> = BTreeMap::new();
+            for row in page {
+                flows.entry(row.flow_id).or_default().push(row);
+            }
+            for rows in flows.into_values() {
+                let flow = rows[0].flow.clone();
+                let (run, letters) = self.engine.retry(&rows, actor).await?;
+                if letters > 0 {
+                    retried.push(Retried { run: run.0, flow, letters });
+                }
+            }
+        }
+        Ok(retried)
+    }
+
+    /// Gives dead letters up; answers how many.
+    pub async fn discard(&self, letters: Letters, actor: &str) -> Result<u64, Problem> {
+        let reason = letters.reason.clone();
+        let mut discarded = 0;
+        let mut pages = self.pages(letters).await?;
+        while let Some(page) = pages.next(self).await? {
+            let ids = page.iter().map(|row| row.id).collect();
+            discarded += self.engine.discard(ids, &reason, actor).await?;
+        }
+        Ok(discarded)
+    }
+
+    async fn pages(&self, letters: Letters) -> Result<Pages, Problem> {
+        match letters.all {
+            Some(listing) => {
+                if let Some(flow) = &listing.flow {
+                    // So that a misspelt name is told.
+                    self.engine.find_flow(flow).await?;
+                }
+                Ok(Pages::All(Listing { ended: false, limit: 1_000, after: None, ..listing }.into(), false))
+            }
+            None => {
+                let mut rows: Vec<DeadRow> = Vec::with_capacity(letters.ids.len());
+                for id in &letters.ids {
+                    let row = self.open_letter(id).await?;
+                    if !rows.iter().any(|known| known.id == row.id) {
+                        rows.push(row);
+                    }
+                }
+                Ok(Pages::These(rows))
+            }
+        }
+    }
+
+    /// Does something that tells events, beside the request that asked for it: it goes on when the asker leaves.
+    pub(crate) fn spawn<F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>, Teller) -> F) -> mpsc::Receiver<Event>
+    where
+        F: Future<Output = Result<(), Problem>> + Send + 'static,
+    {
+        let (sender, events) = mpsc::channel(EVENTS);
+        let tell = Teller(sender);
+        let failed = tell.clone();
+        let job = work(Arc::clone(self), tell);
+        let mut jobs = lock(&self.jobs);
+        while jobs.try_join_next().is_some() {}
+        jobs.spawn(async move {
+            if let Err(problem) = job.await {
+                tracing::debug!(code = problem.code, "{problem}");
+                failed.send(Event::Failed(problem)).await;
+            }
+        });
+        events
+    }
+}
+
+fn ambiguous(what: &str, id: &str) -> Problem {
+    Problem::new(409, "ambiguous", format!("`{id}` is the beginning of more than one {what}'s id"))
+        .with_hint("write more of it")
+}
+
+fn few<T>(mut rows: Vec<T>) -> Found<T> {
+    let more = rows.len() > CANDIDATES;
+    rows.truncate(CANDIDATES);
+    Found { rows, more }
+}
+
+/// Dead letters, a bounded number at a time.
+enum Pages {
+    These(Vec<DeadRow>),
+    /// Where to go on, and whether the end was reached.
+    All(Filter, bool),
+}
+
+impl Pages {
+    async fn next(&mut self, service: &Service) -> Result<Option<Vec<DeadRow>>, Problem> {
+        match self {
+            Self::These(rows) => {
+                let rows = std::mem::take(rows);
+                Ok((!rows.is_empty()).then_some(rows))
+            }
+            Self::All(_, true) => Ok(None),
+            Self::All(filter, ended) => {
+                let page = service.engine.journal.dead_letters(filter.clone()).await?;
+                *ended = page.next.is_none();
+                filter.after = page.next;
+                Ok(Some(page.rows.into_iter().filter(|row| row.state == DeadState::Open).collect()))
+            }
+        }
+    }
+}
+
+/// Tells events to whoever asked, if he still listens.
+#[derive(Clone)]
+pub struct Teller(mpsc::Sender<Event>);
+
+impl Teller {
+    /// Waits for room.
+    pub(crate) async fn send(&self, event: Event) {
+        // He has left.
+        let _ = self.0.send(event).await;
+    }
+
+    /// Tells it if there is room.
+    fn now(&self, event: Event) {
+        let _ = self.0.try_send(event);
+    }
+
+    fn progress_of_work(&self) -> Progress {
+        let tell = self.clone();
+        Arc::new(move |line: &str| tell.now(Event::Preparing { message: line.to_owned() }))
+    }
+
+    fn progress(&self, processors: BTreeMap<String, opendmp_ports::transport::StepCounts>) {
+        if self.0.capacity() > EVENTS / 2 {
+            self.now(Event::Progress { processors });
+        }
+    }
+}

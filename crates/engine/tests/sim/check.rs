@@ -1,0 +1,446 @@
+//! The rules. Some are checked in the moment of a commit (`settled`, `ingested`, …), some by walking everything the
+//! journal knows, from the arrivals on (`walk`), some when nothing is left to do (`at_rest`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use opendmp_model::history::{Entry, Result as Outcome};
+use opendmp_model::ids::{ContentHash, ItemId};
+use opendmp_model::item::ContentRef;
+use opendmp_ports::Journal;
+use opendmp_ports::journal::decide::LOST_LIMIT;
+use opendmp_ports::journal::*;
+
+use super::world::{Exporting, Gate, Law, World};
+
+/// What is named by a commit must be durable by then.
+fn named(world: &World, what: &str, contents: impl IntoIterator<Item = ContentRef>) {
+    for content in contents {
+        if !world.disk.is_durable(&content) {
+            world.broken(Law::L3, format!("{what} names {:?}, which is not durable", content.hash));
+        }
+        world.seen().named.insert(content);
+    }
+}
+
+/// Everything that was ever named is there after a crash.
+pub fn after_crash(world: &World) {
+    let named: Vec<ContentRef> = world.seen().named.iter().copied().collect();
+    for content in named {
+        if !world.disk.is_durable(&content) {
+            world.broken(Law::L3, format!("the crash took {:?}, which a commit had named", content.hash));
+        }
+    }
+}
+
+/// An ingest was delivered.
+pub fn ingested(world: &Arc<World>, ingest: &Ingest, done: &opendmp_ports::Result<Ingested>) {
+    let last = world.seen().last_arrival;
+    let snapshot = world.truth.snapshot();
+    let new: Vec<_> = snapshot.arrivals.iter().filter(|(arrival, ..)| *arrival > last).map(|(arrival, ..)| *arrival).collect();
+    if !new.is_empty() && !(done.is_ok() && world.seen().leases.contains(&ingest.lease)) {
+        world.broken(Law::L2, "an ingest that was refused, or of a fenced lease, has arrivals");
+    }
+    for number in new {
+        let row = world.truth.arrival(number).now_or_never().unwrap().unwrap();
+        let version = row.stat.unwrap_or_default().mtime as u64;
+        named(world, "an arrival", [row.content]);
+        let path = String::from_utf8_lossy(&row.path).into_owned();
+        world.note(|| format!("{path} version {version} arrives as {}", number.0));
+        let mut seen = world.seen();
+        seen.last_arrival = number;
+        let times = seen.arrived.entry(version).or_default().entry(row.source).or_default();
+        times.push(number);
+        let times = times.clone();
+        drop(seen);
+        if times.len() > 1 {
+            world.broken(Law::Once, format!("version {version} of {path} arrived as {times:?}"));
+        }
+    }
+    commit(world);
+}
+
+/// Tasks were claimed.
+pub fn claimed(world: &World, request: &ClaimRequest, claimed: &[Claimed]) {
+    for claim in claimed {
+        let before = world.seen().claims.insert(claim.task.id, (request.lease, claim.clone()));
+        world.note(|| {
+            let items: Vec<&str> = claim.task.items.iter().map(|item| &*item.name).collect();
+            format!("lease {} claims {} for {}, attempt {}, lost {}: {}", request.lease.0, claim.task.id, claim.task.to.processor, claim.attempt, claim.task.lost, items.join(", "))
+        });
+        if let Some((lease, _)) = before.filter(|(lease, _)| world.seen().leases.contains(lease)) {
+            world.broken(Law::L2, format!("task {} is claimed by {request:?} while it is under way for {lease:?}", claim.task.id));
+        }
+        if !world.seen().leases.contains(&request.lease) {
+            world.broken(Law::L2, format!("a fenced lease claims task {}", claim.task.id));
+        }
+        if (claim.task.lost > 0) != request.suspects {
+            world.broken(Law::Alone, format!("task {} was lost {} times, and is claimed with {request:?}", claim.task.id, claim.task.lost));
+        }
+    }
+}
+
+/// Tasks were handed back.
+pub fn unclaimed(world: &World, lease: Lease, tasks: &[TaskIds]) {
+    let mut seen = world.seen();
+    for task in tasks {
+        if seen.claims.get(task).is_some_and(|(claimer, _)| *claimer == lease) {
+            seen.claims.remove(task);
+        }
+    }
+}
+
+type TaskIds = opendmp_model::ids::TaskId;
+
+/// Settlements were delivered.
+pub fn settled(world: &Arc<World>, batch: &[Settlement], settled: &[Settled]) {
+    for (settlement, settled) in batch.iter().zip(settled) {
+        let Settled::Applied(_) = settled else {
+            world.count(if *settled == Settled::Already { "settled already" } else { "fenced" });
+            continue;
+        };
+        world.count("settled");
+        if !world.seen().leases.contains(&settlement.lease) {
+            world.broken(Law::L2, format!("the settlement of {} by a fenced lease was applied", settlement.task));
+        }
+        if !world.seen().settled.insert(settlement.task) {
+            world.broken(Law::L2, format!("task {} was settled twice", settlement.task));
+        }
+        let claim = world.seen().claims.remove(&settlement.task);
+        match claim {
+            None => world.broken(Law::L2, format!("task {} was settled without a claim", settlement.task)),
+            Some((_, claim)) => suspect(world, &claim, settlement),
+        }
+        let items = settlement.tasks.iter().flat_map(|task| task.items.iter().map(|item| item.content));
+        let revisions = settlement.revisions.iter().map(|revision| revision.item.content);
+        let dead = settlement.dead_letters.iter().map(|letter| letter.item.content);
+        named(world, "a settlement", items.chain(revisions).chain(dead));
+        for revision in &settlement.revisions {
+            let key = (revision.item.id.arrival, revision.item.id.pass);
+            let mut seen = world.seen();
+            let before = seen.results.entry(revision.slot).or_default().insert(key, revision.item.content.hash);
+            drop(seen);
+            if before.is_some() {
+                world.broken(Law::L2, format!("slot {} has two results of arrival and pass {key:?}", revision.slot));
+            }
+        }
+    }
+    commit(world);
+}
+
+/// What a worker was lost with is taken apart first, then goes alone, and not for ever.
+fn suspect(world: &World, claim: &Claimed, settlement: &Settlement) {
+    let (lost, items) = (claim.task.lost, claim.task.items.len());
+    let worked = !settlement.history.is_empty() || !settlement.revisions.is_empty();
+    if worked && (lost >= LOST_LIMIT || lost > 0 && items > 1) {
+        world.broken(Law::Alone, format!("task {}, lost {lost} times, was worked on with {items} items", claim.task.id));
+    }
+    if lost > 0 {
+        world.count("suspects");
+    }
+}
+
+/// Intents were claimed.
+pub fn intents_claimed(gate: &Gate, lease: Lease, intents: &[Intent]) {
+    let world = &gate.world;
+    for intent in intents {
+        let target = match &intent.action {
+            Action::Release { .. } => None,
+            Action::Export(action) => Some((action.export.destination.to_string(), action.export.target.clone())),
+        };
+        let mut seen = world.seen();
+        let busy = seen.intents.iter().find(|(id, (other, at))| {
+            seen.leases.contains(other) && (**id == intent.id || at.is_some() && *at == target)
+        });
+        let busy = busy.map(|(id, (other, _))| (*id, *other));
+        seen.intents.insert(intent.id, (lease, target.clone()));
+        if let (Action::Export(action), Some((destination, target))) = (&intent.action, target.clone()) {
+            let exporting =
+                Exporting { slot: action.slot, key: (action.arrival, action.pass), hash: action.item.content.hash };
+            seen.exporting.insert((gate.owner, destination, target), exporting);
+        }
+        drop(seen);
+        world.note(|| format!("#{} takes intent {} for {:?}, attempt {}", gate.owner, intent.id, target.map(|t| String::from_utf8_lossy(&t.1).into_owned()), intent.attempt));
+        if let Some((id, other)) = busy {
+            world.broken(Law::Order, format!("intent {} is claimed by {lease:?} while {id} for the same is under way for {other:?}", intent.id));
+        }
+    }
+}
+
+/// Attempts at intents are over: nothing outside is changed any more by them.
+pub fn intents_ended(world: &World, batch: &[Finished]) {
+    let mut seen = world.seen();
+    for finished in batch {
+        if seen.intents.get(&finished.id).is_some_and(|(lease, _)| *lease == finished.lease) {
+            seen.intents.remove(&finished.id);
+        }
+    }
+}
+
+/// A lease was opened that fences all others.
+pub fn fenced(world: &World) {
+    let mut seen = world.seen();
+    seen.leases.clear();
+    seen.claims.clear();
+    seen.intents.clear();
+}
+
+fn commit(world: &Arc<World>) {
+    let commits = {
+        let mut seen = world.seen();
+        seen.commits += 1;
+        seen.commits
+    };
+    if commits.is_multiple_of(world.setup.check_every) {
+        walk(world, false);
+    }
+}
+
+/// An item before a processor.
+type At = (ItemId, String);
+
+/// All that the journal knows, by item and processor.
+struct Known {
+    snapshot: Snapshot,
+    entries: BTreeMap<At, Vec<(String, Entry)>>,
+    queued: BTreeMap<At, Vec<ContentHash>>,
+    dead: BTreeMap<At, DeadRow>,
+}
+
+impl Known {
+    fn new(world: &World) -> Self {
+        let snapshot = world.truth.snapshot();
+        let mut entries: BTreeMap<At, Vec<(String, Entry)>> = BTreeMap::new();
+        let contexts = world.seen().contexts.clone();
+        for step in &snapshot.history {
+            let Some((version, processor)) = contexts.get(&step.context) else { continue };
+            for entry in &step.entries {
+                let at = (entry.input, processor.clone());
+                entries.entry(at).or_default().push((version.clone(), entry.clone()));
+            }
+        }
+        let mut queued: BTreeMap<At, Vec<ContentHash>> = BTreeMap::new();
+        for task in &snapshot.tasks {
+            for item in &task.items {
+                queued.entry((item.id, task.to.processor.to_string())).or_default().push(item.content.hash);
+            }
+        }
+        let letters = snapshot.dead.iter().filter(|row| !row.export_only);
+        let dead = letters.map(|row| ((row.item.id, row.at.processor.to_string()), row.clone())).collect();
+        Self { snapshot, entries, queued, dead }
+    }
+}
+
+/// Walks from every arrival through all that came of it: each item before each processor that reads it is in exactly
+/// one place, or went on from there exactly once.
+pub fn walk(world: &World, at_rest: bool) {
+    let known = Known::new(world);
+    let plans = world.plans.lock().unwrap().clone();
+    let mut owed: Vec<(At, ContentHash)> = Vec::new();
+    let mut visited: BTreeSet<At> = BTreeSet::new();
+    let mut nonces: BTreeMap<u64, At> = BTreeMap::new();
+    let readers = |version: &str, processor: &str, port: &str| {
+        plans.readers.get(&(version.to_owned(), processor.to_owned(), port.to_owned())).cloned().unwrap_or_default()
+    };
+    let mut arrived = 0;
+    for ((item, processor), entries) in &known.entries {
+        for (version, entry) in entries.iter().filter(|(_, entry)| entry.result == Outcome::Arrived) {
+            arrived += 1;
+            visited.insert((*item, processor.clone()));
+            let hash = entry.children[0].content.unwrap().0;
+            owed.extend(readers(version, processor, "out").into_iter().map(|reader| ((*item, reader), hash)));
+        }
+    }
+    if arrived != known.snapshot.arrivals.len() {
+        world.broken(Law::L1, format!("{} arrivals, {arrived} of them in the history", known.snapshot.arrivals.len()));
+    }
+    for ((item, processor), row) in &known.dead {
+        if let DeadState::Retried { pass, .. } = row.state {
+            owed.push(((ItemId { pass, ..*item }, processor.clone()), row.item.content.hash));
+        }
+    }
+    while let Some((at, hash)) = owed.pop() {
+        if !visited.insert(at.clone()) {
+            world.broken(Law::L2, format!("{} before {} came about twice", at.0, at.1));
+            return;
+        }
+        let here: Vec<&(String, Entry)> = known.entries.get(&at).into_iter().flatten().filter(|(_, entry)| entry.result != Outcome::Reentered).collect();
+        let ends: Vec<&&(String, Entry)> = here.iter().filter(|(_, entry)| entry.result != Outcome::Retried).collect();
+        let queued = known.queued.get(&at).map_or(&[][..], Vec::as_slice);
+        let dead = known.dead.get(&at);
+        let (ended, buried) = (ends.len(), usize::from(dead.is_some() && ends.is_empty()));
+        match ended + queued.len() + buried {
+            0 => world.broken(Law::L1, format!("{} before {} is nowhere", at.0, at.1)),
+            1 => {}
+            _ => world.broken(
+                Law::L2,
+                format!("{} before {} ended {ended} times, is queued {} times, is dead {} times", at.0, at.1, queued.len(), buried),
+            ),
+        }
+        if at_rest && !queued.is_empty() {
+            world.broken(Law::Rest, format!("{} is still queued for {}", at.0, at.1));
+        }
+        if queued.iter().chain(dead.map(|row| &row.item.content.hash)).any(|other| *other != hash) {
+            world.broken(Law::L2, format!("{} before {} has other content than history says", at.0, at.1));
+        }
+        for (version, entry) in ends {
+            went_on(world, &known, &at, hash, entry, &mut nonces);
+            for child in &entry.children {
+                let hash = child.content.map_or(hash, |(hash, _)| hash);
+                let port = child.port.as_deref().unwrap_or("out");
+                owed.extend(readers(version, &at.1, port).into_iter().map(|reader| ((child.id, reader), hash)));
+            }
+        }
+    }
+    let all = known.entries.keys().filter(|at| at.1 != "retry").chain(known.queued.keys()).chain(known.dead.keys());
+    for at in all {
+        if !visited.contains(at) {
+            world.broken(Law::L2, format!("{} before {} came from nowhere", at.0, at.1));
+        }
+    }
+    let mut keys = BTreeSet::new();
+    for row in &known.snapshot.revisions {
+        if !keys.insert((row.slot, row.item.id.arrival, row.item.id.pass)) {
+            world.broken(Law::L2, format!("slot {} has two revisions of one arrival and pass", row.slot));
+        }
+        let collected = known.entries.get(&(row.item.id, row.processor.clone())).into_iter().flatten();
+        if !collected.into_iter().any(|(_, entry)| entry.result == Outcome::Collected) {
+            world.broken(Law::L2, format!("a revision of slot {} was never collected", row.slot));
+        }
+    }
+}
+
+/// What history says of the end of an item before a processor: its letter, its revision, its children.
+fn went_on(world: &World, known: &Known, at: &At, hash: ContentHash, entry: &Entry, nonces: &mut BTreeMap<u64, At>) {
+    let (item, processor) = at;
+    match entry.result {
+        Outcome::Dead if !known.dead.contains_key(at) => {
+            world.broken(Law::L1, format!("{item} died at {processor}, and there is no letter"));
+        }
+        Outcome::Collected => {
+            let row = known.snapshot.revisions.iter().find(|row| row.item.id == *item && row.processor == *processor);
+            if row.is_none_or(|row| row.item.content.hash != hash) {
+                world.broken(Law::L1, format!("{item} was collected at {processor}, and its revision is not there"));
+            }
+        }
+        Outcome::Unchanged => {
+            let equal = |row: &RevisionRow| row.item.content.hash == hash && row.processor == *processor;
+            if !known.snapshot.revisions.iter().any(equal) {
+                world.broken(Law::L1, format!("{item} equalled a dataset at {processor} that is not there"));
+            }
+        }
+        _ => {}
+    }
+    // All children of an item, and their bytes, come from one attempt, and no two items share one.
+    let mut own: BTreeSet<u64> = BTreeSet::new();
+    for child in &entry.children {
+        let attributes: serde_json::Value = child.attributes.as_deref().map_or_else(Default::default, |text| serde_json::from_str(text).unwrap());
+        own.extend(attributes.get(processor).and_then(serde_json::Value::as_u64));
+        let Some((made, size)) = child.content.filter(|(_, size)| *size > 0) else { continue };
+        let origin = world.seen().made.get(&made).cloned();
+        match origin {
+            Some(origin) if origin.parent == hash && origin.processor == *processor => {
+                own.extend((origin.nonce > 0).then_some(origin.nonce));
+            }
+            other => world.broken(Law::L2, format!("a child of {item} at {processor} has {size} bytes of {other:?}")),
+        }
+    }
+    if own.len() > 1 {
+        world.broken(Law::L2, format!("the children of {item} at {processor} are of {} attempts", own.len()));
+    }
+    for nonce in own {
+        if let Some(other) = nonces.insert(nonce, at.clone()) {
+            world.broken(Law::L2, format!("{item} at {processor} shares an attempt with {other:?}"));
+        }
+    }
+}
+
+/// When nothing is left to do and nothing fails any more.
+pub fn at_rest(world: &World) {
+    walk(world, true);
+    sources(world);
+    results(world);
+    targets(world);
+    numbers(world);
+}
+
+/// What stood still in a source has arrived, and what was claimed was let go.
+fn sources(world: &World) {
+    let (places, arrived) = {
+        let seen = world.seen();
+        (seen.places.clone(), seen.arrived.clone())
+    };
+    for (name, place) in places {
+        let readers = world.setup.flows.iter().flat_map(|flow| flow.places()).filter(|place| **place == name).count();
+        for (path, file) in place.files.iter().filter(|(_, file)| !file.writer) {
+            if arrived.get(&file.version).map_or(0, BTreeMap::len) < readers {
+                world.broken(Law::L1, format!("version {} of {name}/{path} stands still and has not arrived", file.version));
+            }
+        }
+        for (token, aside) in place.aside.iter().filter(|(_, aside)| !aside.file.writer) {
+            let law = if arrived.contains_key(&aside.file.version) { Law::L4 } else { Law::L1 };
+            world.broken(law, format!("version {} of {name}/{} is still aside as {token}", aside.file.version, aside.path));
+        }
+    }
+}
+
+/// The newest revision of a slot is the newest result.
+fn results(world: &World) {
+    let results = world.seen().results.clone();
+    let revisions = world.truth.snapshot().revisions;
+    for (slot, results) in results {
+        let newest = revisions.iter().filter(|row| row.slot == slot).max_by_key(|row| (row.item.id.arrival, row.item.id.pass));
+        let last = results.last_key_value();
+        if newest.map(|row| row.item.content.hash) != last.map(|(_, hash)| *hash) {
+            let keys: Vec<_> = results.iter().map(|(key, hash)| (key.0.0, key.1.0, hash)).collect();
+            world.broken(Law::Order, format!("slot {slot} shows {:?}, its results are {keys:?}", newest.map(|row| row.item.content.hash)));
+        }
+    }
+}
+
+/// What was exported is what the datasets say, and every export came to an end.
+fn targets(world: &World) {
+    let revisions = world.truth.snapshot().revisions;
+    let targets = world.seen().targets.clone();
+    let dead = world.truth.snapshot().dead;
+    for row in &revisions {
+        let key = (row.item.id.arrival, row.item.id.pass);
+        match row.export {
+            ExportState::Pending => world.broken(Law::Rest, format!("the export of slot {} {key:?} is pending for ever", row.slot)),
+            ExportState::Refused if !dead.iter().any(|letter| letter.export_only && letter.item.content.hash == row.item.content.hash) => {
+                world.broken(Law::L1, format!("the export of slot {} {key:?} was refused without a letter", row.slot));
+            }
+            _ => {}
+        }
+    }
+    for ((destination, target), stored) in targets {
+        let Some(by) = stored.by else { continue };
+        let shown = String::from_utf8_lossy(&target);
+        let written = revisions.iter().filter(|row| {
+            row.export == ExportState::Written && row.target.as_ref().is_some_and(|(d, t)| *d == destination && *t == target)
+        });
+        let last = written.filter(|row| row.slot == by.slot).max_by_key(|row| (row.item.id.arrival, row.item.id.pass));
+        if let Some(last) = last.filter(|last| last.item.content.hash != stored.hash) {
+            let key = (last.item.id.arrival, last.item.id.pass);
+            world.broken(Law::L2, format!("{destination}/{shown} holds {:?} of {:?}, and {:?} of {key:?} is said to be written there", stored.hash, by.key, last.item.content.hash));
+        }
+    }
+}
+
+/// Every run is over, and the counts agree with the rows.
+fn numbers(world: &World) {
+    let filter = Filter { limit: 10_000, ended: true, ..Filter::default() };
+    let runs = world.truth.runs(filter).now_or_never().unwrap().unwrap().rows;
+    for run in runs.iter().filter(|run| run.state != RunState::Done || run.outstanding > 0) {
+        world.broken(Law::Rest, format!("run {} is {:?} with {} outstanding", run.id, run.state, run.outstanding));
+    }
+    let dead = world.truth.snapshot().dead;
+    for flow in world.truth.flows(DEFAULT_SPACE).now_or_never().unwrap().unwrap() {
+        let open = dead.iter().filter(|row| row.flow_id == flow.id && row.state == DeadState::Open).count() as u64;
+        if flow.outstanding > 0 || flow.dead_letters != open {
+            let (outstanding, counted) = (flow.outstanding, flow.dead_letters);
+            world.broken(Law::Rest, format!("flow {} counts {outstanding} outstanding and {counted} of {open} dead letters", flow.slug));
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! The world outside: folders that a producer changes at will, and targets that exports go to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use opendmp_model::export::{IfExists, SinkClass};
+use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::ids::ContentHash;
+use opendmp_model::item::{Attributes, Item};
+use opendmp_model::ledger::FileStat;
+use opendmp_ports::journal::ExportState;
+use opendmp_processor::{
+    Audit, Body, Claim, Claimed, Export, ExportEnd, Ledger, Scan, Sink, Source, SourceError,
+};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use super::executor::Yield;
+use super::mutants::Mutant;
+use super::time::sleep;
+use super::world::{Gate, Law, Seen, World};
+
+/// What lies under a name in a source.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Which version of which file, unique in the simulation; it changes with each change of the content.
+    pub version: u64,
+    pub inode: u64,
+    pub bytes: Vec<u8>,
+    /// A producer has it open and goes on writing.
+    pub writer: bool,
+}
+
+impl File {
+    pub fn stat(&self) -> FileStat {
+        let version = self.version as i64;
+        FileStat { device: 1, inode: self.inode, size: self.bytes.len() as u64, mtime: version, ctime: version }
+    }
+}
+
+/// A file that was claimed by renaming it.
+#[derive(Clone, Debug)]
+pub struct Aside {
+    pub owner: String,
+    pub path: String,
+    pub file: File,
+}
+
+/// A folder that a source reads.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    pub files: BTreeMap<String, File>,
+    pub aside: BTreeMap<u64, Aside>,
+    /// Versions that were let go.
+    pub released: BTreeSet<u64>,
+}
+
+/// What an export left at a target.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub hash: ContentHash,
+    /// Of which dataset; `None`: it is foreign.
+    pub by: Option<super::world::Exporting>,
+}
+
+impl Seen {
+    pub fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    /// The file of an inode, wherever it was renamed to.
+    fn inode(&mut self, place: &str, inode: u64) -> Option<&mut File> {
+        let place = self.places.get_mut(place)?;
+        let aside = place.aside.values_mut().map(|aside| &mut aside.file);
+        place.files.values_mut().chain(aside).find(|file| file.inode == inode)
+    }
+}
+
+/// Changes the files of a place for a while.
+pub async fn producer(world: Arc<World>, place: String, changes: u64, paths: u64, poison: bool) {
+    for n in 0..changes {
+        let wait = world.below(60) as i64;
+        sleep(&world, wait).await;
+        if world.is_calm() {
+            return;
+        }
+        let path = match poison && n % 5 == 4 {
+            true => format!("poison-{n}.txt"),
+            false => format!("f{}.txt", world.below(paths)),
+        };
+        change(&world, &place, &path).await;
+    }
+}
+
+async fn change(world: &Arc<World>, place: &str, path: &str) {
+    // Once in a while the bytes are those of an earlier version, so that results repeat.
+    let text = |world: &World, version: u64| match world.chance(world.setup.equal) {
+        true => format!("{path}~{}", world.below(2)),
+        false => format!("{path}@{version}"),
+    };
+    match world.below(10) {
+        0..5 => {
+            // A new file, complete, renamed to its name.
+            let (version, inode) = two_numbers(world);
+            let bytes = text(world, version).into_bytes();
+            world.note(|| format!("producer: {place}/{path} is version {version}"));
+            let file = File { version, inode, bytes, writer: false };
+            world.seen().places.entry(place.to_owned()).or_default().files.insert(path.to_owned(), file);
+        }
+        5..8 => {
+            // Written slowly under its own name; the open file follows its inode.
+            let (version, inode) = two_numbers(world);
+            let file = File { version, inode, bytes: Vec::new(), writer: true };
+            world.seen().places.entry(place.to_owned()).or_default().files.insert(path.to_owned(), file);
+            world.note(|| format!("producer: {place}/{path} is written slowly, inode {inode}"));
+            let parts = 1 + world.below(3);
+            for part in 0..parts {
+                let wait = world.below(30) as i64;
+                sleep(world, wait).await;
+                let more = text(world, version);
+                let Some(version) = append(world, place, inode, &more, part + 1 < parts) else { return };
+                world.note(|| format!("producer: inode {inode} is version {version}"));
+            }
+        }
+        8 => {
+            let mut seen = world.seen();
+            let version = seen.next_number();
+            let files = &mut seen.places.entry(place.to_owned()).or_default().files;
+            if let Some(file) = files.get_mut(path).filter(|file| !file.writer) {
+                file.version = version;
+                file.bytes.extend_from_slice(b"+");
+                drop(seen);
+                world.note(|| format!("producer: {place}/{path} grows to version {version}"));
+            }
+        }
+        _ => {
+            world.note(|| format!("producer: {place}/{path} is deleted"));
+            world.seen().places.entry(place.to_owned()).or_default().files.remove(path);
+        }
+    }
+}
+
+fn two_numbers(world: &World) -> (u64, u64) {
+    let mut seen = world.seen();
+    (seen.next_number(), seen.next_number())
+}
+
+/// Appends through an open file. `None`: nobody has it under any name any more.
+fn append(world: &World, place: &str, inode: u64, more: &str, writer: bool) -> Option<u64> {
+    let mut seen = world.seen();
+    let version = seen.next_number();
+    let file = seen.inode(place, inode)?;
+    file.version = version;
+    file.bytes.extend_from_slice(more.as_bytes());
+    file.writer = writer;
+    Some(version)
+}
+
+/// A source over a place: copies what stands still, or claims by renaming and lets go afterwards.
+pub struct PlaceSource {
+    pub gate: Gate,
+    pub place: String,
+    pub release: bool,
+    /// Claims that are between claim and settlement, or settled and not let go.
+    pub held: Mutex<BTreeSet<u64>>,
+}
+
+fn away(operation: &'static str) -> SourceError {
+    SourceError { code: "away", message: format!("{operation} was made to fail"), hint: None }
+}
+
+impl PlaceSource {
+    fn rate(&self) -> u32 {
+        self.gate.world.setup.faults.source
+    }
+
+    async fn before(&self, operation: &'static str) -> Result<(), SourceError> {
+        self.gate.before(self.rate(), operation).await.map_err(|_| away(operation))
+    }
+
+    async fn after(&self, operation: &'static str) -> Result<(), SourceError> {
+        self.gate.after(self.rate(), operation).await.map_err(|_| away(operation))
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+        self.held.lock().unwrap()
+    }
+
+    fn claim_of(&self, path: String, file: &File, release: Option<u64>) -> Claim {
+        Claim {
+            path: path.clone().into_bytes(),
+            version: Some(file.stat()),
+            name: path,
+            media_type: None,
+            attributes: Attributes::new(),
+            body: Body::Bytes(file.bytes.clone().into()),
+            release: release.map(|token| token.to_string().into()),
+        }
+    }
+
+    async fn copy(&self, ledger: &dyn Ledger, limit: usize, scan: &mut Scan) -> Result<(), SourceError> {
+        let world = &self.gate.world;
+        let files = |path: &str| world.seen().places.get(&self.place)?.files.get(path).cloned();
+        let paths: Vec<String> =
+            world.seen().places.get(&self.place).map(|place| place.files.keys().cloned().collect()).unwrap_or_default();
+        let stats: Vec<Option<FileStat>> = paths.iter().map(|path| files(path).map(|file| file.stat())).collect();
+        let known = ledger.known(paths.iter().map(|path| path.clone().into_bytes()).collect()).await?;
+        for ((path, stat), known) in paths.into_iter().zip(stats).zip(known) {
+            if known.is_some_and(|known| Some(known.stat) == stat) {
+                continue;
+            }
+            if scan.claims.len() >= limit {
+                scan.complete = false;
+                break;
+            }
+            // Opened once, read in two pieces: a write in between shows.
+            let Some(opened) = files(&path) else {
+                scan.complete = false;
+                continue;
+            };
+            let half = opened.bytes.len() / 2;
+            let mut bytes = opened.bytes[..half].to_vec();
+            self.gate.give_way().await;
+            let rest = world.seen().inode(&self.place, opened.inode).map(|file| file.bytes[half..].to_vec());
+            bytes.extend(rest.unwrap_or_else(|| opened.bytes[half..].to_vec()));
+            if opened.writer {
+                scan.complete = false;
+                continue;
+            }
+            let mut claim = self.claim_of(path, &opened, None);
+            claim.body = Body::Bytes(bytes.into());
+            scan.claims.push(claim);
+        }
+        Ok(())
+    }
+
+    async fn set_aside(&self, ledger: &dyn Ledger, limit: usize, scan: &mut Scan) -> Result<(), SourceError> {
+        let world = &self.gate.world;
+        // What an earlier life claimed and did not bring in.
+        let left: Vec<u64> = {
+            let (seen, held) = (world.seen(), self.held());
+            let aside = seen.places.get(&self.place).map(|place| place.aside.clone()).unwrap_or_default();
+            let mine = aside.iter().filter(|(token, aside)| aside.owner == ledger.owner() && !held.contains(token));
+            mine.map(|(token, _)| *token).collect()
+        };
+        let releasing = ledger.releasing(left.iter().map(|token| token.to_string().into()).collect()).await?;
+        for (token, releasing) in left.into_iter().zip(releasing) {
+            // Opened after the ledger was asked: what was let go meanwhile is not there any more.
+            let aside = world.seen().places.get(&self.place).and_then(|place| place.aside.get(&token).cloned());
+            let Some(aside) = aside.filter(|_| !releasing) else { continue };
+            self.offer(token, &aside, limit, scan);
+        }
+        let paths: Vec<String> =
+            world.seen().places.get(&self.place).map(|place| place.files.keys().cloned().collect()).unwrap_or_default();
+        for path in paths {
+            self.gate.give_way().await;
+            if scan.claims.len() >= limit {
+                scan.complete = false;
+                break;
+            }
+            let Some((token, aside)) = self.rename(path, ledger.owner()) else { continue };
+            world.note(|| format!("#{} sets {} version {} aside as {token}", self.gate.owner, aside.path, aside.file.version));
+            self.offer(token, &aside, limit, scan);
+            if world.setup.mutant == Some(Mutant::ReleasesAtClaim) {
+                self.let_go(token);
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&self, path: String, owner: &str) -> Option<(u64, Aside)> {
+        let mut seen = self.gate.world.seen();
+        let token = seen.next_number();
+        let place = seen.places.entry(self.place.clone()).or_default();
+        let file = place.files.remove(&path)?;
+        let aside = Aside { owner: owner.to_owned(), path, file };
+        place.aside.insert(token, aside.clone());
+        Some((token, aside))
+    }
+
+    fn offer(&self, token: u64, aside: &Aside, limit: usize, scan: &mut Scan) {
+        if aside.file.writer || scan.claims.len() >= limit {
+            scan.complete = false;
+        } else {
+            self.held().insert(token);
+            scan.claims.push(self.claim_of(aside.path.clone(), &aside.file, Some(token)));
+        }
+    }
+
+    /// Destroys what was claimed, for good.
+    fn let_go(&self, token: u64) {
+        let world = &self.gate.world;
+        let mut seen = world.seen();
+        let Some(place) = seen.places.get_mut(&self.place) else { return };
+        let Some(aside) = place.aside.remove(&token) else { return };
+        let mut gone = vec![aside.file.version];
+        if world.setup.mutant == Some(Mutant::ReleasesByPath) {
+            gone.extend(place.files.remove(&aside.path).map(|file| file.version));
+        }
+        place.released.extend(&gone);
+        let lost: Vec<u64> = gone.into_iter().filter(|version| !seen.arrived.contains_key(version)).collect();
+        drop(seen);
+        world.count("released");
+        world.note(|| format!("#{} lets {} version {} go ({token})", self.gate.owner, aside.path, aside.file.version));
+        for version in lost {
+            world.broken(Law::L4, format!("version {version} of {} was let go before its arrival was committed", aside.path));
+        }
+    }
+}
+
+#[async_trait]
+impl Source for PlaceSource {
+    fn identity(&self) -> String {
+        format!("place:{}", self.place)
+    }
+
+    async fn claim(&self, ledger: &dyn Ledger, _now: i64, limit: usize) -> Result<Scan, SourceError> {
+        self.before("source claim").await?;
+        // Small, so that a source is rarely taken in at once.
+        let limit = limit.min(1 + self.gate.world.below(6) as usize);
+        let mut scan = Scan { complete: true, ..Scan::default() };
+        if self.release {
+            self.set_aside(ledger, limit, &mut scan).await?;
+        } else {
+            self.copy(ledger, limit, &mut scan).await?;
+        }
+        if let Err(error) = self.after("source claim").await {
+            scan.claims.iter().for_each(|claim| self.forget(claim));
+            return Err(error);
+        }
+        Ok(scan)
+    }
+
+    async fn confirm(&self, claim: &Claim) -> Result<Claimed, SourceError> {
+        self.before("source confirm").await?;
+        let world = &self.gate.world;
+        let whole = {
+            let seen = world.seen();
+            let place = seen.places.get(&self.place);
+            let found = match &claim.release {
+                Some(token) => place.and_then(|place| place.aside.get(&number(token)).map(|aside| &aside.file)),
+                None => place.and_then(|place| place.files.get(std::str::from_utf8(&claim.path).unwrap())),
+            };
+            found.filter(|file| !file.writer && Some(file.stat()) == claim.version).map(|file| file.stat())
+        };
+        if whole.is_none() {
+            self.forget(claim);
+        }
+        self.gate.give_way().await;
+        Ok(whole.map_or(Claimed::Changed, |stat| Claimed::Whole(Some(stat))))
+    }
+
+    fn forget(&self, claim: &Claim) {
+        if let Some(token) = &claim.release {
+            self.held().remove(&number(token));
+        }
+    }
+
+    async fn release(&self, release: &[u8]) -> Result<(), SourceError> {
+        self.before("source release").await?;
+        let token = number(release);
+        self.let_go(token);
+        self.held().remove(&token);
+        self.after("source release").await
+    }
+
+    async fn audit(&self, _: &dyn Ledger, _: &[Vec<u8>]) -> Result<Audit, SourceError> {
+        Ok(Audit::default())
+    }
+}
+
+fn number(token: &[u8]) -> u64 {
+    std::str::from_utf8(token).unwrap().parse().unwrap()
+}
+
+/// A sink over the targets.
+pub struct TargetSink {
+    pub gate: Gate,
+    pub place: String,
+    pub if_exists: IfExists,
+}
+
+#[async_trait]
+impl Sink for TargetSink {
+    fn class(&self) -> SinkClass {
+        SinkClass::Overwrite
+    }
+
+    fn destination(&self) -> String {
+        format!("targets:{}", self.place)
+    }
+
+    fn target(&self, item: &Item) -> Result<Vec<u8>, Fault> {
+        Ok(item.name.as_bytes().to_vec())
+    }
+
+    fn if_exists(&self) -> IfExists {
+        self.if_exists
+    }
+
+    fn display(&self, target: &[u8]) -> String {
+        String::from_utf8_lossy(target).into_owned()
+    }
+
+    async fn export(&self, export: Export) -> Result<ExportEnd, Fault> {
+        let world = &self.gate.world;
+        let kind = *world.rng().pick(&[FaultKind::Unavailable, FaultKind::Unavailable, FaultKind::Failed, FaultKind::ExportRefused]);
+        let fault = |when: &str| Fault::new(kind, "made", format!("made to fail {when}"));
+        let rate = world.setup.faults.sink;
+        self.gate.before(rate, "sink export").await.map_err(|_| fault("before its effect"))?;
+        // A temporary file is written here; the rename is one step.
+        Yield::default().await;
+        let end = put(&self.gate, &self.destination(), &export);
+        // Refused is an end that says that nothing was changed.
+        let unknown = Fault::new(FaultKind::Unavailable, "made", "made to fail after its effect");
+        self.gate.after(rate, "sink export").await.map_err(|_| unknown)?;
+        Ok(end)
+    }
+}
+
+/// The one step in which an export changes the world.
+pub fn put(gate: &Gate, destination: &str, export: &Export) -> ExportEnd {
+    let world = &gate.world;
+    let key = (destination.to_owned(), export.target.clone());
+    let shown = String::from_utf8_lossy(&export.target).into_owned();
+    let by = world.seen().exporting.get(&(gate.owner, key.0.clone(), key.1.clone())).copied();
+    let there = world.seen().targets.get(&key).cloned();
+    let replace = match &there {
+        None => true,
+        Some(there) if there.hash == export.hash => return ExportEnd::Written,
+        Some(there) => export.overwrite || export.ours == Some(there.hash),
+    };
+    if !replace {
+        world.count("exports that met something foreign");
+        return ExportEnd::Occupied;
+    }
+    let bytes = match &export.body {
+        Body::Bytes(bytes) => bytes.clone(),
+        _ => Bytes::new(),
+    };
+    let hash = match world.setup.mutant {
+        Some(Mutant::TornSink) => ContentHash::of(&bytes[..bytes.len() / 2]),
+        _ => ContentHash::of(&bytes),
+    };
+    world.note(|| format!("#{} writes {:?} to {shown}", gate.owner, export.hash));
+    world.count("exported");
+    match by.filter(|by| by.hash == export.hash) {
+        None => world.broken(Law::L3, format!("{shown} was written although no intent says so")),
+        Some(by) => {
+            let committed = world.truth.snapshot().revisions.iter().any(|row| {
+                let key = (row.item.id.arrival, row.item.id.pass);
+                row.slot == by.slot && key <= by.key && row.item.content.hash == hash && row.export != ExportState::None
+            });
+            if !committed {
+                world.broken(Law::L3, format!("{shown} was written with {hash:?}, which no committed revision says"));
+            }
+            let newer = there.and_then(|there| there.by).filter(|there| there.slot == by.slot && there.key > by.key);
+            if let Some(newer) = newer {
+                world.broken(Law::Order, format!("{shown} of {:?} was written over by the older {:?}", newer.key, by.key));
+            }
+        }
+    }
+    world.seen().targets.insert(key, Stored { hash, by });
+    ExportEnd::Written
+}

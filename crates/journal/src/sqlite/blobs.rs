@@ -1,0 +1,163 @@
+//! Small stored values: how they are written as columns. Each blob begins with a byte that says its format.
+
+use opendmp_model::codec::{Damaged, Reader, Writer, decode_items, encode_items};
+use opendmp_model::export::{IfExists, SinkClass};
+use opendmp_model::ids::{ID_LEN, PATH_HASH_LEN, PathHash, TaskId};
+use opendmp_model::item::{ContentRef, Item};
+use opendmp_model::ledger::FileStat;
+use opendmp_ports::journal::{ExportState, FlowState, RunMode};
+use opendmp_ports::transport::StepCounts;
+
+use super::fail::{Fail, Result};
+
+/// Format of the blobs made here.
+const FORMAT: u8 = 1;
+
+fn begin() -> Writer {
+    let mut w = Writer::default();
+    w.byte(FORMAT);
+    w
+}
+
+fn read(bytes: &[u8]) -> std::result::Result<Reader<'_>, Damaged> {
+    let mut r = Reader::new(bytes);
+    if r.byte()? == FORMAT { Ok(r) } else { Err(Damaged("an unknown format")) }
+}
+
+pub(crate) fn stat_bytes(stat: &FileStat) -> Vec<u8> {
+    let mut w = begin();
+    w.number(stat.device);
+    w.number(stat.inode);
+    w.number(stat.size);
+    w.signed(stat.mtime);
+    w.signed(stat.ctime);
+    w.out
+}
+
+pub(crate) fn stat_of(bytes: &[u8]) -> Result<FileStat> {
+    let mut r = read(bytes)?;
+    let stat =
+        FileStat { device: r.number()?, inode: r.number()?, size: r.number()?, mtime: r.signed()?, ctime: r.signed()? };
+    r.end()?;
+    Ok(stat)
+}
+
+pub(crate) fn content_bytes(content: &ContentRef) -> Vec<u8> {
+    let mut w = begin();
+    w.content(content);
+    w.out
+}
+
+pub(crate) fn content_of(bytes: &[u8]) -> Result<ContentRef> {
+    let mut r = read(bytes)?;
+    let content = r.content()?;
+    r.end()?;
+    Ok(content)
+}
+
+/// Numbers by processor, which is an interned name.
+pub(crate) fn counts_bytes(counts: &[(i64, StepCounts)]) -> Vec<u8> {
+    if counts.is_empty() {
+        return Vec::new();
+    }
+    let mut w = begin();
+    w.number(counts.len() as u64);
+    for (name, counts) in counts {
+        w.number(*name as u64);
+        [counts.done, counts.emitted, counts.dead, counts.retried, counts.took].map(|number| w.number(number));
+    }
+    w.out
+}
+
+pub(crate) fn counts_of(bytes: &[u8]) -> Result<Vec<(i64, StepCounts)>> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut r = read(bytes)?;
+    let mut out = Vec::with_capacity(r.count(6)?);
+    for _ in 0..out.capacity() {
+        let name = r.number()? as i64;
+        let counts = StepCounts {
+            done: r.number()?,
+            emitted: r.number()?,
+            dead: r.number()?,
+            retried: r.number()?,
+            took: r.number()?,
+        };
+        out.push((name, counts));
+    }
+    r.end()?;
+    Ok(out)
+}
+
+pub(crate) fn item_bytes(item: &Item) -> Vec<u8> {
+    encode_items(std::slice::from_ref(item))
+}
+
+pub(crate) fn item_of(bytes: &[u8]) -> Result<Item> {
+    decode_items(bytes)?.pop().ok_or_else(|| Fail::Damaged("an item is missing".to_owned()))
+}
+
+pub(crate) fn task_of(bytes: &[u8]) -> Result<TaskId> {
+    TaskId::from_bytes(bytes).ok_or_else(|| Fail::Damaged(format!("a task id has not {ID_LEN} bytes")))
+}
+
+pub(crate) fn path_hash_of(bytes: &[u8]) -> Result<PathHash> {
+    let hash = bytes.try_into().map(PathHash);
+    hash.map_err(|_| Fail::Damaged(format!("a slot has not {PATH_HASH_LEN} bytes")))
+}
+
+/// Enumerations and the numbers they are stored as.
+macro_rules! stored {
+    ($($to:ident $from:ident $type:ty { $($variant:path = $number:literal),* $(,)? })*) => {$(
+        pub(crate) fn $to(value: $type) -> i64 {
+            match value { $($variant => $number),* }
+        }
+
+        pub(crate) fn $from(number: i64) -> Result<$type> {
+            match number {
+                $($number => Ok($variant),)*
+                _ => Err(Fail::Damaged(format!("no {} has number {number}", stringify!($type)))),
+            }
+        }
+    )*};
+}
+stored! {
+    mode_number mode_of RunMode { RunMode::Live = 0, RunMode::Trial = 1, RunMode::Shadow = 2 }
+    state_number state_of FlowState {
+        FlowState::Disabled = 0, FlowState::Enabled = 1, FlowState::Deleting = 2, FlowState::Deleted = 3,
+    }
+    export_number export_of ExportState {
+        ExportState::None = 0, ExportState::Pending = 1, ExportState::Written = 2, ExportState::Superseded = 3,
+        ExportState::Kept = 4, ExportState::Refused = 5,
+    }
+    class_number class_of SinkClass {
+        SinkClass::Overwrite = 0, SinkClass::Marker = 1, SinkClass::Deduplicates = 2, SinkClass::AtLeastOnce = 3,
+    }
+    if_exists_number if_exists_of IfExists {
+        IfExists::Version = 0, IfExists::Overwrite = 1, IfExists::Fail = 2, IfExists::Keep = 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_formats_are_frozen() {
+        let stat = FileStat { device: 7, inode: 300, size: 0, mtime: -1, ctime: 1_700_000_000_000_000_000 };
+        let counts = [(3, StepCounts { done: 1, emitted: 2, dead: 3, retried: 4, took: 500 })];
+        let content = ContentRef::empty();
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        assert_eq!(hex(&stat_bytes(&stat)), "0107ac0200018080d0b982ffb1972f");
+        assert_eq!(hex(&counts_bytes(&counts)), "01010301020304f403");
+        assert_eq!(
+            hex(&content_bytes(&content)),
+            "01af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f32620000"
+        );
+        assert_eq!(stat_of(&stat_bytes(&stat)).unwrap(), stat);
+        assert_eq!(counts_of(&counts_bytes(&counts)).unwrap(), counts);
+        assert_eq!(content_of(&content_bytes(&content)).unwrap(), content);
+        assert!(counts_of(&[]).unwrap().is_empty());
+    }
+}

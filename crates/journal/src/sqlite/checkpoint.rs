@@ -1,0 +1,214 @@
+//! Checkpoints, off the writer's thread: the log is copied into the database while the writer goes on. Only where the
+//! log has grown long is the writer held up, for the tail that is left then, so that the log begins anew and its file
+//! stays bounded.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::database;
+use super::fail::Result;
+
+/// Bytes of a page, by which the log grows.
+const PAGE: u64 = 4096;
+
+/// Rounds of copying beside the writer before it is held up.
+const ROUNDS: u32 = 3;
+
+/// A tail that is copied while the writer waits: 4 MiB.
+const TAIL_PAGES: u64 = (4 << 20) / PAGE;
+
+/// How long nothing must be written before the log is cut to nothing.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// How long a log grows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Pages after which what is new is copied.
+    pub begin: u64,
+    /// Pages after which the log is to begin anew.
+    pub most: u64,
+}
+
+impl Limits {
+    pub(crate) fn new(begin_bytes: u64, most_bytes: u64) -> Self {
+        let begin = (begin_bytes / PAGE).max(1);
+        Self { begin, most: (most_bytes / PAGE).max(2 * begin) }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// A transaction is open.
+    writing: bool,
+    /// The writer is to wait.
+    held: bool,
+    /// Pages in the log.
+    pages: u64,
+    /// Of these, copied.
+    copied: u64,
+    /// Something was committed since the log was cut.
+    dirty: bool,
+    closing: bool,
+}
+
+/// Between the writer and the checkpoints.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+    limits: Limits,
+}
+
+impl Gate {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), limits }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer begins a transaction.
+    pub(crate) fn enter(&self) {
+        let mut state = self.lock();
+        while state.held {
+            state = self.wait(state);
+        }
+        state.writing = true;
+    }
+
+    /// The writer has ended it; `pages` are in the log now, where something was written.
+    pub(crate) fn leave(&self, pages: Option<u64>) {
+        let mut state = self.lock();
+        state.writing = false;
+        if let Some(pages) = pages {
+            if pages < state.pages {
+                state.copied = 0;
+            }
+            (state.pages, state.dirty) = (pages, true);
+        }
+        if state.held || state.pages.saturating_sub(state.copied) >= self.limits.begin {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Ends the checkpoints.
+    pub(crate) fn close(&self) {
+        self.lock().closing = true;
+        self.changed.notify_all();
+    }
+
+    /// Runs `work` while no transaction is open.
+    fn hold<T>(&self, work: impl FnOnce() -> T) -> T {
+        let mut state = self.lock();
+        state.held = true;
+        while state.writing {
+            state = self.wait(state);
+        }
+        drop(state);
+        let out = work();
+        self.lock().held = false;
+        self.changed.notify_all();
+        out
+    }
+}
+
+/// Starts the thread; it ends with [`Gate::close`].
+pub(crate) fn start(path: &Path, gate: Arc<Gate>) -> Result<JoinHandle<()>> {
+    let conn = database::open_checkpointer(path)?;
+    let thread = std::thread::Builder::new().name("journal-checkpoint".to_owned());
+    let started = thread.spawn(move || serve(&conn, &gate));
+    Ok(started.map_err(|e| opendmp_ports::Error::io("open journal", "a thread for checkpoints", &e))?)
+}
+
+fn serve(conn: &Connection, gate: &Gate) {
+    loop {
+        let mut state = gate.lock();
+        let mut idle = false;
+        while !state.closing && state.pages.saturating_sub(state.copied) < gate.limits.begin && !idle {
+            if state.dirty {
+                let before = state.pages;
+                let (next, timeout) = gate.changed.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+                state = next;
+                idle = timeout.timed_out() && state.pages == before;
+            } else {
+                state = gate.wait(state);
+            }
+        }
+        let closing = state.closing;
+        drop(state);
+        if idle || closing {
+            cut(conn, gate);
+        } else {
+            copy(conn, gate);
+        }
+        if closing {
+            return;
+        }
+    }
+}
+
+/// Copies what is new; holds the writer up for the rest of a long log.
+fn copy(conn: &Connection, gate: &Gate) {
+    for _ in 0..ROUNDS {
+        let Some((log, copied)) = checkpoint(conn, "PASSIVE", gate) else { return };
+        if log < gate.limits.most || log - copied <= TAIL_PAGES {
+            break;
+        }
+    }
+    let long = {
+        let state = gate.lock();
+        state.pages >= gate.limits.most
+    };
+    if long {
+        // The writer begins the log anew by itself once all of it is copied and nobody reads from it.
+        gate.hold(|| checkpoint(conn, "PASSIVE", gate));
+    }
+}
+
+/// Cuts the log to nothing where nobody reads from it.
+fn cut(conn: &Connection, gate: &Gate) {
+    if checkpoint(conn, "PASSIVE", gate).is_none() {
+        return;
+    }
+    gate.hold(|| {
+        if checkpoint(conn, "TRUNCATE", gate).is_some() {
+            gate.lock().dirty = false;
+        }
+    });
+}
+
+/// Answers how many pages the log has and how many of them are in the database; `None` where it did not work, which
+/// is told in the log and tried again with the next commits.
+fn checkpoint(conn: &Connection, mode: &str, gate: &Gate) -> Option<(u64, u64)> {
+    let numbers = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    });
+    let mut state = gate.lock();
+    match numbers {
+        Ok((_, log, copied)) => {
+            let (log, copied) = (log.max(0) as u64, copied.max(0) as u64);
+            // The writer may have gone on since; its own number is the newer one.
+            state.copied = copied.min(state.pages);
+            if mode == "TRUNCATE" && log == 0 {
+                (state.pages, state.copied) = (0, 0);
+            }
+            Some((log, copied))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the journal's log was not copied into its database; tried again later");
+            // As if copied: tried again when as much has come again, not at once and for ever.
+            state.copied = state.pages;
+            state.dirty = false;
+            None
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The calls of the port, each on its thread.
+
+use async_trait::async_trait;
+use opendmp_model::history::Context;
+use opendmp_model::ids::{Arrival, SlotId, TaskId};
+use opendmp_model::ledger::Known;
+use opendmp_ports::journal::{
+    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadRow, Filter, Finished, FlowChange, FlowId, FlowRow,
+    HistoryRow, Ingest, Ingested, Intent, Lease, NewVersion, Page, Reentry, RevisionRow, RunId, RunMode, RunRow,
+    Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+};
+use opendmp_ports::{Journal, Result};
+
+use super::tables::json;
+use super::tables::{KnownPaths, Prepared, RawClaimed, RawIntent, Releasing};
+use super::{SqliteJournal, read};
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    async fn open_lease(&self, worker: &str, exclusive: bool, now: i64) -> Result<TakeOver> {
+        let worker = worker.to_owned();
+        self.write("journal open lease", move |t| t.open_lease(&worker, exclusive, now)).await
+    }
+
+    async fn save_version(&self, version: NewVersion) -> Result<(FlowId, VersionId)> {
+        self.write("journal save version", move |t| t.save_version(&version)).await
+    }
+
+    async fn change_flow(&self, change: FlowChange) -> Result<FlowRow> {
+        let flow = change.flow;
+        self.write("journal change flow", move |t| t.change_flow(&change)).await?;
+        self.flow(flow).await
+    }
+
+    async fn flows(&self, space: SpaceId) -> Result<Vec<FlowRow>> {
+        self.read("journal flows", move |conn| read::flows(conn, space)).await
+    }
+
+    async fn flow(&self, flow: FlowId) -> Result<FlowRow> {
+        self.read("journal flow", move |conn| read::flow(conn, flow)).await
+    }
+
+    async fn version(&self, version: VersionId) -> Result<VersionRow> {
+        self.read("journal version", move |conn| read::version(conn, version)).await
+    }
+
+    async fn context(&self, context: Context) -> Result<u32> {
+        let operation = "journal context";
+        let body = json(&context);
+        let asked = body.clone();
+        // Nearly always known: then nothing is written.
+        match self.read(operation, move |conn| read::context(conn, &asked)).await? {
+            Some(number) => Ok(number),
+            None => self.write(operation, move |t| t.context(&body)).await,
+        }
+    }
+
+    async fn contexts(&self, numbers: Vec<u32>) -> Result<Vec<Context>> {
+        self.read("journal contexts", move |conn| read::contexts(conn, &numbers)).await
+    }
+
+    async fn source(&self, space: SpaceId, identity: &str) -> Result<SourceId> {
+        let operation = "journal source";
+        let identity = identity.to_owned();
+        let asked = identity.clone();
+        match self.read(operation, move |conn| read::source(conn, space, &asked)).await? {
+            Some(source) => Ok(source),
+            None => self.write(operation, move |t| t.source(space, &identity)).await,
+        }
+    }
+
+    async fn known(&self, source: SourceId, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>> {
+        let work = move |conn: &rusqlite::Connection| {
+            let mut known = KnownPaths::new(conn, source)?;
+            paths.iter().map(|path| known.get(path)).collect()
+        };
+        self.read("journal known", work).await
+    }
+
+    async fn releasing(&self, source: SourceId, releases: Vec<Vec<u8>>) -> Result<Vec<bool>> {
+        let work = move |conn: &rusqlite::Connection| {
+            let mut releasing = Releasing::new(conn, source)?;
+            releases.iter().map(|release| releasing.get(release)).collect()
+        };
+        self.read("journal releasing", work).await
+    }
+
+    async fn pending_releases(&self, source: SourceId, limit: usize) -> Result<Vec<Vec<u8>>> {
+        self.read("journal pending releases", move |conn| read::pending_releases(conn, source, limit)).await
+    }
+
+    async fn open_run(&self, flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> Result<RunId> {
+        let trigger = trigger.to_owned();
+        self.write("journal open run", move |t| t.open_run(flow, version, mode, &trigger, at)).await
+    }
+
+    async fn close_run(&self, run: RunId, at: i64) -> Result<()> {
+        self.write("journal close run", move |t| t.close_run(run, at)).await
+    }
+
+    async fn ingest(&self, ingest: Ingest) -> Result<Ingested> {
+        self.write("journal ingest", move |t| t.ingest(&ingest)).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>> {
+        let operation = "journal claim";
+        let raw = self.write(operation, move |t| t.claim(&request)).await?;
+        let claimed = raw.into_iter().map(RawClaimed::decode).collect::<super::fail::Result<_>>();
+        claimed.map_err(|fail| self.told(fail, operation))
+    }
+
+    async fn unclaim(&self, lease: Lease, tasks: Vec<TaskId>) -> Result<()> {
+        self.write("journal unclaim", move |t| t.unclaim(lease, &tasks)).await
+    }
+
+    async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>> {
+        // Encoded here, on the caller's thread.
+        let mut batch: Vec<Prepared> = batch.into_iter().map(Prepared::from).collect();
+        self.write("journal settle", move |t| batch.iter_mut().map(|settlement| t.settle(settlement)).collect()).await
+    }
+
+    async fn claim_intents(&self, lease: Lease, now: i64, limit: usize) -> Result<Vec<Intent>> {
+        let operation = "journal claim intents";
+        let raw = self.write(operation, move |t| t.claim_intents(lease, now, limit)).await?;
+        let intents = raw.into_iter().map(RawIntent::decode).collect::<super::fail::Result<_>>();
+        intents.map_err(|fail| self.told(fail, operation))
+    }
+
+    async fn finish(&self, batch: Vec<Finished>) -> Result<()> {
+        self.write("journal finish", move |t| batch.iter().try_for_each(|done| t.finish(done))).await
+    }
+
+    async fn backlog(&self, flow: Option<FlowId>) -> Result<Backlog> {
+        self.read("journal backlog", move |conn| read::backlog(conn, flow)).await
+    }
+
+    async fn abandon(&self, flow: FlowId, limit: usize, actor: &str, at: i64) -> Result<u64> {
+        let actor = actor.to_owned();
+        self.write("journal abandon", move |t| t.abandon(flow, limit, &actor, at)).await
+    }
+
+    async fn dead_letters(&self, filter: Filter) -> Result<Page<DeadRow>> {
+        self.read("journal dead letters", move |conn| read::dead_letters(conn, &filter)).await
+    }
+
+    async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)> {
+        self.write("journal reenter", move |t| t.reenter(&reentry)).await
+    }
+
+    async fn discard(&self, letters: Vec<TaskId>, reason: &str, actor: &str, at: i64) -> Result<u64> {
+        let (reason, actor) = (reason.to_owned(), actor.to_owned());
+        self.write("journal discard", move |t| t.discard(&letters, &reason, &actor, at)).await
+    }
+
+    async fn runs(&self, filter: Filter) -> Result<Page<RunRow>> {
+        self.read("journal runs", move |conn| read::runs(conn, &filter)).await
+    }
+
+    async fn run(&self, run: RunId) -> Result<RunRow> {
+        self.read("journal run", move |conn| read::run(conn, run)).await
+    }
+
+    async fn collections(&self, space: SpaceId) -> Result<Vec<CollectionRow>> {
+        self.read("journal collections", move |conn| read::collections(conn, space)).await
+    }
+
+    async fn datasets(&self, filter: Filter) -> Result<Page<RevisionRow>> {
+        self.read("journal datasets", move |conn| read::datasets(conn, &filter)).await
+    }
+
+    async fn revisions(&self, slot: SlotId) -> Result<Vec<RevisionRow>> {
+        self.read("journal revisions", move |conn| read::revisions(conn, slot)).await
+    }
+
+    async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow> {
+        self.read("journal arrival", move |conn| read::arrival(conn, arrival)).await
+    }
+
+    async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {
+        self.read("journal history", move |conn| read::history(conn, arrival)).await
+    }
+}

@@ -1,0 +1,140 @@
+//! The journal on SQLite: `journal.db` in the data directory.
+//!
+//! One thread writes ([`writer`]), a few connections read ([`readers`]), one thread copies the log into the database
+//! ([`checkpoint`]). What a call does stands in [`tables`] and [`read`]; here is only who does it, and on which thread.
+
+mod blobs;
+mod checkpoint;
+mod database;
+mod fail;
+mod journal;
+mod read;
+mod readers;
+mod tables;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use opendmp_ports::{Error, Result};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use checkpoint::{Gate, Limits};
+use fail::Fail;
+use readers::{Readers, closed};
+use tables::Tables;
+use writer::{Call, Job, QUEUE, Writer};
+
+/// How a journal uses its machine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Calls that read at once; each keeps up to 2 MiB of pages.
+    pub readers: usize,
+    /// Bytes in the log after which they are copied into the database.
+    pub checkpoint: u64,
+    /// Bytes in the log after which the writer waits until it can begin anew: about its greatest size.
+    pub log: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { readers: 4, checkpoint: 4 << 20, log: 64 << 20 }
+    }
+}
+
+/// The journal on SQLite. Dropping it waits for what was asked of it, and closes the file; the caller has locked the
+/// data directory ([`DataDirLock`](crate::lock::DataDirLock)).
+pub struct SqliteJournal {
+    jobs: Option<mpsc::Sender<Box<dyn Job>>>,
+    readers: Arc<Readers>,
+    gate: Arc<Gate>,
+    threads: Vec<JoinHandle<()>>,
+    dir: PathBuf,
+}
+
+impl std::fmt::Debug for SqliteJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteJournal").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl SqliteJournal {
+    /// Opens the journal in a directory, made where it is missing. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// `Newer` where a newer program wrote it, which is left as it is; `Damaged` where it is no database; `Full` and
+    /// `Unavailable` where the disk does not let it be opened.
+    pub fn open(dir: &Path, options: Options) -> Result<Self> {
+        let operation = "open journal";
+        std::fs::create_dir_all(dir).map_err(|error| Error::io(operation, dir.display(), &error))?;
+        Self::start(dir, &options).map_err(|fail| fail.told(operation, dir))
+    }
+
+    fn start(dir: &Path, options: &Options) -> fail::Result<Self> {
+        let path = dir.join(database::FILE);
+        let gate = Arc::new(Gate::new(Limits::new(options.checkpoint, options.log)));
+        let writer = Writer::new(database::open_writer(&path)?, Arc::clone(&gate), dir.to_owned())?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        // The journal owns the threads as soon as they run, so that an error on the way ends them.
+        let mut journal = Self {
+            jobs: Some(jobs),
+            readers: Arc::new(Readers::new(path.clone(), options.readers)),
+            gate: Arc::clone(&gate),
+            threads: Vec::new(),
+            dir: dir.to_owned(),
+        };
+        journal.threads.push(checkpoint::start(&path, gate)?);
+        journal.threads.push(writer.start(queue)?);
+        Ok(journal)
+    }
+
+    /// Runs `work` on the writer's thread and answers when it is committed.
+    async fn write<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tables<'_>) -> fail::Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Box<dyn Job> = Box::new(Call::new(operation, work, reply));
+        let jobs = self.jobs.as_ref().ok_or_else(|| closed(operation))?;
+        jobs.send(job).await.map_err(|_| closed(operation))?;
+        answer.await.map_err(|_| closed(operation))?
+    }
+
+    /// Runs `work` on a reader's connection, on a thread that may block.
+    async fn read<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> fail::Result<T> + Send + 'static,
+    {
+        let _permit = self.readers.permits.acquire().await.map_err(|_| closed(operation))?;
+        let readers = Arc::clone(&self.readers);
+        let done = tokio::task::spawn_blocking(move || readers.with(work)).await;
+        done.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
+    }
+
+    fn told(&self, fail: Fail, operation: &'static str) -> Error {
+        fail.told(operation, &self.dir)
+    }
+}
+
+impl Drop for SqliteJournal {
+    fn drop(&mut self) {
+        // In this order: the writer ends when all that was sent is answered, the readers let go of the log, and the
+        // checkpoints end with a last one.
+        self.jobs = None;
+        if self.threads.len() > 1
+            && let Some(writer) = self.threads.pop()
+        {
+            // A panic there was told by its own message.
+            let _ = writer.join();
+        }
+        self.readers.close();
+        self.gate.close();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is asked of the tables, on the readers' connections. A listing that may be long is read in parts, so that no
+//! reader keeps the log from beginning anew.
+
+mod catalog;
+mod datasets;
+mod listings;
+
+use std::collections::HashMap;
+
+use opendmp_model::history;
+use opendmp_model::ids::Arrival;
+use opendmp_model::item::BUNDLE_SPAN;
+use opendmp_ports::journal::{ArrivalRow, HistoryRow, RunId, Seq, SourceId, decide};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::blobs::{content_of, stat_of};
+use super::fail::{Fail, Result};
+
+pub(crate) use catalog::{backlog, context, contexts, flow, flows, source, version};
+pub(crate) use datasets::{collections, datasets, revisions};
+pub(crate) use listings::{dead_letters, run, runs};
+
+/// Rows that are read in one go.
+const PART: usize = 2_000;
+
+/// Looks up once what many rows name.
+struct Texts<'c> {
+    conn: &'c Connection,
+    names: HashMap<i64, String>,
+    versions: HashMap<i64, String>,
+    slugs: HashMap<i64, String>,
+}
+
+impl<'c> Texts<'c> {
+    fn new(conn: &'c Connection) -> Self {
+        Self { conn, names: HashMap::new(), versions: HashMap::new(), slugs: HashMap::new() }
+    }
+
+    fn name(&mut self, id: i64) -> Result<String> {
+        cached(self.conn, &mut self.names, id, "SELECT text FROM name WHERE id = ?1")
+    }
+
+    /// Hash of a flow version.
+    fn version(&mut self, id: i64) -> Result<String> {
+        cached(self.conn, &mut self.versions, id, "SELECT hash FROM version WHERE id = ?1")
+    }
+
+    fn slug(&mut self, flow: i64) -> Result<String> {
+        cached(self.conn, &mut self.slugs, flow, "SELECT slug FROM flow WHERE id = ?1")
+    }
+}
+
+fn cached(conn: &Connection, known: &mut HashMap<i64, String>, id: i64, sql: &str) -> Result<String> {
+    if let Some(text) = known.get(&id) {
+        return Ok(text.clone());
+    }
+    let text: Option<String> = conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
+    let text = text.ok_or_else(|| Fail::Damaged(format!("a row names {id}, which is missing")))?;
+    known.insert(id, text.clone());
+    Ok(text)
+}
+
+pub(crate) fn pending_releases(conn: &Connection, source: SourceId, limit: usize) -> Result<Vec<Vec<u8>>> {
+    let sql = "SELECT name FROM release INDEXED BY release_name WHERE source = ?1 LIMIT ?2";
+    let mut statement = conn.prepare_cached(sql)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map([i64::from(source.0), limit], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn arrival(conn: &Connection, arrival: Arrival) -> Result<ArrivalRow> {
+    let sql = "SELECT f.slug, s.identity, a.path, a.content, a.stat, a.at, a.run FROM arrival a \
+               JOIN flow f ON f.id = a.flow JOIN source s ON s.id = a.source WHERE a.id = ?1";
+    let found = conn.prepare_cached(sql)?.query_row([arrival.0 as i64], |row| {
+        let texts: (String, String) = (row.get(0)?, row.get(1)?);
+        let blobs: (Vec<u8>, Vec<u8>, Option<Vec<u8>>) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok((texts, blobs, row.get(5)?, RunId(row.get::<_, i64>(6)? as u64)))
+    });
+    let missing = || decide::missing("journal arrival", format!("arrival {}", arrival.0));
+    let ((flow, source), (path, content, stat), at, run) = found.optional()?.ok_or_else(missing)?;
+    let stat = stat.as_deref().map(stat_of).transpose()?;
+    Ok(ArrivalRow { arrival, flow, source, path, content: content_of(&content)?, stat, at, run })
+}
+
+pub(crate) fn history(conn: &Connection, arrival: Arrival) -> Result<Vec<HistoryRow>> {
+    // Nearly all records begin within a bundle's span before the arrival; the few wider ones have their own index.
+    let sql = "SELECT seq, at, actor, steps FROM ( \
+                   SELECT seq, at, actor, steps FROM history INDEXED BY history_span \
+                   WHERE least BETWEEN ?1 AND ?2 AND most >= ?2 \
+                   UNION ALL \
+                   SELECT seq, at, actor, steps FROM history INDEXED BY history_wide \
+                   WHERE most - least >= 4096 AND least < ?1 AND most >= ?2 \
+               ) ORDER BY seq";
+    const { assert!(BUNDLE_SPAN == 4096, "the index of wide records was made for this span") };
+    let mut texts = Texts::new(conn);
+    let mut statement = conn.prepare_cached(sql)?;
+    let at = i64::try_from(arrival.0).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![at.saturating_sub(BUNDLE_SPAN as i64 - 1), at])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        let steps = history::decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        if decide::concerns(&steps, arrival) {
+            let actor = texts.name(row.get(2)?)?;
+            out.push(HistoryRow { seq: Seq(row.get::<_, i64>(0)? as u64), at: row.get(1)?, actor, steps });
+        }
+    }
+    Ok(out)
+}

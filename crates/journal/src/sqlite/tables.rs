@@ -1,0 +1,209 @@
+//! What a call does to the tables, inside the writer's transaction. One file for each part of the contract; the
+//! decisions themselves are [`opendmp_ports::journal::decide`]'s.
+
+mod define;
+mod exports;
+mod ledger;
+mod letters;
+mod queue;
+mod runs;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use opendmp_ports::journal::{FlowId, Lease, RunId, Seq, SpaceId};
+use rusqlite::types::Value;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+
+use super::fail::{Fail, Result};
+
+pub(crate) use exports::RawIntent;
+pub(crate) use ledger::{KnownPaths, Releasing};
+pub(crate) use queue::{RawClaimed, json};
+pub(crate) use settle::Prepared;
+
+use runs::{FlowTally, RunTally, ShelfTally};
+
+/// Names and shelves remembered at most; beyond that they are looked up again.
+const REMEMBERED: usize = 4096;
+
+/// Whose work it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub flow: FlowId,
+    pub version: i64,
+    pub run: RunId,
+}
+
+/// The numbers given last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Last {
+    pub arrival: i64,
+    pub pass: i64,
+    pub run: i64,
+    pub task: i64,
+    pub intent: i64,
+    pub letter: i64,
+    pub seq: i64,
+}
+
+/// What the writer knows without looking: bounded, and true of the transaction it is in.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub last: Last,
+    stored: Last,
+    /// Must be loaded again before use.
+    pub stale: bool,
+    leases: BTreeSet<u64>,
+    names: HashMap<Arc<str>, i64>,
+    texts: HashMap<i64, Arc<str>>,
+    shelves: HashMap<ShelfKey, i64>,
+}
+
+/// Space, collection, flow's slug, processor.
+type ShelfKey = (SpaceId, Arc<str>, Arc<str>, Arc<str>);
+
+impl Memory {
+    pub(crate) fn load(conn: &Connection) -> Result<Self> {
+        let last = conn.query_row(
+            "SELECT arrival, pass, run, task, intent, letter, seq FROM counter WHERE one = 1",
+            [],
+            |row| {
+                Ok(Last {
+                    arrival: row.get(0)?,
+                    pass: row.get(1)?,
+                    run: row.get(2)?,
+                    task: row.get(3)?,
+                    intent: row.get(4)?,
+                    letter: row.get(5)?,
+                    seq: row.get(6)?,
+                })
+            },
+        )?;
+        let mut memory = Self {
+            last,
+            stored: last,
+            stale: false,
+            leases: BTreeSet::new(),
+            names: HashMap::new(),
+            texts: HashMap::new(),
+            shelves: HashMap::new(),
+        };
+        memory.reload(conn)?;
+        Ok(memory)
+    }
+
+    /// Forgets what a call that was taken back may have left. The numbers are the caller's to put right.
+    pub(crate) fn reload(&mut self, conn: &Connection) -> Result<()> {
+        self.names.clear();
+        self.texts.clear();
+        self.shelves.clear();
+        let mut statement = conn.prepare_cached("SELECT id FROM lease WHERE live = 1")?;
+        self.leases = statement
+            .query_map([], |row| row.get::<_, i64>(0))?
+            .map(|id| id.map(|id| id as u64))
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(())
+    }
+
+    /// Writes the numbers where they have changed.
+    pub(crate) fn store(&mut self, conn: &Connection) -> Result<()> {
+        if self.last != self.stored {
+            let Last { arrival, pass, run, task, intent, letter, seq } = self.last;
+            let sql = "UPDATE counter SET arrival = ?1, pass = ?2, run = ?3, task = ?4, intent = ?5, letter = ?6, \
+                       seq = ?7 WHERE one = 1";
+            conn.prepare_cached(sql)?.execute(params![arrival, pass, run, task, intent, letter, seq])?;
+            self.stored = self.last;
+        }
+        Ok(())
+    }
+}
+
+/// The tables during one call. Numbers of runs, flows and shelves are counted here and written by [`Tables::flush`].
+pub(crate) struct Tables<'c> {
+    conn: &'c Connection,
+    memory: &'c mut Memory,
+    runs: BTreeMap<RunId, RunTally>,
+    flows: BTreeMap<FlowId, FlowTally>,
+    shelves: BTreeMap<i64, ShelfTally>,
+}
+
+impl<'c> Tables<'c> {
+    pub(crate) fn new(conn: &'c Connection, memory: &'c mut Memory) -> Self {
+        Self { conn, memory, runs: BTreeMap::new(), flows: BTreeMap::new(), shelves: BTreeMap::new() }
+    }
+
+    fn sql(&self, sql: &str) -> Result<CachedStatement<'c>> {
+        Ok(self.conn.prepare_cached(sql)?)
+    }
+
+    fn next_seq(&mut self) -> Seq {
+        self.memory.last.seq += 1;
+        Seq(self.memory.last.seq as u64)
+    }
+
+    fn live(&self, lease: Lease) -> bool {
+        self.memory.leases.contains(&lease.0)
+    }
+
+    /// The number of an interned text.
+    fn name(&mut self, text: &str) -> Result<i64> {
+        if let Some(id) = self.memory.names.get(text) {
+            return Ok(*id);
+        }
+        let known = self.sql("SELECT id FROM name WHERE text = ?1")?.query_row([text], |row| row.get(0)).optional()?;
+        let id = match known {
+            Some(id) => id,
+            None => self.sql("INSERT INTO name (text) VALUES (?1)")?.insert([text])?,
+        };
+        if self.memory.names.len() >= REMEMBERED {
+            self.memory.names.clear();
+        }
+        self.memory.names.insert(text.into(), id);
+        Ok(id)
+    }
+
+    /// The text of a number.
+    fn text(&mut self, id: i64) -> Result<Arc<str>> {
+        if let Some(text) = self.memory.texts.get(&id) {
+            return Ok(Arc::clone(text));
+        }
+        let text = text_of(self.conn, id)?;
+        if self.memory.texts.len() >= REMEMBERED {
+            self.memory.texts.clear();
+        }
+        self.memory.texts.insert(id, Arc::clone(&text));
+        Ok(text)
+    }
+
+    /// Notes who did what.
+    fn audit(
+        &mut self,
+        space: SpaceId,
+        at: i64,
+        actor: &str,
+        action: &str,
+        subject: &str,
+        detail: Option<&str>,
+    ) -> Result<Seq> {
+        let seq = self.next_seq();
+        let sql =
+            "INSERT INTO audit (seq, space, at, actor, action, subject, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        self.sql(sql)?.execute(params![seq.0 as i64, space.0, at, actor, action, subject, detail])?;
+        Ok(seq)
+    }
+}
+
+/// The text of an interned name.
+pub(crate) fn text_of(conn: &Connection, id: i64) -> Result<Arc<str>> {
+    let found =
+        conn.prepare_cached("SELECT text FROM name WHERE id = ?1")?.query_row([id], |row| row.get::<_, String>(0));
+    let text = found.optional()?.ok_or_else(|| Fail::Damaged(format!("name {id} is missing")))?;
+    Ok(text.into())
+}
+
+/// A blob or NULL as a parameter.
+fn blob(bytes: Option<Vec<u8>>) -> Value {
+    bytes.map_or(Value::Null, Value::Blob)
+}

@@ -1,0 +1,278 @@
+//! The queue: tasks in, claimed, handed back, taken over, abandoned.
+
+use opendmp_model::codec::{decode_items, encode_items};
+use opendmp_model::fault::Fault;
+use opendmp_model::ids::TaskId;
+use opendmp_ports::journal::{
+    ClaimRequest, Claimed, FlowId, Lease, NewTask, Reader, RunId, RunMode, VersionId, decide,
+};
+use rusqlite::{ErrorCode, OptionalExtension, Row, params};
+
+use super::{Origin, Tables};
+use crate::sqlite::blobs::{mode_number, mode_of, task_of};
+use crate::sqlite::fail::{Fail, Result};
+
+/// Tasks whose time has come that are looked at in one claim at least, to find the oldest among them.
+const DUE_WINDOW: usize = 256;
+
+/// A task with its items encoded.
+#[derive(Debug)]
+pub(crate) struct PreparedTask {
+    id: TaskId,
+    to: Reader,
+    count: u64,
+    items: Vec<u8>,
+    failures: u32,
+    lost: u32,
+    generation: u32,
+    due: Option<i64>,
+    fault: Option<String>,
+}
+
+impl From<NewTask> for PreparedTask {
+    fn from(task: NewTask) -> Self {
+        Self {
+            id: task.id,
+            to: task.to,
+            count: task.items.len() as u64,
+            items: encode_items(&task.items),
+            failures: task.failures,
+            lost: task.lost,
+            generation: task.generation,
+            due: task.due,
+            fault: task.fault.as_ref().map(json),
+        }
+    }
+}
+
+/// JSON of a value that always has one.
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
+    // Faults and logs are text and numbers: nothing in them can't be written.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A claimed task whose items are still encoded, so that they are decoded off the writer's thread.
+#[derive(Debug)]
+pub(crate) struct RawClaimed {
+    id: TaskId,
+    to: Reader,
+    items: Vec<u8>,
+    failures: u32,
+    lost: u32,
+    generation: u32,
+    due: i64,
+    fault: Option<String>,
+    flow: FlowId,
+    version: VersionId,
+    run: RunId,
+    mode: RunMode,
+    attempt: u32,
+}
+
+impl RawClaimed {
+    pub(crate) fn decode(self) -> Result<Claimed> {
+        let fault: Option<Fault> = self.fault.as_deref().map(serde_json::from_str).transpose()?;
+        let task = NewTask {
+            id: self.id,
+            to: self.to,
+            items: decode_items(&self.items)?,
+            failures: self.failures,
+            lost: self.lost,
+            generation: self.generation,
+            due: (self.due != NOT_DUE).then_some(self.due),
+            fault,
+        };
+        let Self { flow, version, run, mode, attempt, .. } = self;
+        Ok(Claimed { task, flow, version, run, mode, attempt })
+    }
+}
+
+/// Stored for a task that waits for no time.
+const NOT_DUE: i64 = 0;
+
+impl Tables<'_> {
+    /// Puts tasks into the queue, and counts their items.
+    pub(crate) fn enqueue(&mut self, tasks: &[PreparedTask], origin: Origin, mode: RunMode) -> Result<i64> {
+        let mut items = 0;
+        if tasks.is_empty() {
+            return Ok(items);
+        }
+        let space = self.flow(origin.flow)?.space;
+        for task in tasks {
+            self.memory.last.task += 1;
+            let seq = self.memory.last.task;
+            let processor = self.name(&task.to.processor)?;
+            let sql = "INSERT INTO task (id, seq, space, flow, version, run, mode, processor, input, items, attempts, \
+                       lease, due, suspect, failures, lost, generation, fault) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0, ?11, ?12, ?13, ?14, ?15, ?16)";
+            let inserted = self.sql(sql)?.execute(params![
+                task.id.to_bytes(),
+                seq,
+                space.0,
+                origin.flow.0,
+                origin.version,
+                origin.run.0 as i64,
+                mode_number(mode),
+                processor,
+                task.to.input,
+                task.count as i64,
+                // A time of 0 or before has come already: the same as none.
+                task.due.map_or(NOT_DUE, |due| due.max(NOT_DUE)),
+                task.lost > 0,
+                task.failures,
+                task.lost,
+                task.generation,
+                task.fault,
+            ]);
+            inserted.map_err(|error| match error.sqlite_error_code() {
+                Some(ErrorCode::ConstraintViolation) => Fail::Port(decide::task_twice(task.id)),
+                _ => error.into(),
+            })?;
+            self.sql("INSERT INTO bundle (seq, items) VALUES (?1, ?2)")?.execute(params![seq, task.items])?;
+            items += task.count as i64;
+        }
+        Ok(items)
+    }
+
+    pub(crate) fn claim(&mut self, request: &ClaimRequest) -> Result<Vec<RawClaimed>> {
+        if !self.live(request.lease) {
+            return Err(decide::taken_over("journal claim").into());
+        }
+        let mut out = Vec::new();
+        for id in self.claimable(request)? {
+            let sql = "UPDATE task SET lease = ?2, attempts = attempts + 1 WHERE id = ?1 \
+                       RETURNING seq, flow, version, run, mode, processor, input, attempts, due, failures, lost, \
+                       generation, fault";
+            let mut statement = self.sql(sql)?;
+            let (seq, processor, mode, mut claimed) =
+                statement.query_row(params![id.to_bytes(), request.lease.0 as i64], |row| raw(row, id))?;
+            drop(statement);
+            claimed.to.processor = self.text(processor)?;
+            claimed.mode = mode_of(mode)?;
+            claimed.items = self.bundle(seq)?;
+            out.push(claimed);
+        }
+        Ok(out)
+    }
+
+    /// Tasks that may be claimed, oldest first: of those that wait for no time the oldest, of those whose time has
+    /// come the ones whose time came first; by order of entry.
+    fn claimable(&self, request: &ClaimRequest) -> Result<Vec<TaskId>> {
+        let mut found: Vec<(i64, Vec<u8>)> = Vec::new();
+        let suspects = request.suspects;
+        let window = request.limit.max(DUE_WINDOW);
+        let pair = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        match request.run {
+            None => {
+                let sql = "SELECT seq, id FROM task INDEXED BY task_queue \
+                           WHERE lease = 0 AND suspect = ?1 AND due = 0 ORDER BY seq LIMIT ?2";
+                let mut ready = self.sql(sql)?;
+                for row in ready.query_map(params![suspects, request.limit as i64], pair)? {
+                    found.push(row?);
+                }
+                let sql = "SELECT seq, id FROM task INDEXED BY task_queue \
+                           WHERE lease = 0 AND suspect = ?1 AND due > 0 AND due <= ?2 ORDER BY due, seq LIMIT ?3";
+                let mut due = self.sql(sql)?;
+                for row in due.query_map(params![suspects, request.now, window as i64], pair)? {
+                    found.push(row?);
+                }
+            }
+            Some(run) => {
+                let run = run.0 as i64;
+                let sql = "SELECT seq, id FROM task INDEXED BY task_run \
+                           WHERE lease = 0 AND run = ?1 AND suspect = ?2 AND due = 0 ORDER BY seq LIMIT ?3";
+                let mut ready = self.sql(sql)?;
+                for row in ready.query_map(params![run, suspects, request.limit as i64], pair)? {
+                    found.push(row?);
+                }
+                let sql = "SELECT seq, id FROM task INDEXED BY task_run WHERE lease = 0 AND run = ?1 AND suspect = ?2 \
+                           AND due > 0 AND due <= ?3 ORDER BY due, seq LIMIT ?4";
+                let mut due = self.sql(sql)?;
+                for row in due.query_map(params![run, suspects, request.now, window as i64], pair)? {
+                    found.push(row?);
+                }
+            }
+        }
+        found.sort_unstable();
+        found.truncate(request.limit);
+        found.iter().map(|(_, id)| task_of(id)).collect()
+    }
+
+    pub(crate) fn unclaim(&mut self, lease: Lease, tasks: &[TaskId]) -> Result<()> {
+        let sql = "UPDATE task SET lease = 0, attempts = attempts - 1 WHERE id = ?1 AND lease = ?2";
+        let mut statement = self.sql(sql)?;
+        for id in tasks {
+            statement.execute(params![id.to_bytes(), lease.0 as i64])?;
+        }
+        Ok(())
+    }
+
+    /// Takes all claimed tasks from whoever has them.
+    pub(super) fn lose_tasks(&mut self) -> Result<u64> {
+        let sql = "UPDATE task INDEXED BY task_lease SET lease = 0, lost = lost + 1, suspect = 1 WHERE lease > 0";
+        Ok(self.sql(sql)?.execute([])? as u64)
+    }
+
+    pub(crate) fn abandon(&mut self, flow: FlowId, limit: usize, actor: &str, at: i64) -> Result<u64> {
+        let sql = "SELECT t.id, t.seq, t.version, t.run, t.processor, t.input, t.failures FROM run r \
+                   INDEXED BY run_open JOIN task t INDEXED BY task_run ON t.run = r.id AND t.lease = 0 \
+                   WHERE r.flow = ?1 AND r.finished IS NULL LIMIT ?2";
+        let mut statement = self.sql(sql)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![flow.0, limit], |row| {
+            let origin = Origin { flow, version: row.get(2)?, run: RunId(row.get::<_, i64>(3)? as u64) };
+            let (id, seq): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
+            let (processor, input, failures): (i64, u32, u32) = (row.get(4)?, row.get(5)?, row.get(6)?);
+            Ok((id, seq, origin, processor, input, failures))
+        })?;
+        let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        drop(statement);
+        let mut count = 0;
+        if !rows.is_empty() {
+            let tally = self.flow(flow)?;
+            let (space, slug) = (tally.space, tally.slug.clone());
+            self.audit(space, at, actor, "abandon", &slug, None)?;
+        }
+        for (id, seq, origin, processor, input, failures) in rows {
+            let reader = Reader { processor: self.text(processor)?, input };
+            let items = decode_items(&self.bundle(seq)?)?;
+            self.sql("DELETE FROM task WHERE id = ?1")?.execute([&id])?;
+            self.sql("DELETE FROM bundle WHERE seq = ?1")?.execute([seq])?;
+            let ended = items.len() as i64;
+            for item in items {
+                let letter = decide::abandoned(&reader, item, failures);
+                self.add_dead(&letter.into(), origin, at, None)?;
+            }
+            self.outstanding(origin.run, -ended, 0, at)?;
+            count += ended as u64;
+        }
+        Ok(count)
+    }
+
+    /// The encoded items of a task, by its order of entry.
+    fn bundle(&self, seq: i64) -> Result<Vec<u8>> {
+        let mut statement = self.sql("SELECT items FROM bundle WHERE seq = ?1")?;
+        let items = statement.query_row([seq], |row| row.get(0)).optional()?;
+        items.ok_or_else(|| Fail::Damaged(format!("the items of task {seq} are missing")))
+    }
+}
+
+/// A row of a claim: its order, processor and mode, and the rest.
+fn raw(row: &Row<'_>, id: TaskId) -> rusqlite::Result<(i64, i64, i64, RawClaimed)> {
+    let claimed = RawClaimed {
+        id,
+        to: Reader { processor: "".into(), input: row.get(6)? },
+        items: Vec::new(),
+        failures: row.get(9)?,
+        lost: row.get(10)?,
+        generation: row.get(11)?,
+        due: row.get(8)?,
+        fault: row.get(12)?,
+        flow: FlowId(row.get(1)?),
+        version: VersionId(row.get(2)?),
+        run: RunId(row.get::<_, i64>(3)? as u64),
+        mode: RunMode::Live,
+        attempt: row.get(7)?,
+    };
+    Ok((row.get(0)?, row.get(5)?, row.get(4)?, claimed))
+}

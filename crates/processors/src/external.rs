@@ -1,0 +1,627 @@
+//! Processor `external`: runs a command for each item.
+//!
+//! Content goes in by standard input or as a file, comes out by standard output or as files; nothing of it is held in
+//! memory. Each command has a scratch folder and a process group of its own, and ends with the call: on time-out, on
+//! cancellation and when the server dies.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use opendmp_model::document::{ByteSize, ProcessorDoc};
+use opendmp_model::fault::{Fault, FaultKind, LogLine};
+use opendmp_model::item::{Attributes, Item};
+use opendmp_model::kinds::{Class, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
+use opendmp_model::name;
+use opendmp_processor::{
+    Body, Context, Done, Emission, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Registry, ScratchFile,
+    Stream, config, saved_config,
+};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+use crate::template::Template;
+
+/// The config of an `external`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The command: the program and its arguments, each an entry. No shell looks at them. A program with a `/` in its
+    /// name is relative to the flow file. Placeholders are `{input}` (a file with the content), `{output}` (the file the
+    /// command is to write), `{outputs}` (a folder whose files become items, in the order of their names), `{base}`
+    /// (the folder of the flow file), and those of names: `{name}`, `{stem}`, `{ext}`, `{attributes.KEY}`, …; a brace
+    /// itself is written twice. Without `{input}` the content comes by standard input; without `{output}` and
+    /// `{outputs}` the result is what the command writes to standard output.
+    #[serde(default)]
+    #[schemars(extend("format" = "code"))]
+    pub command: Vec<String>,
+    /// A line for `sh -c` in place of `command`, where a shell is wanted. Item names and attributes are not put into it;
+    /// they are in the variables `NAME`, `STEM`, `EXT`, and the files in `INPUT`, `OUTPUT`, `OUTPUTS`. The result is
+    /// standard output.
+    #[serde(default)]
+    #[schemars(extend("format" = "code"))]
+    pub shell: Option<String>,
+    /// Environment variables of the command, beside `PATH`, `HOME`, `LANG` and `TMPDIR`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The name of the result, a template: `{stem}.gz`. By default that of the item.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The media type of the results. By default that of the item, where the name stays.
+    #[serde(default)]
+    pub media_type: Option<String>,
+    /// The most memory the command's processes may each ask for.
+    #[serde(default = "default_memory")]
+    pub memory: ByteSize,
+    /// The largest file the command may write.
+    #[serde(default = "default_output")]
+    pub max_output: ByteSize,
+    /// Whether equal items always give equal results, which only you can know.
+    #[serde(default)]
+    pub deterministic: bool,
+}
+
+fn default_memory() -> ByteSize {
+    ByteSize::mib(8 << 10)
+}
+
+fn default_output() -> ByteSize {
+    ByteSize::mib(64 << 10)
+}
+
+/// Placeholders of commands beyond those of names, by number.
+const OWN: [&str; 4] = ["input", "output", "outputs", "base"];
+const INPUT: usize = 0;
+const OUTPUT: usize = 1;
+const OUTPUTS: usize = 2;
+
+/// The largest result that is held in memory.
+const SMALL: u64 = 256 << 10;
+
+/// How much of standard error, and of standard output where that is not the result, is kept: its end.
+const MOST_LOG: usize = 64 << 10;
+
+/// How many files a folder of results may have.
+const MOST_OUTPUTS: usize = 1_000_000;
+
+const DOCS: &str = "\
+Runs a command for each item, with a scratch folder of its own as working directory, which is removed afterwards. What \
+it writes to standard error becomes the item's log. An exit code other than 0 is a failure, tried again as `on_error` \
+says; a command that takes longer than `timeout` is stopped, with all it started.
+";
+
+/// The processor kind `external`.
+#[derive(Debug)]
+pub struct Kind {
+    scratch: PathBuf,
+}
+
+impl Kind {
+    /// Commands that work in folders below `scratch`.
+    pub fn new(scratch: PathBuf) -> Self {
+        Self { scratch }
+    }
+}
+
+#[async_trait]
+impl ProcessorKind for Kind {
+    fn info(&self) -> &KindInfo {
+        static INFO: OnceLock<KindInfo> = OnceLock::new();
+        INFO.get_or_init(|| KindInfo {
+            name: "external".to_owned(),
+            class: Class::Processor,
+            role: Role::Transform,
+            summary: "Runs a command on each item.".to_owned(),
+            docs: DOCS.to_owned(),
+            schema: schema_of::<Config>(),
+            examples: vec![
+                "id: sort\ntype: external\ninputs: [clean]\ncommand: [sort, \"-t,\", -k1]\n".to_owned(),
+                "id: pack\ntype: external\ninputs: [clean]\ncommand: [gzip, \"-1\"]\nname: \"{name}.gz\"\nmedia_type: application/gzip\n"
+                    .to_owned(),
+                "id: pages\ntype: external\ninputs: [clean]\ncommand: [pdftoppm, -png, \"{input}\", \"{outputs}/page\"]\n".to_owned(),
+            ],
+        })
+    }
+
+    fn prepare(&self, _: &Registry, doc: &ProcessorDoc, _files: &dyn Files) -> Result<Facts, Vec<Problem>> {
+        let read: Config = config(&doc.config).map_err(|problem| vec![problem])?;
+        let mut problems = Vec::new();
+        match (&read.shell, read.command.as_slice()) {
+            (None, []) => problems.push(
+                Problem::new("", "no-command", "an external needs a `command` or a `shell` line")
+                    .hint("for example `command: [sort, \"-t,\", -k1]`"),
+            ),
+            (Some(_), [_, ..]) => problems.push(
+                Problem::new("/shell", "two-commands", "an external has `command` or `shell`, not both").hint("remove one"),
+            ),
+            _ => {}
+        }
+        let mut uses = [false; OWN.len()];
+        for (n, argument) in read.command.iter().enumerate() {
+            match Template::parse_with(argument, &OWN) {
+                Ok(template) => {
+                    for (own, used) in uses.iter_mut().enumerate() {
+                        *used |= template.has_own(own);
+                    }
+                }
+                Err(error) => problems.push(error.problem(&format!("/command/{n}"), argument)),
+            }
+        }
+        if read.command.first().is_some_and(|program| program.trim().is_empty()) {
+            problems.push(Problem::new("/command/0", "no-command", "the program has no name"));
+        }
+        if uses[OUTPUT] && uses[OUTPUTS] {
+            let message = "a command writes `{output}` or `{outputs}`, not both";
+            problems.push(Problem::new("/command", "two-outputs", message).hint("`{outputs}` is a folder for any number of files"));
+        }
+        if let Some(name) = &read.name {
+            if let Err(error) = Template::parse(name) {
+                problems.push(error.problem("/name", name));
+            }
+            if uses[OUTPUTS] {
+                let message = "with `{outputs}` each item is named as its file";
+                problems.push(Problem::new("/name", "no-name-here", message).hint("remove `name`"));
+            }
+        }
+        for key in read.env.keys() {
+            if key.is_empty() || key.contains(['=', '\0']) {
+                problems.push(Problem::new(format!("/env/{key}"), "bad-variable", "this can't be the name of a variable"));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Facts {
+            determinism: if read.deterministic { Determinism::Declared } else { Determinism::Unknown },
+            determinism_hint: Some("if equal items always give equal results, say `deterministic: true`".to_owned()),
+            code: vec![if read.shell.is_some() { "/shell" } else { "/command" }.to_owned()],
+            ..Facts::default()
+        })
+    }
+
+    async fn open(&self, _: &Registry, doc: &ProcessorDoc, context: &Context) -> Result<Opened, Fault> {
+        let read: Config = saved_config(&doc.config)?;
+        let template = |text: &String| {
+            Template::parse_with(text, &OWN)
+                .map_err(|error| Fault::new(FaultKind::Failed, "bad-template", error.message).with_hint(error.hint))
+        };
+        let mut arguments = read.command.iter().map(template).collect::<Result<Vec<_>, _>>()?;
+        let program = match (&read.shell, read.command.first()) {
+            (Some(_), _) | (None, None) => PathBuf::from("/bin/sh"),
+            (None, Some(program)) if program.contains('/') => context.resolve(program)?,
+            (None, Some(program)) => PathBuf::from(program),
+        };
+        if !arguments.is_empty() {
+            arguments.remove(0);
+        }
+        let uses = |own| arguments.iter().any(|argument| argument.has_own(own));
+        let command = External {
+            by_file: uses(INPUT),
+            results: match (uses(OUTPUT), uses(OUTPUTS)) {
+                (true, _) => Results::File,
+                (false, true) => Results::Folder,
+                (false, false) => Results::Stdout,
+            },
+            name: read.name.as_ref().map(template).transpose()?,
+            base: context.base.clone(),
+            timeout: context.timeout,
+            scratch: self.scratch.clone(),
+            program,
+            arguments,
+            read,
+        };
+        Ok(Opened::Transform(Arc::new(command)))
+    }
+}
+
+/// Where the results are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Results {
+    Stdout,
+    File,
+    Folder,
+}
+
+/// An open external.
+struct External {
+    read: Config,
+    program: PathBuf,
+    arguments: Vec<Template>,
+    by_file: bool,
+    results: Results,
+    name: Option<Template>,
+    base: PathBuf,
+    timeout: Duration,
+    scratch: PathBuf,
+}
+
+/// The scratch folder of one call, and what is in it.
+struct Room {
+    folder: TempDir,
+    input: PathBuf,
+    output: PathBuf,
+    outputs: PathBuf,
+}
+
+#[async_trait]
+impl Processor for External {
+    async fn process(&self, inputs: Vec<Input>) -> Result<Vec<Done>, Fault> {
+        let mut done = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            done.push(self.one(input).await);
+        }
+        Ok(done)
+    }
+}
+
+impl External {
+    async fn one(&self, input: Input) -> Done {
+        let began = Instant::now();
+        let mut log = Vec::new();
+        let (outcome, note) = match self.run(input, &mut log).await {
+            Ok((outcome, note)) => (outcome, Some(note)),
+            Err(fault) => (Outcome::Fault(fault), None),
+        };
+        Done { outcome, log, took: began.elapsed(), note }
+    }
+
+    async fn run(&self, input: Input, log: &mut Vec<LogLine>) -> Result<(Outcome, String), Fault> {
+        let room = Arc::new(self.room(&input).await?);
+        let item = &input.item;
+        let mut command = self.command(item, &room)?;
+        let feed = match (self.by_file, &input.body) {
+            (true, _) | (false, Body::Unread) => {
+                command.stdin(Stdio::null());
+                None
+            }
+            (false, Body::Bytes(bytes)) => {
+                command.stdin(Stdio::piped());
+                Some(bytes.clone())
+            }
+            (false, Body::File(file)) => {
+                command.stdin(Stdio::from(reopened(file).map_err(|error| world("opening the content", &error))?));
+                None
+            }
+        };
+        if self.results == Results::Stdout {
+            let file = File::create_new(&room.output).map_err(|error| world("making a scratch file", &error))?;
+            command.stdout(Stdio::from(file));
+        } else {
+            command.stdout(Stdio::piped());
+        }
+        command.stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| self.not_started(&error))?;
+        // From here on the group is killed however this ends, unless it ended by itself.
+        let group = Group(child.id().and_then(|id| Pid::from_raw(id as i32)));
+        self.limit(&group);
+        let stdin = child.stdin.take();
+        let write = async {
+            if let (Some(mut stdin), Some(bytes)) = (stdin, feed) {
+                // A command may stop reading before the end, as `head` does; its exit code says whether that is well.
+                let _ = stdin.write_all(&bytes).await;
+                let _ = stdin.shutdown().await;
+            }
+        };
+        let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let work = async {
+            let ((), (), (), status) = tokio::join!(write, stdout.drain(out), stderr.drain(err), child.wait());
+            status
+        };
+        let ended = tokio::time::timeout(self.timeout, work).await;
+        drop(group);
+        log.extend(stdout.lines("stdout"));
+        log.extend(stderr.lines("stderr"));
+        let status = match ended {
+            Ok(status) => status.map_err(|error| world("waiting for the command", &error))?,
+            Err(_) => {
+                let message = format!("`{}` took longer than {} s, and was stopped", self.shown(), self.timeout.as_secs_f64());
+                return Err(Fault::new(FaultKind::TimedOut, "timed-out", message).with_hint("raise `timeout` if that is how long it takes"));
+            }
+        };
+        self.judge(status, &stderr)?;
+        let note = "exit 0".to_owned();
+        Ok((self.take(item, &room).await?, note))
+    }
+
+    fn shown(&self) -> String {
+        self.program.display().to_string()
+    }
+
+    async fn room(&self, input: &Input) -> Result<Room, Fault> {
+        let (scratch, body, by_file) = (self.scratch.clone(), input.body.clone(), self.by_file);
+        let own_name = input.item.name.to_string();
+        let wanted = match &self.name {
+            Some(template) => template.item_name(&input.item)?,
+            None => own_name.clone(),
+        };
+        let make = move || -> io::Result<Room> {
+            std::fs::create_dir_all(&scratch)?;
+            let folder = tempfile::Builder::new().prefix("external-").tempdir_in(&scratch)?;
+            let at = |folder: &Path, name: &str| folder.join(std::ffi::OsString::from_vec(safe(name)));
+            let (inputs, out, outputs) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("outputs"));
+            for made in [&inputs, &out, &outputs] {
+                std::fs::create_dir(made)?;
+            }
+            let room = Room { input: at(&inputs, &own_name), output: at(&out, &wanted), outputs, folder };
+            if by_file {
+                match &body {
+                    Body::Unread => drop(File::create_new(&room.input)?),
+                    Body::Bytes(bytes) => std::fs::write(&room.input, bytes)?,
+                    Body::File(file) => {
+                        io::copy(&mut reopened(file)?, &mut File::create_new(&room.input)?)?;
+                    }
+                }
+            }
+            Ok(room)
+        };
+        beside(make).await?.map_err(|error| world("preparing the scratch folder", &error))
+    }
+
+    fn command(&self, item: &Item, room: &Room) -> Result<Command, Fault> {
+        let mut command = Command::new(&self.program);
+        let path = |path: &Path| name::from_bytes(path.as_os_str().as_bytes());
+        let own = [path(&room.input), path(&room.output), path(&room.outputs), path(&self.base)];
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        if let Some(line) = &self.read.shell {
+            command.arg("-c").arg(line);
+        }
+        for argument in &self.arguments {
+            let text = argument.text(item, &own)?;
+            command.arg(std::ffi::OsString::from_vec(name::to_bytes(&text)));
+        }
+        command.env_clear();
+        for key in ["PATH", "HOME"] {
+            if let Some(value) = std::env::var_os(key) {
+                command.env(key, value);
+            }
+        }
+        command.env("LANG", "C.UTF-8").env("TMPDIR", room.folder.path()).current_dir(room.folder.path());
+        if self.read.shell.is_some() {
+            let os = |text: &str| std::ffi::OsString::from_vec(name::to_bytes(text));
+            command
+                .env("NAME", os(&item.name))
+                .env("STEM", os(name::stem(&item.name)))
+                .env("EXT", os(name::extension(&item.name)))
+                .env("INPUT", &room.input)
+                .env("OUTPUT", &room.output)
+                .env("OUTPUTS", &room.outputs);
+        }
+        command.envs(&self.read.env);
+        command.process_group(0).kill_on_drop(true);
+        die_with_parent(&mut command);
+        Ok(command)
+    }
+
+    /// Limits what the command's processes may take. They inherit it from the first one.
+    fn limit(&self, group: &Group) {
+        let Some(pid) = group.0 else { return };
+        let set = |resource, most: u64| {
+            let limit = Rlimit { current: Some(most), maximum: Some(most) };
+            // A command that ended at once has nothing left to limit.
+            let _ = rustix::process::prlimit(Some(pid), resource, limit);
+        };
+        set(Resource::Data, self.read.memory.get());
+        set(Resource::Fsize, self.read.max_output.get());
+        set(Resource::Core, 0);
+    }
+
+    fn not_started(&self, error: &io::Error) -> Fault {
+        let message = format!("`{}` can't be started: {error}", self.shown());
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "install it, or write its whole path; what is found is decided by the PATH of the server",
+            io::ErrorKind::PermissionDenied => "make it executable: `chmod +x`",
+            _ => return Fault::new(FaultKind::Unavailable, "not-started", message),
+        };
+        Fault::new(FaultKind::Failed, "not-started", message).with_hint(hint)
+    }
+
+    fn judge(&self, status: ExitStatus, stderr: &Tail) -> Result<(), Fault> {
+        if status.success() {
+            return Ok(());
+        }
+        let mut fault = match (status.code(), status.signal()) {
+            (Some(code), _) => {
+                Fault::new(FaultKind::Failed, "exit-code", format!("`{}` ended with exit code {code}", self.shown()))
+            }
+            (None, Some(signal)) if signal == Signal::XFSZ.as_raw() => {
+                let message = format!("`{}` wrote more than {} MiB, and was stopped", self.shown(), self.read.max_output.get() >> 20);
+                Fault::new(FaultKind::Failed, "too-much-output", message).with_hint("raise `max_output` if that is what it writes")
+            }
+            (None, signal) => {
+                let message = format!("`{}` was killed by signal {}", self.shown(), signal.unwrap_or_default());
+                Fault::new(FaultKind::Crashed, "killed", message)
+            }
+        };
+        let text = stderr.text();
+        fault.traceback = (!text.trim().is_empty()).then_some(text);
+        Err(fault)
+    }
+
+    /// Takes the results over.
+    async fn take(&self, item: &Item, room: &Arc<Room>) -> Result<Outcome, Fault> {
+        let (room, results) = (Arc::clone(room), self.results);
+        let renamed = match (&self.name, results) {
+            (Some(template), Results::Stdout | Results::File) => Some(template.item_name(item)?),
+            _ => None,
+        };
+        let media_type = self.read.media_type.clone();
+        let shown = self.shown();
+        let take = move || -> Result<Outcome, Fault> {
+            let emission = |path: &Path, name: Option<String>| {
+                Ok(Emission {
+                    port: None,
+                    name,
+                    media_type: media_type.clone(),
+                    attributes: Attributes::new(),
+                    content: content(path, &room).map_err(|error| world("reading a result", &error))?,
+                })
+            };
+            if results != Results::Folder {
+                if !is_regular(&room.output) {
+                    let message = format!("`{shown}` ended well, but wrote no file `{{output}}`");
+                    return Err(Fault::new(FaultKind::Failed, "no-output", message));
+                }
+                return Ok(Outcome::Emit { many: false, children: vec![emission(&room.output, renamed)?] });
+            }
+            let mut names = Vec::new();
+            for entry in std::fs::read_dir(&room.outputs).map_err(|error| world("listing the results", &error))? {
+                let entry = entry.map_err(|error| world("listing the results", &error))?;
+                if !is_regular(&entry.path()) {
+                    let name = name::printable(&name::from_bytes(entry.file_name().as_bytes()));
+                    let message = format!("`{name}` in `{{outputs}}` is not a regular file");
+                    return Err(Fault::new(FaultKind::Failed, "bad-output", message).with_hint("write all results into the folder itself"));
+                }
+                names.push(entry.file_name());
+                if names.len() > MOST_OUTPUTS {
+                    return Err(Fault::new(FaultKind::Failed, "too-many-outputs", format!("more than {MOST_OUTPUTS} results")));
+                }
+            }
+            names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+            let mut children = Vec::with_capacity(names.len());
+            for file in names {
+                children.push(emission(&room.outputs.join(&file), Some(name::from_bytes(file.as_bytes())))?);
+            }
+            Ok(Outcome::Emit { many: true, children })
+        };
+        beside(take).await?
+    }
+}
+
+/// A name as a file name: what an item may be called and a file may not is replaced.
+fn safe(name: &str) -> Vec<u8> {
+    let mut bytes = name::to_bytes(name);
+    bytes.iter_mut().filter(|byte| matches!(byte, b'/' | 0)).for_each(|byte| *byte = b'_');
+    bytes.truncate(255);
+    if matches!(bytes.as_slice(), b"" | b"." | b"..") { b"content".to_vec() } else { bytes }
+}
+
+fn is_regular(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
+}
+
+/// The same file with a position of its own.
+fn reopened(file: &File) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).or_else(|_| {
+        use std::io::Seek;
+        let mut again = file.try_clone()?;
+        again.rewind()?;
+        Ok(again)
+    })
+}
+
+/// A result: in memory where it is small, else left in its folder, which is kept for as long as it is needed.
+fn content(path: &Path, room: &Arc<Room>) -> io::Result<NewContent> {
+    let mut file = File::open(path)?;
+    if file.metadata()?.len() <= SMALL {
+        let mut bytes = Vec::new();
+        file.by_ref().take(SMALL + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 <= SMALL {
+            return Ok(NewContent::Bytes(Bytes::from(bytes)));
+        }
+    }
+    Ok(NewContent::Stream(Arc::new(Kept { file: ScratchFile::new(path.to_owned(), file), _room: Arc::clone(room) })))
+}
+
+struct Kept {
+    file: ScratchFile,
+    _room: Arc<Room>,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+impl Stream for Kept {
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        self.file.open()
+    }
+}
+
+/// A process group that is killed when this is dropped. What ended is not there to be killed.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "a hook between fork and exec is the only way to ask for the signal")]
+fn die_with_parent(command: &mut Command) {
+    // SAFETY: the hook makes one system call and touches no memory that another thread may hold locked.
+    unsafe {
+        command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent(_: &mut Command) {}
+
+/// The end of what a stream gave.
+#[derive(Default)]
+struct Tail {
+    bytes: Vec<u8>,
+    left_out: u64,
+}
+
+impl Tail {
+    async fn drain(&mut self, stream: Option<impl AsyncRead + Unpin>) {
+        let Some(mut stream) = stream else { return };
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+            self.bytes.extend_from_slice(&buffer[..read]);
+            if self.bytes.len() > 2 * MOST_LOG {
+                let cut = self.bytes.len() - MOST_LOG;
+                self.bytes.drain(..cut);
+                self.left_out += cut as u64;
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    fn lines(&self, level: &str) -> Vec<LogLine> {
+        let line = |text: String| LogLine { level: level.to_owned(), text };
+        let cut = (self.left_out > 0).then(|| line(format!("({} bytes before this were left out)", self.left_out)));
+        cut.into_iter().chain(self.text().lines().map(|text| line(text.to_owned()))).collect()
+    }
+}
+
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Fault::new(FaultKind::Unavailable, "interrupted", error.to_string()))
+}
+
+/// A failure of the machine, not of the item.
+fn world(what: &str, error: &io::Error) -> Fault {
+    let fault = Fault::new(FaultKind::Unavailable, "scratch", format!("{what}: {error}"));
+    match error.kind() {
+        io::ErrorKind::StorageFull => fault.with_hint("make room on the disk of the data directory"),
+        _ => fault,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Real commands, good and bad.
+
+use super::*;
+use crate::fixtures;
+use opendmp_model::document::Common;
+use serde_json::{Value, json};
+
+fn doc(config: Value) -> ProcessorDoc {
+    let Value::Object(map) = config else { unreachable!() };
+    ProcessorDoc { id: "x".into(), kind: "external".into(), common: Common::new("x", "external"), config: map }
+}
+
+struct Bench {
+    scratch: TempDir,
+    timeout: Duration,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { scratch: tempfile::tempdir().unwrap(), timeout: Duration::from_secs(60) }
+    }
+
+    async fn call(&self, config: Value, name: &str, content: &[u8]) -> Done {
+        let body = Body::Bytes(Bytes::copy_from_slice(content));
+        self.call_with(config, Input { item: fixtures::item(name, content), body }).await
+    }
+
+    async fn call_with(&self, config: Value, input: Input) -> Done {
+        let kind = Kind::new(self.scratch.path().to_owned());
+        let doc = doc(config);
+        kind.prepare(&Registry::default(), &doc, &BTreeMap::new()).expect("a good config");
+        let context = Context { timeout: self.timeout, ..fixtures::context(self.scratch.path()) };
+        let Ok(Opened::Transform(external)) = kind.open(&Registry::default(), &doc, &context).await else {
+            panic!("it opens")
+        };
+        external.process(vec![input]).await.unwrap().remove(0)
+    }
+
+    fn is_empty(&self) -> bool {
+        std::fs::read_dir(self.scratch.path()).unwrap().next().is_none()
+    }
+}
+
+fn children(done: Done) -> Vec<(Option<String>, Vec<u8>)> {
+    let Outcome::Emit { children, .. } = done.outcome else { panic!("{:?}", done.outcome) };
+    let read = |content: NewContent| match content {
+        NewContent::Bytes(bytes) => bytes.to_vec(),
+        NewContent::Stream(stream) => {
+            let mut out = Vec::new();
+            stream.open().unwrap().read_to_end(&mut out).unwrap();
+            out
+        }
+        NewContent::Same => panic!("a command makes something new"),
+    };
+    children.into_iter().map(|child| (child.name, read(child.content))).collect()
+}
+
+fn fault(done: Done) -> Fault {
+    match done.outcome {
+        Outcome::Fault(fault) => fault,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn content_goes_through_standard_streams() {
+    let bench = Bench::new();
+    let done = bench.call(json!({ "command": ["sort"] }), "a.txt", b"b\na\n").await;
+    assert_eq!(done.note.as_deref(), Some("exit 0"));
+    assert_eq!(children(done), [(None, b"a\nb\n".to_vec())]);
+    assert!(bench.is_empty());
+}
+
+#[tokio::test]
+async fn files_in_and_out_with_odd_names() {
+    let bench = Bench::new();
+    let name = "-rf a'b\"c\nd \\xe9.txt";
+    let config = json!({ "command": ["cp", "--", "{input}", "{output}"], "name": "{stem}.copy" });
+    assert_eq!(children(bench.call(config, name, b"x").await), [(Some("-rf a'b\"c\nd \\xe9.copy".to_owned()), b"x".to_vec())]);
+    let config = json!({ "shell": "printf '%s' \"$NAME\"" });
+    assert_eq!(children(bench.call(config, name, b"").await)[0].1, b"-rf a'b\"c\nd \xe9.txt");
+}
+
+#[tokio::test]
+async fn a_folder_of_results_comes_in_the_order_of_names() {
+    let bench = Bench::new();
+    let config = json!({ "command": ["sh", "-c", "cd \"$0\"; printf 2 > b; printf 1 > a; : > c", "{outputs}"] });
+    let done = bench.call(config, "x", b"").await;
+    assert!(matches!(done.outcome, Outcome::Emit { many: true, .. }));
+    let expected = [("a", "1"), ("b", "2"), ("c", "")];
+    assert_eq!(children(done), expected.map(|(name, text)| (Some(name.to_owned()), text.as_bytes().to_vec())));
+}
+
+#[tokio::test]
+async fn large_content_streams_both_ways() {
+    let bench = Bench::new();
+    let content = vec![7u8; 3 << 20];
+    let path = bench.scratch.path().join("content");
+    std::fs::write(&path, &content).unwrap();
+    let body = Body::File(Arc::new(File::open(&path).unwrap()));
+    for command in [json!({ "command": ["cat"] }), json!({ "command": ["cp", "{input}", "{output}"] })] {
+        let done = bench.call_with(command, Input { item: fixtures::item("x", &content), body: body.clone() }).await;
+        assert!(children(done)[0].1 == content);
+    }
+    std::fs::remove_file(path).unwrap();
+    assert!(bench.is_empty());
+}
+
+#[tokio::test]
+async fn failures_say_what_happened() {
+    let bench = Bench::new();
+    let failed = fault(bench.call(json!({ "shell": "echo oh no >&2; exit 3" }), "x", b"").await);
+    assert_eq!((failed.kind, failed.code.as_str()), (FaultKind::Failed, "exit-code"));
+    assert!(failed.message.contains('3') && failed.traceback.as_deref() == Some("oh no\n"));
+    let missing = fault(bench.call(json!({ "command": ["no-such-program"] }), "x", b"").await);
+    assert!(missing.code == "not-started" && missing.hint.is_some());
+    let killed = fault(bench.call(json!({ "shell": "kill -9 $$" }), "x", b"").await);
+    assert_eq!(killed.kind, FaultKind::Crashed);
+    let silent = fault(bench.call(json!({ "command": ["true", "{output}"] }), "x", b"").await);
+    assert_eq!(silent.code, "no-output");
+    let linked = fault(bench.call(json!({ "command": ["ln", "-s", "/etc/passwd", "{output}"] }), "x", b"").await);
+    assert_eq!(linked.code, "no-output", "a link out of the scratch folder is not followed");
+}
+
+#[tokio::test]
+async fn a_command_that_stops_reading_is_well() {
+    let content = vec![b'x'; 4 << 20];
+    let done = Bench::new().call(json!({ "command": ["head", "-c", "3"] }), "x", &content).await;
+    assert_eq!(children(done), [(None, b"xxx".to_vec())]);
+}
+
+#[tokio::test]
+async fn a_hanging_command_dies_with_all_it_started() {
+    let bench = Bench { timeout: Duration::from_millis(300), ..Bench::new() };
+    let pid = bench.scratch.path().join("pid");
+    let config = json!({ "command": ["sh", "-c", "sleep 1000 & echo $! > \"$0\"; wait", pid.to_str().unwrap()] });
+    assert_eq!(fault(bench.call(config, "x", b"").await).kind, FaultKind::TimedOut);
+    let pid: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let gone = || {
+        // A zombie that nobody has waited for yet runs no more.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    };
+    while !gone() {
+        assert!(Instant::now() < deadline, "the grandchild lives on");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn floods_are_bounded() {
+    let bench = Bench::new();
+    let config = json!({ "command": ["head", "-c", "20000000", "/dev/zero"], "max_output": "1 MiB" });
+    let flood = fault(bench.call(config, "x", b"").await);
+    assert_eq!(flood.code, "too-much-output");
+    let config = json!({ "shell": "head -c 20000000 /dev/zero | tr '\\0' '\\n' >&2; echo last >&2" });
+    let done = bench.call(config, "x", b"").await;
+    let bytes: usize = done.log.iter().map(|line| line.text.len() + 1).sum();
+    assert!(bytes <= 2 * MOST_LOG + 200 && done.log.last().unwrap().text == "last");
+}
+
+#[tokio::test]
+async fn a_cancelled_call_stops_its_command() {
+    let bench = Bench::new();
+    let mark = bench.scratch.path().join("mark");
+    let config = json!({ "command": ["sh", "-c", "echo $$ > \"$0\"; exec sleep 1000", mark.to_str().unwrap()] });
+    let call = bench.call(config, "x", b"");
+    let started = async {
+        while !std::fs::read_to_string(&mark).is_ok_and(|text| text.ends_with('\n')) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = call => panic!("it sleeps"),
+        () = started => {}
+    }
+    let pid: i32 = std::fs::read_to_string(&mark).unwrap().trim().parse().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "sleep") {
+        assert!(Instant::now() < deadline, "the command lives on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn bad_configs_are_told_at_once() {
+    let codes = |config: Value| -> Vec<&'static str> {
+        let kind = Kind::new(PathBuf::new());
+        let problems = kind.prepare(&Registry::default(), &doc(config), &BTreeMap::new()).unwrap_err();
+        problems.into_iter().map(|problem| problem.code).collect()
+    };
+    assert_eq!(codes(json!({})), ["no-command"]);
+    assert_eq!(codes(json!({ "command": ["a"], "shell": "b" })), ["two-commands"]);
+    assert_eq!(
+        codes(json!({ "command": ["a", "{nope}", "{output}", "{outputs}"], "name": "{x", "env": { "a=b": "" } })),
+        ["bad-format", "two-outputs", "bad-format", "no-name-here", "bad-variable"]
+    );
+}

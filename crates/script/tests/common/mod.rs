@@ -1,0 +1,166 @@
+//! What the tests of real workers share.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses only a part, so `expect` would not hold")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use opendmp_script::environment::Environment;
+use opendmp_script::{
+    CallContent, CallItem, CallResult, Child, ChildContent, Error, Failure, Language, Options, Outcome, PoolKey, Pools,
+    ScriptSpec,
+};
+use serde_json::{Map, Value};
+
+/// Pools with a scratch directory that goes with them.
+pub struct Bench {
+    pub pools: Pools,
+    pub environment: Environment,
+    pub dir: tempfile::TempDir,
+}
+
+impl Bench {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options::new(dir.path().join("scratch"));
+        options.max_workers = 4;
+        change(&mut options);
+        let environment = Environment::system(None).await.unwrap();
+        Self { pools: Pools::new(options).unwrap(), environment, dir }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn key(&self, flow: &str) -> PoolKey {
+        PoolKey::new(flow, &self.environment)
+    }
+
+    pub fn spec(&self, code: &str) -> ScriptSpec {
+        ScriptSpec {
+            language: Language::Python,
+            code: code.into(),
+            file_name: "clean.py".into(),
+            outputs: Vec::new(),
+            environment: self.environment.clone(),
+            timeout: Duration::from_secs(60),
+            memory_limit: 1 << 30,
+            parameters: Value::Null,
+        }
+    }
+
+    pub async fn try_run(&self, spec: ScriptSpec, items: Vec<CallItem>) -> Result<Vec<CallResult>, Error> {
+        self.pools.call(&self.key("flow"), &Arc::new(spec), items).await
+    }
+
+    pub async fn run(&self, spec: ScriptSpec, items: Vec<CallItem>) -> Vec<CallResult> {
+        let count = items.len();
+        let results = self.try_run(spec, items).await.unwrap();
+        assert_eq!(results.len(), count);
+        results
+    }
+
+    /// Run code on one item.
+    pub async fn one(&self, code: &str, item: CallItem) -> CallResult {
+        self.run(self.spec(code), vec![item]).await.pop().unwrap()
+    }
+
+    /// Run code on one item that it turns into one result; that result's content.
+    pub async fn content(&self, code: &str, item: CallItem) -> Vec<u8> {
+        content(&child(self.one(code, item).await))
+    }
+
+    /// Run code on one item that it fails on.
+    pub async fn failure(&self, code: &str, item: CallItem) -> Failure {
+        failure(self.one(code, item).await)
+    }
+}
+
+pub fn item(name: &str, content: impl Into<Bytes>) -> CallItem {
+    let content = content.into();
+    CallItem {
+        name: name.into(),
+        media_type: None,
+        attributes: Map::new(),
+        hash: "ab".repeat(32),
+        size: content.len() as u64,
+        content: CallContent::Bytes(content),
+    }
+}
+
+/// An item whose content is a file.
+pub fn file_item(name: &str, path: &Path) -> CallItem {
+    let file = std::fs::File::open(path).unwrap();
+    let size = file.metadata().unwrap().len();
+    CallItem { size, content: CallContent::File(file), ..item(name, "") }
+}
+
+/// Items named 0, 1, … that hold their number.
+pub fn numbered(count: usize) -> Vec<CallItem> {
+    (0..count).map(|n| item(&n.to_string(), n.to_string())).collect()
+}
+
+#[track_caller]
+pub fn children(result: CallResult) -> Vec<Child> {
+    match result.outcome {
+        Outcome::Emit { children, .. } => children,
+        other => panic!("results, not {other:?}"),
+    }
+}
+
+#[track_caller]
+pub fn child(result: CallResult) -> Child {
+    let mut children = children(result);
+    assert_eq!(children.len(), 1, "{children:?}");
+    children.remove(0)
+}
+
+#[track_caller]
+pub fn content(child: &Child) -> Vec<u8> {
+    match &child.content {
+        ChildContent::Bytes(bytes) => bytes.to_vec(),
+        ChildContent::File(file) => file.read().unwrap(),
+        ChildContent::Same => panic!("new content, not the same"),
+    }
+}
+
+#[track_caller]
+pub fn failure(result: CallResult) -> Failure {
+    match result.outcome {
+        Outcome::Failed(failure) => failure,
+        other => panic!("a failure, not {other:?}"),
+    }
+}
+
+pub fn is_same(child: &Child) -> bool {
+    matches!(child.content, ChildContent::Same)
+}
+
+/// The log as `level: text`.
+pub fn log(result: &CallResult) -> Vec<String> {
+    result.log.iter().map(|line| format!("{}: {}", line.level.as_str(), line.text)).collect()
+}
+
+/// Look again until it holds; fails after half a minute.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < end, "in vain waited until {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Whether a process lives (a zombie does not).
+pub fn lives(pid: i32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')),
+        Err(_) => false,
+    }
+}
