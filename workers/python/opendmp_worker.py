@@ -834,6 +834,7 @@ class Worker:
             os.set_inheritable(fd, False)
         self.socket = socket.socket(fileno=connection)
         self.page = memoryview(mmap.mmap(page, 0))
+        os.close(page)
         self.words = self.page[:64].cast("Q")
         self.log = Log(self.page, self.words)
         self.forked = False
@@ -843,7 +844,6 @@ class Worker:
         self.current = self.spool = self.spool_file = None
         self.budget = self.spool_at = self.children = self.described = 0
         self.logging = False
-        sys.stdin = open(os.devnull, encoding="utf-8")
         sys.stdout = text_stream(LogFile(self.log, 1, 1))
         sys.stderr = text_stream(LogFile(self.log, 2, 2))
         os.register_at_fork(after_in_child=self.after_fork)
@@ -927,7 +927,8 @@ class Worker:
         if function is None:
             raise Unusable("there is no function `process`", "define it: def process(data: bytes) -> bytes: …")
         if not callable(function):
-            raise Unusable(f"`process` is a {type(function).__name__}, not a function")
+            raise Unusable(f"`process` is a {type(function).__name__}, not a function",
+                           "define it: def process(data: bytes) -> bytes: …")
         self.function = function
         self.mode = input_mode(function, namespace, self.code)
         self.watch_logging()

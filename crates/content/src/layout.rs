@@ -53,6 +53,10 @@ pub fn write_error(operation: &'static str, what: impl std::fmt::Display, error:
     if made.kind == ErrorKind::NotFound {
         made.kind = ErrorKind::Unavailable;
     }
+    let broken = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    if broken || error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        made = made.with_hint("that disk or its file system has errors: check it (`dmesg` may say more)");
+    }
     made
 }
 

@@ -168,7 +168,10 @@ impl Folder {
         match self.readable() {
             Ok(folder) => Ok(rustix::fs::fsync(folder)?),
             // A folder that may be written but not listed can't be synced by itself.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(rustix::fs::sync()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                rustix::fs::sync();
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -189,7 +192,7 @@ impl Folder {
         #[cfg(target_os = "linux")]
         {
             // statfs(2): NFS, SMB1, CIFS, SMB2, FUSE, 9P, Ceph, AFS, AFS of kAFS, Coda, OCFS2, GFS2, Lustre.
-            const FOREIGN: [i64; 13] = [
+            const FOREIGN: [u32; 13] = [
                 0x6969,
                 0x517b,
                 0xff53_4d42,
@@ -204,9 +207,10 @@ impl Folder {
                 0x0116_1970,
                 0x0bd0_0bd0,
             ];
-            self.readable()
-                .and_then(|folder| Ok(rustix::fs::fstatfs(folder)?))
-                .map_or(true, |found| FOREIGN.contains(&(i64::from(found.f_type) & 0xffff_ffff)))
+            self.readable().and_then(|folder| Ok(rustix::fs::fstatfs(folder)?)).map_or(true, |found| {
+                // The type of `f_type` differs between machines; the numbers are 32 bits wide on all.
+                u32::try_from(found.f_type).is_ok_and(|magic| FOREIGN.contains(&magic))
+            })
         }
         #[cfg(not(target_os = "linux"))]
         true

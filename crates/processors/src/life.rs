@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use opendmp_model::ids::{PathHash, base32};
 
 /// A name of 20 letters and digits, unlike any other ever made on any machine.
+#[expect(clippy::disallowed_methods, reason = "the time makes the name unique and decides nothing")]
 pub(crate) fn new() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

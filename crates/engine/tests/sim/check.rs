@@ -421,8 +421,10 @@ fn targets(world: &World) {
             row.export == ExportState::Written && row.target.as_ref().is_some_and(|(d, t)| *d == destination && *t == target)
         });
         let last = written.filter(|row| row.slot == by.slot).max_by_key(|row| (row.item.id.arrival, row.item.id.pass));
-        if let Some(last) = last.filter(|last| last.item.content.hash != stored.hash) {
-            let key = (last.item.id.arrival, last.item.id.pass);
+        // A newer one may be there whose export was refused after an attempt of unknown end.
+        let key = |row: &RevisionRow| (row.item.id.arrival, row.item.id.pass);
+        if let Some(last) = last.filter(|last| last.item.content.hash != stored.hash && by.key <= key(last)) {
+            let key = key(last);
             world.broken(Law::L2, format!("{destination}/{shown} holds {:?} of {:?}, and {:?} of {key:?} is said to be written there", stored.hash, by.key, last.item.content.hash));
         }
     }

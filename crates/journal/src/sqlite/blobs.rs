@@ -64,7 +64,9 @@ pub(crate) fn counts_bytes(counts: &[(i64, StepCounts)]) -> Vec<u8> {
     w.number(counts.len() as u64);
     for (name, counts) in counts {
         w.number(*name as u64);
-        [counts.done, counts.emitted, counts.dead, counts.retried, counts.took].map(|number| w.number(number));
+        for number in [counts.done, counts.emitted, counts.dead, counts.retried, counts.took] {
+            w.number(number);
+        }
     }
     w.out
 }

@@ -111,7 +111,7 @@ impl Patterns {
             match GlobSet::new(set) {
                 Ok(set) => built.push(set),
                 Err(error) => {
-                    problems.push(Problem::new("", codes::BAD_FORMAT, format!("the patterns are too large: {error}")))
+                    problems.push(Problem::new("", codes::BAD_FORMAT, format!("the patterns are too large: {error}")));
                 }
             }
         }

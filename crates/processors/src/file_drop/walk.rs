@@ -111,7 +111,7 @@ mod tests {
             match met {
                 Met::File(path) => files.push(String::from_utf8(path).unwrap()),
                 Met::Link(path) | Met::Closed(path, _) | Met::TooDeep(path) => {
-                    others.push(String::from_utf8(path).unwrap())
+                    others.push(String::from_utf8(path).unwrap());
                 }
             }
         }

@@ -137,8 +137,8 @@ pub(crate) fn datasets(conn: &Connection, filter: &Filter) -> Result<Page<Revisi
     let limit = decide::page_limit(filter);
     let shelves = shelves(conn, filter.flow.as_deref(), filter.collection.as_deref())?;
     let mut newest: Newest = BTreeMap::new();
-    for at in 0..shelves.len() {
-        scan(conn, (at, &shelves[at]), filter, after, limit + 1, &mut newest)?;
+    for (at, shelf) in shelves.iter().enumerate() {
+        scan(conn, (at, shelf), filter, after, limit + 1, &mut newest)?;
     }
     let more = newest.len() > limit;
     let mut texts = Texts::new(conn);

@@ -3,6 +3,7 @@
 
 use super::*;
 use std::io::Write;
+use std::sync::Condvar;
 use std::time::{Duration, Instant};
 
 /// How often each producer acts.
@@ -15,11 +16,6 @@ impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
-    }
-
-    /// Lets the other side in between: what is asserted does not depend on how long this takes.
-    fn breathe(&mut self) {
-        std::thread::sleep(Duration::from_millis(self.roll(12)));
     }
 
     /// A few bytes mostly, now and then more than is read at once.
@@ -64,9 +60,36 @@ struct Yard {
     /// Versions whose writer paused for so long that they seemed to stand still half written.
     paused: Arc<Mutex<Vec<String>>>,
     settle: Duration,
+    looks: Arc<Looks>,
+}
+
+/// Counts the looks of the taker, which looks until all producers are done.
+#[derive(Default)]
+struct Looks {
+    count: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Looks {
+    fn one_more(&self) {
+        *self.count.lock().unwrap() += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits for as many looks from now on.
+    fn wait_for(&self, many: u64) {
+        let count = self.count.lock().unwrap();
+        let until = *count + many;
+        drop(self.changed.wait_while(count, |count| *count < until).unwrap());
+    }
 }
 
 impl Yard {
+    /// Lets the taker in between, sometimes for long enough that a file stands still.
+    fn breathe(&self, dice: &mut Dice) {
+        self.looks.wait_for(dice.roll(16));
+    }
+
     fn owe(&self, id: &str) {
         self.owed.lock().unwrap().push(id.to_owned());
     }
@@ -80,7 +103,7 @@ impl Yard {
             std::fs::write(&hidden, record(&id, &dice.payload())).unwrap();
             std::fs::rename(hidden, self.dir.join(&id)).unwrap();
             self.owe(&id);
-            dice.breathe();
+            self.breathe(&mut dice);
         }
     }
 
@@ -93,10 +116,10 @@ impl Yard {
             std::fs::write(&hidden, record(&id, &dice.payload())).unwrap();
             std::fs::rename(hidden, &target).unwrap();
             if dice.roll(5) == 0 {
-                dice.breathe();
+                self.breathe(&mut dice);
                 let _ = std::fs::remove_file(target);
             }
-            dice.breathe();
+            self.breathe(&mut dice);
         }
     }
 
@@ -118,7 +141,7 @@ impl Yard {
             if longest.max(last.elapsed()) > self.settle / 2 {
                 self.paused.lock().unwrap().push(id);
             }
-            dice.breathe();
+            self.breathe(&mut dice);
         }
     }
 
@@ -137,18 +160,19 @@ impl Yard {
             if before.elapsed() > self.settle / 2 {
                 self.paused.lock().unwrap().push(id);
             }
-            dice.breathe();
+            self.breathe(&mut dice);
         }
     }
 }
 
 /// Takes from the folder until all producers are done and nothing is left: what was accepted, by path.
-async fn take_all(inbox: &Inbox, producers: Vec<std::thread::JoinHandle<()>>) -> Vec<(String, Vec<u8>)> {
+async fn take_all(inbox: &Inbox, looks: &Looks, producers: Vec<std::thread::JoinHandle<()>>) -> Vec<(String, Vec<u8>)> {
     let mut accepted = Vec::new();
     let (mut changed, mut quiet) = (0u32, 0);
     while quiet < 2 {
         let done = producers.iter().all(std::thread::JoinHandle::is_finished);
         let scan = inbox.source.claim(&inbox.book, now(), 64).await.unwrap();
+        looks.one_more();
         let mut releases = Vec::new();
         let mut held = true;
         for claim in scan.claims {
@@ -189,7 +213,7 @@ async fn take_all(inbox: &Inbox, producers: Vec<std::thread::JoinHandle<()>>) ->
 }
 
 fn yard(inbox: &Inbox, settle: Duration) -> Yard {
-    Yard { dir: inbox.path(b""), owed: Arc::default(), paused: Arc::default(), settle }
+    Yard { dir: inbox.path(b""), owed: Arc::default(), paused: Arc::default(), settle, looks: Arc::default() }
 }
 
 fn count(accepted: &[(String, Vec<u8>)]) -> BTreeMap<String, u32> {
@@ -213,7 +237,7 @@ async fn with_delete_each_record_is_taken_exactly_once() {
             })
         })
         .into();
-    let accepted = take_all(&inbox, producers).await;
+    let accepted = take_all(&inbox, &yard.looks, producers).await;
     let torn: Vec<&String> =
         accepted.iter().filter(|(_, bytes)| records(bytes).is_none()).map(|(path, _)| path).collect();
     assert_eq!(torn, Vec::<&String>::new(), "a file that is open for writing is never taken");
@@ -240,7 +264,7 @@ async fn with_keep_what_stands_still_is_taken_whole() {
             })
         })
         .into();
-    let accepted = take_all(&inbox, producers).await;
+    let accepted = take_all(&inbox, &yard.looks, producers).await;
     let torn = accepted.iter().filter(|(_, bytes)| records(bytes).is_none()).count();
     let paused = yard.paused.lock().unwrap().len();
     assert!(torn <= paused, "{torn} torn, but only {paused} writers paused for long enough to be taken for done");

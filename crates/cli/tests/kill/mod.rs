@@ -1,0 +1,328 @@
+//! What the tests share that kill the real server: a server that can be killed, a producer that misbehaves, and the
+//! comparison of everything with everything at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A small random generator that a seed repeats (SplitMix64).
+pub struct Rng(pub u64);
+
+impl Rng {
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+}
+
+/// A seed that is told when a test fails, and can be given again with `OPENDMP_SEED`.
+pub fn seed() -> u64 {
+    let seed = match std::env::var("OPENDMP_SEED") {
+        Ok(text) => text.parse().expect("OPENDMP_SEED is a number"),
+        Err(_) => u64::from(std::process::id()) * 1_000_003 + Instant::now().elapsed().subsec_nanos() as u64,
+    };
+    eprintln!("OPENDMP_SEED={seed}");
+    seed
+}
+
+/// A data directory, a flow's folder, and a server that comes and goes.
+pub struct Place {
+    pub root: tempfile::TempDir,
+    server: Option<Child>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.root.path().join("server.log")).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("--- end of the server's log ---");
+            tail.into_iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+impl Place {
+    /// An empty one.
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("inbox")).unwrap();
+        Self { root, server: None }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// The command line on this data directory.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_opendmp"));
+        command.arg("--data-dir").arg(self.path("data")).args(arguments).current_dir(self.root.path());
+        command.env_remove("OPENDMP_DATA_DIR").stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs, and expects exit code 0.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(
+            output.status.success(),
+            "opendmp {} ended with {}:\n{}\n{}",
+            arguments.join(" "),
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    }
+
+    /// A listing as JSON.
+    pub fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let mut all = arguments.to_vec();
+        all.extend(["--format", "json"]);
+        serde_json::from_str(&self.ok(&all)).expect("a listing is a JSON array")
+    }
+
+    pub fn write_flow(&self, text: &str) {
+        fs::write(self.path("flow.yaml"), text).unwrap();
+    }
+
+    /// Starts the server; `environment` beside what it inherits.
+    pub fn start(&mut self, environment: &[(&str, &str)]) {
+        assert!(self.server.is_none(), "one server at a time");
+        let log = OpenOptions::new().create(true).append(true).open(self.path("server.log")).unwrap();
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(log);
+        self.server = Some(command.spawn().unwrap());
+    }
+
+    /// Starts the server and waits until it answers.
+    pub fn start_and_wait(&mut self) {
+        self.start(&[]);
+        self.wait_for("the server answers", |place| {
+            std::os::unix::net::UnixStream::connect(place.path("data/opendmp.sock")).is_ok()
+        });
+    }
+
+    /// SIGKILL, as a power cut of the process.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    /// SIGTERM; expects a clean end.
+    pub fn stop(&mut self) {
+        let mut server = self.server.take().expect("a server runs");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(server.id() as i32), nix::sys::signal::Signal::SIGTERM).unwrap();
+        assert!(server.wait().unwrap().success(), "a server that is asked to stop ends well");
+    }
+
+    /// Waits for the server to end by itself; the signal that ended it.
+    pub fn ended(&mut self) -> Option<i32> {
+        let mut server = self.server.take().expect("a server runs");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = server.try_wait().unwrap() {
+                return status.signal();
+            }
+            assert!(Instant::now() < deadline, "the server goes on");
+            pause(10);
+        }
+    }
+
+    pub fn wait_for(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            if let Some(server) = &mut self.server
+                && let Some(status) = server.try_wait().unwrap()
+            {
+                panic!("the server ended with {status} before {what}");
+            }
+            assert!(Instant::now() < deadline, "not within {} s: {what}", PATIENCE.as_secs());
+            pause(25);
+        }
+    }
+
+    /// Waits until the sources are empty of news and nothing is outstanding.
+    pub fn settle_down(&mut self) {
+        self.wait_for("everything is done", |place| {
+            let flows = place.json(&["flows", "list"]);
+            let idle = flows.iter().all(|flow| flow["outstanding"] == 0);
+            idle && place.waiting() == 0 && place.json(&["flows", "list"]).iter().all(|flow| flow["outstanding"] == 0)
+        });
+    }
+
+    /// How many source items an audit finds not ingested and let go. An unclean audit counts as one at least.
+    fn waiting(&self) -> usize {
+        let output = self.run(&["ingest", "audit", "torture", "--format", "json"]);
+        let Ok(Value::Array(rows)) = serde_json::from_slice(&output.stdout) else { return 1 };
+        let entries: usize = rows.iter().map(|row| row["entries"].as_array().map_or(1, Vec::len)).sum();
+        entries + usize::from(!output.status.success())
+    }
+
+    /// The newest revision of each dataset, by name.
+    pub fn datasets(&self) -> BTreeMap<String, Value> {
+        let rows = self.json(&["datasets", "list", "--limit", "10000"]);
+        let count = rows.len();
+        let named: BTreeMap<String, Value> =
+            rows.into_iter().map(|row| (row["name"].as_str().unwrap().to_owned(), row)).collect();
+        assert_eq!(named.len(), count, "two datasets have one name");
+        named
+    }
+}
+
+/// Waits a moment between two looks, or between two acts of the producer.
+pub fn pause(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+/// What a producer wrote under one name: every content that stood there as a whole version, in order.
+pub type Written = BTreeMap<String, Vec<Vec<u8>>>;
+
+/// How long a file stands still before it is taken, as the flow says.
+pub const SETTLE: u64 = 400;
+
+/// A producer that behaves as producers do: renames files in, writes them in parts, appends, replaces.
+pub struct Producer {
+    pub inbox: PathBuf,
+    pub outbox: PathBuf,
+    pub rng: Rng,
+    /// Each name's contents; the last is what stays.
+    pub written: Written,
+    /// Names whose first version was seen collected before it was replaced: both must be revisions.
+    pub waited: BTreeSet<String>,
+}
+
+impl Producer {
+    pub fn content(&mut self, name: &str, version: u64) -> Vec<u8> {
+        let mut out = format!("{name} version {version} {:016x}\n", self.rng.next());
+        for _ in 0..self.rng.below(160) {
+            out.push_str(&format!("line {:016x} of {name}\n", self.rng.next()));
+        }
+        let check = blake3::hash(out.as_bytes()).to_hex();
+        out.push_str(&format!("end {check}\n"));
+        out.into_bytes()
+    }
+
+    /// Drops `count` files, a part of them twice.
+    pub fn produce(&mut self, count: usize, pace: Duration) {
+        for n in 0..count {
+            let name = format!("file-{n:04}.txt");
+            let content = self.content(&name, 1);
+            self.write(&name, &content);
+            match self.rng.below(20) {
+                0 | 1 => {
+                    let second = self.content(&name, 2);
+                    pause(self.rng.below(2 * SETTLE));
+                    self.replace(&name, &second);
+                }
+                2 if n % 3 == 0 => {
+                    let deadline = Instant::now() + PATIENCE;
+                    while !self.outbox.join(&name).exists() && Instant::now() < deadline {
+                        pause(20);
+                    }
+                    self.waited.insert(name.clone());
+                    let second = self.content(&name, 2);
+                    self.replace(&name, &second);
+                }
+                _ => {}
+            }
+            std::thread::sleep(pace);
+        }
+    }
+
+    fn note(&mut self, name: &str, content: &[u8]) {
+        self.written.entry(name.to_owned()).or_default().push(content.to_vec());
+    }
+
+    fn write(&mut self, name: &str, content: &[u8]) {
+        let path = self.inbox.join(name);
+        let half = content.len() / 2;
+        match self.rng.below(3) {
+            0 => {
+                let hidden = self.inbox.join(format!(".{name}.part"));
+                fs::write(&hidden, content).unwrap();
+                fs::rename(&hidden, &path).unwrap();
+            }
+            1 => {
+                // Written in two parts through one open file.
+                let mut file = File::create(&path).unwrap();
+                file.write_all(&content[..half]).unwrap();
+                pause(self.rng.below(20));
+                file.write_all(&content[half..]).unwrap();
+            }
+            _ => {
+                // Appended to after it was closed, well within the time that it has to stand still.
+                let began = Instant::now();
+                fs::write(&path, &content[..half]).unwrap();
+                pause(self.rng.below(20));
+                let appended = OpenOptions::new().append(true).open(&path).and_then(|mut file| file.write_all(&content[half..]));
+                if appended.is_err() || began.elapsed() > Duration::from_millis(SETTLE / 2) {
+                    // The machine was too slow for that: what stood there is a version of its own.
+                    self.note(name, &content[..half]);
+                    let hidden = self.inbox.join(format!(".{name}.part"));
+                    fs::write(&hidden, content).unwrap();
+                    fs::rename(&hidden, &path).unwrap();
+                }
+            }
+        }
+        self.note(name, content);
+    }
+
+    fn replace(&mut self, name: &str, content: &[u8]) {
+        let path = self.inbox.join(name);
+        if self.rng.below(2) == 0 {
+            let hidden = self.inbox.join(format!(".{name}.part"));
+            fs::write(&hidden, content).unwrap();
+            fs::rename(&hidden, &path).unwrap();
+        } else {
+            fs::write(&path, content).unwrap();
+        }
+        self.note(name, content);
+    }
+}
+
+/// The hash under which content is known.
+pub fn hash(content: &[u8]) -> String {
+    blake3::hash(content).to_hex().to_string()
+}
+
+/// The files of a folder by name, hidden ones too.
+pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut out = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            let name = String::from_utf8_lossy(entry.file_name().as_bytes()).into_owned();
+            out.insert(name, fs::read(entry.path()).unwrap());
+        }
+    }
+    out
+}
