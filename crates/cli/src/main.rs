@@ -1,2 +1,85 @@
-//! placeholder
-fn main() {}
+//! The one binary `opendmp`: what a person types, turned into requests of [`opendmp_api`], and what comes of them on a
+//! terminal. The work itself is done by the engine, in a server or, without one, in this very process.
+
+mod args;
+mod data;
+mod draw;
+mod fail;
+mod flow;
+mod machine;
+mod progress;
+mod summary;
+mod table;
+mod term;
+mod verbs;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Verb};
+use crate::fail::Fail;
+use crate::term::Term;
+
+fn main() -> ExitCode {
+    tell_panics();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are "errors" with code 0; a broken pipe while printing them is nobody's concern.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let term = Term::new(args.color);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Fail::new(format!("the runtime can't be started: {error}")).tell(&term),
+    };
+    let done = runtime.block_on(verb(args, &term));
+    // What still blocks a thread (a look at a hanging network folder) does not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match done {
+        Ok(code) => code,
+        Err(fail) => fail.tell(&term),
+    }
+}
+
+async fn verb(args: Args, term: &Term) -> Result<ExitCode, Fail> {
+    let data = args.data_dir;
+    match args.verb {
+        Verb::Init(args) => verbs::init::init(&args, term),
+        Verb::Validate(args) => verbs::validate::validate(&args, term),
+        Verb::Plan(args) => verbs::plan::plan(&args, term),
+        Verb::Run(args) => verbs::run::run(args, data, term).await,
+        Verb::Serve(args) => verbs::serve::serve(args, data, term).await,
+        Verb::Flows(args) => verbs::flows::flows(args, data, term).await,
+        Verb::Runs(args) => verbs::runs::runs(args, data, term).await,
+        Verb::Collections(args) => verbs::collections::collections(&args, data, term).await,
+        Verb::Datasets(args) => verbs::datasets::datasets(args, data, term).await,
+        Verb::DeadLetters(args) => verbs::dead_letters::dead_letters(args, data, term).await,
+        Verb::Ingest(args) => verbs::ingest::ingest(args, data, term).await,
+        Verb::Doctor(args) => verbs::doctor::doctor(&args, data, term).await,
+        Verb::Kinds(args) => verbs::kinds::kinds(&args, term),
+        Verb::Schema(args) => verbs::kinds::schema(&args, term),
+        Verb::Explain(args) => verbs::kinds::explain(&args, term),
+        Verb::Completions(args) => verbs::completions(&args, term),
+    }
+}
+
+/// A panic is a fault of this program; it is told as one.
+fn tell_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+        let payload = info.payload();
+        let said = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let said = said.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
+        use std::io::Write;
+        let _ = writeln!(
+            std::io::stderr(),
+            "error: this is a fault of opendmp itself: {said}{place}\nhint: nothing that was committed is lost; please \
+             report it with these lines and `opendmp --version`"
+        );
+    }));
+}

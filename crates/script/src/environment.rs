@@ -123,7 +123,8 @@ impl Lock {
 /// When the block is not valid, no Python fits, or the packages can't be resolved; with a hint.
 pub async fn lock(code: &str, tools: &Tools, progress: Progress) -> Result<Option<Lock>, Error> {
     let Some(metadata) = Metadata::parse(code)? else { return Ok(None) };
-    let interpreter = tools.interpreter(|version| metadata.allows(version), metadata.requires_python.as_deref()).await?;
+    let interpreter =
+        tools.interpreter(|version| metadata.allows(version), metadata.requires_python.as_deref()).await?;
     let python = (interpreter.version.0, interpreter.version.1);
     if metadata.dependencies.is_empty() {
         return Ok(Some(Lock::new(python, "")));
@@ -163,7 +164,9 @@ mod tests {
 
     #[test]
     fn other_text_is_no_lock() {
-        for text in ["", "six==1.17.0", "# opendmp python lock 2\n# python 3.11\n", "# opendmp python lock 1\n# python x"] {
+        for text in
+            ["", "six==1.17.0", "# opendmp python lock 2\n# python 3.11\n", "# opendmp python lock 1\n# python x"]
+        {
             assert!(Lock::parse(text).is_err(), "{text}");
         }
     }

@@ -23,7 +23,9 @@ pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
         }
     });
     let starter = STARTER.get_or_init(|| thread("opendmp-start")).as_ref();
-    starter.and_then(|jobs| jobs.send(job).ok()).ok_or_else(|| io::Error::other("no thread to start processes from"))?;
+    starter
+        .and_then(|jobs| jobs.send(job).ok())
+        .ok_or_else(|| io::Error::other("no thread to start processes from"))?;
     answered.recv().map_err(|_| io::Error::other("the thread that starts processes died"))?
 }
 

@@ -48,9 +48,7 @@ impl Page {
         if self.0.read_exact_at(&mut words, 0).is_err() {
             return Glance { item: None, began: 0 };
         }
-        let [item, began] = [0, 8].map(|at| {
-            u64::from_ne_bytes(words[at..at + 8].try_into().unwrap_or_default())
-        });
+        let [item, began] = [0, 8].map(|at| u64::from_ne_bytes(words[at..at + 8].try_into().unwrap_or_default()));
         let item = (item != IDLE).then_some(((item >> 32) as u32, item as u32));
         Glance { item, began }
     }

@@ -169,8 +169,9 @@ impl Pools {
     /// # Errors
     /// When the scratch directory can't be made.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let scratch = Scratch::create(&options.scratch_root)
-            .map_err(|error| Error::start(format!("make scratch space in {}", options.scratch_root.display()), error))?;
+        let scratch = Scratch::create(&options.scratch_root).map_err(|error| {
+            Error::start(format!("make scratch space in {}", options.scratch_root.display()), error)
+        })?;
         let forbidden = options.forbidden.iter().chain([&options.scratch_root]).cloned();
         let sandbox = Sandbox::new(forbidden).map_err(|error| Error::start("find the forbidden places", error))?;
         let slots = Arc::new(Semaphore::new(options.max_workers.max(1)));
@@ -216,7 +217,13 @@ impl Pools {
                         tracing::debug!(flow = key.flow, script = spec.file_name, item, status, "a worker died");
                         lost = if pending.len() < before { 0 } else { lost + 1 };
                         if lost == LOST {
-                            tracing::warn!(flow = key.flow, script = spec.file_name, status, stderr, "workers die idle");
+                            tracing::warn!(
+                                flow = key.flow,
+                                script = spec.file_name,
+                                status,
+                                stderr,
+                                "workers die idle"
+                            );
                             return Err(Error::Lost { status });
                         }
                     }

@@ -32,7 +32,9 @@ pub enum Status {
 pub fn status() -> Status {
     #[cfg(target_os = "linux")]
     match crate::os::child::landlock_version() {
-        0 => Status::Missing { why: "the kernel has no Landlock, or it is not enabled (lsm=…,landlock on its command line)" },
+        0 => Status::Missing {
+            why: "the kernel has no Landlock, or it is not enabled (lsm=…,landlock on its command line)",
+        },
         version => Status::Landlock { version, signals: version >= 6 },
     }
     #[cfg(not(target_os = "linux"))]

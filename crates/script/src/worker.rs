@@ -264,7 +264,8 @@ impl Worker {
         self.next_call = self.next_call.wrapping_add(u32::try_from(frames.len()).unwrap_or(u32::MAX));
         let mut closing = shared.closing.subscribe();
         let Self { stream, inbox, raw, process, spec, page, dir, wants, .. } = self;
-        let mut collect = Collect::new(&shared.options, dir, spec.memory_limit, (&frames, first_call), pending, results);
+        let mut collect =
+            Collect::new(&shared.options, dir, spec.memory_limit, (&frames, first_call), pending, results);
         let mut watch = Watch::new(spec.timeout, pending.len(), began);
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + watch.every(), watch.every());
         let sending = send::calls(stream, items, pending, &frames, first_call, *wants, shared.options.result_memory);
@@ -353,9 +354,7 @@ impl Worker {
             Trouble::Stuck => {
                 (Some(received), Some(Outcome::TimedOut { after: spec.timeout }), "it did nothing".to_owned())
             }
-            Trouble::OverMemory => {
-                (under_way, Some(Outcome::OverMemory { limit }), over_memory_message(limit))
-            }
+            Trouble::OverMemory => (under_way, Some(Outcome::OverMemory { limit }), over_memory_message(limit)),
             Trouble::Garbage(Garbage(how)) => {
                 let status = format!("the process sent {how}");
                 let crashed = Outcome::Crashed { status: status.clone(), stderr: stderr.clone() };

@@ -174,7 +174,21 @@ async fn an_item_has_all_that_is_known_of_it() {
     let hash = "ab".repeat(32);
     assert_eq!(
         said,
-        json!(["a.tar.json", "a.tar", "json", "application/json", attributes, 6, hash, "[\"ü\"]", ["ü"], "[\"", "a.tar.json", 6, true])
+        json!([
+            "a.tar.json",
+            "a.tar",
+            "json",
+            "application/json",
+            attributes,
+            6,
+            hash,
+            "[\"ü\"]",
+            ["ü"],
+            "[\"",
+            "a.tar.json",
+            6,
+            true
+        ])
     );
     for (name, stem, ext) in [(".profile", ".profile", ""), ("plain", "plain", ""), ("dot.", "dot", "")] {
         let code = "def process(item): return [item.stem, item.ext]";
@@ -282,7 +296,8 @@ async fn an_item_kept_from_an_earlier_call_stays_what_it_was() {
 #[tokio::test]
 async fn numbers_of_numpy_would_be_attributes() {
     let bench = Bench::new().await;
-    let code = "class Number:\n    def item(self): return 5\ndef process(item):\n    return item.with_(b'', n=Number())\n";
+    let code =
+        "class Number:\n    def item(self): return 5\ndef process(item):\n    return item.with_(b'', n=Number())\n";
     assert_eq!(child(bench.one(code, item("in", "")).await).attributes["n"], 5);
 }
 
@@ -296,7 +311,8 @@ async fn helpers_classes_and_imports_of_a_script_work() {
     let decorated = "import functools\ndef shout(f):\n    @functools.wraps(f)\n    def wrapper(*args): return f(*args).upper()\n    \
                      return wrapper\n@shout\ndef process(text: str) -> str:\n    return text\n";
     assert_eq!(bench.content(decorated, item("in", "abc")).await, b"ABC");
-    let partial = "import functools\ndef join(a: str, b: str) -> str: return a + b\nprocess = functools.partial(join, b='!')\n";
+    let partial =
+        "import functools\ndef join(a: str, b: str) -> str: return a + b\nprocess = functools.partial(join, b='!')\n";
     assert_eq!(bench.content(partial, item("in", "abc")).await, b"abc!");
 }
 

@@ -48,8 +48,14 @@ async fn exits_and_faults_are_told_apart() {
 #[tokio::test]
 async fn a_hanging_item_is_stopped_and_the_others_go_on() {
     let bench = Bench::new().await;
-    for hang in ["while True: pass", "import time; time.sleep(600)", "import threading; threading.Lock().acquire(); threading.Event().wait()"] {
-        let code = format!("def process(text: str):\n    if text in ('3', '7'):\n        print('hanging')\n        {hang}\n    return text\n");
+    for hang in [
+        "while True: pass",
+        "import time; time.sleep(600)",
+        "import threading; threading.Lock().acquire(); threading.Event().wait()",
+    ] {
+        let code = format!(
+            "def process(text: str):\n    if text in ('3', '7'):\n        print('hanging')\n        {hang}\n    return text\n"
+        );
         let mut spec = bench.spec(&code);
         spec.timeout = Duration::from_millis(400);
         let began = Instant::now();
@@ -102,12 +108,18 @@ async fn a_script_that_takes_too_much_memory_is_stopped() {
         "[__import__('subprocess').Popen([sys.executable, '-c', 'import time; x = bytearray(120 << 20); time.sleep(60)']) for _ in range(6)] and time.sleep(60)",
     ];
     for bomb in bombs {
-        let code = format!("import sys, time\ndef process(text: str):\n    if text == '2':\n        {bomb}\n    return text\n");
+        let code = format!(
+            "import sys, time\ndef process(text: str):\n    if text == '2':\n        {bomb}\n    return text\n"
+        );
         let mut spec = bench.spec(&code);
         spec.memory_limit = 256 << 20;
         let results = bench.run(spec, numbered(5)).await;
         assert_eq!(odd(&results), [2], "{bomb}");
-        assert!(matches!(results[2].outcome, Outcome::OverMemory { limit } if limit == 256 << 20), "{:?}", results[2].outcome);
+        assert!(
+            matches!(results[2].outcome, Outcome::OverMemory { limit } if limit == 256 << 20),
+            "{:?}",
+            results[2].outcome
+        );
     }
 }
 
@@ -153,7 +165,9 @@ async fn a_script_that_breaks_the_protocol_harms_only_its_item() {
         "os.close(wire)",
         "os.read(wire, 10)",
     ] {
-        let code = format!("{header}def process(text: str):\n    if text == '2':\n        {garbage}\n        time.sleep(600)\n    return text\n");
+        let code = format!(
+            "{header}def process(text: str):\n    if text == '2':\n        {garbage}\n        time.sleep(600)\n    return text\n"
+        );
         let mut spec = bench.spec(&code);
         spec.timeout = Duration::from_secs(2);
         let results = bench.run(spec, numbered(5)).await;

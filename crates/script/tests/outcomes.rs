@@ -42,7 +42,10 @@ async fn tracebacks_show_only_the_scripts_own_lines() {
     let text = &failure.traceback;
     assert!(text.contains("File \"clean.py\", line 4, in inner") && text.contains("return json.loads(text)"), "{text}");
     assert!(text.contains("File \"clean.py\", line 10, in process") && text.contains("direct cause"), "{text}");
-    assert!(!text.contains("opendmp_worker") && !text.contains("decoder.py") && !text.contains("json/__init__"), "{text}");
+    assert!(
+        !text.contains("opendmp_worker") && !text.contains("decoder.py") && !text.contains("json/__init__"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -84,8 +87,17 @@ async fn prints_and_logging_become_the_items_log() {
     let results = bench.run(bench.spec(code), vec![item("a", "1")]).await;
     let lines = log(&results[0]);
     let expected = [
-        "stdout: loaded", "stdout: one two", "stdout: three", "stderr: bad", "info: told 1", "warning: careful",
-        "error: worse", "stdout: raw \u{fffd}", "stdout: False input", "stdout: from C", "stderr: child",
+        "stdout: loaded",
+        "stdout: one two",
+        "stdout: three",
+        "stderr: bad",
+        "info: told 1",
+        "warning: careful",
+        "error: worse",
+        "stdout: raw \u{fffd}",
+        "stdout: False input",
+        "stdout: from C",
+        "stderr: child",
     ];
     assert_eq!(lines, expected);
     assert_eq!(results[0].log_left_out, 0);

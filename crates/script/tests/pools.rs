@@ -13,8 +13,12 @@ const PID: &str = "import os\ndef process(data: bytes) -> str:\n    return str(o
 
 /// How many processes are marked as workers of one set of pools; a zombie has no mark any more.
 fn workers(mark: &str) -> usize {
-    let environments = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| std::fs::read(entry.path().join("environ")));
-    environments.flatten().filter(|text| text.split(|byte| *byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))).count()
+    let environments =
+        std::fs::read_dir("/proc").unwrap().flatten().map(|entry| std::fs::read(entry.path().join("environ")));
+    environments
+        .flatten()
+        .filter(|text| text.split(|byte| *byte == 0).any(|entry| entry.starts_with(mark.as_bytes())))
+        .count()
 }
 
 async fn pid(bench: &Bench, key: &PoolKey, spec: &Arc<ScriptSpec>) -> i32 {
@@ -178,7 +182,8 @@ async fn closing_a_pool_ends_its_workers_and_no_others() {
     bench.pools.close(&a).await;
     assert!(!lives(first) && lives(other));
     // One that is busy meanwhile is not kept afterwards.
-    let slow = bench.spec("import os, time\ndef process(data: bytes) -> str:\n    time.sleep(0.5)\n    return str(os.getpid())\n");
+    let slow = bench
+        .spec("import os, time\ndef process(data: bytes) -> str:\n    time.sleep(0.5)\n    return str(os.getpid())\n");
     let call = {
         let (bench, a) = (Arc::clone(&bench), a.clone());
         tokio::spawn(async move { pid(&bench, &a, &Arc::new(slow)).await })
@@ -207,7 +212,9 @@ async fn a_call_that_nobody_waits_for_any_more_is_killed() {
     let notes = bench.path().join("notes");
     std::fs::create_dir(&notes).unwrap();
     let note = notes.join("pid");
-    let code = format!("import os, time\ndef process(data: bytes):\n    open({note:?}, 'w').write(f'{{os.getpid()}}\\n')\n    time.sleep(600)\n");
+    let code = format!(
+        "import os, time\ndef process(data: bytes):\n    open({note:?}, 'w').write(f'{{os.getpid()}}\\n')\n    time.sleep(600)\n"
+    );
     let call = bench.run(bench.spec(&code), numbered(1));
     let mut running = 0;
     tokio::select! {

@@ -150,8 +150,18 @@ async fn a_worker_gets_a_clean_start() {
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "cargo sets it, and it is not passed on");
     let names = said(&bench, "sorted(os.environ)").await;
     let mut allowed = vec![
-        "GIVEN", "HOME", "LANG", "LC_ALL", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-        "OPENDMP_WORKER", "PATH", "POLARS_MAX_THREADS", "TMPDIR", "TZ",
+        "GIVEN",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "MKL_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "OPENDMP_WORKER",
+        "PATH",
+        "POLARS_MAX_THREADS",
+        "TMPDIR",
+        "TZ",
     ];
     allowed.retain(|name| *name != "TZ" || std::env::var_os("TZ").is_some());
     assert_eq!(names, serde_json::json!(allowed));
@@ -164,7 +174,14 @@ async fn a_worker_gets_a_clean_start() {
     assert_eq!(said(&bench, "__import__('resource').getrlimit(4)").await, serde_json::json!([0, 0]));
     // Standard streams, the connection, the page, and the one that lists them.
     assert_eq!(said(&bench, "len(os.listdir('/proc/self/fd'))").await, 6);
-    assert_eq!(said(&bench, "subprocess.run('ls /proc/self/fd | wc -l', shell=True, capture_output=True).stdout.decode().strip()").await, "4");
+    assert_eq!(
+        said(
+            &bench,
+            "subprocess.run('ls /proc/self/fd | wc -l', shell=True, capture_output=True).stdout.decode().strip()"
+        )
+        .await,
+        "4"
+    );
     assert_eq!(said(&bench, "sys.flags.utf8_mode").await, 1);
     assert_eq!(said(&bench, "__name__ + sys.argv[0]").await, "scriptclean.py");
 }

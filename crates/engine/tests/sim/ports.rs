@@ -103,7 +103,8 @@ journal! { SimJournal;
         let world = &self.0.world;
         let done = self.inner().ingest(ingest.clone()).await;
         check::ingested(world, &ingest, &done);
-        if done.is_ok() && self.again() {
+        let keeps = ingest.arrivals.iter().all(|arrival| arrival.release.is_none());
+        if done.is_ok() && keeps && self.again() {
             world.note(|| format!("#{} ingest is delivered again", self.0.owner));
             let wait = world.below(80) as i64;
             sleep(world, wait).await;

@@ -1,1 +1,113 @@
-//! What every journal keeps.
+//! What every journal keeps: each sentence of the contract on [`Journal`](super::Journal), as checks that any
+//! implementation runs. A check begins with an empty journal and panics where the contract is broken.
+//!
+//! An implementation that is durable runs the suite twice: as it is, and closed and opened again between any two
+//! calls ([`all`] with `reopen`), so that nothing of what it answered lives in memory alone.
+
+mod definitions;
+mod desk;
+mod exports;
+mod history;
+mod ledger;
+mod letters;
+mod listing;
+mod queue;
+mod revisions;
+mod runs;
+mod settling;
+mod targets;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use desk::Desk;
+
+use super::Journal;
+
+/// A place for one journal.
+#[async_trait]
+pub trait Bench: Send + Sync {
+    /// Opens the journal of this place: new the first time, and then with all that was answered.
+    async fn open(&self) -> Arc<dyn Journal>;
+}
+
+macro_rules! checks {
+    ($fresh:ident, $reopen:ident: $($file:ident { $($check:ident),* $(,)? })*) => {$($(
+        $file::$check(Desk::new(Box::new($fresh()), $reopen).await).await;
+    )*)*};
+}
+
+/// Runs all checks, each on a place that `fresh` gives.
+///
+/// # Panics
+/// Where the contract is broken.
+pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
+    checks! { fresh, reopen:
+        definitions {
+            versions_are_saved_once, flows_change, flows_end, contexts_and_sources_have_one_number,
+            leases_fence, what_is_missing_is_said,
+        }
+        ledger {
+            arrivals_are_numbered, tasks_go_to_each_reader, kept_versions_come_once, items_without_a_version_go_by_content,
+            repeats_within_an_ingest, releases_come_once, origins_stay, trials_leave_no_trace,
+            a_lost_lease_takes_nothing_in, runs_are_chosen, odd_paths_stay_as_they_are, large_ingests_are_cut,
+        }
+        queue {
+            claims_are_exclusive, claims_keep_order, due_times_are_kept, suspects_stand_apart, runs_are_claimed_alone,
+            unclaimed_is_unharmed, tasks_come_back_whole, many_claim_at_once,
+        }
+        settling {
+            the_first_settlement_counts, lost_claims_are_fenced, fenced_changes_nothing, all_or_nothing,
+            sequences_grow, many_settle_at_once,
+        }
+        revisions {
+            equal_results_add_only_history, revisions_are_in_order_of_arrival, equality_is_with_the_one_before,
+            two_items_never_share_a_revision, retried_items_add_revisions, collections_are_counted,
+        }
+        listing {
+            datasets_are_listed_in_order, datasets_are_filtered, pages_follow_each_other, names_stay_as_they_are,
+        }
+        exports {
+            an_export_is_carried_out, equal_results_are_not_exported_again, another_name_is_exported_again,
+            another_destination_is_exported_again, occupied_targets_follow_the_policy, refused_exports_are_repeated_alone,
+            retries_wait, attempts_of_unknown_end_are_told, lost_leases_finish_nothing, releases_are_intents_too,
+            what_is_done_is_done,
+        }
+        targets {
+            collisions_get_numbers, numbers_are_kept, collisions_overwrite, collisions_keep, collisions_fail,
+            older_never_overwrites_newer, one_at_a_time_and_in_order, an_older_one_goes_first, many_numbers_are_found,
+            a_foreign_target_is_given_up, a_moved_revision_is_not_confused,
+        }
+        runs { runs_end, open_runs_wait, runs_count, runs_are_listed }
+        letters {
+            letters_are_listed, letters_are_filtered, letters_go_in_again, only_open_letters_go_in,
+            letters_of_one_flow, letters_are_discarded, flows_are_abandoned, letters_fail_again,
+        }
+        history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+
+    use super::Bench;
+    use crate::journal::{Journal, MemoryJournal};
+
+    struct InMemory(Arc<MemoryJournal>);
+
+    #[async_trait]
+    impl Bench for InMemory {
+        async fn open(&self) -> Arc<dyn Journal> {
+            Arc::clone(&self.0) as Arc<dyn Journal>
+        }
+    }
+
+    #[tokio::test]
+    async fn the_journal_in_memory_conforms() {
+        super::all(|| InMemory(Arc::default()), false).await;
+    }
+}

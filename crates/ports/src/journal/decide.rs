@@ -284,14 +284,15 @@ pub fn supersedes(written: Option<(Arrival, Pass)>, this: (Arrival, Pass)) -> bo
 }
 
 /// Whether an arrival is new: not one whose claim is recorded and waits to be let go, and not the very version that
-/// the ledger has as the latest of its path. The latter also where it is to be let go: an ingest whose answer was lost
-/// may be repeated after its releases were carried out.
+/// the ledger has as the latest of its path.
 fn is_fresh(arrival: &NewArrival, known: Option<&Known>, releasing: bool) -> bool {
-    match (&arrival.stat, known) {
-        _ if releasing => false,
-        (Some(stat), Some(known)) => *stat != known.stat,
-        (None, Some(known)) => arrival.release.is_some() || arrival.content.hash != known.hash,
-        (_, None) => true,
+    match (&arrival.release, known) {
+        (Some(_), _) => !releasing,
+        (None, Some(known)) => match &arrival.stat {
+            Some(stat) => *stat != known.stat,
+            None => arrival.content.hash != known.hash,
+        },
+        (None, None) => true,
     }
 }
 

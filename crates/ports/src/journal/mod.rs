@@ -21,8 +21,9 @@ pub use types::*;
 /// Catalog and queue of record.
 ///
 /// - Every call is one transaction: applied whole and durable when it answers `Ok`, or not at all. A call whose answer
-///   is lost may be repeated: definitions are idempotent by key, [`Journal::ingest`] by the ledger,
-///   [`Journal::settle`] by the task, [`Journal::finish`] by the intent.
+///   is lost may be repeated: definitions are idempotent by key, [`Journal::ingest`] by the ledger (but not once its
+///   releases were carried out, which anyone may do from the commit on: ask the source again instead),
+///   [`Journal::settle`] by the task, [`Journal::finish`] by the intent and its attempt.
 /// - **L2**: of all settlements of a task the first one applied is its truth; later ones answer
 ///   [`Settled::Already`], those of a lost claim [`Settled::Fenced`], and change nothing.
 /// - Attempts are counted at the claim. A claim whose lease is taken over counts as lost.

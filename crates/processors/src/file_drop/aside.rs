@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use opendmp_model::export::numbered;
@@ -202,11 +202,12 @@ fn release_chunk(
     releases: &[Bytes],
 ) -> Vec<Result<Place, SourceError>> {
     // Each folder in which a name was given or taken is synced once, behind all of them.
-    let mut touched: BTreeMap<(u64, u64), (Folder, Vec<usize>)> = BTreeMap::new();
+    let mut touched: BTreeMap<(u64, u64), (Arc<Folder>, Vec<usize>)> = BTreeMap::new();
+    let mut near = None;
     let mut ends: Vec<Result<Place, SourceError>> = Vec::with_capacity(releases.len());
     for (n, release) in releases.iter().enumerate() {
         let end = Place::from_release(release).and_then(|(place, stat)| {
-            for folder in release_one(root, to, ask_writer, &place, &stat)? {
+            for folder in release_one(root, &mut near, to, ask_writer, &place, &stat)? {
                 let identity = folder.identity().map_err(|error| failed("letting go of", &place.path, &error))?;
                 touched.entry(identity).or_insert_with(|| (folder, Vec::new())).1.push(n);
             }
@@ -222,20 +223,33 @@ fn release_chunk(
             }
         }
     }
-    tidy(root, ends.iter().flatten());
+    // One of each folder will do.
+    let folders: BTreeMap<_, _> =
+        ends.iter().flatten().map(|place| ((&place.owner, &place.token, split(&place.path).0), place)).collect();
+    tidy(root, folders.into_values());
     ends
 }
 
-/// Lets one go: the folders to be synced behind it.
+/// Lets one go: the folders to be synced behind it. `near` is the folder opened last.
 fn release_one(
     root: &Folder,
+    near: &mut Option<(Place, Arc<Folder>)>,
     to: Option<&Path>,
     ask_writer: bool,
     place: &Place,
     stat: &FileStat,
-) -> Result<Vec<Folder>, SourceError> {
-    let opened = place.open(root).and_then(|(from, name)| Ok((from.look(name)?, from, name)));
-    let (found, from, name) = match opened {
+) -> Result<Vec<Arc<Folder>>, SourceError> {
+    let (folder, name) = split(&place.path);
+    let is_near = |near: &Place| (&near.owner, &near.token, &near.path[..]) == (&place.owner, &place.token, folder);
+    let opened = match near {
+        Some((at, opened)) if is_near(at) => Ok(opened.clone()),
+        _ => place.open(root).map(|(opened, _)| Arc::new(opened)),
+    };
+    let opened = opened.and_then(|from| {
+        *near = Some((Place { path: folder.to_vec(), ..place.clone() }, from.clone()));
+        Ok((from.look(name)?, from))
+    });
+    let (found, from) = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened.map_err(|error| failed("letting go of", &place.path, &error))?,
     };
@@ -251,7 +265,7 @@ fn release_one(
         });
     }
     let into = match mode_of(&place.token) {
-        Some(After::Move) => move_out(&from, &place.path, to)?,
+        Some(After::Move) => move_out(&from, &place.path, to)?.map(Arc::new),
         _ => {
             remove(&from, name).map_err(|error| failed("deleting", &place.path, &error))?;
             None

@@ -110,8 +110,11 @@ async fn resolve_with_pip(
 
 fn requirement(package: &Installed) -> String {
     let Named { name, version } = &package.metadata;
-    let what =
-        if package.is_direct { format!("{name} @ {}", package.download_info.url) } else { format!("{name}=={version}") };
+    let what = if package.is_direct {
+        format!("{name} @ {}", package.download_info.url)
+    } else {
+        format!("{name}=={version}")
+    };
     let hashes = package.download_info.archive_info.as_ref().map(|archive| &archive.hashes);
     match hashes.and_then(|hashes| hashes.get("sha256")) {
         Some(hash) => format!("{what} \\\n    --hash=sha256:{hash}"),

@@ -38,8 +38,10 @@ impl Metadata {
             None => Vec::new(),
         };
         // They become lines of a requirements file, in which options could stand, too.
-        if let Some(odd) =
-            block.dependencies.iter().find(|text| text.contains(['\n', '\r']) || text.trim_start().starts_with(['-', '#']))
+        if let Some(odd) = block
+            .dependencies
+            .iter()
+            .find(|text| text.contains(['\n', '\r']) || text.trim_start().starts_with(['-', '#']))
         {
             return Err(invalid(first_line, &format!("`{}` is not a package", odd.escape_default())));
         }
@@ -55,7 +57,10 @@ impl Metadata {
 
 fn invalid(line: usize, what: &str) -> Error {
     Error::Environment {
-        message: format!("the script's metadata can't be read, line {line}: {}", what.lines().next().unwrap_or_default()),
+        message: format!(
+            "the script's metadata can't be read, line {line}: {}",
+            what.lines().next().unwrap_or_default()
+        ),
         hint: Some("it looks like this: `# /// script`, `# dependencies = [\"pandas==3.1.1\"]`, `# ///`".into()),
     }
 }

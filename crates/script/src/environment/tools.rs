@@ -101,7 +101,12 @@ impl Tools {
                 || ["PIP_", "UV_", "XDG_", "PYENV_"].iter().any(|prefix| name.starts_with(prefix))
         };
         command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(wanted)));
-        command.envs([("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8"), ("PIP_NO_INPUT", "1"), ("PIP_DISABLE_PIP_VERSION_CHECK", "1")]);
+        command.envs([
+            ("LANG", "C.UTF-8"),
+            ("LC_ALL", "C.UTF-8"),
+            ("PIP_NO_INPUT", "1"),
+            ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+        ]);
         command
     }
 

@@ -38,7 +38,8 @@ pub(super) fn plan(items: &[CallItem], pending: &[usize]) -> Vec<Frame> {
         };
         // Attributes are guessed: they are limited one by one, and seldom large.
         let size = inline + item.name.len() + 256;
-        let full = bytes + size > FRAME_BYTES || at - start == FRAME_ITEMS || descriptors + descriptor > FRAME_DESCRIPTORS;
+        let full =
+            bytes + size > FRAME_BYTES || at - start == FRAME_ITEMS || descriptors + descriptor > FRAME_DESCRIPTORS;
         if full && at > start {
             frames.push(Frame { start, end: at });
             (start, bytes, descriptors) = (at, 0, 0);

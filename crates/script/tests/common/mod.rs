@@ -31,7 +31,9 @@ impl Bench {
         let mut options = Options::new(dir.path().join("scratch"));
         options.max_workers = 4;
         change(&mut options);
-        let environment = Environment::system(None).await.unwrap();
+        // Another version of Python than the usual one, to try the worker with.
+        let python = std::env::var_os("OPENDMP_TEST_PYTHON");
+        let environment = Environment::system(python.as_deref().map(Path::new)).await.unwrap();
         Self { pools: Pools::new(options).unwrap(), environment, dir }
     }
 
@@ -163,4 +165,24 @@ pub fn lives(pid: i32) -> bool {
         Ok(stat) => !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')),
         Err(_) => false,
     }
+}
+
+/// `uv`: the one on this machine, else one that is installed for the tests from the package index.
+pub fn uv() -> std::path::PathBuf {
+    if let Some(uv) = opendmp_script::environment::Tools::find(None).uv {
+        return uv;
+    }
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("uv");
+    let guard = std::fs::File::create(dir.with_extension("lock")).unwrap();
+    guard.lock().unwrap();
+    let uv = dir.join("bin/uv");
+    let works = std::process::Command::new(&uv).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !works {
+        let run = |program: &Path, arguments: &[&str]| {
+            assert!(std::process::Command::new(program).args(arguments).status().unwrap().success(), "{arguments:?}");
+        };
+        run(Path::new("python3"), &["-m", "venv", "--clear", dir.to_str().unwrap()]);
+        run(&dir.join("bin/python"), &["-m", "pip", "install", "--quiet", "uv"]);
+    }
+    uv
 }

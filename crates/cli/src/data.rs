@@ -1,0 +1,323 @@
+//! The data directory, and who answers for it: its server, over the socket in it; or, without one, this process, which
+//! then holds the directory's lock.
+
+use std::fs::{DirBuilder, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use opendmp_api::{Client, GRACE, SOCKET, Service};
+use opendmp_content::DirectoryContent;
+use opendmp_engine::{Engine, Options};
+use opendmp_journal::SqliteJournal;
+use opendmp_journal::lock::DataDirLock;
+use opendmp_ports::clock::SystemClock;
+use opendmp_ports::journal::{Lease, TakeOver};
+use opendmp_ports::transport::InProcess;
+use opendmp_ports::{Clock, ErrorKind, Journal};
+use opendmp_processor::Registry;
+use opendmp_script::Pools;
+
+use crate::fail::Fail;
+use crate::machine;
+
+/// How long a verb waits for another one that has the lock.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The longest path a socket's address can hold, with some room (`sun_path` has 108 bytes on Linux, 104 elsewhere).
+const SOCKET_PATH: usize = 100;
+
+/// A data directory.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+}
+
+impl DataDir {
+    /// The one that was asked for, else the user's own.
+    pub fn choose(asked: Option<PathBuf>) -> Result<Self, Fail> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let path = asked
+            .or_else(|| variable("XDG_DATA_HOME").filter(|path| path.is_absolute()).map(|path| path.join("opendmp")))
+            .or_else(|| variable("HOME").map(|home| home.join(".local/share/opendmp")))
+            .ok_or_else(|| Fail::usage("there is no home folder to keep data in").hint("say where with --data-dir DIR"))?;
+        let path = std::path::absolute(&path).map_err(|error| Fail::io(path.display(), &error))?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Makes it, for nobody else to read.
+    pub fn make(&self) -> Result<(), Fail> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
+        made.map_err(|error| {
+            Fail::io(format_args!("the data directory {} can't be made", self.path.display()), &error)
+                .hint("say where it may be with --data-dir DIR")
+        })
+    }
+
+    /// A path by which the server's socket can be named, however long the directory's own is.
+    pub fn socket(&self) -> Result<SocketPath, Fail> {
+        let path = self.path.join(SOCKET);
+        if path.as_os_str().len() <= SOCKET_PATH {
+            return Ok(SocketPath { path, _folder: None });
+        }
+        let folder = File::open(&self.path).map_err(|error| Fail::io(self.path.display(), &error))?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(SOCKET);
+        Ok(SocketPath { path, _folder: Some(folder) })
+    }
+
+    /// Takes the lock, waiting a little for a verb that is about to end.
+    pub async fn lock(&self, patience: Duration) -> Result<DataDirLock, Fail> {
+        let begun = Instant::now();
+        loop {
+            match DataDirLock::acquire(&self.path) {
+                Err(error) if error.kind == ErrorKind::Conflict && begun.elapsed() < patience => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                taken => return Ok(taken?),
+            }
+        }
+    }
+}
+
+/// A path to a socket, good while this is kept.
+#[derive(Debug)]
+pub struct SocketPath {
+    /// The path.
+    pub path: PathBuf,
+    _folder: Option<File>,
+}
+
+/// What a verb needs where no server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// To look at what is there.
+    Look,
+    /// To work on flows that are there.
+    Work,
+    /// The same, in a directory that may not be there yet.
+    Begin,
+}
+
+/// Whoever answers for a data directory, for one verb.
+pub struct Session {
+    /// Asks it.
+    pub client: Client,
+    own: Option<Own>,
+    _socket: Option<SocketPath>,
+}
+
+struct Own {
+    service: Arc<Service>,
+    opened: Opened,
+}
+
+impl Session {
+    /// The server if one runs, else this process itself.
+    pub async fn open(data: &DataDir, need: Need) -> Result<Self, Fail> {
+        if !data.exists() {
+            if need != Need::Begin {
+                return Err(Fail::new(format!("there is no data directory at {} yet", data.path().display()))
+                    .hint("`opendmp run FLOW.yaml` makes it; --data-dir names another"));
+            }
+            data.make()?;
+        }
+        let begun = Instant::now();
+        let lock = loop {
+            let socket = data.socket()?;
+            if tokio::net::UnixStream::connect(&socket.path).await.is_ok() {
+                let client = Client::socket(&socket.path, &actor());
+                return Ok(Self { client, own: None, _socket: Some(socket) });
+            }
+            match DataDirLock::acquire(data.path()) {
+                // A server that is starting, or a verb that is about to end.
+                Err(error) if error.kind == ErrorKind::Conflict && begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                Err(error) if error.kind == ErrorKind::Conflict => {
+                    return Err(Fail::from(error).hint("wait until it is done; a running `opendmp serve` answers many at once"));
+                }
+                taken => break taken?,
+            }
+        };
+        let opened = Opened::open(data, lock, need != Need::Look, Vec::new()).await?;
+        let service = Service::command(Arc::clone(&opened.engine));
+        let client = Client::here(opendmp_api::router(Arc::clone(&service)), &actor());
+        Ok(Self { client, own: Some(Own { service, opened }), _socket: None })
+    }
+
+    /// Whether this process does the work, so that the work ends with it.
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Has work under way end soon; nothing where a server does it.
+    pub async fn stop(&self) {
+        if let Some(own) = &self.own {
+            own.service.stop(GRACE).await;
+        }
+    }
+
+    /// Ends it in order.
+    pub async fn close(self) {
+        if let Some(own) = self.own {
+            own.service.stop(GRACE).await;
+            drop((self.client, own.service));
+            own.opened.close().await;
+        }
+    }
+}
+
+/// A data directory, opened by this process.
+pub struct Opened {
+    /// The engine over it.
+    pub engine: Arc<Engine>,
+    /// What an earlier process left.
+    pub left: TakeOver,
+    pools: Option<Arc<Pools>>,
+    lock: DataDirLock,
+}
+
+impl Opened {
+    /// Opens it. `works`: with kinds and the right to settle, which takes over what a dead process had under claim.
+    pub async fn open(data: &DataDir, lock: DataDirLock, works: bool, roots: Vec<PathBuf>) -> Result<Self, Fail> {
+        let path = data.path().to_owned();
+        let opening = tokio::task::spawn_blocking(move || open_blocking(&path, works));
+        let (journal, content, registry, pools, instance) =
+            opening.await.map_err(|error| Fail::new(format!("the data directory can't be opened: {error}")))??;
+        let clock = SystemClock;
+        let options = Options { worker: worker(), instance, roots, ..Options::default() };
+        let left = match works {
+            true => journal.open_lease(&options.worker, true, clock.now()).await?,
+            // No lease settles anything, so nothing is fenced and no claim counts as lost.
+            false => TakeOver { lease: Lease(0), ..TakeOver::default() },
+        };
+        let engine = Engine::new(
+            Arc::new(journal),
+            Arc::new(content),
+            Arc::new(InProcess::default()),
+            Arc::new(clock),
+            Arc::new(registry),
+            options,
+            left.lease,
+        );
+        Ok(Self { engine: Arc::new(engine), left, pools, lock })
+    }
+
+    /// Closes it: workers first, then the journal, the lock last.
+    pub async fn close(self) {
+        if let Some(pools) = self.pools {
+            pools.shutdown().await;
+        }
+        let (engine, lock) = (self.engine, self.lock);
+        // The last owner waits for the journal's threads.
+        let _ = tokio::task::spawn_blocking(move || {
+            drop(engine);
+            drop(lock);
+        })
+        .await;
+    }
+}
+
+type Parts = (SqliteJournal, DirectoryContent, Registry, Option<Arc<Pools>>, String);
+
+fn open_blocking(path: &Path, works: bool) -> Result<Parts, Fail> {
+    let journal = SqliteJournal::open(path, opendmp_journal::Options::default())?;
+    let content = DirectoryContent::open(&path.join("content"), opendmp_content::Options::default())?;
+    let (registry, pools) = if works {
+        let scratch = path.join("scratch");
+        // What commands of a dead process left there; scripts clean up after themselves.
+        let external = scratch.join("external");
+        match std::fs::remove_dir_all(&external) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Fail::io(format_args!("{} can't be emptied", external.display()), &error));
+            }
+            _ => {}
+        }
+        let (registry, pools) = machine::kinds(&scratch, &path.join("environments"), vec![path.to_owned()])?;
+        (registry, Some(pools))
+    } else {
+        (Registry::default(), None)
+    };
+    Ok((journal, content, registry, pools, instance(path)?))
+}
+
+/// The name of this installation, made once.
+fn instance(path: &Path) -> Result<String, Fail> {
+    let file = path.join("instance");
+    let failed = |error: std::io::Error| Fail::io(file.display(), &error);
+    match std::fs::read_to_string(&file) {
+        Ok(text) if is_instance(text.trim()) => return Ok(text.trim().to_owned()),
+        Ok(_) => {
+            return Err(Fail::new(format!("{} is damaged", file.display()))
+                .hint("it holds 16 hexadecimal digits; sources mark with it what they set aside for this data directory"));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let name = format!("{:016x}", rand::random::<u64>());
+    let mut new = tempfile::NamedTempFile::new_in(path).map_err(failed)?;
+    writeln!(new, "{name}").map_err(failed)?;
+    new.as_file().sync_all().map_err(failed)?;
+    new.persist(&file).map_err(|error| failed(error.error))?;
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    Ok(name)
+}
+
+fn is_instance(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// This process among all that ever work: host and number.
+fn worker() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
+    format!("{}/{}", host.as_deref().unwrap_or("localhost"), std::process::id())
+}
+
+/// Who asks, for the audit log.
+fn actor() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).ok().flatten();
+    user.map_or_else(|| format!("uid-{}", nix::unistd::Uid::effective()), |user| user.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installation_keeps_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = instance(folder.path()).unwrap();
+        assert!(is_instance(&name));
+        assert_eq!(instance(folder.path()).unwrap(), name);
+        std::fs::write(folder.path().join("instance"), "other").unwrap();
+        assert!(instance(folder.path()).unwrap_err().message.contains("damaged"));
+    }
+
+    #[tokio::test]
+    async fn a_long_path_has_a_socket_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("x".repeat(120));
+        let data = DataDir::choose(Some(deep.clone())).unwrap();
+        data.make().unwrap();
+        let socket = data.socket().unwrap();
+        assert!(socket.path.as_os_str().len() <= SOCKET_PATH);
+        let _listener = tokio::net::UnixListener::bind(&socket.path).unwrap();
+        assert!(deep.join(SOCKET).exists());
+    }
+}
