@@ -1,5 +1,4 @@
 //! The kinds that come with OpenDMP, one file each.
-// NOTE to helpers: the lead writes ALL other kinds and register.rs, external.rs too; finish file_drop and report.
 
 mod beneath;
 mod codes;

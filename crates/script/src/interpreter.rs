@@ -18,6 +18,10 @@ const PROBE: &str = "import json, sys; print(json.dumps([sys.executable, list(sy
 const OLDEST: (u32, u32) = (3, 9);
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What [`PROBE`] prints.
+#[derive(Deserialize)]
+struct Answer(PathBuf, (u32, u32, u32), String, PathBuf, PathBuf);
+
 /// A Python that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Interpreter {
@@ -47,9 +51,8 @@ impl Interpreter {
             let last = said.lines().last().unwrap_or_default();
             return Err(bad(format!("{}: {last}", crate::process::describe(output.status))));
         }
-        let answer: Result<(PathBuf, (u32, u32, u32), String, PathBuf, PathBuf), _> =
-            serde_json::from_slice(&output.stdout);
-        let Ok((executable, version, implementation, prefix, base)) = answer else {
+        let answer = serde_json::from_slice::<Answer>(&output.stdout);
+        let Ok(Answer(executable, version, implementation, prefix, base)) = answer else {
             return Err(bad("it is not a Python 3".into()));
         };
         if implementation != "cpython" || (version.0, version.1) < OLDEST {
@@ -115,7 +118,7 @@ pub async fn check_syntax(
     file_name: &str,
 ) -> Result<Result<Inspection, SyntaxProblem>, Error> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Verdict {
         ok: bool,
     }
 
@@ -140,8 +143,8 @@ pub async fn check_syntax(
         // The parser itself gave up: hopelessly nested code can do that.
         return Ok(Err(unreadable(format!("reading it ended Python: {}", crate::process::describe(output.status)))));
     }
-    let answer: Answer = serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?;
-    Ok(if answer.ok {
+    let verdict: Verdict = serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?;
+    Ok(if verdict.ok {
         Ok(serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?)
     } else {
         Err(serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?)

@@ -53,11 +53,20 @@ impl Process {
 
     /// Let it go on for at most `grace`, then kill it and its descendants; how it ended.
     pub(crate) async fn end(&mut self, grace: Duration) -> String {
+        let Some(pid) = self.child.as_ref().map(|_| self.pid) else { return "it had ended before".into() };
+        let until = Instant::now() + grace;
+        let mut pause = Duration::from_millis(1);
+        // While the child is still ours, so that it is killed even if nobody waits here to the end.
+        while !self.has_ended() && Instant::now() < until {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        let overdue = !grace.is_zero() && cfg!(target_os = "linux") && !self.has_ended();
         let Some(child) = self.child.take() else { return "it had ended before".into() };
-        let (pid, dir) = (self.pid, Arc::clone(&self.dir));
-        match tokio::task::spawn_blocking(move || finish(child, pid, &dir, grace)).await {
-            Ok(Ok((_, true))) => "it closed its connection, and did not end".into(),
-            Ok(Ok((status, false))) => describe(status),
+        let dir = Arc::clone(&self.dir);
+        match tokio::task::spawn_blocking(move || finish(child, pid, &dir)).await {
+            Ok(Ok(_)) if overdue => "it closed its connection, and did not end".into(),
+            Ok(Ok(status)) => describe(status),
             Ok(Err(error)) => format!("its end is not known: {error}"),
             Err(_) => "its end is not known".into(),
         }
@@ -71,7 +80,7 @@ impl Drop for Process {
             // At once, so that it does no more; waiting for it may take a while.
             kill_group(pid);
             launch::in_background(move || {
-                let _ = finish(child, pid, &dir, Duration::ZERO);
+                let _ = finish(child, pid, &dir);
             });
         }
     }
@@ -82,16 +91,9 @@ fn kill_group(pid: Pid) {
     let _ = killpg(pid, Signal::SIGKILL);
 }
 
-/// The order matters: while the leader is not waited for, its number can't stand for another group.
-/// Returns the status, and whether the grace was not enough.
-fn finish(mut child: Child, pid: Pid, dir: &WorkerDir, grace: Duration) -> io::Result<(ExitStatus, bool)> {
-    let until = Instant::now() + grace;
-    let mut pause = Duration::from_millis(1);
-    while !grace.is_zero() && Instant::now() < until && !crate::os::has_ended(pid) {
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
-    }
-    let overdue = !grace.is_zero() && cfg!(target_os = "linux") && !crate::os::has_ended(pid);
+/// Kill a process with all that it started. The order matters: while the leader is not waited for, its number can't
+/// stand for another group.
+fn finish(mut child: Child, pid: Pid, dir: &WorkerDir) -> io::Result<ExitStatus> {
     kill_group(pid);
     let status = child.wait();
     // Those that left the session; again, because one may have forked while they were looked for.
@@ -101,7 +103,7 @@ fn finish(mut child: Child, pid: Pid, dir: &WorkerDir, grace: Duration) -> io::R
             break;
         }
     }
-    Ok((status?, overdue))
+    status
 }
 
 /// `exit code 3`, `killed by signal 11 (SIGSEGV)`.

@@ -151,7 +151,7 @@ mod tests {
         let counts = [(3, StepCounts { done: 1, emitted: 2, dead: 3, retried: 4, took: 500 })];
         let content = ContentRef::empty();
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        assert_eq!(hex(&stat_bytes(&stat)), "0107ac0200018080d0b982ffb1972f");
+        assert_eq!(hex(&stat_bytes(&stat)), "0107ac0200018080d0e2c6bfce972f");
         assert_eq!(hex(&counts_bytes(&counts)), "01010301020304f403");
         assert_eq!(
             hex(&content_bytes(&content)),

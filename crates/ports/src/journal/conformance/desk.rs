@@ -42,8 +42,7 @@ impl Desk {
     pub async fn new(bench: Box<dyn Bench>, reopen: bool) -> Self {
         let open = Mutex::new(None);
         let (flow, version) = (FlowId(0), VersionId(0));
-        let mut desk =
-            Self { bench, reopen, open, lease: Lease(0), flow, version, source: SourceId(0), context: 0 };
+        let mut desk = Self { bench, reopen, open, lease: Lease(0), flow, version, source: SourceId(0), context: 0 };
         desk.lease = desk.lease(false).await;
         (desk.flow, desk.version) = desk.save("penguins", "v1").await;
         desk.source = desk.j().await.source(DEFAULT_SPACE, "file_drop:/in").await.expect(OK);
@@ -208,11 +207,8 @@ impl Desk {
     /// A settlement that makes a dead letter of the claim's only item.
     pub(super) fn failed(&self, claimed: &Claimed) -> Settlement {
         let item = claimed.task.items[0].clone();
-        let history = vec![StepRecord {
-            context: self.context,
-            started: 150,
-            entries: vec![entry(&item, Outcome::Dead)],
-        }];
+        let history =
+            vec![StepRecord { context: self.context, started: 150, entries: vec![entry(&item, Outcome::Dead)] }];
         Settlement { dead_letters: vec![letter(item, &claimed.task.to)], history, ..self.dropped(claimed) }
     }
 
@@ -319,7 +315,7 @@ pub(super) fn stat(version: u64) -> FileStat {
 
 /// A kept file whose version is its content's.
 pub(super) fn file(path: &str, text: &str) -> NewArrival {
-    let version = text.bytes().fold(7u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte))) >> 8;
+    let version = text.bytes().fold(7u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte))) % (1 << 40);
     NewArrival { stat: Some(stat(version)), ..item_arrival(path.as_bytes(), path, text) }
 }
 

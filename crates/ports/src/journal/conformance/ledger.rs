@@ -18,7 +18,8 @@ fn dropped(path: &str, release: &[u8]) -> NewArrival {
 pub(super) async fn arrivals_are_numbered(d: Desk) {
     let mut attributes = Attributes::new();
     attributes.insert("folder".into(), "2008/größe".into());
-    let one = NewArrival { attributes: Arc::new(attributes.clone()), media_type: Some("text/csv".into()), ..file("a", "1") };
+    let one =
+        NewArrival { attributes: Arc::new(attributes.clone()), media_type: Some("text/csv".into()), ..file("a", "1") };
     let first = d.ingest(d.ingest_of(vec![one, file("b", "2")])).await;
     let second = d.ingest(d.ingest_of(vec![file("c", "3")])).await;
     assert_eq!((first.new, second.new), (2, 1));
@@ -63,7 +64,10 @@ pub(super) async fn kept_versions_come_once(d: Desk) {
     let run = d.run(again.run).await;
     assert_eq!((run.arrivals, run.outstanding), (1, 1));
     let b = known("b").await.expect("a known path");
-    assert_eq!((b.origin, b.latest, b.stat, b.hash), (Arrival(2), Arrival(3), file("b", "2").stat.unwrap_or_default(), content("2").hash));
+    assert_eq!(
+        (b.origin, b.latest, b.stat, b.hash),
+        (Arrival(2), Arrival(3), file("b", "2").stat.unwrap_or_default(), content("2").hash)
+    );
     let item = d.claim_run(again.run).await.task.items.remove(0);
     assert_eq!((item.id.arrival, item.origin), (Arrival(3), Arrival(2)), "a changed file keeps its origin");
     let nothing = d.ingest(d.ingest_of(vec![file("a", "1"), file("b", "2")])).await;
