@@ -54,7 +54,7 @@ pub(crate) struct Sandbox {
 pub(crate) struct Exceptions<'a> {
     /// Read, write, make, remove.
     pub write: Vec<&'a Path>,
-    /// Read and execute.
+    /// Read and execute; a forbidden place may be named itself.
     pub read: Vec<&'a Path>,
 }
 
@@ -73,6 +73,11 @@ impl Sandbox {
         on_the_way.sort();
         on_the_way.dedup();
         Ok(Self { forbidden: places, on_the_way })
+    }
+
+    /// The same with one more place.
+    pub(crate) fn with(&self, place: &Path) -> std::io::Result<Self> {
+        Self::new(self.forbidden.iter().cloned().chain([place.to_owned()]))
     }
 
     /// When the folders on the way last changed: a later answer that differs means that rules made now are outdated.
@@ -145,7 +150,7 @@ mod linux {
         }
         for path in &exceptions.read {
             // Never a folder that a forbidden place lies in: that would open it again.
-            if !sandbox.forbidden.iter().any(|place| place.starts_with(path)) {
+            if !sandbox.on_the_way.iter().any(|folder| folder == path) {
                 rules = allow(rules, path, read)?;
             }
         }

@@ -399,8 +399,15 @@ fn start_process(shared: &Shared, spec: &ScriptSpec) -> Result<Parts, Error> {
     shared.scratch.compile_for(&environment.interpreter);
     let surroundings = shared.sandbox.changed();
     let mut exceptions = Exceptions { write: vec![dir.path()], read: vec![&lib, &environment.base] };
-    exceptions.read.extend(environment.root.as_deref());
-    let ruleset = shared.sandbox.ruleset(&exceptions).map_err(|error| Error::start("make Landlock rules", error))?;
+    let ruleset = match &environment.root {
+        None => shared.sandbox.ruleset(&exceptions),
+        Some(root) => {
+            // Others may use it, too, now or later: it can be read only, wherever it lies.
+            exceptions.read.push(root);
+            shared.sandbox.with(root).and_then(|sandbox| sandbox.ruleset(&exceptions))
+        }
+    };
+    let ruleset = ruleset.map_err(|error| Error::start("make Landlock rules", error))?;
     let passed = page.file().try_clone().map_err(|error| Error::start("pass a page on", error))?;
     let setup = Setup {
         pass: vec![OwnedFd::from(theirs), OwnedFd::from(passed)],

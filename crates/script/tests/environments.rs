@@ -96,7 +96,7 @@ async fn two_at_once_make_one_environment() {
 }
 
 #[tokio::test]
-async fn the_environment_is_readable_beneath_a_forbidden_place_and_not_writable() {
+async fn the_environment_is_readable_and_not_writable_wherever_it_lies() {
     if !matches!(opendmp_script::sandbox::status(), opendmp_script::sandbox::Status::Landlock { .. }) {
         return;
     }
@@ -112,10 +112,12 @@ async fn the_environment_is_readable_beneath_a_forbidden_place_and_not_writable(
         "    return f'",
         "    try:\n        open(six.__file__, 'a')\n    except PermissionError:\n        return six.__version__\n    return f'",
     );
-    let mut spec = bench.spec(&code);
-    spec.environment = ensure(&lock, &tools, &data.join("environments"), quiet()).await.unwrap();
-    let result = bench.run(spec, vec![item("in", "x")]).await.pop().unwrap();
-    assert_eq!(content(&child(result)), b"1.16.0");
+    for cache in [data.join("environments"), bench.path().join("elsewhere/environments")] {
+        let mut spec = bench.spec(&code);
+        spec.environment = ensure(&lock, &tools, &cache, quiet()).await.unwrap();
+        let result = bench.run(spec, vec![item("in", "x")]).await.pop().unwrap();
+        assert_eq!(content(&child(result)), b"1.16.0", "{}", cache.display());
+    }
 }
 
 #[tokio::test]
