@@ -86,9 +86,8 @@ impl Service {
     pub async fn stop(&self, grace: Duration) {
         self.stop.send_replace(true);
         let live = lock(&self.live).take();
-        match live {
-            Some(live) => live.stop(grace).await,
-            None => tokio::time::sleep(Duration::ZERO).await,
+        if let Some(live) = live {
+            live.stop(grace).await;
         }
         let mut jobs = std::mem::take(&mut *lock(&self.jobs));
         let all = async { while jobs.join_next().await.is_some() {} };

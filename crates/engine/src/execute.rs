@@ -54,6 +54,10 @@ struct Work<'a> {
     memory: u64,
 }
 
+/// A call that has ended: the items it was given, and what was said of them.
+type Call = (Vec<Live>, Result<Vec<Done>, Fault>);
+
+/// What is noted beside the items of a task that is made.
 #[derive(Clone, Debug, Default)]
 struct TaskNote {
     failures: u32,
@@ -202,7 +206,7 @@ impl Work<'_> {
         let mut left = items.into_iter().collect::<std::collections::VecDeque<_>>();
         let mut calls = FuturesUnordered::new();
         let mut number = 0usize;
-        let mut ended: BTreeMap<usize, (Vec<Live>, Result<Vec<Done>, Fault>)> = BTreeMap::new();
+        let mut ended: BTreeMap<usize, Call> = BTreeMap::new();
         let mut next = 0;
         loop {
             // At least one call is made, however late: a task that is claimed moves on.

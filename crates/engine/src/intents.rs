@@ -97,7 +97,7 @@ impl Engine {
         let sink = match node.opened(self).await {
             Ok(Opened::Collect(collect)) => collect.sink.clone(),
             Ok(_) => None,
-            Err(fault) => return self.refuse(intent, fault.clone(), &on_error),
+            Err(fault) => return self.refuse(intent, fault, &on_error),
         };
         let Some(sink) = sink else { return End::Refused(gone()) };
         if *sink.destination() != *action.export.destination {

@@ -268,13 +268,12 @@ async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: 
                     }
                 }
                 for key in wanted {
-                    let (_, version, _, processor) = &key;
-                    if !watched.contains_key(&key) {
+                    let (version, processor) = (key.1, key.3.clone());
+                    watched.entry(key).or_insert_with(|| {
                         let (stop, ended) = watch::channel(false);
-                        let task = source(Arc::clone(&engine), *version, processor.clone(), watcher.clone(), ended);
-                        let task = tokio::spawn(task);
-                        watched.insert(key, Watched { stop, task });
-                    }
+                        let task = source(Arc::clone(&engine), version, processor, watcher.clone(), ended);
+                        Watched { stop, task: tokio::spawn(task) }
+                    });
                 }
                 engine.unload(&rows).await;
             }

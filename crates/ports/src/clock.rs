@@ -21,6 +21,7 @@ pub struct SystemClock;
 
 #[async_trait]
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the port that everything else asks")]
     fn now(&self) -> i64 {
         // Before 1970 only on a machine whose clock is not set; it counts as 1970.
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)

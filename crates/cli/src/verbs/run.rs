@@ -67,8 +67,14 @@ pub async fn run(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitC
         let watch = Watch { again, given: !request.given.is_empty(), format: args.format, begun };
         watch.follow(events, &session, term).await
     };
-    let result = watched.await;
-    session.close().await;
+    ended(watched.await, session).await
+}
+
+/// Closes a session in order, unless the person wants to wait no longer.
+pub async fn ended(result: Result<u8, Fail>, session: Session) -> Result<ExitCode, Fail> {
+    if !matches!(&result, Err(fail) if fail.exit == INTERRUPTED) {
+        session.close().await;
+    }
     result.map(ExitCode::from)
 }
 
@@ -143,7 +149,15 @@ struct Told<'a> {
     letters: &'a [DeadLetter],
 }
 
-/// One way a person stops a command.
+/// Whether the work was asked to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    No,
+    Yes,
+    Done,
+}
+
+/// How a person stops a command.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -172,7 +186,10 @@ impl Watch {
     pub async fn follow(&self, mut events: Events, session: &Session, term: &Term) -> Result<u8, Fail> {
         let mut signals = Signals::new()?;
         let mut shown = Shown { progress: None, processors: Vec::new(), run: None, flow: String::new() };
-        let mut stopping = None;
+        // Kept over the events that come meanwhile: a stop that is dropped half-way would drop the work with it.
+        let stop = session.stop();
+        tokio::pin!(stop);
+        let mut stopping = Stopping::No;
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
@@ -180,17 +197,17 @@ impl Watch {
                     if !session.is_own() {
                         return Ok(shown.left(term));
                     }
-                    if stopping.is_some() {
+                    if stopping != Stopping::No {
                         shown.say(&format!("stopped at once; `{}` goes on", self.again), term);
                         return Err(Fail::told(INTERRUPTED));
                     }
                     shown.say("stopping: what is in work is finished first; once more stops at once", term);
-                    stopping = Some(());
+                    stopping = Stopping::Yes;
                     continue;
                 }
-                () = session.stop(), if stopping.is_some() => {
-                    // What it had to say is still in the pipe.
-                    stopping = None;
+                () = &mut stop, if stopping == Stopping::Yes => {
+                    // What the run had to say is still in the pipe.
+                    stopping = Stopping::Done;
                     continue;
                 }
             };

@@ -388,11 +388,10 @@ fn sources(world: &World) {
 /// The newest revision of a slot is the newest result.
 fn results(world: &World) {
     let results = world.seen().results.clone();
-    let revisions = world.truth.snapshot().revisions;
     for (slot, results) in results {
-        let newest = revisions.iter().filter(|row| row.slot == slot).max_by_key(|row| (row.item.id.arrival, row.item.id.pass));
+        let newest = world.truth.revisions(slot).now_or_never().unwrap().unwrap().pop();
         let last = results.last_key_value();
-        if newest.map(|row| row.item.content.hash) != last.map(|(_, hash)| *hash) {
+        if newest.as_ref().map(|row| row.item.content.hash) != last.map(|(_, hash)| *hash) {
             let keys: Vec<_> = results.iter().map(|(key, hash)| (key.0.0, key.1.0, hash)).collect();
             world.broken(Law::Order, format!("slot {slot} shows {:?}, its results are {keys:?}", newest.map(|row| row.item.content.hash)));
         }

@@ -11,8 +11,8 @@ use opendmp_ports::journal::{
 };
 use opendmp_ports::{Journal, Result};
 
-use super::tables::json;
-use super::tables::{KnownPaths, Prepared, RawClaimed, RawIntent, Releasing};
+use super::fail::Result as Fallible;
+use super::tables::{KnownPaths, Prepared, RawClaimed, RawIntent, Releasing, Tables, json};
 use super::{SqliteJournal, read};
 
 #[async_trait]
@@ -99,13 +99,17 @@ impl Journal for SqliteJournal {
     }
 
     async fn ingest(&self, ingest: Ingest) -> Result<Ingested> {
-        self.write("journal ingest", move |t| t.ingest(&ingest)).await
+        let work = move |t: &mut Tables<'_>| {
+            let (ingested, items) = t.ingest(&ingest)?;
+            Ok((ingested, items, ingest))
+        };
+        Ok(self.write("journal ingest", work).await?.0)
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>> {
         let operation = "journal claim";
         let raw = self.write(operation, move |t| t.claim(&request)).await?;
-        let claimed = raw.into_iter().map(RawClaimed::decode).collect::<super::fail::Result<_>>();
+        let claimed = raw.into_iter().map(RawClaimed::decode).collect::<Fallible<_>>();
         claimed.map_err(|fail| self.told(fail, operation))
     }
 
@@ -116,13 +120,18 @@ impl Journal for SqliteJournal {
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>> {
         // Encoded here, on the caller's thread.
         let mut batch: Vec<Prepared> = batch.into_iter().map(Prepared::from).collect();
-        self.write("journal settle", move |t| batch.iter_mut().map(|settlement| t.settle(settlement)).collect()).await
+        let work = move |t: &mut Tables<'_>| {
+            let settled = batch.iter_mut().map(|settlement| t.settle(settlement)).collect::<Fallible<_>>()?;
+            // What was sent goes back with the answer: a thousand items are let go on this thread, not on the writer's.
+            Ok((settled, batch))
+        };
+        Ok(self.write("journal settle", work).await?.0)
     }
 
     async fn claim_intents(&self, lease: Lease, now: i64, limit: usize) -> Result<Vec<Intent>> {
         let operation = "journal claim intents";
         let raw = self.write(operation, move |t| t.claim_intents(lease, now, limit)).await?;
-        let intents = raw.into_iter().map(RawIntent::decode).collect::<super::fail::Result<_>>();
+        let intents = raw.into_iter().map(RawIntent::decode).collect::<Fallible<_>>();
         intents.map_err(|fail| self.told(fail, operation))
     }
 

@@ -82,8 +82,9 @@ fn matches(filter: &Filter, flow: &str, run: RunId, name: &str) -> bool {
 }
 
 fn numbered(state: &State, slot: SlotId) -> Vec<RevisionRow> {
-    let rows = state.revisions.get(&slot).into_iter().flat_map(|slot| slot.values());
-    rows.enumerate().map(|(n, r)| RevisionRow { revision: n as u32 + 1, ..r.row.clone() }).collect()
+    let mut rows: Vec<_> = state.revisions.get(&slot).into_iter().flat_map(|slot| slot.values()).collect();
+    rows.sort_by_key(|revision| revision.latest);
+    rows.into_iter().enumerate().map(|(n, r)| RevisionRow { revision: n as u32 + 1, ..r.row.clone() }).collect()
 }
 
 #[async_trait]

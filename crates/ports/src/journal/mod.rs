@@ -30,7 +30,8 @@ pub use types::*;
 /// - A task is claimed by at most one lease at a time; an intent likewise, and of the intents for one target at most
 ///   one at a time, in order of (arrival, pass).
 /// - A dataset revision is visible once, with its export intent, in the transaction that settles it.
-/// - An older (arrival, pass) never overwrites a target that a newer one of the same slot has written.
+/// - An older (arrival, pass) never overwrites a target that a newer one of the same slot has written. A revision is as
+///   new as the newest result that equalled it: after A, B and A again, of which B settles last, the slot shows A.
 /// - Content must be synced before a call names it; a journal does not check that.
 #[async_trait]
 pub trait Journal: Send + Sync {

@@ -417,6 +417,7 @@ pub struct Intent {
 
 /// What is to be done outside.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few of these at a time, and nearly all are exports")]
 pub enum Action {
     /// Let source items go.
     Release {

@@ -79,7 +79,8 @@ impl SourceLedger for Ledger<'_> {
 }
 
 impl Tables<'_> {
-    pub(crate) fn ingest(&mut self, ingest: &Ingest) -> Result<Ingested> {
+    /// Takes source items in. The items come back with the answer, for the caller's thread to let go.
+    pub(crate) fn ingest(&mut self, ingest: &Ingest) -> Result<(Ingested, impl Send + use<>)> {
         let operation = "journal ingest";
         if !self.live(ingest.lease) {
             return Err(decide::taken_over(operation).into());
@@ -147,6 +148,6 @@ impl Tables<'_> {
             tally.count(processor, &StepCounts { done: count, emitted: count, ..StepCounts::default() });
         }
         self.outstanding(run, change, intents, ingest.at)?;
-        Ok(Ingested { run, new: new.len() as u64, seq })
+        Ok((Ingested { run, new: new.len() as u64, seq }, (items, steps)))
     }
 }

@@ -11,7 +11,7 @@ use opendmp_ports::journal::{
     Applied, ExportState, FlowId, Lease, NewRevision, RunId, Seq, Settled, Settlement, SpaceId,
 };
 use opendmp_ports::transport::StepCounts;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::exports::{Placed, Revision, Wanted};
 use super::letters::PreparedLetter;
@@ -78,7 +78,46 @@ struct Collected {
     dead: u64,
 }
 
-impl Tables<'_> {
+/// What collecting many results needs at hand: statements, and the shelf of the last one.
+struct Collecting<'c> {
+    known: CachedStatement<'c>,
+    insert: CachedStatement<'c>,
+    last: Option<(Arc<str>, Arc<str>, i64)>,
+}
+
+impl<'c> Collecting<'c> {
+    fn new(tables: &Tables<'c>) -> Result<Self> {
+        Ok(Self {
+            known: tables.sql("SELECT 1 FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 LIMIT 1")?,
+            insert: tables.sql(
+                "INSERT INTO revision (shelf, origin, slot, arrival, pass, seq, at, run, version, export, target, \
+                 item) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            )?,
+            last: None,
+        })
+    }
+
+    fn slot_is_known(&mut self, shelf: i64, slot: SlotId) -> Result<bool> {
+        Ok(self.known.exists(params![shelf, slot.origin.0 as i64, slot.hash.0])?)
+    }
+
+    fn shelf(&mut self, tables: &mut Tables<'c>, new: &NewRevision, origin: Origin) -> Result<i64> {
+        if let Some((collection, processor, shelf)) = &self.last
+            && *collection == new.collection
+            && *processor == new.processor
+        {
+            return Ok(*shelf);
+        }
+        let flow = tables.flow(origin.flow)?;
+        let (collection, processor) = (Arc::clone(&new.collection), Arc::clone(&new.processor));
+        let key = (flow.space, Arc::clone(&collection), Arc::clone(&flow.slug), Arc::clone(&processor));
+        let shelf = tables.shelf(key)?;
+        self.last = Some((collection, processor, shelf));
+        Ok(shelf)
+    }
+}
+
+impl<'c> Tables<'c> {
     pub(crate) fn settle(&mut self, settlement: &mut Prepared) -> Result<Settled> {
         let sql = "SELECT seq, flow, version, run, mode, items, lease, attempts FROM task WHERE id = ?1";
         let id = settlement.task.to_bytes();
@@ -100,8 +139,9 @@ impl Tables<'_> {
         let mut applied = Applied { seq, tasks: settlement.tasks.len() as u64, ..Applied::default() };
         let items = self.enqueue(&settlement.tasks, origin, mode_of(mode)?)? - ended;
         let mut unchanged = HashSet::new();
+        let mut collecting = Collecting::new(self)?;
         for (revision, bytes) in &settlement.revisions {
-            let collected = self.collect(revision, bytes, origin, at, seq)?;
+            let collected = self.collect(revision, bytes, origin, (at, seq), &mut collecting)?;
             if collected.new {
                 applied.revisions += 1;
             } else {
@@ -111,6 +151,7 @@ impl Tables<'_> {
             applied.exports += collected.exports;
             applied.dead += collected.dead;
         }
+        drop(collecting);
         for letter in &settlement.dead {
             applied.dead += 1;
             self.add_dead(letter, origin, at, None)?;
@@ -152,21 +193,26 @@ impl Tables<'_> {
     }
 
     /// Puts a result into its slot.
-    fn collect(&mut self, new: &NewRevision, bytes: &[u8], origin: Origin, at: i64, seq: Seq) -> Result<Collected> {
-        let flow = self.flow(origin.flow)?;
-        let key = (flow.space, Arc::clone(&new.collection), Arc::clone(&flow.slug), Arc::clone(&new.processor));
-        let shelf = self.shelf(key)?;
+    fn collect(
+        &mut self,
+        new: &NewRevision,
+        bytes: &[u8],
+        origin: Origin,
+        (at, seq): (i64, Seq),
+        collecting: &mut Collecting<'c>,
+    ) -> Result<Collected> {
+        let shelf = collecting.shelf(self, new, origin)?;
         let hash = new.item.content.hash;
         let (arrival, pass) = (new.item.id.arrival, new.item.id.pass);
         let mut at_slot = Revision { shelf, slot: new.slot, arrival, pass };
-        let mut fresh = !self.slot_is_known(shelf, new.slot)?;
+        let mut fresh = !collecting.slot_is_known(shelf, new.slot)?;
         let mut before = if fresh { None } else { self.before(at_slot)? };
         if let Some((taken, item, _)) = &before
             && (taken.arrival, taken.pass) == (arrival, pass)
             && item.content.hash != hash
         {
             at_slot.slot = decide::slot_beside(new.slot, new.item.id);
-            fresh = !self.slot_is_known(shelf, at_slot.slot)?;
+            fresh = !collecting.slot_is_known(shelf, at_slot.slot)?;
             before = if fresh { None } else { self.before(at_slot)? };
         }
         let before = before.map(|(at_slot, item, target)| (at_slot, item.content.hash, target));
@@ -190,9 +236,7 @@ impl Tables<'_> {
             Some((_, placed)) => (placed.state(), Some(placed.target())),
         };
         if choice.new {
-            let sql = "INSERT INTO revision (shelf, origin, slot, arrival, pass, seq, at, run, version, export, target, \
-                       item) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-            self.sql(sql)?.execute(params![
+            collecting.insert.execute(params![
                 shelf,
                 of.slot.origin.0 as i64,
                 of.slot.hash.0,
@@ -243,11 +287,6 @@ impl Tables<'_> {
         });
         let Some((before, item, target)) = found.optional()? else { return Ok(None) };
         Ok(Some((before, item_of(&item)?, target)))
-    }
-
-    fn slot_is_known(&self, shelf: i64, slot: SlotId) -> Result<bool> {
-        let sql = "SELECT 1 FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 LIMIT 1";
-        Ok(self.sql(sql)?.exists(params![shelf, slot.origin.0 as i64, slot.hash.0])?)
     }
 
     fn neighbour(&mut self, hash: ContentHash, target: Option<i64>) -> Result<Neighbour> {

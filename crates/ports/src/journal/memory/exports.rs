@@ -185,6 +185,13 @@ impl State {
         stored.filter(|s| s.due > 0 && flow.is_none_or(|flow| flow == s.intent.flow)).map(|s| s.due).min()
     }
 
+    /// The newest arrival and pass that came to what is exported.
+    fn as_new_as(&self, action: &ExportAction) -> (Arrival, Pass) {
+        let key = (action.arrival, action.pass);
+        let row = self.revisions.get(&action.slot).and_then(|slot| slot.get(&key));
+        row.map_or(key, |revision| revision.latest)
+    }
+
     pub(super) fn claim_intents(&mut self, lease: Lease, now: i64, limit: usize) -> Vec<Intent> {
         let mut out = Vec::new();
         loop {
@@ -197,7 +204,7 @@ impl State {
                 let target = stored.target.as_ref().and_then(|target| self.targets.get(target));
                 let written = target.and_then(|target| target.written);
                 if let Action::Export(action) = &stored.intent.action
-                    && decide::supersedes(written.map(|(a, p, _)| (a, p)), (action.arrival, action.pass))
+                    && decide::supersedes(written.map(|(a, p, _)| (a, p)), self.as_new_as(action))
                 {
                     let stored = stored.clone();
                     self.end_export(&stored, ExportState::Superseded, None);
@@ -241,9 +248,10 @@ impl State {
         if let Action::Export(action) = &intent.action {
             match done.end {
                 End::Done => {
+                    let (arrival, pass) = self.as_new_as(action);
                     if let Some(target) = stored.target.as_ref().and_then(|target| self.targets.get_mut(target)) {
                         target.owner = Some(action.slot);
-                        target.written = Some((action.arrival, action.pass, action.item.content.hash));
+                        target.written = Some((arrival, pass, action.item.content.hash));
                     }
                     self.end_export(&stored, ExportState::Written, Some(done.at));
                     if let Some(run) = self.runs.get_mut(&intent.run) {

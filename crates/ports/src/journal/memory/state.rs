@@ -79,6 +79,8 @@ pub(super) struct Origin {
 pub(super) struct Revision {
     pub row: RevisionRow,
     pub space: SpaceId,
+    /// The newest arrival and pass that came to the same: what the revision is as new as.
+    pub latest: (Arrival, Pass),
 }
 
 #[derive(Clone, Debug)]

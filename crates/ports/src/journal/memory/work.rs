@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use opendmp_model::history::Entry;
-use opendmp_model::ids::{Arrival, Pass, TaskId};
+use opendmp_model::ids::{Arrival, Pass, SlotId, TaskId};
 use opendmp_model::item::Item;
 use opendmp_model::ledger::Known;
 
@@ -173,7 +173,7 @@ impl State {
             _ => new.slot,
         };
         let before =
-            self.revisions.get(&slot).and_then(|slot| slot.range(..=key).next_back()).map(|(key, revision)| {
+            self.revisions.get(&slot).and_then(|slot| slot.range(..=key).max_by_key(|(_, revision)| revision.latest)).map(|(key, revision)| {
                 let target = revision.row.target.as_ref().map(|(d, t)| (Arc::from(d.as_str()), t.clone()));
                 (*key, Neighbour { hash: revision.row.item.content.hash, target })
             });
@@ -197,7 +197,9 @@ impl State {
                 exported: None,
             };
             let space = flow.map_or(DEFAULT_SPACE, |flow| flow.space);
-            self.revisions.entry(slot).or_default().insert(key, Revision { row, space });
+            self.revisions.entry(slot).or_default().insert(key, Revision { row, space, latest: key });
+        } else {
+            self.reaffirm((slot, arrival, pass), key);
         }
         let (mut exports, mut dead) = (0, 0);
         if let Some(export) = new.export.clone().filter(|_| choice.export) {
@@ -205,6 +207,21 @@ impl State {
             (exports, dead) = self.add_export(action, &new.processor, origin, at, 1);
         }
         (choice.new, exports, dead)
+    }
+
+    /// A later result came to the same: the revision, and what was written of it, are as new as that.
+    fn reaffirm(&mut self, (slot, arrival, pass): (SlotId, Arrival, Pass), key: (Arrival, Pass)) {
+        let revision = self.revisions.get_mut(&slot).and_then(|slot| slot.get_mut(&(arrival, pass)));
+        let Some(revision) = revision.filter(|revision| revision.latest < key) else { return };
+        let before = std::mem::replace(&mut revision.latest, key);
+        let place = revision.row.target.as_ref().map(|(d, target)| (Arc::from(d.as_str()), target.clone()));
+        let hash = revision.row.item.content.hash;
+        if let Some(target) = place.and_then(|place| self.targets.get_mut(&place))
+            && target.owner == Some(slot)
+            && target.written == Some((before.0, before.1, hash))
+        {
+            target.written = Some((key.0, key.1, hash));
+        }
     }
 
     pub(super) fn add_dead(&mut self, letter: NewDeadLetter, origin: Origin, at: i64, export: Option<ExportAction>) {

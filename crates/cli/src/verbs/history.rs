@@ -1,0 +1,154 @@
+//! How a dataset came to be, drawn: the export first, each step beneath what came of it, the source last.
+
+use std::fmt::Write as _;
+
+use opendmp_api::rows::{Dataset, History, WayStep};
+use opendmp_model::history::Result as Outcome;
+use opendmp_ports::journal::ExportState;
+
+use crate::term::Term;
+use crate::words;
+
+/// Draws a history.
+pub fn draw(history: &History, long: bool, term: &Term) -> String {
+    let mut out = String::new();
+    let row = &history.dataset;
+    // Writing to a string can't fail.
+    let _ = writeln!(
+        out,
+        "{} · revision {} · {} · {}{}",
+        term.bold(&words::name(&row.name)),
+        row.revision,
+        words::size(row.size),
+        hash(&row.hash),
+        export(row)
+    );
+    let lines = lines(history);
+    let width = |at: usize| lines.iter().map(|line| line.cells[at].chars().count()).max().unwrap_or(0);
+    let (ids, kinds, whats) = (width(0), width(1), width(2));
+    for (depth, line) in lines.iter().enumerate() {
+        let indent = if depth == 0 { "└─ ".to_owned() } else { format!("{}└─ ", "   ".repeat(depth)) };
+        let [id, kind, what, rest] = &line.cells;
+        let text = match rest.is_empty() && kind.is_empty() {
+            true => format!("{indent}{id:ids$}  {what}"),
+            false => format!("{indent}{id:ids$}  {kind:kinds$}  {what:whats$}  {rest}"),
+        };
+        let _ = writeln!(out, "{}", text.trim_end());
+        if long {
+            for more in &line.more {
+                let _ = writeln!(out, "{}{}", "   ".repeat(depth + 2), term.dim(more));
+            }
+        }
+        for failed in &line.failed {
+            let _ = writeln!(out, "{}{} {}", "   ".repeat(depth + 2), term.yellow("failed before:"), words::line(failed));
+        }
+    }
+    if let Some(last) = history.confirmed.last() {
+        let times = words::count(history.confirmed.len() as u64, "later result");
+        let version = words::short_hash(&last.version);
+        let _ = writeln!(out, "{times} had the same bytes, the last at {} by version {version}", words::when(&last.at));
+    }
+    if !long {
+        let _ = writeln!(out, "{}", term.dim("--long tells times, hashes, workers and logs"));
+    }
+    out
+}
+
+fn hash(hash: &str) -> String {
+    format!("b3:{}…", words::short_hash(hash))
+}
+
+/// `  ->  ./outbox/biscoe.csv, written 14:02:11`.
+fn export(row: &Dataset) -> String {
+    let target = row.export.target.as_deref().unwrap_or("");
+    let folder = row.export.destination.as_deref().and_then(|place| place.split_once(' ').or_else(|| place.split_once(':')));
+    let target = match folder {
+        Some((_, folder)) if folder.starts_with('/') && !target.starts_with('/') => words::path(&format!("{folder}/{target}")),
+        _ => words::path(target),
+    };
+    match row.export.state {
+        ExportState::None => String::new(),
+        ExportState::Written => match &row.export.written {
+            Some(written) => format!("  ->  {target}, written {}", words::when_beside(written, &row.committed)),
+            None => format!("  ->  {target}"),
+        },
+        ExportState::Pending => format!("  ->  {target}, to be written"),
+        ExportState::Superseded => format!("  ->  {target}, which a newer one had written"),
+        ExportState::Kept => format!("  ->  {target}, where another file was kept"),
+        ExportState::Refused => format!("  ->  {target}, refused: opendmp dead-letters list --flow {}", row.flow),
+    }
+}
+
+/// One line of the drawing: processor, kind, what it did, the rest.
+struct Line {
+    cells: [String; 4],
+    more: Vec<String>,
+    failed: Vec<String>,
+}
+
+fn lines(history: &History) -> Vec<Line> {
+    let origin = &history.origin;
+    let steps = history.steps.iter().rev();
+    let mut out: Vec<Line> = steps.filter(|step| step.result != Outcome::Arrived).map(step).collect();
+    let ingest = history.steps.iter().find(|step| step.result == Outcome::Arrived);
+    let name = ingest.map_or("source", |step| step.processor.as_str());
+    let place = origin.source.rsplit_once(':').map_or(origin.source.as_str(), |(_, place)| place);
+    let path = if origin.path.starts_with('/') { origin.path.clone() } else { format!("{}/{}", place.trim_end_matches('/'), origin.path) };
+    let arrived = words::when_beside(&origin.arrived, &history.dataset.committed);
+    let what = format!("{}  {}  arrived {arrived} as {}", words::path(&path), hash(&origin.hash), origin.arrival);
+    let mut more = vec![
+        format!("source {}", words::line(&origin.source)),
+        format!("arrived {}, {} bytes, b3:{}", words::when(&origin.arrived), words::grouped(origin.size), origin.hash),
+    ];
+    more.extend(ingest.map(by));
+    out.push(Line { cells: [name.to_owned(), String::new(), what, String::new()], more, failed: Vec::new() });
+    out
+}
+
+fn step(step: &WayStep) -> Line {
+    let mut what = Vec::new();
+    if let Some(port) = &step.port {
+        what.push(format!("port {port}"));
+    }
+    if let Some(environment) = &step.environment {
+        let runs = environment.split(", lock ").next().unwrap_or(environment);
+        what.push(format!("at {}, {}", words::short_hash(&step.version), words::line(runs)));
+    }
+    match step.result {
+        Outcome::Unchanged => what.push("the same bytes as before".to_owned()),
+        Outcome::Reentered => what.push(format!("sent in again by {}", words::line(&step.actor))),
+        _ => {}
+    }
+    let mut rest = Vec::new();
+    if !matches!(step.result, Outcome::Collected | Outcome::Unchanged | Outcome::Reentered) {
+        rest.push(words::took(step.took_us));
+    }
+    if let Some(note) = &step.note {
+        rest.push(words::line(note));
+    }
+    if !step.log.is_empty() {
+        rest.push(words::count(step.log.len() as u64, "log line"));
+    }
+    let mut more = vec![
+        by(step),
+        format!("started {}, took {}, committed {}", words::when(&step.started), words::took(step.took_us), words::when(&step.committed)),
+        format!("gave {} of {} bytes, b3:{}", words::name(&step.name), words::grouped(step.size), step.hash),
+    ];
+    if let Some(environment) = &step.environment {
+        more.push(format!("environment {}", words::line(environment)));
+    }
+    more.extend(step.log.iter().map(|line| format!("{}: {}", words::line(&line.level), words::line(&line.text))));
+    Line { cells: [step.processor.clone(), step.kind.clone(), what.join(", "), rest.join("   ")], more, failed: step.failed.clone() }
+}
+
+/// Version, configuration and worker.
+fn by(step: &WayStep) -> String {
+    format!(
+        "version {}, config {}, opendmp {}, on {}, by {}",
+        words::short_hash(&step.version),
+        words::short_hash(&step.config),
+        words::line(&step.opendmp),
+        words::line(&step.worker),
+        words::line(&step.actor)
+    )
+}

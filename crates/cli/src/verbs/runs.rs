@@ -1,0 +1,142 @@
+//! `opendmp runs`: what was run, and how it came out.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use opendmp_api::ask::Listing;
+use opendmp_api::rows::Run;
+use opendmp_ports::journal::RunState;
+use opendmp_ports::transport::StepCounts;
+
+use crate::args::Format;
+use crate::data::{DataDir, Need, Session};
+use crate::fail::Fail;
+use crate::table::{self, Listed, Value, column, wide};
+use crate::term::Term;
+use crate::words;
+
+/// What `runs` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List runs, the newest first
+    #[command(after_help = "Examples:\n  opendmp runs list --flow penguins --limit 10\n  opendmp runs list --format json | jq '.[0].run'")]
+    List {
+        /// Only of this flow
+        #[arg(long, value_name = "FLOW")]
+        flow: Option<String>,
+        #[command(flatten)]
+        listed: Listed,
+    },
+    /// Show one run with its numbers by processor
+    #[command(after_help = "Examples:\n  opendmp runs show 7")]
+    Show {
+        /// Its number
+        #[arg(value_name = "RUN")]
+        run: u64,
+        /// `json` prints one object, and nothing else
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+/// Lists or shows runs.
+pub async fn runs(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
+    let session = Session::open(&DataDir::choose(data)?, Need::Look).await?;
+    let done = verb(args.verb, &session, term).await;
+    session.close().await;
+    done
+}
+
+async fn verb(verb: Verb, session: &Session, term: &Term) -> Result<ExitCode, Fail> {
+    match verb {
+        Verb::List { flow, listed } => {
+            let columns = [
+                column("run", |run: &Run| Value::Number(run.run)),
+                column("flow", |run| Value::Text(run.flow.clone())),
+                column("state", |run| Value::Text(state(run).to_owned())),
+                column("arrived", |run| Value::Number(run.arrivals)),
+                column("new", |run| Value::Number(run.revisions)),
+                column("unchanged", |run| Value::Number(run.unchanged)),
+                column("dead", |run| Value::Number(run.dead_letters)),
+                column("left", |run| Value::Number(run.outstanding)),
+                column("started", |run| Value::Time(Some(run.started.clone()))),
+                column("took", |run| {
+                    let took = run.took_ms.and_then(|took| u64::try_from(took).ok());
+                    took.map_or(Value::As(u64::MAX, "-".to_owned()), |took| Value::As(took, words::took(took * 1_000)))
+                }),
+                wide("trigger", |run| Value::Text(run.trigger.clone())),
+            ];
+            let listing = Listing { flow, ..Listing::default() };
+            table::pages(listing, &listed, &columns, "no runs yet; `opendmp run FLOW.yaml` makes one", term, |listing| async move {
+                session.client.runs(&listing).await
+            })
+            .await?;
+        }
+        Verb::Show { run, format } => {
+            let run = session.client.one_run(run).await?;
+            term.out(&match format {
+                Format::Json => table::object(&run)?,
+                Format::Text => page(&run, term),
+            })?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn state(run: &Run) -> &'static str {
+    match run.state {
+        RunState::Running => "running",
+        RunState::Done => "done",
+    }
+}
+
+fn page(run: &Run, term: &Term) -> String {
+    let mut out = String::new();
+    let took = run.took_ms.and_then(|took| u64::try_from(took).ok()).map(|took| words::took(took * 1_000));
+    // Writing to a string can't fail.
+    let _ = writeln!(
+        out,
+        "{} · {} · version {} · {}",
+        term.bold(&format!("run {}", run.run)),
+        run.flow,
+        words::short_hash(&run.version),
+        state(run)
+    );
+    let _ = writeln!(out, "  trigger    {}", words::line(&run.trigger));
+    let _ = writeln!(out, "  started    {}", words::when(&run.started));
+    if let Some(finished) = &run.finished {
+        let _ = writeln!(out, "  finished   {}{}", words::when(finished), took.map(|took| format!(", after {took}")).unwrap_or_default());
+    }
+    let _ = writeln!(out, "  arrived    {}", words::grouped(run.arrivals));
+    let _ = writeln!(out, "  collected  {} new, {} unchanged", words::grouped(run.revisions), words::grouped(run.unchanged));
+    let _ = writeln!(out, "  exported   {}", words::grouped(run.exported));
+    let _ = writeln!(out, "  dead       {}", words::grouped(run.dead_letters));
+    let _ = writeln!(out, "  left       {}", words::grouped(run.outstanding));
+    if !run.processors.is_empty() {
+        let rows: Vec<(String, StepCounts)> = run.processors.iter().map(|(id, counts)| (id.clone(), *counts)).collect();
+        let columns = [
+            column("processor", |row: &(String, StepCounts)| Value::Text(row.0.clone())),
+            column("done", |row| Value::Number(row.1.done)),
+            column("emitted", |row| Value::Number(row.1.emitted)),
+            column("retried", |row| Value::Number(row.1.retried)),
+            column("dead", |row| Value::Number(row.1.dead)),
+            column("each", |row| {
+                let each = row.1.took / (row.1.done + row.1.dead + row.1.retried).max(1);
+                Value::As(each, words::took(each))
+            }),
+        ];
+        let _ = write!(out, "\n{}", table::table(&rows, &columns, term.width()));
+    }
+    if run.dead_letters > 0 {
+        let _ = writeln!(out, "\n  opendmp dead-letters list --run {}", run.run);
+    }
+    out
+}

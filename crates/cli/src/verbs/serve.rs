@@ -1,0 +1,257 @@
+//! `opendmp serve`: the server, until it is asked to stop.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use opendmp_api::{GRACE, SOCKET, Service, health, router, serve_tcp, serve_unix};
+use opendmp_engine::watch::Folders;
+use opendmp_journal::lock::DataDirLock;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::data::{DataDir, Opened};
+use crate::fail::Fail;
+use crate::term::Term;
+use crate::words;
+
+/// The directives of the log.
+const LOG: &str = "OPENDMP_LOG";
+
+/// How long a verb that has the lock may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What `serve` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  opendmp flows enable flow.yaml
+  opendmp serve
+  opendmp serve --data-root /srv/data --log-format json
+  curl http://127.0.0.1:7117/healthz
+
+The verbs of the command line reach it through a socket in the data directory that only its owner may use;
+over TCP it answers nothing but /healthz, and only on this machine. SIGTERM or Ctrl-C stops it: what is in work
+is finished for up to 10 s, the rest is handed back unharmed; a second signal stops at once.")]
+pub struct Args {
+    /// Where to answer /healthz; a loopback address, port 0 for any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7117")]
+    listen: String,
+    /// A folder that the paths of flows may not leave; can be given more than once. Without it they may go wherever
+    /// the user may who runs the server
+    #[arg(long = "data-root", value_name = "DIR")]
+    roots: Vec<PathBuf>,
+    /// How the log on standard error is written; OPENDMP_LOG says how much, as `info` or `opendmp_engine=debug`
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LogFormat {
+    /// A line for people
+    #[default]
+    Text,
+    /// An object on a line
+    Json,
+}
+
+/// Serves until a signal.
+pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
+    let begun = Instant::now();
+    log(args.log_format, term)?;
+    let address = address(&args.listen)?;
+    let roots = roots(&args.roots)?;
+    let data = DataDir::choose(data)?;
+    data.make()?;
+    let mut signals = Signals::new()?;
+    let lock = lock(&data).await?;
+    private(&data);
+    // Before anything is begun: a port that is taken ends the start.
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        Fail::io(format_args!("{address} can't be listened on"), &error).hint("choose another port with --listen 127.0.0.1:PORT")
+    })?;
+    let bound = listener.local_addr().map_err(|error| Fail::io(address, &error))?;
+    let opened = Opened::open(&data, lock, true, roots).await?;
+    if opened.left.tasks + opened.left.intents > 0 {
+        tracing::warn!(
+            tasks = opened.left.tasks,
+            intents = opened.left.intents,
+            "an earlier process ended in the middle of work; it is taken over"
+        );
+    }
+    let watcher = match Folders::start() {
+        Ok(watcher) => Some(Arc::new(watcher)),
+        Err(message) => {
+            tracing::warn!(message, "changes are found by looking now and then");
+            None
+        }
+    };
+    let service = Service::server(Arc::clone(&opened.engine), watcher);
+    let socket = bind(&data)?;
+    let stop = watch::Sender::new(false);
+    let stopped = |mut stop: watch::Receiver<bool>| async move {
+        // The sender lives until the end.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let unix = tokio::spawn(serve_unix(socket, router(Arc::clone(&service)), stopped(stop.subscribe())));
+    let tcp = tokio::spawn(serve_tcp(listener, health(Arc::clone(&service)), stopped(stop.subscribe())));
+    tracing::info!(
+        data = %data.path().display(),
+        pid = std::process::id(),
+        ready_ms = begun.elapsed().as_millis() as u64,
+        "listening on http://{bound}"
+    );
+    // For people and programs that wait for the port; the log may be turned off.
+    term.out(&format!("listening on http://{bound}\n")).or_else(broken)?;
+
+    signals.next().await;
+    tracing::info!("stopping: what is in work may go on for {} s; a second signal stops at once", GRACE.as_secs());
+    let path = data.path().join(SOCKET);
+    let in_order = async {
+        // First of all, so that no verb takes this for a server that will answer.
+        let _ = std::fs::remove_file(&path);
+        stop.send_replace(true);
+        service.stop(GRACE).await;
+        for server in [unix, tcp] {
+            // A listener that holds on to a connection does not hold up the end.
+            let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+        }
+        drop(service);
+        opened.close().await;
+    };
+    tokio::select! {
+        () = in_order => tracing::info!("stopped"),
+        () = signals.next() => tracing::warn!("stopped at once; what was in work is taken up at the next start"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever started the server need not read on.
+fn broken(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+}
+
+fn log(format: LogFormat, term: &Term) -> Result<(), Fail> {
+    let directives = std::env::var(LOG).ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "info".to_owned());
+    let filter = EnvFilter::try_new(&directives).map_err(|error| {
+        Fail::usage(format!("{LOG} is not understood: {error}")).hint("write `info`, `debug`, or `opendmp_engine=debug,info`")
+    })?;
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(term.err_colors());
+    let set = match format {
+        LogFormat::Text => subscriber.with_target(false).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    set.map_err(|error| Fail::new(format!("the log can't be written: {error}")))
+}
+
+/// A loopback address.
+fn address(text: &str) -> Result<SocketAddr, Fail> {
+    let hint = "write an address of this machine and a port, as 127.0.0.1:7117 or [::1]:7117";
+    let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address: SocketAddr = named
+        .as_deref()
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| Fail::usage(format!("`{}` is not an address with a port", words::line(text))).hint(hint))?;
+    if !address.ip().is_loopback() {
+        return Err(Fail::usage(format!("`{address}` can be reached from other machines, and nobody signs in here yet"))
+            .hint(format!("{hint}; to let others ask how it is, put a proxy with its own rules in front")));
+    }
+    Ok(address)
+}
+
+fn roots(given: &[PathBuf]) -> Result<Vec<PathBuf>, Fail> {
+    let real = |path: &PathBuf| {
+        path.canonicalize().map_err(|error| {
+            let mut fail = Fail::io(format_args!("the data root `{}` can't be used", path.display()), &error);
+            fail.exit = crate::fail::USAGE;
+            fail
+        })
+    };
+    given.iter().map(real).collect()
+}
+
+/// The right to serve this data directory.
+async fn lock(data: &DataDir) -> Result<DataDirLock, Fail> {
+    let answered = match data.socket() {
+        Ok(socket) => tokio::net::UnixStream::connect(&socket.path).await.is_ok(),
+        Err(_) => false,
+    };
+    // A server does not end by itself; a verb does.
+    let patience = if answered { Duration::ZERO } else { PATIENCE };
+    data.lock(patience).await.map_err(|fail| {
+        if answered {
+            fail.hint("a server is running there already: use it, stop it, or serve another --data-dir")
+        } else {
+            fail
+        }
+    })
+}
+
+/// Warns where others can read what is kept.
+fn private(data: &DataDir) {
+    let Ok(meta) = data.path().metadata() else { return };
+    let mode = meta.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let path = data.path().display();
+        tracing::warn!("others than its owner may use {path} (mode {mode:o}); `chmod 700 {path}` keeps it private");
+    }
+}
+
+/// The socket that the verbs use: nobody else's from the first moment, and in the place of a killed server's.
+fn bind(data: &DataDir) -> Result<UnixListener, Fail> {
+    let failed = |error: std::io::Error| Fail::io(format_args!("the socket in {} can't be made", data.path().display()), &error);
+    // Made in a folder of its own that nobody else enters, then moved: it is there whole, or the old one is.
+    let folder = tempfile::Builder::new().prefix(".socket-").tempdir_in(data.path()).map_err(failed)?;
+    let inner = DataDir::choose(Some(folder.path().to_owned()))?;
+    let socket = inner.socket()?;
+    let listener = UnixListener::bind(&socket.path).map_err(failed)?;
+    let made = folder.path().join(SOCKET);
+    std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    std::fs::rename(&made, data.path().join(SOCKET)).map_err(failed)?;
+    Ok(listener)
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Fail> {
+        let failed = |error: std::io::Error| Fail::io("signals can't be waited for", &error);
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_listened_on() {
+        for good in ["127.0.0.1:0", "localhost:80", "[::1]:7117", "127.3.2.1:9"] {
+            assert!(address(good).is_ok(), "{good}");
+        }
+        for bad in ["0.0.0.0:7117", "[::]:80", "192.168.0.1:80", "7117", "example.org:80", "127.0.0.1"] {
+            assert_eq!(address(bad).unwrap_err().exit, crate::fail::USAGE, "{bad}");
+        }
+    }
+}
