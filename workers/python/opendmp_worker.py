@@ -28,7 +28,8 @@ PROTOCOL = 1
 FRAME = struct.Struct("<IBBxxIIQ")
 # Item: content (0 inline, 1 descriptor), lengths of media type, hash, name, attributes, inline content; whole size.
 ITEM = struct.Struct("<BxHHxxIIIxxxxQ")
-# Child: record 1, content (0 same, 1 inline, 2 file), lengths of media type, port, name, attributes; file, offset, size.
+# Child: record 1, content (0 same, 1 inline, 2 file), lengths of media type, port, name, attributes; file, offset,
+# size.
 CHILD = struct.Struct("<BBHHxxIIIxxxxQQ")
 # End of an item: record 2, outcome, many, index, nanoseconds, lengths of log and detail.
 END = struct.Struct("<BBBxIQII")
@@ -278,7 +279,8 @@ def scalar(key, value):
         return float(value)
     if isinstance(value, (int, float)):
         raise ValueError(f"attribute {key} is {value}, which JSON has no number for")
-    raise hinted(TypeError(f"attribute {key} is a {type(value).__name__}; attributes are str, int, float, bool or None"),
+    kind = type(value).__name__
+    raise hinted(TypeError(f"attribute {key} is a {kind}; attributes are str, int, float, bool or None"),
                  f"say {key}=str(…), or keep it in the content")
 
 
@@ -301,7 +303,8 @@ TABLE_MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "a
 MORE_MEDIA = {"md": "text/markdown", "yaml": "application/yaml", "yml": "application/yaml", "webp": "image/webp",
               "geojson": "application/geo+json", "jsonl": "application/x-ndjson", "ndjson": "application/x-ndjson",
               "parquet": "application/vnd.apache.parquet", "pq": "application/vnd.apache.parquet",
-              "tsv": "text/tab-separated-values", "csv": "text/csv", "json": "application/json", "gz": "application/gzip"}
+              "tsv": "text/tab-separated-values", "csv": "text/csv", "json": "application/json",
+              "gz": "application/gzip"}
 _guess = None
 
 
@@ -477,7 +480,8 @@ def mode_of_object(annotation):
     target = origin if origin is not None else annotation
     if isinstance(target, type):
         for base in target.__mro__:
-            mode = MODES.get(base.__qualname__ if base.__module__ == "builtins" else f"{base.__module__}.{base.__qualname__}")
+            home = "" if base.__module__ == "builtins" else base.__module__ + "."
+            mode = MODES.get(home + base.__qualname__)
             if mode and (base is not object or target is object):
                 return mode
         home, name = target.__module__.partition(".")[0], target.__qualname__
@@ -609,7 +613,8 @@ def inspect_code(code, file_name):
         if positional:
             first = positional[0]
             about["parameter"] = first.arg
-            about["input"] = mode_by_name(first.arg) if first.annotation is None else mode_of_source(first.annotation, names)
+            about["input"] = (mode_by_name(first.arg) if first.annotation is None
+                              else mode_of_source(first.annotation, names))
             written = dotted(first.annotation, names) if first.annotation is not None else ""
             if about["input"] is None and written in ("int", "float", "bool", "complex", "set", "tuple", "None"):
                 raise Unusable(f"process can't be given a {written}", f"annotate `{first.arg}` as {SUPPORTED}",
@@ -849,7 +854,7 @@ class Worker:
         os.register_at_fork(after_in_child=self.after_fork)
 
     def after_fork(self):
-        """A child of the script's own is not a worker: it lets go of the connection, and prints where children print."""
+        """A child of the script's own is no worker: it lets go of the connection, and prints where children print."""
         self.forked = True
         self.socket.close()
         self.words = [0] * 8
@@ -975,7 +980,8 @@ class Worker:
             wanted = {"dict": dict, "list": list, "json": (dict, list)}[mode]
             if not isinstance(value, wanted):
                 kinds = {dict: "an object", list: "an array"}
-                raise hinted(ValueError(f"the item's JSON document is {kinds.get(type(value), 'neither object nor array')}, "
+                found = kinds.get(type(value), "neither object nor array")
+                raise hinted(ValueError(f"the item's JSON document is {found}, "
                                         f"not {kinds.get(wanted, 'an object or array')}"),
                              "take it as an Item and call item.json() to have either")
             return value
@@ -1064,7 +1070,8 @@ class Worker:
             return (data.encode() if isinstance(data, str) else data), None
         if isinstance(value, Item):
             raise hinted(TypeError("the content is an Item"), "pass item.bytes(), or leave the content out to keep it")
-        hint = "return bytes, str, dict, list, a Path, a table, an Item, None to drop it, or an iterator of these for many"
+        hint = ("return bytes, str, dict, list, a Path, a table, an Item, None to drop it, "
+                "or an iterator of these for many")
         if isinstance(value, (tuple, set, frozenset)) or hasattr(value, "__iter__"):
             hint = "return a list for one JSON document, or yield (or return iter(…)) for many"
         raise hinted(TypeError(f"a {type(value).__qualname__} can't become an item"), hint)

@@ -284,13 +284,30 @@ impl Service {
             let filter = Filter { id: Some(id), limit: CANDIDATES + 1, ..base.clone() };
             found = self.engine.journal.datasets(filter).await?.rows;
         }
-        let mut filter = Filter { name: Some(reference.name.clone()), limit: 1_000, ..base };
+        let by_name = Filter { name: Some(reference.name.clone()), ..base.clone() };
+        self.look(&mut found, by_name, |row| *row.item.name == *reference.name).await?;
+        if found.is_empty() {
+            // People also know a result by the file it was written to.
+            let wanted = opendmp_model::name::to_bytes(&reference.name);
+            self.look(&mut found, base, |row| exported_as(row, &wanted)).await?;
+        }
+        Ok(few(found))
+    }
+
+    /// Adds to `found` what a listing has of the datasets that are meant, until it is too many.
+    async fn look(
+        &self,
+        found: &mut Vec<RevisionRow>,
+        mut filter: Filter,
+        meant: impl Fn(&RevisionRow) -> bool,
+    ) -> Result<(), Problem> {
+        filter.limit = 1_000;
         let mut looked_at = 0;
         while found.len() <= CANDIDATES && looked_at < MOST_LOOKED_AT {
             let page = self.engine.journal.datasets(filter.clone()).await?;
             looked_at += page.rows.len();
             for row in page.rows {
-                if *row.item.name == *reference.name && !found.iter().any(|known| known.slot == row.slot) {
+                if meant(&row) && !found.iter().any(|known| known.slot == row.slot) {
                     found.push(row);
                 }
             }
@@ -299,7 +316,7 @@ impl Service {
                 None => break,
             }
         }
-        Ok(few(found))
+        Ok(())
     }
 
     /// The one dataset of that id, or of an unambiguous beginning of it.
@@ -453,6 +470,12 @@ impl Service {
 fn ambiguous(what: &str, id: &str) -> Problem {
     Problem::new(409, "ambiguous", format!("`{id}` is the beginning of more than one {what}'s id"))
         .with_hint("write more of it")
+}
+
+/// Whether a revision was written to a file of this name, or of this path in its destination.
+fn exported_as(row: &RevisionRow, wanted: &[u8]) -> bool {
+    let Some((_, target)) = &row.target else { return false };
+    target == wanted || target.rsplit(|byte| *byte == b'/').next() == Some(wanted)
 }
 
 fn few<T>(mut rows: Vec<T>) -> Found<T> {

@@ -54,8 +54,7 @@ async fn smoke() {
     let live = Live::start(Arc::clone(&engine), Scope::Run(run), None);
     engine.feed(run, &loaded, &[], &|event| println!("{event:?}")).await.unwrap();
     println!("fed after {:?}", began.elapsed());
-    let (row, timed_out) =
-        engine.follow(run, Some(Instant::now() + Duration::from_secs(60)), &|_| {}).await.unwrap();
+    let (row, timed_out) = engine.follow(run, Some(Instant::now() + Duration::from_secs(60)), &|_| {}).await.unwrap();
     println!("{:?} {row:#?}", began.elapsed());
     assert!(!timed_out && row.state == RunState::Done && row.revisions == count as u64 && row.dead == 0);
     let page = engine.journal.datasets(Filter { limit: 3, ..Filter::default() }).await.unwrap();

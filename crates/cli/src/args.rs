@@ -20,10 +20,24 @@ To have a folder watched for good: `opendmp flows enable FLOW.yaml`, then `opend
 Exit codes: 0 done, 1 failed, 2 bad flow or usage, 3 some items became dead letters, 4 timed out.")]
 pub struct Args {
     /// Where everything is kept [default: $XDG_DATA_HOME/opendmp or ~/.local/share/opendmp]
-    #[arg(long, global = true, value_name = "DIR", env = "OPENDMP_DATA_DIR", hide_env = true, help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "OPENDMP_DATA_DIR",
+        hide_env = true,
+        help_heading = "Everywhere"
+    )]
     pub data_dir: Option<PathBuf>,
     /// When to use colours; NO_COLOR is respected
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Everywhere", hide_possible_values = false)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Everywhere",
+        hide_possible_values = false
+    )]
     pub color: Color,
     /// What to do
     #[command(subcommand)]

@@ -14,6 +14,7 @@ use opendmp_content::DirectoryContent;
 use opendmp_engine::{Engine, Options};
 use opendmp_journal::SqliteJournal;
 use opendmp_journal::lock::DataDirLock;
+use opendmp_model::document::ByteSize;
 use opendmp_ports::clock::SystemClock;
 use opendmp_ports::journal::{Lease, TakeOver};
 use opendmp_ports::transport::InProcess;
@@ -46,7 +47,9 @@ impl DataDir {
         let path = asked
             .or_else(|| variable("XDG_DATA_HOME").filter(|path| path.is_absolute()).map(|path| path.join("opendmp")))
             .or_else(|| variable("HOME").map(|home| home.join(".local/share/opendmp")))
-            .ok_or_else(|| Fail::usage("there is no home folder to keep data in").hint("say where with --data-dir DIR"))?;
+            .ok_or_else(|| {
+                Fail::usage("there is no home folder to keep data in").hint("say where with --data-dir DIR")
+            })?;
         let path = std::path::absolute(&path).map_err(|error| Fail::io(path.display(), &error))?;
         Ok(Self { path })
     }
@@ -150,7 +153,9 @@ impl Session {
                     tokio::time::sleep(LOOK).await;
                 }
                 Err(error) if error.kind == ErrorKind::Conflict => {
-                    return Err(Fail::from(error).hint("wait until it is done; a running `opendmp serve` answers many at once"));
+                    return Err(
+                        Fail::from(error).hint("wait until it is done; a running `opendmp serve` answers many at once")
+                    );
                 }
                 taken => break taken?,
             }
@@ -201,7 +206,10 @@ impl Opened {
         let (journal, content, registry, pools, instance) =
             opening.await.map_err(|error| Fail::new(format!("the data directory can't be opened: {error}")))??;
         let clock = SystemClock;
-        let options = Options { worker: worker(), instance, roots, ..Options::default() };
+        let mut options = Options { worker: worker(), instance, roots, ..Options::default() };
+        if let Some(reserve) = reserve()? {
+            options.reserve = reserve;
+        }
         let left = match works {
             true => journal.open_lease(&options.worker, true, clock.now()).await?,
             // No lease settles anything, so nothing is fenced and no claim counts as lost.
@@ -264,8 +272,9 @@ fn instance(path: &Path) -> Result<String, Fail> {
     match std::fs::read_to_string(&file) {
         Ok(text) if is_instance(text.trim()) => return Ok(text.trim().to_owned()),
         Ok(_) => {
-            return Err(Fail::new(format!("{} is damaged", file.display()))
-                .hint("it holds 16 hexadecimal digits; sources mark with it what they set aside for this data directory"));
+            return Err(Fail::new(format!("{} is damaged", file.display())).hint(
+                "it holds 16 hexadecimal digits; sources mark with it what they set aside for this data directory",
+            ));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
@@ -281,6 +290,18 @@ fn instance(path: &Path) -> Result<String, Fail> {
 
 fn is_instance(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Overrides how much room on the disk of the data directory is left alone: `64 MiB`.
+const RESERVE: &str = "OPENDMP_RESERVE";
+
+/// The reserve that was asked for, in bytes.
+fn reserve() -> Result<Option<u64>, Fail> {
+    let Some(text) = std::env::var(RESERVE).ok().filter(|text| !text.is_empty()) else { return Ok(None) };
+    match text.parse::<ByteSize>() {
+        Ok(size) => Ok(Some(size.get())),
+        Err(error) => Err(Fail::usage(format!("{RESERVE}: {}", error.message)).hint(error.hint)),
+    }
 }
 
 /// This process among all that ever work: host and number.

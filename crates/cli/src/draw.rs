@@ -60,8 +60,10 @@ fn drawing(diagnostic: &Diagnostic, name: String, text: &str, label: Option<&str
     labels.extend(related);
     let drawn = Drawn { labels, source: NamedSource::new(name, text.to_owned()) };
     let theme = if term.err_colors() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler =
-        GraphicalReportHandler::new_themed(theme).with_width(term.drawing_width()).with_links(false).with_context_lines(0);
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(term.drawing_width())
+        .with_links(false)
+        .with_context_lines(0);
     let mut out = String::new();
     handler.render_report(&mut out, &drawn).ok()?;
     // The drawing begins with a head of its own, which is said better above.

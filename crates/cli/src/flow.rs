@@ -42,13 +42,20 @@ impl FlowFile {
             if path.is_dir() {
                 let inside = path.join("flow.yaml");
                 let fail = failed(&std::io::Error::from(std::io::ErrorKind::IsADirectory));
-                return Err(if inside.is_file() { fail.hint(format!("did you mean `{}`?", inside.display())) } else { fail });
+                return Err(if inside.is_file() {
+                    fail.hint(format!("did you mean `{}`?", inside.display()))
+                } else {
+                    fail
+                });
             }
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             (limited(file).map_err(|error| failed(&error))?, folder.to_owned())
         };
         if bytes.len() as u64 > MOST_FLOW_BYTES {
-            return Err(Fail::usage(format!("`{shown}` is larger than {} MiB, so it is no flow", MOST_FLOW_BYTES >> 20)));
+            return Err(Fail::usage(format!(
+                "`{shown}` is larger than {} MiB, so it is no flow",
+                MOST_FLOW_BYTES >> 20
+            )));
         }
         let base = folder.canonicalize().map_err(|error| failed(&error))?;
         let text = opendmp_model::document::text(&bytes).map(str::to_owned);

@@ -29,10 +29,19 @@ pub struct Progress {
 }
 
 enum View {
-    Bars { all: MultiProgress, bars: Vec<ProgressBar> },
+    Bars {
+        all: MultiProgress,
+        bars: Vec<ProgressBar>,
+    },
     /// The terminal is too low for all of them.
-    One { all: MultiProgress, bar: ProgressBar },
-    Lines { last: Option<Instant>, told: String },
+    One {
+        all: MultiProgress,
+        bar: ProgressBar,
+    },
+    Lines {
+        last: Option<Instant>,
+        told: String,
+    },
 }
 
 impl Progress {
@@ -47,7 +56,8 @@ impl Progress {
                 bar
             };
             if processors.len() + FREE <= term.height() {
-                let width = |of: fn(&RunProcessor) -> &str| processors.iter().map(|p| of(p).chars().count()).max().unwrap_or(0);
+                let width =
+                    |of: fn(&RunProcessor) -> &str| processors.iter().map(|p| of(p).chars().count()).max().unwrap_or(0);
                 let (ids, kinds) = (width(|p| &p.id), width(|p| &p.kind));
                 let bars = processors.iter().map(|p| bar(format!("{:ids$}  {:kinds$}", p.id, p.kind)));
                 View::Bars { bars: bars.collect(), all: all.clone() }
@@ -120,7 +130,8 @@ impl Progress {
             return;
         }
         let steps = steps(&self.processors, &self.counts, self.fed, at_end);
-        let parts = self.processors.iter().zip(&steps).map(|(processor, step)| format!("{} {}", processor.id, step.short));
+        let parts =
+            self.processors.iter().zip(&steps).map(|(processor, step)| format!("{} {}", processor.id, step.short));
         let line = parts.collect::<Vec<_>>().join(" · ");
         if steps.iter().any(|step| step.done > 0 || step.dead > 0) && line != *told {
             term.err(&line);
@@ -215,7 +226,10 @@ mod tests {
     fn counts(of: &[(&str, u64, u64)]) -> BTreeMap<String, StepCounts> {
         of.iter()
             .map(|(id, done, emitted)| {
-                ((*id).to_owned(), StepCounts { done: *done, emitted: *emitted, took: done * 12_400, ..StepCounts::default() })
+                (
+                    (*id).to_owned(),
+                    StepCounts { done: *done, emitted: *emitted, took: done * 12_400, ..StepCounts::default() },
+                )
             })
             .collect()
     }
@@ -241,7 +255,10 @@ mod tests {
     #[test]
     fn retries_and_dead_letters_show() {
         let flow = [processor("clean", Role::Transform, &[], true)];
-        let numbers = BTreeMap::from([("clean".to_owned(), StepCounts { done: 1, dead: 2, retried: 4, ..StepCounts::default() })]);
+        let numbers = BTreeMap::from([(
+            "clean".to_owned(),
+            StepCounts { done: 1, dead: 2, retried: 4, ..StepCounts::default() },
+        )]);
         assert_eq!(steps(&flow, &numbers, true, true)[0].short, "3, 4 retried, 2 dead");
     }
 }

@@ -46,7 +46,12 @@ impl Summary<'_> {
             }
         } else if run.dead_letters == 0 && run.outstanding == 0 {
             let _ = writeln!(out, "{} nothing was collected · {took}", term.yellow("·"));
-            let _ = writeln!(out, "  {} every item was dropped on its way; `opendmp runs show {}` tells where", term.dim("hint:"), run.run);
+            let _ = writeln!(
+                out,
+                "  {} every item was dropped on its way; `opendmp runs show {}` tells where",
+                term.dim("hint:"),
+                run.run
+            );
         }
         self.dead(&mut out, term);
         out
@@ -76,7 +81,8 @@ impl Summary<'_> {
 
     /// ` in ./inbox`, where that can be said.
     fn places(&self) -> String {
-        let places: Vec<String> = self.processors.iter().filter(|p| p.reads.is_empty()).filter_map(|p| p.place.clone()).collect();
+        let places: Vec<String> =
+            self.processors.iter().filter(|p| p.reads.is_empty()).filter_map(|p| p.place.clone()).collect();
         if places.is_empty() || self.given { String::new() } else { format!(" in {}", words::name(&places.join(", "))) }
     }
 
@@ -94,7 +100,12 @@ impl Summary<'_> {
             let name = words::name(&letter.item.name);
             let _ = writeln!(out, "  {:processors$}  {name:names$}  {fault}", letter.processor);
             if let Some((place, line)) = &letter.fault.place {
-                let _ = writeln!(out, "  {:processors$}  {}", "", term.dim(&format!("{}     {}", words::line(place), words::line(line))));
+                let _ = writeln!(
+                    out,
+                    "  {:processors$}  {}",
+                    "",
+                    term.dim(&format!("{}     {}", words::line(place), words::line(line)))
+                );
             }
         }
         let told = (self.letters.len().min(TOLD)) as u64;
@@ -121,5 +132,10 @@ impl Summary<'_> {
 
 /// The widest of these texts among those that are told.
 fn width(letters: &[DeadLetter], text: impl Fn(&DeadLetter) -> String) -> usize {
-    letters.iter().take(TOLD).map(|letter| unicode_width::UnicodeWidthStr::width(text(letter).as_str())).max().unwrap_or(0)
+    letters
+        .iter()
+        .take(TOLD)
+        .map(|letter| unicode_width::UnicodeWidthStr::width(text(letter).as_str()))
+        .max()
+        .unwrap_or(0)
 }

@@ -106,7 +106,8 @@ pub fn sort<R>(rows: &mut [R], columns: &[Column<R>], by: Option<&str>) -> Resul
     let (name, reverse) = by.strip_prefix('-').map_or((by, false), |name| (name, true));
     let Some(column) = columns.iter().find(|column| column.name == name) else {
         let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
-        return Err(Fail::usage(format!("there is no column `{name}` to sort by")).hint(format!("there are: {}", names.join(", "))));
+        return Err(Fail::usage(format!("there is no column `{name}` to sort by"))
+            .hint(format!("there are: {}", names.join(", "))));
     };
     rows.sort_by(|a, b| {
         let (a, b) = ((column.cell)(a), (column.cell)(b));
@@ -119,7 +120,7 @@ pub fn sort<R>(rows: &mut [R], columns: &[Column<R>], by: Option<&str>) -> Resul
 /// Rows as an aligned table, cut to `width` columns where that is given.
 pub fn table<R>(rows: &[R], columns: &[Column<R>], width: Option<usize>) -> String {
     let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_truncation_indicator("…");
+    table.load_style(comfy_table::presets::NOTHING).set_truncation_indicator("…");
     match width {
         Some(width) => {
             let width = u16::try_from(width).unwrap_or(u16::MAX);
@@ -293,7 +294,10 @@ mod tests {
     #[test]
     fn tables_are_aligned_and_names_are_safe() {
         let shown = table(&fruits(), &COLUMNS, None);
-        assert_eq!(shown, "NAME                     SIZE\na very long pineapple  1.5 kB\nfig\\u{1b}[31m            12 B\n");
+        assert_eq!(
+            shown,
+            "NAME                     SIZE\na very long pineapple  1.5 kB\nfig\\u{1b}[31m            12 B\n"
+        );
     }
 
     #[test]

@@ -51,13 +51,18 @@ impl Term {
 
     /// Columns of standard output, where it is a terminal.
     pub fn width(&self) -> Option<usize> {
-        self.out_is_terminal.then(|| usize::from(console::Term::stdout().size_checked().map_or(80, |(_, columns)| columns)))
+        self.out_is_terminal
+            .then(|| usize::from(console::Term::stdout().size_checked().map_or(80, |(_, columns)| columns)))
     }
 
     /// Columns for what is drawn on standard error.
     pub fn drawing_width(&self) -> usize {
         let terminal = console::Term::stderr();
-        if self.err_is_terminal { terminal.size_checked().map_or(80, |(_, columns)| usize::from(columns)) } else { USUAL_WIDTH }
+        if self.err_is_terminal {
+            terminal.size_checked().map_or(80, |(_, columns)| usize::from(columns))
+        } else {
+            USUAL_WIDTH
+        }
     }
 
     /// Lines of standard error.

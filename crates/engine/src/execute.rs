@@ -43,7 +43,8 @@ struct Work<'a> {
     engine: &'a Engine,
     loaded: &'a Loaded,
     claimed: &'a Claimed,
-    began: Instant,
+    /// When it began, by the engine's clock, so that a model decides what is late.
+    began: i64,
     /// Items waiting before processors, by rank and then index, so that branches that meet again meet here.
     waiting: BTreeMap<(usize, usize, u32), Vec<Live>>,
     tasks: Vec<(Reader, Vec<Live>, TaskNote)>,
@@ -78,7 +79,7 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
         engine,
         loaded: &loaded,
         claimed,
-        began: Instant::now(),
+        began: engine.clock.now(),
         waiting: BTreeMap::new(),
         tasks: Vec::new(),
         revisions: Vec::new(),
@@ -142,7 +143,7 @@ impl Work<'_> {
     }
 
     fn is_late(&self) -> bool {
-        self.began.elapsed() > COMMIT_AFTER
+        self.engine.clock.now().saturating_sub(self.began) > COMMIT_AFTER.as_millis() as i64
     }
 
     fn handed_back(&self) -> TaskNote {
@@ -630,16 +631,16 @@ impl Engine {
     /// Executes and settles a claimed task; hands it back where it can't be.
     pub async fn work_on(&self, claimed: &Claimed) -> Result<(), Error> {
         reach("after-queue-claim");
-        match execute(self, claimed).await {
-            Ok(settlement) => {
-                self.settle(claimed, settlement).await?;
-                Ok(())
-            }
-            Err(error) => {
-                self.journal.unclaim(self.lease, vec![claimed.task.id]).await?;
-                Err(error)
-            }
+        let done = async {
+            let settlement = execute(self, claimed).await?;
+            self.settle(claimed, settlement).await
+        };
+        if let Err(error) = done.await {
+            // Patiently: what stays claimed is not worked on again until somebody takes over.
+            self.patiently("journal", || self.journal.unclaim(self.lease, vec![claimed.task.id])).await?;
+            return Err(error);
         }
+        Ok(())
     }
 }
 

@@ -67,7 +67,7 @@ impl Engine {
             End::Retry { fault, .. } => self.trouble(&about, &fault.to_string(), fault.hint.as_deref()),
             _ => self.clear_trouble(&about),
         }
-        Finished { id: intent.id, lease: self.lease, end, at: self.clock.now() }
+        Finished { id: intent.id, lease: self.lease, attempt: intent.attempt, end, at: self.clock.now() }
     }
 
     async fn release(&self, intent: &Intent, releases: &[bytes::Bytes]) -> End {

@@ -90,6 +90,22 @@ fn older_never_overwrites_newer() {
 }
 
 #[test]
+fn work_goes_on_by_itself() {
+    let faults = Faults { journal: 40, content: 40, source: 40, sink: 150, again: 60 };
+    let setup = Setup { faults, crashes: 0, fresh: false, ..Setup::default() };
+    let counted = hold(&setup, 60);
+    happened(&counted, &["failed calls", "released", "exported"]);
+}
+
+#[test]
+fn exports_of_a_target_are_one_at_a_time() {
+    let faults = Faults { sink: 400, again: 400, ..Faults::default() };
+    let setup = Setup { flows: vec![Flow::Straight], faults, slow_sink: 300, changes: 20, paths: 2, ..Setup::default() };
+    let counted = hold(&setup, 60);
+    happened(&counted, &["exported"]);
+}
+
+#[test]
 fn suspects_run_alone() {
     let flows = vec![Flow::Poison];
     let setup = Setup { flows, faults: Faults::default(), crashes: 0, changes: 20, paths: 12, ..Setup::default() };

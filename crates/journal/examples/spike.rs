@@ -160,13 +160,30 @@ fn memory(what: &str) -> u64 {
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0) / 1024
 }
 
+/// Seconds of processor time that the threads of this name have used.
+fn cpu(name: &str) -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let ticks = |dir: std::fs::DirEntry| -> Option<u64> {
+        let stat = std::fs::read_to_string(dir.path().join("stat")).ok()?;
+        let (head, fields) = stat.rsplit_once(") ")?;
+        let fields: Vec<&str> = fields.split(' ').collect();
+        head.ends_with(&format!("({}", &name[..name.len().min(15)])).then_some(())?;
+        Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+    };
+    threads.filter_map(ticks).sum::<u64>() as f64 / 100.0
+}
+
 /// How many bundles are under way at once.
 const WORKERS: u64 = 4;
 
 async fn bulk(dir: &Path, items: u64, datasets: bool, random: bool) -> Outcomes<()> {
     let desk = Arc::new(open(dir).await?);
     let run = desk.journal.open_run(desk.flow, desk.version, RunMode::Live, "spike", 1).await?;
-    println!("items, items/s since the line before, bytes an item, log MiB, most resident MiB, longest call ms");
+    println!(
+        "items, items/s since the line before, bytes an item, log MiB, most resident MiB, longest call ms, \
+         writer and checkpoint processor us an item"
+    );
+    let (mut writer, mut copier) = (cpu("journal-writer"), cpu("journal-checkpoint"));
     let next = Arc::new(AtomicU64::new(0));
     let longest = Arc::new(AtomicU64::new(0));
     let (mut done, mut stop) = (0, 100_000.min(items));
@@ -202,7 +219,12 @@ async fn bulk(dir: &Path, items: u64, datasets: bool, random: bool) -> Outcomes<
         let rate = (stop - done) as f64 / began.elapsed().as_secs_f64();
         let bytes = size(dir, "journal.db") / stop;
         let (log, most) = (size(dir, "journal.db-wal") >> 20, memory("VmHWM"));
-        println!("{stop}, {rate:.0}, {bytes}, {log}, {most}, {}", longest.swap(0, Ordering::Relaxed));
+        let longest = longest.swap(0, Ordering::Relaxed);
+        let (w, c) = (cpu("journal-writer"), cpu("journal-checkpoint"));
+        let each = |seconds: f64| seconds * 1e6 / (stop - done) as f64;
+        let (w_each, c_each) = (each(w - writer), each(c - copier));
+        println!("{stop}, {rate:.0}, {bytes}, {log}, {most}, {longest}, {w_each:.2}, {c_each:.2}");
+        (writer, copier) = (w, c);
         done = stop;
         stop = (if stop < 1_000_000 { 1_000_000 } else { stop + 1_000_000 }).min(items);
     }
@@ -235,6 +257,7 @@ async fn single(dir: &Path, count: u64, rounds: u64) -> Outcomes<()> {
                 let ends = intents.iter().map(|intent| Finished {
                     id: intent.id,
                     lease: desk.lease,
+                    attempt: intent.attempt,
                     end: End::Done,
                     at: 1_700_000_000_400,
                 });

@@ -104,35 +104,47 @@ impl RawOutput {
         }
     }
 
-    /// Read what is there, without waiting, and note it for the item at `position`. Reads at most so much that a
-    /// flood can't keep the server from anything else.
+    /// Read what is known to be there, and note it for the item at `position`. Reads at most so much that a flood
+    /// can't keep the server from anything else.
     pub(crate) fn drain(&mut self, position: usize) {
+        self.read(position, |pipe, buffer| pipe.try_read(buffer));
+    }
+
+    /// The same, asking the system itself: for the last time of a call, when what the runtime knows may be too old.
+    pub(crate) fn drain_all(&mut self, position: usize) {
+        self.read(position, |pipe, buffer| Ok(nix::unistd::read(pipe, buffer)?));
+    }
+
+    fn read(&mut self, position: usize, read: impl Fn(&Receiver, &mut [u8]) -> io::Result<usize>) {
         let mut buffer = [0; 16 << 10];
-        for (level, pipe) in [(LogLevel::Stdout, &mut self.out), (LogLevel::Stderr, &mut self.err)] {
+        for level in [LogLevel::Stdout, LogLevel::Stderr] {
             for _ in 0..16 {
+                let pipe = if level == LogLevel::Stdout { &mut self.out } else { &mut self.err };
                 let Some(open) = pipe else { break };
-                match open.try_read(&mut buffer) {
+                match read(open, &mut buffer) {
                     Ok(0) => *pipe = None,
-                    Ok(read) => {
-                        let bytes = &buffer[..read];
-                        if level == LogLevel::Stderr {
-                            self.tail.extend(bytes);
-                            let excess = self.tail.len().saturating_sub(TAIL);
-                            self.tail.drain(..excess);
-                        }
-                        let fits = read.min(self.room);
-                        self.room -= fits;
-                        self.left_out += (read - fits) as u64;
-                        match self.chunks.last_mut() {
-                            Some((at, of, text)) if *at == position && *of == level => text.extend(&bytes[..fits]),
-                            _ if fits > 0 => self.chunks.push((position, level, bytes[..fits].to_vec())),
-                            _ => {}
-                        }
-                    }
+                    Ok(length) => self.note(position, level, &buffer[..length]),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(_) => *pipe = None,
                 }
             }
+        }
+    }
+
+    fn note(&mut self, position: usize, level: LogLevel, bytes: &[u8]) {
+        if level == LogLevel::Stderr {
+            self.tail.extend(bytes);
+            let excess = self.tail.len().saturating_sub(TAIL);
+            self.tail.drain(..excess);
+        }
+        let fits = bytes.len().min(self.room);
+        self.room -= fits;
+        self.left_out += (bytes.len() - fits) as u64;
+        match self.chunks.last_mut() {
+            Some((at, of, text)) if *at == position && *of == level => text.extend(&bytes[..fits]),
+            _ if fits > 0 => self.chunks.push((position, level, bytes[..fits].to_vec())),
+            _ => {}
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Landlock only ever allows, so all is allowed but the forbidden: along the way to each forbidden place, its
 //! siblings are named one by one. A consequence: the folders on that way can't be listed, and what is put into them
-//! later can't be read by a worker that runs already. [`Sandbox::changed`] tells, so that such a worker is replaced.
+//! later can't be read by a worker that runs already. `Sandbox::changed` tells, so that such a worker is replaced.
 //!
 //! Signals to processes outside and abstract sockets are denied from Linux 6.12 on, and looking into the server's
 //! memory or environment by what Landlock does to `ptrace`. Pathname sockets in forbidden places are denied from

@@ -166,7 +166,7 @@ impl Worker {
             loop {
                 match take_frame(inbox) {
                     Ok(Some((header, payload))) if header.kind != Kind::Results => {
-                        raw.drain(0);
+                        raw.drain_all(0);
                         break Ok((header, payload));
                     }
                     Ok(None) => {}
@@ -199,7 +199,16 @@ impl Worker {
         };
         let grace = if matches!(trouble, Trouble::Gone) { LAST_WORDS } else { Duration::ZERO };
         let status = self.process.end(grace).await;
-        self.raw.drain(0);
+        self.raw.drain_all(0);
+        if matches!(trouble, Trouble::Gone) {
+            // A worker that refuses the script says so and ends, which may be noticed in any order.
+            while try_read_some(&self.stream, &mut self.inbox).is_continue() {}
+            if let Ok(Some((header, payload))) = take_frame(&mut self.inbox)
+                && header.kind == Kind::Refused
+            {
+                return self.loaded(header, &payload);
+            }
+        }
         let (kind, message) = match trouble {
             Trouble::Closed => return Err(Error::Closed),
             Trouble::Stuck | Trouble::TimedOut(_) => return Err(Error::LoadTimeout { after: limit }),
@@ -275,7 +284,7 @@ impl Worker {
             match collect.take_all(inbox) {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(full)) => {
-                    raw.drain(collect.received().saturating_sub(1));
+                    raw.drain_all(collect.received().saturating_sub(1));
                     collect.add_raw(raw.take());
                     self.served += pending.len() as u64;
                     self.worn |= collect.saw_memory_error;
@@ -341,7 +350,7 @@ impl Worker {
         }
         let received = collect.received();
         let under_way = collect.position(page.look().item).map(|at| at.max(received)).filter(|at| *at < pending.len());
-        raw.drain(under_way.unwrap_or(received).min(pending.len() - 1));
+        raw.drain_all(under_way.unwrap_or(received).min(pending.len() - 1));
         let stderr = raw.tail();
         let limit = spec.memory_limit;
         let (blamed, outcome, status) = match trouble {
@@ -487,10 +496,16 @@ async fn read_some(stream: &UnixStream, inbox: &mut BytesMut) -> ControlFlow<()>
 }
 
 /// Read what is there already. Break: there is nothing more.
+///
+/// Asks the system itself: what the runtime knows of the connection may be older than the worker's last words.
 fn try_read_some(stream: &UnixStream, inbox: &mut BytesMut) -> ControlFlow<()> {
-    inbox.reserve(64 << 10);
-    match stream.try_read_buf(inbox) {
-        Ok(read) if read > 0 => ControlFlow::Continue(()),
+    let mut buffer = [0; 32 << 10];
+    match nix::unistd::read(stream, &mut buffer) {
+        Ok(read) if read > 0 => {
+            inbox.extend_from_slice(&buffer[..read]);
+            ControlFlow::Continue(())
+        }
+        Err(nix::Error::EINTR) => ControlFlow::Continue(()),
         _ => ControlFlow::Break(()),
     }
 }

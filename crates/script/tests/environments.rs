@@ -82,6 +82,16 @@ async fn so_do_venv_and_pip() {
     whole_way(&with_pip()).await;
 }
 
+/// The engine runs these on any thread of its runtime: this would not compile otherwise.
+#[test]
+fn futures_can_be_sent() {
+    fn sent(_: impl Future + Send) {}
+    let (tools, made) = (with_pip(), Lock::parse("# opendmp python lock 1\n# python 3.11\n").unwrap());
+    sent(lock(SIX, &tools, quiet()));
+    sent(ensure(&made, &tools, Path::new("/"), quiet()));
+    sent(opendmp_script::check_syntax(Path::new("/"), "", "a.py"));
+}
+
 #[tokio::test]
 async fn two_at_once_make_one_environment() {
     let (tools, cache) = (with_uv(), tempfile::tempdir().unwrap());

@@ -125,9 +125,15 @@ async fn verb(verb: Verb, client: &Client, term: &Term) -> Result<ExitCode, Fail
     match verb {
         Verb::List { collection, flow, run, name, listed } => {
             let listing = Listing { collection, flow, run, name, ..Listing::default() };
-            let nothing = if listing == Listing::default() { "no datasets yet; `opendmp run FLOW.yaml` makes some" } else { "no such datasets" };
-            table::pages(listing, &listed, &columns(), nothing, term, |listing| async move { client.datasets(&listing).await })
-                .await?;
+            let nothing = if listing == Listing::default() {
+                "no datasets yet; `opendmp run FLOW.yaml` makes some"
+            } else {
+                "no such datasets"
+            };
+            table::pages(listing, &listed, &columns(), nothing, term, |listing| async move {
+                client.datasets(&listing).await
+            })
+            .await?;
         }
         Verb::Show { which, format } => {
             let row = one(&which, client, term).await?;
@@ -184,7 +190,8 @@ pub fn exported(row: &Dataset) -> String {
 
 /// The dataset that is meant; where that is not clear, the candidates are told.
 async fn one(which: &Which, client: &Client, term: &Term) -> Result<Dataset, Fail> {
-    let reference = Reference { name: which.dataset.clone(), collection: which.collection.clone(), flow: which.flow.clone() };
+    let reference =
+        Reference { name: which.dataset.clone(), collection: which.collection.clone(), flow: which.flow.clone() };
     let Found { mut rows, more } = client.find_datasets(&reference).await?;
     let shown = words::line(&which.dataset);
     match rows.len() {
@@ -204,7 +211,8 @@ async fn one(which: &Which, client: &Client, term: &Term) -> Result<Dataset, Fai
                 column("committed", |row| Value::Time(Some(row.committed.clone()))),
             ];
             let many = if more { format!("more than {number}") } else { number.to_string() };
-            let mut fail = Fail::new(format!("`{shown}` may mean any of {many} datasets")).hint("give its id, or --collection or --flow");
+            let mut fail = Fail::new(format!("`{shown}` may mean any of {many} datasets"))
+                .hint("give its id, or --collection or --flow");
             fail.exit = USAGE;
             term.err(table::table(&rows, &columns, None).trim_end());
             Err(fail)
@@ -217,7 +225,13 @@ fn page(newest: &Dataset, revisions: &[Dataset], term: &Term) -> String {
     // Writing to a string can't fail.
     let _ = writeln!(out, "{} · {}", term.bold(&words::name(&newest.name)), words::name(&newest.collection));
     let _ = writeln!(out, "  id        {}", newest.id);
-    let _ = writeln!(out, "  flow      {} · {} · version {}", newest.flow, newest.processor, words::short_hash(&newest.version));
+    let _ = writeln!(
+        out,
+        "  flow      {} · {} · version {}",
+        newest.flow,
+        newest.processor,
+        words::short_hash(&newest.version)
+    );
     let _ = writeln!(out, "  size      {} ({} bytes)", words::size(newest.size), words::grouped(newest.size));
     let _ = writeln!(out, "  hash      b3:{}", newest.hash);
     if let Some(media_type) = &newest.media_type {
@@ -229,7 +243,8 @@ fn page(newest: &Dataset, revisions: &[Dataset], term: &Term) -> String {
     }
     if newest.export.state != ExportState::None {
         let place = newest.export.destination.as_deref().map(words::line).unwrap_or_default();
-        let written = newest.export.written.as_deref().map(|time| format!(", written {}", words::when(time))).unwrap_or_default();
+        let written =
+            newest.export.written.as_deref().map(|time| format!(", written {}", words::when(time))).unwrap_or_default();
         let _ = writeln!(out, "  export    {} ({place}){written}", words::line(&exported(newest)));
     }
     let columns = [
@@ -254,15 +269,19 @@ async fn pour(mut content: Content, mut into: impl FnMut(&[u8]) -> Result<(), Fa
         into(&piece)?;
     }
     if size != content.size || hasher.finalize().to_hex().as_str() != content.hash {
-        return Err(Fail::new(format!("the bytes are not those of the dataset: {size} of {} came, or their hash is wrong", content.size))
-            .hint("`opendmp doctor` checks the data directory"));
+        return Err(Fail::new(format!(
+            "the bytes are not those of the dataset: {size} of {} came, or their hash is wrong",
+            content.size
+        ))
+        .hint("`opendmp doctor` checks the data directory"));
     }
     Ok(())
 }
 
 async fn to_out(content: Content, term: &Term) -> Result<(), Fail> {
     if term.out_is_terminal && std::io::stdout().is_terminal() && content.size > MOST_ON_A_TERMINAL {
-        return Err(Fail::usage(format!("{} are much for a terminal", words::size(content.size))).hint("write them to a file with -o FILE"));
+        return Err(Fail::usage(format!("{} are much for a terminal", words::size(content.size)))
+            .hint("write them to a file with -o FILE"));
     }
     let mut out = std::io::stdout();
     pour(content, |piece| Ok(out.write_all(piece)?)).await?;

@@ -132,8 +132,10 @@ async fn verb(verb: Verb, session: &Session, term: &Term) -> Result<u8, Fail> {
                 column("state", |row| Value::Text(state(row.state).to_owned())),
             ];
             let listing = Listing { flow, run, name, ended, ..Listing::default() };
-            table::pages(listing, &listed, &columns, "no dead letters", term, |listing| async move { client.letters(&listing).await })
-                .await?;
+            table::pages(listing, &listed, &columns, "no dead letters", term, |listing| async move {
+                client.letters(&listing).await
+            })
+            .await?;
         }
         Verb::Show { id, format } => {
             let row = one(&id, session, term).await?;
@@ -144,8 +146,16 @@ async fn verb(verb: Verb, session: &Session, term: &Term) -> Result<u8, Fail> {
         }
         Verb::Retry { which } => return retry(which, session, term).await,
         Verb::Discard { which, reason, yes } => {
-            let what = if which.all { "all that wait".to_owned() } else { words::count(which.ids.len() as u64, "dead letter") };
-            confirm(&format!("Discard {what}? Their items stay in the history, but nothing more comes of them."), yes, term)?;
+            let what = if which.all {
+                "all that wait".to_owned()
+            } else {
+                words::count(which.ids.len() as u64, "dead letter")
+            };
+            confirm(
+                &format!("Discard {what}? Their items stay in the history, but nothing more comes of them."),
+                yes,
+                term,
+            )?;
             let done = client.discard(&which.letters(reason)).await?;
             term.out(&format!("{} {} discarded\n", term.green("✓"), words::count(done.letters, "dead letter")))?;
         }
@@ -168,12 +178,8 @@ async fn retry(which: Which, session: &Session, term: &Term) -> Result<u8, Fail>
             continue;
         }
         term.err(&format!("{} · {sent} sent in again · run {}", run.flow, run.run));
-        let watch = Watch {
-            again: "opendmp serve".to_owned(),
-            given: true,
-            format: Format::Text,
-            begun: Instant::now(),
-        };
+        let watch =
+            Watch { again: "opendmp serve".to_owned(), given: true, format: Format::Text, begun: Instant::now() };
         let events = session.client.follow(run.run, Follow::default()).await?;
         worst = worst.max(watch.follow(events, session, term).await?);
     }
@@ -194,7 +200,8 @@ async fn one(id: &str, session: &Session, term: &Term) -> Result<DeadLetter, Fai
     let Found { mut rows, more } = session.client.find_letters(&reference).await?;
     let shown = words::line(id);
     match rows.len() {
-        0 => Err(Fail::new(format!("there is no dead letter `{shown}`")).hint("`opendmp dead-letters list` shows them with their ids")),
+        0 => Err(Fail::new(format!("there is no dead letter `{shown}`"))
+            .hint("`opendmp dead-letters list` shows them with their ids")),
         1 => Ok(rows.remove(0)),
         number => {
             let ids = words::short_ids(rows.iter().map(|row| row.id.as_str()));
@@ -210,7 +217,8 @@ async fn one(id: &str, session: &Session, term: &Term) -> Result<DeadLetter, Fai
             ];
             term.err(table::table(&rows, &columns, None).trim_end());
             let many = if more { format!("more than {number}") } else { number.to_string() };
-            let mut fail = Fail::new(format!("`{shown}` may mean any of {many} dead letters")).hint("write more of the id");
+            let mut fail =
+                Fail::new(format!("`{shown}` may mean any of {many} dead letters")).hint("write more of the id");
             fail.exit = USAGE;
             Err(fail)
         }
@@ -221,7 +229,14 @@ fn page(row: &DeadLetter, term: &Term) -> String {
     let mut out = String::new();
     let fault = &row.fault;
     // Writing to a string can't fail.
-    let _ = writeln!(out, "{} · {} · {} · {}", term.bold(&words::short_id(&row.id)), row.flow, row.processor, state(row.state));
+    let _ = writeln!(
+        out,
+        "{} · {} · {} · {}",
+        term.bold(&words::short_id(&row.id)),
+        row.flow,
+        row.processor,
+        state(row.state)
+    );
     let _ = writeln!(out, "{} {}", term.red("✗"), block(&fault.to_string()));
     if let Some((place, line)) = &fault.place {
         let _ = writeln!(out, "  {}     {}", words::line(place), words::line(line));
@@ -230,7 +245,13 @@ fn page(row: &DeadLetter, term: &Term) -> String {
         let _ = writeln!(out, "  hint: {}", words::line(hint));
     }
     let attempts = words::count(u64::from(row.attempts), "attempt");
-    let _ = writeln!(out, "\n  failed    {} after {attempts}, in run {} at version {}", words::when(&row.failed), row.run, words::short_hash(&row.version));
+    let _ = writeln!(
+        out,
+        "\n  failed    {} after {attempts}, in run {} at version {}",
+        words::when(&row.failed),
+        row.run,
+        words::short_hash(&row.version)
+    );
     let item = &row.item;
     let _ = writeln!(out, "  item      {} · {} · b3:{}", words::name(&item.name), words::size(item.size), item.hash);
     let _ = writeln!(out, "  arrived   {}", words::when(&item.arrived));
@@ -243,7 +264,8 @@ fn page(row: &DeadLetter, term: &Term) -> String {
     }
     if let Some(end) = &row.end {
         let reason = end.reason.as_deref().map(|reason| format!(": {}", words::line(reason))).unwrap_or_default();
-        let _ = writeln!(out, "  {:<9} {} by {}{reason}", state(row.state), words::when(&end.at), words::line(&end.actor));
+        let _ =
+            writeln!(out, "  {:<9} {} by {}{reason}", state(row.state), words::when(&end.at), words::line(&end.actor));
     }
     if let Some(traceback) = &fault.traceback {
         let _ = writeln!(out, "\n{}\n{}", term.bold("traceback"), indented(traceback));

@@ -27,7 +27,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List flows
-    #[command(after_help = "Examples:\n  opendmp flows list\n  opendmp flows list --format json | jq '.[].outstanding'")]
+    #[command(
+        after_help = "Examples:\n  opendmp flows list\n  opendmp flows list --format json | jq '.[].outstanding'"
+    )]
     List {
         /// Only whose name contains this
         #[arg(long, value_name = "NAME")]
@@ -203,8 +205,12 @@ async fn delete(flow: &str, dead_letter: bool, yes: bool, session: &Session, ter
     if let Some(row) = known {
         let fate = match (row.outstanding, work) {
             (0, _) => String::new(),
-            (number, Deletion::Drain) => format!(" {} under way would be finished first.", words::count(number, "item")),
-            (number, Deletion::DeadLetter) => format!(" {} under way would become dead letters.", words::count(number, "item")),
+            (number, Deletion::Drain) => {
+                format!(" {} under way would be finished first.", words::count(number, "item"))
+            }
+            (number, Deletion::DeadLetter) => {
+                format!(" {} under way would become dead letters.", words::count(number, "item"))
+            }
         };
         confirm(&format!("Delete the flow {}?{fate} Its datasets and history stay.", row.flow), yes, term)?;
     }
@@ -218,7 +224,11 @@ async fn delete(flow: &str, dead_letter: bool, yes: bool, session: &Session, ter
         _ => format!("{} {} is deleted\n", term.green("✓"), deleted.flow.flow),
     };
     if deleted.buried > 0 {
-        out.push_str(&format!("  {} became dead letters: opendmp dead-letters list --flow {}\n", words::count(deleted.buried, "item"), deleted.flow.flow));
+        out.push_str(&format!(
+            "  {} became dead letters: opendmp dead-letters list --flow {}\n",
+            words::count(deleted.buried, "item"),
+            deleted.flow.flow
+        ));
     }
     term.out(&out)?;
     Ok(ExitCode::SUCCESS)
@@ -240,4 +250,3 @@ pub fn confirm(question: &str, yes: bool, term: &Term) -> Result<(), Fail> {
         _ => Err(Fail::new("nothing was changed")),
     }
 }
-

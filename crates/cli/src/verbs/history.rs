@@ -24,23 +24,27 @@ pub fn draw(history: &History, long: bool, term: &Term) -> String {
         export(row)
     );
     let lines = lines(history);
-    let width = |at: usize| lines.iter().map(|line| line.cells[at].chars().count()).max().unwrap_or(0);
-    let (ids, kinds, whats) = (width(0), width(1), width(2));
-    for (depth, line) in lines.iter().enumerate() {
-        let indent = if depth == 0 { "└─ ".to_owned() } else { format!("{}└─ ", "   ".repeat(depth)) };
-        let [id, kind, what, rest] = &line.cells;
-        let text = match rest.is_empty() && kind.is_empty() {
-            true => format!("{indent}{id:ids$}  {what}"),
-            false => format!("{indent}{id:ids$}  {kind:kinds$}  {what:whats$}  {rest}"),
+    let heads: Vec<String> =
+        lines.iter().enumerate().map(|(depth, line)| format!("{}└─ {}", "   ".repeat(depth.min(DEEPEST)), line.processor)).collect();
+    let heads_width = heads.iter().map(|head| head.chars().count()).max().unwrap_or(0);
+    let steps = || lines.iter().filter_map(|line| line.step.as_ref());
+    let kinds = steps().map(|step| step[0].chars().count()).max().unwrap_or(0);
+    let whats = steps().map(|step| step[1].chars().count()).max().unwrap_or(0);
+    for (head, (depth, line)) in heads.iter().zip(lines.iter().enumerate()) {
+        let text = match &line.step {
+            Some([kind, what, rest]) => format!("{head:heads_width$}  {kind:kinds$}  {what:whats$}  {rest}"),
+            None => format!("{head:heads_width$}  {}", line.source),
         };
         let _ = writeln!(out, "{}", text.trim_end());
+        let indent = "   ".repeat(depth.min(DEEPEST) + 2);
         if long {
             for more in &line.more {
-                let _ = writeln!(out, "{}{}", "   ".repeat(depth + 2), term.dim(more));
+                let _ = writeln!(out, "{indent}{}", term.dim(more));
             }
         }
         for failed in &line.failed {
-            let _ = writeln!(out, "{}{} {}", "   ".repeat(depth + 2), term.yellow("failed before:"), words::line(failed));
+            let _ =
+                writeln!(out, "{indent}{} {}", term.yellow("failed before:"), words::line(failed));
         }
     }
     if let Some(last) = history.confirmed.last() {
@@ -61,9 +65,12 @@ fn hash(hash: &str) -> String {
 /// `  ->  ./outbox/biscoe.csv, written 14:02:11`.
 fn export(row: &Dataset) -> String {
     let target = row.export.target.as_deref().unwrap_or("");
-    let folder = row.export.destination.as_deref().and_then(|place| place.split_once(' ').or_else(|| place.split_once(':')));
+    let folder =
+        row.export.destination.as_deref().and_then(|place| place.split_once(' ').or_else(|| place.split_once(':')));
     let target = match folder {
-        Some((_, folder)) if folder.starts_with('/') && !target.starts_with('/') => words::path(&format!("{folder}/{target}")),
+        Some((_, folder)) if folder.starts_with('/') && !target.starts_with('/') => {
+            words::path(&format!("{folder}/{target}"))
+        }
         _ => words::path(target),
     };
     match row.export.state {
@@ -79,9 +86,16 @@ fn export(row: &Dataset) -> String {
     }
 }
 
-/// One line of the drawing: processor, kind, what it did, the rest.
+/// How deep lines are set in at most: long ways would run off the terminal.
+const DEEPEST: usize = 8;
+
+/// One line of the drawing.
 struct Line {
-    cells: [String; 4],
+    processor: String,
+    /// Of a step: its kind, what it did, the rest.
+    step: Option<[String; 3]>,
+    /// Of the source: what arrived.
+    source: String,
     more: Vec<String>,
     failed: Vec<String>,
 }
@@ -93,7 +107,11 @@ fn lines(history: &History) -> Vec<Line> {
     let ingest = history.steps.iter().find(|step| step.result == Outcome::Arrived);
     let name = ingest.map_or("source", |step| step.processor.as_str());
     let place = origin.source.rsplit_once(':').map_or(origin.source.as_str(), |(_, place)| place);
-    let path = if origin.path.starts_with('/') { origin.path.clone() } else { format!("{}/{}", place.trim_end_matches('/'), origin.path) };
+    let path = if origin.path.starts_with('/') {
+        origin.path.clone()
+    } else {
+        format!("{}/{}", place.trim_end_matches('/'), origin.path)
+    };
     let arrived = words::when_beside(&origin.arrived, &history.dataset.committed);
     let what = format!("{}  {}  arrived {arrived} as {}", words::path(&path), hash(&origin.hash), origin.arrival);
     let mut more = vec![
@@ -101,7 +119,7 @@ fn lines(history: &History) -> Vec<Line> {
         format!("arrived {}, {} bytes, b3:{}", words::when(&origin.arrived), words::grouped(origin.size), origin.hash),
     ];
     more.extend(ingest.map(by));
-    out.push(Line { cells: [name.to_owned(), String::new(), what, String::new()], more, failed: Vec::new() });
+    out.push(Line { processor: name.to_owned(), step: None, source: what, more, failed: Vec::new() });
     out
 }
 
@@ -131,14 +149,25 @@ fn step(step: &WayStep) -> Line {
     }
     let mut more = vec![
         by(step),
-        format!("started {}, took {}, committed {}", words::when(&step.started), words::took(step.took_us), words::when(&step.committed)),
+        format!(
+            "started {}, took {}, committed {}",
+            words::when(&step.started),
+            words::took(step.took_us),
+            words::when(&step.committed)
+        ),
         format!("gave {} of {} bytes, b3:{}", words::name(&step.name), words::grouped(step.size), step.hash),
     ];
     if let Some(environment) = &step.environment {
         more.push(format!("environment {}", words::line(environment)));
     }
     more.extend(step.log.iter().map(|line| format!("{}: {}", words::line(&line.level), words::line(&line.text))));
-    Line { cells: [step.processor.clone(), step.kind.clone(), what.join(", "), rest.join("   ")], more, failed: step.failed.clone() }
+    Line {
+        processor: step.processor.clone(),
+        step: Some([step.kind.clone(), what.join(", "), rest.join("   ")]),
+        source: String::new(),
+        more,
+        failed: step.failed.clone(),
+    }
 }
 
 /// Version, configuration and worker.

@@ -57,8 +57,9 @@ pub fn init(args: &Args, term: &Term) -> Result<ExitCode, Fail> {
     for path in [&flow, &sample] {
         // Also where a link leads nowhere.
         if path.symlink_metadata().is_ok() {
-            return Err(Fail::new(format!("{} is there already", path.display()))
-                .hint("name another folder: opendmp init DIR"));
+            return Err(
+                Fail::new(format!("{} is there already", path.display())).hint("name another folder: opendmp init DIR")
+            );
         }
     }
     let inbox = folder.join("inbox");

@@ -116,14 +116,21 @@ fn page(info: &KindInfo, kinds: &dyn Kinds, term: &Term) -> String {
             let names: Vec<&str> = of_class.map(|kind| kind.name.as_str()).collect();
             notes.push(format!("a {class}: {}", names.join(", ")));
         }
-        let notes = if notes.is_empty() { String::new() } else { format!("  {}", term.dim(&format!("({})", notes.join("; ")))) };
+        let notes = if notes.is_empty() {
+            String::new()
+        } else {
+            format!("  {}", term.dim(&format!("({})", notes.join("; "))))
+        };
         let _ = writeln!(out, "  {}{notes}", term.bold(key));
         for line in schema["description"].as_str().unwrap_or("").lines() {
             let _ = writeln!(out, "      {line}");
         }
     }
     if info.class == Class::Processor {
-        let _ = writeln!(out, "\nEvery processor may also say: description, phase, inputs, timeout, concurrency, on_error, checkpoint, memo, labels.");
+        let _ = writeln!(
+            out,
+            "\nEvery processor may also say: description, phase, inputs, timeout, concurrency, on_error, checkpoint, memo, labels."
+        );
     }
     for (n, example) in info.examples.iter().enumerate() {
         let _ = writeln!(out, "\n{}", term.bold(if n == 0 { "example" } else { "another" }));
@@ -139,7 +146,8 @@ fn choices(schema: &Json, root: &Json) -> Vec<String> {
     let target = schema.get("$ref").and_then(Json::as_str).and_then(|to| root.pointer(to.trim_start_matches('#')));
     let schema = target.unwrap_or(schema);
     let values = schema.get("enum").and_then(Json::as_array).into_iter().flatten();
-    let constants = schema.get("oneOf").and_then(Json::as_array).into_iter().flatten().filter_map(|one| one.get("const"));
+    let constants =
+        schema.get("oneOf").and_then(Json::as_array).into_iter().flatten().filter_map(|one| one.get("const"));
     values.chain(constants).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect()
 }
 
@@ -155,7 +163,7 @@ pub fn schema(args: &SchemaArgs, term: &Term) -> Result<ExitCode, Fail> {
 /// Explains a code.
 pub fn explain(args: &ExplainArgs, term: &Term) -> Result<ExitCode, Fail> {
     let more = opendmp_processors::explanations();
-    let known = codes::codes().iter().chain(more);
+    let known = codes().iter().chain(more);
     let Some(code) = &args.code else {
         let lines: String = known.map(|info| format!("{}\n  {}\n", term.bold(info.code), info.explanation)).collect();
         term.out(&lines)?;
@@ -165,7 +173,8 @@ pub fn explain(args: &ExplainArgs, term: &Term) -> Result<ExitCode, Fail> {
     match found {
         Some(text) => term.out(&format!("{text}\n"))?,
         None => {
-            return Err(Fail::usage(format!("there is no code `{}`", crate::words::line(code))).hint("`opendmp explain` lists all codes"));
+            return Err(Fail::usage(format!("there is no code `{}`", crate::words::line(code)))
+                .hint("`opendmp explain` lists all codes"));
         }
     }
     Ok(ExitCode::SUCCESS)

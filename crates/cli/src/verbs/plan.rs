@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use opendmp_model::diagnostic::{Diagnostics, codes};
 use opendmp_model::plan::compile_checked;
 
 use crate::fail::{Fail, USAGE};
@@ -53,7 +54,10 @@ pub fn plan(args: &Args, term: &Term) -> Result<ExitCode, Fail> {
         Ok((plan, warnings)) => (Some(plan), warnings),
         Err(problems) => (None, problems),
     };
-    flow.problems = problems;
+    // The plan says itself, and in one word, of which processors it is not known whether they are deterministic.
+    let told = problems.into_iter().filter(|problem| problem.code != codes::DETERMINISM_UNKNOWN);
+    flow.problems = Diagnostics::new();
+    told.for_each(|problem| flow.problems.push(problem));
     let drawn = draw::flow(&flow, term);
     if !drawn.is_empty() {
         term.err(drawn.trim_end_matches('\n'));

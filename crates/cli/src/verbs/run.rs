@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use opendmp_api::Events;
 use opendmp_api::ask::{Event, Given, Listing, RunEnd, RunProcessor, RunRequest};
 use opendmp_api::rows::{DeadLetter, Run};
-use opendmp_model::diagnostic::Diagnostics;
 use serde::Serialize;
 
 use crate::args::Format;
@@ -115,9 +114,13 @@ fn given(inputs: &[std::ffi::OsString], flow: Option<&opendmp_model::document::F
             fail.exit = USAGE;
             fail
         };
-        let real = path.canonicalize().map_err(|error| usage(Fail::io(format_args!("the input `{shown}` can't be read"), &error)))?;
+        let real = path
+            .canonicalize()
+            .map_err(|error| usage(Fail::io(format_args!("the input `{shown}` can't be read"), &error)))?;
         if !real.is_file() {
-            return Err(Fail::usage(format!("the input `{shown}` is not a file")).hint("name its files, as `--input folder/*`"));
+            return Err(
+                Fail::usage(format!("the input `{shown}` is not a file")).hint("name its files, as `--input folder/*`")
+            );
         }
         // The name stays as it was given; only the folder is made absolute.
         let absolute = std::path::absolute(&path).map_err(|error| Fail::io(&shown, &error))?;
@@ -217,7 +220,9 @@ impl Watch {
                         return Ok(code);
                     }
                 }
-                None => return Err(Fail::new("the run's news broke off").hint("`opendmp runs list` tells how far it came")),
+                None => {
+                    return Err(Fail::new("the run's news broke off").hint("`opendmp runs list` tells how far it came"));
+                }
             }
         }
     }
@@ -234,12 +239,17 @@ impl Watch {
             Event::Fed => shown.fed(),
             Event::Progress { processors } => shown.update(processors, term),
             Event::Problem { about, message, hint } => {
-                shown.say(&format!("{} {}: {}", term.warn("problem:"), words::line(&about), words::line(&message)), term);
+                shown.say(
+                    &format!("{} {}: {}", term.warn("problem:"), words::line(&about), words::line(&message)),
+                    term,
+                );
                 if let Some(hint) = hint {
                     shown.say(&format!("{} {hint}", term.cyan("hint:")), term);
                 }
             }
-            Event::Ended { run, end, problems } => return self.end(&run, end, problems, shown, session, term).await.map(Some),
+            Event::Ended { run, end, problems } => {
+                return self.end(&run, end, problems, shown, session, term).await.map(Some);
+            }
             Event::Enabled { .. } | Event::Failed(_) => {}
         }
         Ok(None)
@@ -247,7 +257,8 @@ impl Watch {
 
     /// `Penguins · version 3f9c1a · run 7 · ./inbox`.
     fn head(&self, name: &str, version: &str, run: u64, processors: &[RunProcessor]) -> String {
-        let mut parts = vec![words::name(name), format!("version {}", words::short_hash(version)), format!("run {run}")];
+        let mut parts =
+            vec![words::name(name), format!("version {}", words::short_hash(version)), format!("run {run}")];
         let places = processors.iter().filter(|processor| processor.reads.is_empty()).filter_map(|p| p.place.clone());
         let places: Vec<String> = places.collect();
         if !self.given && !places.is_empty() {
@@ -290,7 +301,11 @@ impl Watch {
         let left = words::count(run.outstanding, "item");
         Ok(match end {
             RunEnd::TimedOut => {
-                let goes_on = if session.is_own() { format!("`{}` goes on", self.again) } else { "the server goes on".to_owned() };
+                let goes_on = if session.is_own() {
+                    format!("`{}` goes on", self.again)
+                } else {
+                    "the server goes on".to_owned()
+                };
                 term.err(&format!("{} timed out with {left} still to do; {goes_on}", term.bad("error:")));
                 TIMED_OUT
             }
@@ -335,7 +350,11 @@ impl Shown {
         }
     }
 
-    fn update(&mut self, counts: std::collections::BTreeMap<String, opendmp_ports::transport::StepCounts>, term: &Term) {
+    fn update(
+        &mut self,
+        counts: std::collections::BTreeMap<String, opendmp_ports::transport::StepCounts>,
+        term: &Term,
+    ) {
         if let Some(progress) = &mut self.progress {
             progress.update(counts, term);
         }
@@ -344,16 +363,10 @@ impl Shown {
     /// The person leaves; the server goes on.
     fn left(&self, term: &Term) -> u8 {
         match self.run {
-            Some(run) => self.say(&format!("run {run} goes on in the server; `opendmp runs show {run}` tells how far it is"), term),
+            Some(run) => self
+                .say(&format!("run {run} goes on in the server; `opendmp runs show {run}` tells how far it is"), term),
             None => self.say("the server goes on; `opendmp runs list` tells how far it is", term),
         }
         INTERRUPTED
-    }
-}
-
-/// Warnings of a flow in one line each, where it is not drawn.
-pub fn warnings(warnings: &Diagnostics, term: &Term) {
-    for warning in warnings {
-        term.err(&warning.to_string());
     }
 }

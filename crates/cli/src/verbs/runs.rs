@@ -27,7 +27,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List runs, the newest first
-    #[command(after_help = "Examples:\n  opendmp runs list --flow penguins --limit 10\n  opendmp runs list --format json | jq '.[0].run'")]
+    #[command(
+        after_help = "Examples:\n  opendmp runs list --flow penguins --limit 10\n  opendmp runs list --format json | jq '.[0].run'"
+    )]
     List {
         /// Only of this flow
         #[arg(long, value_name = "FLOW")]
@@ -75,9 +77,14 @@ async fn verb(verb: Verb, session: &Session, term: &Term) -> Result<ExitCode, Fa
                 wide("trigger", |run| Value::Text(run.trigger.clone())),
             ];
             let listing = Listing { flow, ..Listing::default() };
-            table::pages(listing, &listed, &columns, "no runs yet; `opendmp run FLOW.yaml` makes one", term, |listing| async move {
-                session.client.runs(&listing).await
-            })
+            table::pages(
+                listing,
+                &listed,
+                &columns,
+                "no runs yet; `opendmp run FLOW.yaml` makes one",
+                term,
+                |listing| async move { session.client.runs(&listing).await },
+            )
             .await?;
         }
         Verb::Show { run, format } => {
@@ -113,10 +120,20 @@ fn page(run: &Run, term: &Term) -> String {
     let _ = writeln!(out, "  trigger    {}", words::line(&run.trigger));
     let _ = writeln!(out, "  started    {}", words::when(&run.started));
     if let Some(finished) = &run.finished {
-        let _ = writeln!(out, "  finished   {}{}", words::when(finished), took.map(|took| format!(", after {took}")).unwrap_or_default());
+        let _ = writeln!(
+            out,
+            "  finished   {}{}",
+            words::when(finished),
+            took.map(|took| format!(", after {took}")).unwrap_or_default()
+        );
     }
     let _ = writeln!(out, "  arrived    {}", words::grouped(run.arrivals));
-    let _ = writeln!(out, "  collected  {} new, {} unchanged", words::grouped(run.revisions), words::grouped(run.unchanged));
+    let _ = writeln!(
+        out,
+        "  collected  {} new, {} unchanged",
+        words::grouped(run.revisions),
+        words::grouped(run.unchanged)
+    );
     let _ = writeln!(out, "  exported   {}", words::grouped(run.exported));
     let _ = writeln!(out, "  dead       {}", words::grouped(run.dead_letters));
     let _ = writeln!(out, "  left       {}", words::grouped(run.outstanding));
@@ -130,7 +147,7 @@ fn page(run: &Run, term: &Term) -> String {
             column("dead", |row| Value::Number(row.1.dead)),
             column("each", |row| {
                 let each = row.1.took / (row.1.done + row.1.dead + row.1.retried).max(1);
-                Value::As(each, words::took(each))
+                Value::As(each, if each == 0 { "-".to_owned() } else { words::took(each) })
             }),
         ];
         let _ = write!(out, "\n{}", table::table(&rows, &columns, term.width()));

@@ -38,7 +38,10 @@ Examples:
 
 The verbs of the command line reach it through a socket in the data directory that only its owner may use;
 over TCP it answers nothing but /healthz, and only on this machine. SIGTERM or Ctrl-C stops it: what is in work
-is finished for up to 10 s, the rest is handed back unharmed; a second signal stops at once.")]
+is finished for up to 10 s, the rest is handed back unharmed; a second signal stops at once.
+
+When the disk of the data directory has less than OPENDMP_RESERVE left (64 MiB), nothing more is taken in until
+there is room again.")]
 pub struct Args {
     /// Where to answer /healthz; a loopback address, port 0 for any that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7117")]
@@ -75,7 +78,8 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
     private(&data);
     // Before anything is begun: a port that is taken ends the start.
     let listener = TcpListener::bind(address).await.map_err(|error| {
-        Fail::io(format_args!("{address} can't be listened on"), &error).hint("choose another port with --listen 127.0.0.1:PORT")
+        Fail::io(format_args!("{address} can't be listened on"), &error)
+            .hint("choose another port with --listen 127.0.0.1:PORT")
     })?;
     let bound = listener.local_addr().map_err(|error| Fail::io(address, &error))?;
     let opened = Opened::open(&data, lock, true, roots).await?;
@@ -141,9 +145,11 @@ fn broken(error: std::io::Error) -> std::io::Result<()> {
 fn log(format: LogFormat, term: &Term) -> Result<(), Fail> {
     let directives = std::env::var(LOG).ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "info".to_owned());
     let filter = EnvFilter::try_new(&directives).map_err(|error| {
-        Fail::usage(format!("{LOG} is not understood: {error}")).hint("write `info`, `debug`, or `opendmp_engine=debug,info`")
+        Fail::usage(format!("{LOG} is not understood: {error}"))
+            .hint("write `info`, `debug`, or `opendmp_engine=debug,info`")
     })?;
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(term.err_colors());
+    let subscriber =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(term.err_colors());
     let set = match format {
         LogFormat::Text => subscriber.with_target(false).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
@@ -161,8 +167,10 @@ fn address(text: &str) -> Result<SocketAddr, Fail> {
         .parse()
         .map_err(|_| Fail::usage(format!("`{}` is not an address with a port", words::line(text))).hint(hint))?;
     if !address.ip().is_loopback() {
-        return Err(Fail::usage(format!("`{address}` can be reached from other machines, and nobody signs in here yet"))
-            .hint(format!("{hint}; to let others ask how it is, put a proxy with its own rules in front")));
+        return Err(Fail::usage(format!(
+            "`{address}` can be reached from other machines, and nobody signs in here yet"
+        ))
+        .hint(format!("{hint}; to let others ask how it is, put a proxy with its own rules in front")));
     }
     Ok(address)
 }
@@ -207,7 +215,8 @@ fn private(data: &DataDir) {
 
 /// The socket that the verbs use: nobody else's from the first moment, and in the place of a killed server's.
 fn bind(data: &DataDir) -> Result<UnixListener, Fail> {
-    let failed = |error: std::io::Error| Fail::io(format_args!("the socket in {} can't be made", data.path().display()), &error);
+    let failed =
+        |error: std::io::Error| Fail::io(format_args!("the socket in {} can't be made", data.path().display()), &error);
     // Made in a folder of its own that nobody else enters, then moved: it is there whole, or the old one is.
     let folder = tempfile::Builder::new().prefix(".socket-").tempdir_in(data.path()).map_err(failed)?;
     let inner = DataDir::choose(Some(folder.path().to_owned()))?;

@@ -33,7 +33,7 @@ impl Flow {
 processors:
   - {{ id: inbox, type: ingest, source: {{ type: place, place: keep }} }}
   - {{ id: shout, type: step, inputs: [inbox], trouble: 120, batch: 3, {errors} }}
-  - {{ id: shelf, type: shelf, inputs: [shout], collection: Straight, destination: {{ type: targets, place: a }} }}
+  - {{ id: shelf, type: shelf, inputs: [shout], collection: Straight, destination: {{ type: targets, place: a }}, {errors} }}
 "
             ),
             Flow::Fan => format!(

@@ -55,6 +55,11 @@ pub struct Setup {
     pub large: bool,
     /// Whether foreign files appear at targets, and exported ones are changed.
     pub foreign: bool,
+    /// How long an export may take, in milliseconds.
+    pub slow_sink: u64,
+    /// Whether a fresh server takes over when everything calms down, or those that live go on. In the latter case no
+    /// answer to a claim is lost: what it gave stays claimed until somebody takes over.
+    pub fresh: bool,
     /// Steps until everything calms down.
     pub steps: u64,
     /// All that the journal knows is walked after so many commits.
@@ -74,6 +79,8 @@ impl Default for Setup {
             equal: 0,
             large: false,
             foreign: true,
+            slow_sink: 0,
+            fresh: true,
             steps: 6_000,
             check_every: 1,
             mutant: None,

@@ -413,6 +413,8 @@ impl Sink for TargetSink {
         self.gate.before(rate, "sink export").await.map_err(|_| fault("before its effect"))?;
         // A temporary file is written here; the rename is one step.
         Yield::default().await;
+        let takes = world.below(world.setup.slow_sink) as i64;
+        sleep(world, takes).await;
         let end = put(&self.gate, &self.destination(), &export);
         // Refused is an end that says that nothing was changed.
         let unknown = Fault::new(FaultKind::Unavailable, "made", "made to fail after its effect");

@@ -82,6 +82,11 @@ impl SimJournal {
         Ok(out)
     }
 
+    /// How often the answer to a claim is lost.
+    fn lost_claims(&self) -> u32 {
+        if self.0.world.setup.fresh { self.rate() / 4 } else { 0 }
+    }
+
     /// Whether a call is delivered once more.
     fn again(&self) -> bool {
         !self.0.world.is_calm() && self.0.world.chance(self.0.world.setup.faults.again)
@@ -120,7 +125,7 @@ journal! { SimJournal;
         self.0.before(self.rate(), "journal claim").await?;
         let claimed = self.inner().claim(request).await?;
         check::claimed(&self.0.world, &request, &claimed);
-        self.0.after(self.rate() / 4, "journal claim").await?;
+        self.0.after(self.lost_claims(), "journal claim").await?;
         Ok(claimed)
     }
 
@@ -158,7 +163,7 @@ journal! { SimJournal;
         let limit = limit.min(1 + self.0.world.below(8) as usize);
         let intents = self.inner().claim_intents(lease, now, limit).await?;
         check::intents_claimed(&self.0, lease, &intents);
-        self.0.after(self.rate() / 4, "journal claim_intents").await?;
+        self.0.after(self.lost_claims(), "journal claim_intents").await?;
         Ok(intents)
     }
 
@@ -168,7 +173,7 @@ journal! { SimJournal;
         self.inner().finish(batch.clone()).await?;
         if self.again() {
             self.0.world.note(|| format!("#{} finish is delivered again", self.0.owner));
-            let wait = self.0.world.below(200) as i64;
+            let wait = self.0.world.below(400) as i64;
             sleep(&self.0.world, wait).await;
             self.inner().finish(batch).await?;
         }

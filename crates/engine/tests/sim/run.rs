@@ -230,13 +230,15 @@ impl Sim {
         }
         self.world.note(|| "everything calms down".to_owned());
         self.world.calm_down();
-        if self.world.chance(500) {
-            self.power_cut();
+        if self.world.setup.fresh {
+            if self.world.chance(500) {
+                self.power_cut();
+            }
+            for owner in self.engines.clone().into_iter().chain(self.doomed.clone().into_keys()) {
+                self.kill(owner);
+            }
+            self.start(true);
         }
-        for owner in self.engines.clone().into_iter().chain(self.doomed.clone().into_keys()) {
-            self.kill(owner);
-        }
-        self.start(true);
         for step in 0..PATIENCE {
             self.poisoned();
             let moved = self.executor.step();

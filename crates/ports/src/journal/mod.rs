@@ -94,7 +94,7 @@ pub trait Journal: Send + Sync {
     /// Claims intents that are due.
     async fn claim_intents(&self, lease: Lease, now: i64, limit: usize) -> Result<Vec<Intent>>;
 
-    /// Ends attempts at intents. What is not this lease's is ignored.
+    /// Ends attempts at intents. What is not this lease's and the present attempt's is ignored.
     async fn finish(&self, batch: Vec<Finished>) -> Result<()>;
 
     /// What waits, of one flow or of all.

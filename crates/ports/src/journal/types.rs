@@ -452,6 +452,8 @@ pub struct Finished {
     pub id: IntentId,
     /// Who carried it out.
     pub lease: Lease,
+    /// Which attempt: [`Intent::attempt`]. An end that is told again says nothing of a later one.
+    pub attempt: u32,
     /// How it ended.
     pub end: End,
     /// Now.

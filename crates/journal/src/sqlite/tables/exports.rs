@@ -495,7 +495,7 @@ impl Tables<'_> {
 
     pub(crate) fn finish(&mut self, done: &Finished) -> Result<()> {
         let Some(stored) = self.stored_intent(done.id.0 as i64)? else { return Ok(()) };
-        if stored.lease != done.lease.0 as i64 || !self.live(done.lease) {
+        if stored.lease != done.lease.0 as i64 || stored.attempts != done.attempt || !self.live(done.lease) {
             return Ok(());
         }
         if let End::Retry { due, fault } = &done.end {

@@ -58,14 +58,20 @@ impl<'c> Releasing<'c> {
 struct Ledger<'c> {
     known: KnownPaths<'c>,
     releasing: Releasing<'c>,
+    /// The ledger knows no path between the least and the greatest of this ingest.
+    all_new: bool,
     last: i64,
 }
+
+/// Arrivals in one ingest from which on it is worth asking for all of them at once whether any path is known: numbered
+/// items come behind all that are there.
+const MANY: usize = 16;
 
 impl SourceLedger for Ledger<'_> {
     type Error = Fail;
 
     fn known(&mut self, path: &[u8]) -> Result<Option<Known>> {
-        self.known.get(path)
+        if self.all_new { Ok(None) } else { self.known.get(path) }
     }
 
     fn releasing(&mut self, release: &[u8]) -> Result<bool> {
@@ -79,6 +85,17 @@ impl SourceLedger for Ledger<'_> {
 }
 
 impl Tables<'_> {
+    /// Whether no path between the least and the greatest of many arrivals is known.
+    fn all_new(&self, ingest: &Ingest) -> Result<bool> {
+        if ingest.arrivals.len() < MANY {
+            return Ok(false);
+        }
+        let paths = || ingest.arrivals.iter().map(|arrival| &arrival.path);
+        let sql = "SELECT 1 FROM arrival INDEXED BY arrival_path \
+                   WHERE known = 1 AND source = ?1 AND path BETWEEN ?2 AND ?3 LIMIT 1";
+        Ok(!self.sql(sql)?.exists(params![ingest.source.0, paths().min(), paths().max()])?)
+    }
+
     /// Takes source items in. The items come back with the answer, for the caller's thread to let go.
     pub(crate) fn ingest(&mut self, ingest: &Ingest) -> Result<(Ingested, impl Send + use<>)> {
         let operation = "journal ingest";
@@ -102,6 +119,7 @@ impl Tables<'_> {
         let mut ledger = Ledger {
             known: KnownPaths::new(self.conn, ingest.source)?,
             releasing: Releasing::new(self.conn, ingest.source)?,
+            all_new: self.all_new(ingest)?,
             last: self.memory.last.arrival,
         };
         let new = decide::admit(&ingest.arrivals, mode, &mut ledger)?;

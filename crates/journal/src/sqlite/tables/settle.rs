@@ -78,42 +78,71 @@ struct Collected {
     dead: u64,
 }
 
-/// What collecting many results needs at hand: statements, and the shelf of the last one.
+/// What collecting many results needs at hand: statements, and the shelves of those before.
 struct Collecting<'c> {
     known: CachedStatement<'c>,
     insert: CachedStatement<'c>,
-    last: Option<(Arc<str>, Arc<str>, i64)>,
+    shelves: Vec<Shelf>,
+    /// Origins of all results, least and greatest, where there are many.
+    span: Option<(i64, i64)>,
 }
 
+/// A shelf that results of this settlement go to.
+struct Shelf {
+    collection: Arc<str>,
+    processor: Arc<str>,
+    id: i64,
+    /// Where it had nothing in the span: the slots that were put there since.
+    only: Option<HashSet<SlotId>>,
+}
+
+/// Results in one settlement from which on it is worth asking for all of them at once whether any slot is known.
+const MANY: usize = 16;
+
 impl<'c> Collecting<'c> {
-    fn new(tables: &Tables<'c>) -> Result<Self> {
+    fn new(tables: &Tables<'c>, revisions: &[(NewRevision, Vec<u8>)]) -> Result<Self> {
+        let origins = || revisions.iter().map(|(revision, _)| revision.slot.origin.0 as i64);
+        let span = origins().min().zip(origins().max()).filter(|_| revisions.len() >= MANY);
         Ok(Self {
             known: tables.sql("SELECT 1 FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 LIMIT 1")?,
             insert: tables.sql(
                 "INSERT INTO revision (shelf, origin, slot, arrival, pass, seq, at, run, version, export, target, \
                  item) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?,
-            last: None,
+            shelves: Vec::new(),
+            span,
         })
     }
 
-    fn slot_is_known(&mut self, shelf: i64, slot: SlotId) -> Result<bool> {
-        Ok(self.known.exists(params![shelf, slot.origin.0 as i64, slot.hash.0])?)
+    fn slot_is_known(&mut self, shelf: usize, slot: SlotId) -> Result<bool> {
+        let Shelf { id, only, .. } = &mut self.shelves[shelf];
+        let id = *id;
+        match only {
+            Some(only) => Ok(!only.insert(slot)),
+            None => Ok(self.known.exists(params![id, slot.origin.0 as i64, slot.hash.0])?),
+        }
     }
 
-    fn shelf(&mut self, tables: &mut Tables<'c>, new: &NewRevision, origin: Origin) -> Result<i64> {
-        if let Some((collection, processor, shelf)) = &self.last
-            && *collection == new.collection
-            && *processor == new.processor
-        {
-            return Ok(*shelf);
+    /// The place of a result's shelf among those of this settlement.
+    fn shelf(&mut self, tables: &mut Tables<'c>, new: &NewRevision, origin: Origin) -> Result<usize> {
+        let same = |shelf: &Shelf| shelf.collection == new.collection && shelf.processor == new.processor;
+        if let Some(at) = self.shelves.iter().position(same) {
+            return Ok(at);
         }
         let flow = tables.flow(origin.flow)?;
         let (collection, processor) = (Arc::clone(&new.collection), Arc::clone(&new.processor));
         let key = (flow.space, Arc::clone(&collection), Arc::clone(&flow.slug), Arc::clone(&processor));
-        let shelf = tables.shelf(key)?;
-        self.last = Some((collection, processor, shelf));
-        Ok(shelf)
+        let id = tables.shelf(key)?;
+        let only = match self.span {
+            Some((least, most)) => {
+                let sql = "SELECT 1 FROM revision WHERE shelf = ?1 AND origin BETWEEN ?2 AND ?3 LIMIT 1";
+                let some = tables.sql(sql)?.exists([id, least, most])?;
+                (!some).then(HashSet::new)
+            }
+            None => None,
+        };
+        self.shelves.push(Shelf { collection, processor, id, only });
+        Ok(self.shelves.len() - 1)
     }
 }
 
@@ -139,7 +168,7 @@ impl<'c> Tables<'c> {
         let mut applied = Applied { seq, tasks: settlement.tasks.len() as u64, ..Applied::default() };
         let items = self.enqueue(&settlement.tasks, origin, mode_of(mode)?)? - ended;
         let mut unchanged = HashSet::new();
-        let mut collecting = Collecting::new(self)?;
+        let mut collecting = Collecting::new(self, &settlement.revisions)?;
         for (revision, bytes) in &settlement.revisions {
             let collected = self.collect(revision, bytes, origin, (at, seq), &mut collecting)?;
             if collected.new {
@@ -201,18 +230,19 @@ impl<'c> Tables<'c> {
         (at, seq): (i64, Seq),
         collecting: &mut Collecting<'c>,
     ) -> Result<Collected> {
-        let shelf = collecting.shelf(self, new, origin)?;
+        let on = collecting.shelf(self, new, origin)?;
+        let shelf = collecting.shelves[on].id;
         let hash = new.item.content.hash;
         let (arrival, pass) = (new.item.id.arrival, new.item.id.pass);
         let mut at_slot = Revision { shelf, slot: new.slot, arrival, pass };
-        let mut fresh = !collecting.slot_is_known(shelf, new.slot)?;
+        let mut fresh = !collecting.slot_is_known(on, new.slot)?;
         let mut before = if fresh { None } else { self.before(at_slot)? };
         if let Some((taken, item, _)) = &before
             && (taken.arrival, taken.pass) == (arrival, pass)
             && item.content.hash != hash
         {
             at_slot.slot = decide::slot_beside(new.slot, new.item.id);
-            fresh = !collecting.slot_is_known(shelf, at_slot.slot)?;
+            fresh = !collecting.slot_is_known(on, at_slot.slot)?;
             before = if fresh { None } else { self.before(at_slot)? };
         }
         let before = before.map(|(at_slot, item, target)| (at_slot, item.content.hash, target));

@@ -230,7 +230,7 @@ impl Desk {
     }
 
     pub(super) async fn finish(&self, intent: &Intent, end: End) {
-        let done = Finished { id: intent.id, lease: self.lease, end, at: 300 };
+        let done = Finished { id: intent.id, lease: self.lease, attempt: intent.attempt, end, at: 300 };
         self.j().await.finish(vec![done]).await.expect(OK);
     }
 

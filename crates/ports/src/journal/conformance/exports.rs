@@ -194,14 +194,20 @@ pub(super) async fn lost_leases_finish_nothing(mut d: Desk) {
     d.finish(&intent, End::Done).await;
     assert_eq!(d.newest(slot).await.export, ExportState::Pending, "another's intent");
     d.lease = d.lease(true).await;
-    let late = Finished { id: intent.id, lease: old, end: End::Done, at: 300 };
+    let late = Finished { id: intent.id, lease: old, attempt: intent.attempt, end: End::Done, at: 300 };
     d.j().await.finish(vec![late.clone()]).await.expect(OK);
     assert_eq!(d.newest(slot).await.export, ExportState::Pending, "taken over");
     let (again, _) = d.export().await;
     d.j().await.finish(vec![late]).await.expect(OK);
     assert_eq!(d.newest(slot).await.export, ExportState::Pending, "taken over and claimed again");
-    let unknown = Finished { id: IntentId(99), lease: d.lease, end: End::Done, at: 300 };
+    let unknown = Finished { id: IntentId(99), lease: d.lease, attempt: 1, end: End::Done, at: 300 };
     d.j().await.finish(vec![unknown]).await.expect(OK);
+    let busy = || End::Retry { due: 0, fault: fault("busy") };
+    d.finish(&again, busy()).await;
+    let (again_later, _) = d.export().await;
+    d.finish(&again, busy()).await;
+    assert!(d.intents(10).await.is_empty(), "an end that is told again does not end the next attempt");
+    let again = again_later;
     d.finish(&again, End::Done).await;
     d.finish(&again, End::Refused(fault("said twice"))).await;
     assert_eq!(d.newest(slot).await.export, ExportState::Written, "the first end counts");
@@ -237,8 +243,8 @@ pub(super) async fn what_is_done_is_done(d: Desk) {
     let intents = d.intents(10).await;
     let order: Vec<u64> = intents.iter().map(|intent| export_of(intent).arrival.0).collect();
     assert_eq!(order, [1, 2, 3, 4, 5], "oldest first");
-    let all = intents.iter().map(|intent| Finished { id: intent.id, lease: d.lease, end: End::Done, at: 300 });
-    d.j().await.finish(all.collect()).await.expect(OK);
+    let done = |intent: &Intent| Finished { id: intent.id, lease: d.lease, attempt: intent.attempt, end: End::Done, at: 300 };
+    d.j().await.finish(intents.iter().map(done).collect()).await.expect(OK);
     assert!(d.datasets(Filter::default()).await.iter().all(|row| row.export == ExportState::Written));
     assert_eq!(d.backlog().await, Backlog::default());
 }

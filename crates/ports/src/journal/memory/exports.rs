@@ -233,7 +233,7 @@ impl State {
     pub(super) fn finish(&mut self, done: Finished) {
         let live = self.live(done.lease);
         let Some(stored) = self.intents.get_mut(&done.id) else { return };
-        if stored.lease != Some(done.lease) || !live {
+        if stored.lease != Some(done.lease) || stored.intent.attempt != done.attempt || !live {
             return;
         }
         if let End::Retry { due, .. } = done.end {

@@ -1,9 +1,7 @@
 //! A real server that dies at each named moment of an item's way (see `failpoint.rs` in the engine), and is started again:
 //! nothing lost, nothing twice.
 
-mod kill;
-
-use kill::{Place, SETTLE, files, hash, pause};
+use crate::harness::{Place, files, hash};
 
 /// As the engine lists them.
 const MOMENTS: [&str; 10] = opendmp_engine::failpoint::MOMENTS;
@@ -24,8 +22,8 @@ fn dies_and_comes_back(after: &str, nth: u32) {
             let hidden = place.path(&format!("inbox/.{n}"));
             std::fs::write(&hidden, content).unwrap();
             std::fs::rename(&hidden, place.path(&format!("inbox/file-{n}"))).unwrap();
-            // Apart from each other, so that they come in several bundles.
-            pause(SETTLE / 8);
+            // One after another, so that each moment is met again and again; what comes after its death waits.
+            place.wait_for_or_end("the file is through", |place| place.path(&format!("outbox/file-{n}")).exists());
         }
         assert_eq!(place.ended(), Some(6), "{moment} is reached {nth} times, and the server aborts there");
         place.start_and_wait();

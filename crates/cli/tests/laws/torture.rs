@@ -2,12 +2,10 @@
 //! Afterwards everything is compared with everything: what was written, the datasets, their revisions, the exports,
 //! the ledger. Laws L1, L2, L3, L4 and L6 on the binary.
 
-mod kill;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kill::{Place, Producer, Rng, SETTLE, Written, files, hash, pause, seed};
+use crate::harness::{Place, Producer, Rng, SETTLE, Written, files, hash, pause, seed};
 
 /// The flow of the torture: a script between an inbox and an outbox.
 fn flow(after: &str, settings: &str, code: &str) -> String {
@@ -90,7 +88,11 @@ fn compare(place: &Place, producer: &Producer, result: impl Fn(&[u8]) -> Vec<u8>
                 .collect();
             assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "{name}: revisions {found:?} in order, each once");
             if producer.waited.contains(name) {
-                assert!(found.len() >= 2, "{name}: a version that stood still is missing: {found:?} of {}", hashes.len());
+                assert!(
+                    found.len() >= 2,
+                    "{name}: a version that stood still is missing: {found:?} of {}",
+                    hashes.len()
+                );
             }
         }
     }
@@ -187,12 +189,24 @@ fn l1_failing_items_are_dead_letters_until_they_are_fixed() {
 
 #[test]
 fn l6_a_script_that_kills_its_worker_harms_only_its_item() {
-    only_the_bad_ones("import os, signal\ndef process(item: Item) -> bytes:\n    if item.stem.endswith('7'):\n        os.kill(os.getpid(), signal.SIGKILL)\n    return item.bytes().upper()\n", "", "crashed", '7', 200);
+    only_the_bad_ones(
+        "import os, signal\ndef process(item: Item) -> bytes:\n    if item.stem.endswith('7'):\n        os.kill(os.getpid(), signal.SIGKILL)\n    return item.bytes().upper()\n",
+        "",
+        "crashed",
+        '7',
+        200,
+    );
 }
 
 #[test]
 fn l6_a_script_that_hangs_harms_only_its_item() {
-    only_the_bad_ones("import time\ndef process(item: Item) -> bytes:\n    if item.stem.endswith('07'):\n        time.sleep(1000000)\n    return item.bytes().upper()\n", "    timeout: 1s\n", "timed_out", '7', 200);
+    only_the_bad_ones(
+        "import time\ndef process(item: Item) -> bytes:\n    if item.stem.endswith('07'):\n        time.sleep(1000000)\n    return item.bytes().upper()\n",
+        "    timeout: 1s\n",
+        "timed_out",
+        '7',
+        200,
+    );
 }
 
 /// Runs a script that does something terrible to some items. Their last digit is `digit`.
@@ -217,7 +231,8 @@ fn only_the_bad_ones(code: &str, settings: &str, kind: &str, digit: char, count:
 #[test]
 fn l2_a_script_that_answers_differently_each_time_has_one_truth() {
     let mut place = Place::new();
-    let code = "import os\ndef process(data: bytes) -> bytes:\n    return os.urandom(16).hex().encode() + b' ' + data\n";
+    let code =
+        "import os\ndef process(data: bytes) -> bytes:\n    return os.urandom(16).hex().encode() + b' ' + data\n";
     place.write_flow(&flow("delete", "    checkpoint: true\n", code));
     let producer = torture(&mut place, seed(), 400, 8, Duration::from_millis(3));
     forgive(&mut place);

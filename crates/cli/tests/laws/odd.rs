@@ -1,8 +1,6 @@
 //! Odd input on the real binary: names, files still being written, missing rights, a full disk. A clear error, nothing
 //! lost, and work that goes on when it can. Law L5 too: a dataset says how it came to be.
 
-mod kill;
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use kill::{Place, files, hash, pause};
+use crate::harness::{Place, files, hash, pause};
 
 fn flow(source: &str, code: &str) -> String {
     let code: String = code.lines().map(|line| format!("    {line}\n")).collect();
@@ -188,7 +186,7 @@ fn l1_a_full_disk_is_told_and_work_goes_on_when_there_is_room() {
         let disk = SmallDisk::mount(&data, "20m");
         place.ok(&["flows", "enable", "flow.yaml"]);
         let mut contents = std::collections::BTreeMap::new();
-        let mut rng = kill::Rng(7);
+        let mut rng = crate::harness::Rng(7);
         for n in 0..120 {
             let content: Vec<u8> = (0..40_000).flat_map(|_| rng.next().to_le_bytes()).collect();
             let name = format!("file-{n:03}");
@@ -227,7 +225,10 @@ fn l5_a_dataset_says_how_it_came_to_be_and_can_be_made_again() {
     let histories: Vec<serde_json::Value> = (0..2)
         .map(|_| {
             let place = Place::new();
-            place.write_flow(&flow("settle: 0s", "def process(item: Item) -> bytes:\n    print('seen', item.name)\n    return item.bytes()[::-1]\n"));
+            place.write_flow(&flow(
+                "settle: 0s",
+                "def process(item: Item) -> bytes:\n    print('seen', item.name)\n    return item.bytes()[::-1]\n",
+            ));
             std::fs::write(place.path("inbox/a.txt"), "abc").unwrap();
             place.ok(&["run", "flow.yaml"]);
             let output = place.ok(&["datasets", "history", "a.txt", "--format", "json"]);

@@ -140,7 +140,8 @@ impl Place {
     /// SIGTERM; expects a clean end.
     pub fn stop(&mut self) {
         let mut server = self.server.take().expect("a server runs");
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(server.id() as i32), nix::sys::signal::Signal::SIGTERM).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(server.id() as i32), nix::sys::signal::Signal::SIGTERM)
+            .unwrap();
         assert!(server.wait().unwrap().success(), "a server that is asked to stop ends well");
     }
 
@@ -154,6 +155,16 @@ impl Place {
             }
             assert!(Instant::now() < deadline, "the server goes on");
             pause(10);
+        }
+    }
+
+    /// Waits until something holds, or the server has ended, whatever of it.
+    pub fn wait_for_or_end(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        let ended = |place: &mut Self| place.server.as_mut().is_none_or(|server| server.try_wait().unwrap().is_some());
+        while !ended(self) && !holds(self) {
+            assert!(Instant::now() < deadline, "not within {} s: {what}", PATIENCE.as_secs());
+            pause(5);
         }
     }
 
@@ -283,7 +294,8 @@ impl Producer {
                 let began = Instant::now();
                 fs::write(&path, &content[..half]).unwrap();
                 pause(self.rng.below(20));
-                let appended = OpenOptions::new().append(true).open(&path).and_then(|mut file| file.write_all(&content[half..]));
+                let appended =
+                    OpenOptions::new().append(true).open(&path).and_then(|mut file| file.write_all(&content[half..]));
                 if appended.is_err() || began.elapsed() > Duration::from_millis(SETTLE / 2) {
                     // The machine was too slow for that: what stood there is a version of its own.
                     self.note(name, &content[..half]);
