@@ -384,6 +384,8 @@ pub enum Event {
         /// What can be done.
         hint: Option<String>,
     },
+    /// Something keeps the work from going on; it is waited out.
+    Trouble(Trouble),
     /// A run is left.
     Ended {
         /// As it stands.

@@ -1,7 +1,7 @@
 //! What answers: an engine, the way it works (by itself, or only on what one command asks), and the runs that are
 //! followed. How it is asked over HTTP lives in [`crate::router`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,6 +36,9 @@ const CANDIDATES: usize = 20;
 
 /// How many of a flow's newest runs are looked through for such as were interrupted.
 const LOOK_BACK: usize = 1_000;
+
+/// How often those who follow a run are told of troubles.
+const TROUBLES: Duration = Duration::from_millis(250);
 
 /// How long a health check waits for the journal.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
@@ -259,6 +262,7 @@ impl Service {
                 ended.map(|timed_out| (Some(done), if timed_out { RunEnd::TimedOut } else { RunEnd::Done }))
             }
             _ = stopped.wait_for(|stop| *stop) => Ok((None, RunEnd::Interrupted)),
+            () = self.tell_troubles(tell) => Ok((None, RunEnd::Interrupted)),
         };
         if let Ok((_, RunEnd::Interrupted)) = &result
             && let Some(run) = runs.last()
@@ -270,6 +274,21 @@ impl Service {
             live.stop(crate::GRACE).await;
         }
         result
+    }
+
+    /// Tells what keeps the work from going on, each trouble once; never ends.
+    async fn tell_troubles(&self, tell: &Teller) {
+        let mut told = BTreeSet::new();
+        loop {
+            self.engine.clock.sleep(TROUBLES).await;
+            for trouble in self.engine.troubles() {
+                // Of a server's many flows it can't be told here whose trouble it is.
+                let ours = self.mode == Mode::Command || CENTRAL.contains(&trouble.about.as_str());
+                if ours && told.insert((trouble.about.clone(), trouble.message.clone())) {
+                    tell.now(Event::Trouble(trouble));
+                }
+            }
+        }
     }
 
     /// What a reference to a dataset may mean: its newest revisions.

@@ -130,7 +130,9 @@ pub fn table<R>(rows: &[R], columns: &[Column<R>], width: Option<usize>) -> Stri
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
     }
-    table.set_header(columns.iter().map(|column| column.name.to_uppercase().replace('_', " ")));
+    let mut head = Row::from(columns.iter().map(|column| column.name.to_uppercase().replace('_', " ")));
+    head.max_height(1);
+    table.set_header(head);
     for row in rows {
         let cells = columns.iter().map(|column| {
             let value = (column.cell)(row);

@@ -24,8 +24,11 @@ pub fn draw(history: &History, long: bool, term: &Term) -> String {
         export(row)
     );
     let lines = lines(history);
-    let heads: Vec<String> =
-        lines.iter().enumerate().map(|(depth, line)| format!("{}└─ {}", "   ".repeat(depth.min(DEEPEST)), line.processor)).collect();
+    let heads: Vec<String> = lines
+        .iter()
+        .enumerate()
+        .map(|(depth, line)| format!("{}└─ {}", "   ".repeat(depth.min(DEEPEST)), line.processor))
+        .collect();
     let heads_width = heads.iter().map(|head| head.chars().count()).max().unwrap_or(0);
     let steps = || lines.iter().filter_map(|line| line.step.as_ref());
     let kinds = steps().map(|step| step[0].chars().count()).max().unwrap_or(0);
@@ -43,8 +46,7 @@ pub fn draw(history: &History, long: bool, term: &Term) -> String {
             }
         }
         for failed in &line.failed {
-            let _ =
-                writeln!(out, "{indent}{} {}", term.yellow("failed before:"), words::line(failed));
+            let _ = writeln!(out, "{indent}{} {}", term.yellow("failed before:"), words::line(failed));
         }
     }
     if let Some(last) = history.confirmed.last() {

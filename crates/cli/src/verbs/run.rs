@@ -238,15 +238,8 @@ impl Watch {
             }
             Event::Fed => shown.fed(),
             Event::Progress { processors } => shown.update(processors, term),
-            Event::Problem { about, message, hint } => {
-                shown.say(
-                    &format!("{} {}: {}", term.warn("problem:"), words::line(&about), words::line(&message)),
-                    term,
-                );
-                if let Some(hint) = hint {
-                    shown.say(&format!("{} {hint}", term.cyan("hint:")), term);
-                }
-            }
+            Event::Problem { about, message, hint } => shown.problem(&about, &message, hint.as_deref(), term),
+            Event::Trouble(trouble) => shown.problem(&trouble.about, &trouble.message, trouble.hint.as_deref(), term),
             Event::Ended { run, end, problems } => {
                 return self.end(&run, end, problems, shown, session, term).await.map(Some);
             }
@@ -341,6 +334,13 @@ impl Shown {
         match &self.progress {
             Some(progress) => progress.say(line, term),
             None => term.err(line),
+        }
+    }
+
+    fn problem(&self, about: &str, message: &str, hint: Option<&str>, term: &Term) {
+        self.say(&format!("{} {}: {}", term.warn("problem:"), words::line(about), words::line(message)), term);
+        if let Some(hint) = hint {
+            self.say(&format!("{} {hint}", term.cyan("hint:")), term);
         }
     }
 

@@ -110,9 +110,9 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
         data = %data.path().display(),
         pid = std::process::id(),
         ready_ms = begun.elapsed().as_millis() as u64,
-        "listening on http://{bound}"
+        "ready"
     );
-    // For people and programs that wait for the port; the log may be turned off.
+    // For people, and for programs that wait for the port.
     term.out(&format!("listening on http://{bound}\n")).or_else(broken)?;
 
     signals.next().await;

@@ -242,30 +242,43 @@ impl Producer {
         out.into_bytes()
     }
 
-    /// Drops `count` files, a part of them twice.
+    /// Drops `count` files; replaces some of them a little later, and some when their first version was collected.
     pub fn produce(&mut self, count: usize, pace: Duration) {
+        let mut later: Vec<(String, Option<Instant>)> = Vec::new();
         for n in 0..count {
             let name = format!("file-{n:04}.txt");
             let content = self.content(&name, 1);
             self.write(&name, &content);
             match self.rng.below(20) {
-                0 | 1 => {
-                    let second = self.content(&name, 2);
-                    pause(self.rng.below(2 * SETTLE));
-                    self.replace(&name, &second);
-                }
-                2 if n % 3 == 0 => {
-                    let deadline = Instant::now() + PATIENCE;
-                    while !self.outbox.join(&name).exists() && Instant::now() < deadline {
-                        pause(20);
-                    }
-                    self.waited.insert(name.clone());
-                    let second = self.content(&name, 2);
-                    self.replace(&name, &second);
-                }
+                0 | 1 => later.push((name, Some(Instant::now() + Duration::from_millis(self.rng.below(2 * SETTLE))))),
+                2 => later.push((name, None)),
                 _ => {}
             }
+            self.replace_what_is_due(&mut later);
             std::thread::sleep(pace);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while !later.is_empty() {
+            assert!(Instant::now() < deadline, "never collected: {later:?}");
+            self.replace_what_is_due(&mut later);
+            pause(10);
+        }
+    }
+
+    fn replace_what_is_due(&mut self, later: &mut Vec<(String, Option<Instant>)>) {
+        let due = |outbox: &Path, name: &String, at: &Option<Instant>| match at {
+            Some(at) => Instant::now() >= *at,
+            None => outbox.join(name).exists(),
+        };
+        let (now, rest) = std::mem::take(later).into_iter().partition(|(name, at)| due(&self.outbox, name, at));
+        *later = rest;
+        let now: Vec<(String, Option<Instant>)> = now;
+        for (name, at) in now {
+            if at.is_none() {
+                self.waited.insert(name.clone());
+            }
+            let second = self.content(&name, 2);
+            self.replace(&name, &second);
         }
     }
 

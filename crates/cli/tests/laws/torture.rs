@@ -129,7 +129,7 @@ fn is_bare(folder: &std::path::Path) -> bool {
 fn whole_torture(after: &str) {
     let mut place = Place::new();
     place.write_flow(&flow(after, "", UPPER));
-    let producer = torture(&mut place, seed(), 2_000, 20, Duration::from_millis(3));
+    let producer = torture(&mut place, seed(), 2_000, 20, Duration::from_millis(5));
     forgive(&mut place);
     compare(&place, &producer, |content| content.to_ascii_uppercase());
     sources_are_let_go(&place, &producer, after);
@@ -164,7 +164,7 @@ fn l1_failing_items_are_dead_letters_until_they_are_fixed() {
     // 200 of the 400 names end in a digit below 5.
     let code = "def process(item: Item) -> bytes:\n    if item.stem[-1] in '01234':\n        raise ValueError('no ' + item.stem)\n    return item.bytes().upper()\n";
     place.write_flow(&flow("delete", settings, code));
-    let producer = torture(&mut place, seed(), 400, 8, Duration::from_millis(3));
+    let producer = torture(&mut place, seed(), 400, 8, Duration::from_millis(10));
     let letters = place.json(&["dead-letters", "list", "--limit", "10000"]);
     let failed: BTreeSet<&str> = letters.iter().filter_map(|letter| letter["item"]["name"].as_str()).collect();
     let bad = |name: &&String| name.trim_end_matches(".txt").ends_with(['0', '1', '2', '3', '4']);
@@ -213,7 +213,7 @@ fn l6_a_script_that_hangs_harms_only_its_item() {
 fn only_the_bad_ones(code: &str, settings: &str, kind: &str, digit: char, count: usize) {
     let mut place = Place::new();
     place.write_flow(&flow("keep", &format!("{settings}    on_error: {{ retries: 0 }}\n"), code));
-    let producer = torture(&mut place, seed(), count, 4, Duration::from_millis(3));
+    let producer = torture(&mut place, seed(), count, 4, Duration::from_millis(10));
     let letters = place.json(&["dead-letters", "list", "--limit", "10000"]);
     assert!(!letters.is_empty());
     let datasets = place.datasets();
@@ -234,7 +234,7 @@ fn l2_a_script_that_answers_differently_each_time_has_one_truth() {
     let code =
         "import os\ndef process(data: bytes) -> bytes:\n    return os.urandom(16).hex().encode() + b' ' + data\n";
     place.write_flow(&flow("delete", "    checkpoint: true\n", code));
-    let producer = torture(&mut place, seed(), 400, 8, Duration::from_millis(3));
+    let producer = torture(&mut place, seed(), 400, 8, Duration::from_millis(10));
     forgive(&mut place);
     let (datasets, exports) = (place.datasets(), files(&place.path("outbox")));
     assert_eq!(datasets.len(), producer.written.len());

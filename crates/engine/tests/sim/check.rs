@@ -161,7 +161,10 @@ pub fn intents_claimed(gate: &Gate, lease: Lease, intents: &[Intent]) {
             seen.exporting.insert((gate.owner, destination, target), exporting);
         }
         drop(seen);
-        world.note(|| format!("#{} takes intent {} for {:?}, attempt {}", gate.owner, intent.id, target.map(|t| String::from_utf8_lossy(&t.1).into_owned()), intent.attempt));
+        world.note(|| {
+            let target = target.map(|(destination, target)| format!("{destination}/{}", String::from_utf8_lossy(&target)));
+            format!("#{} takes intent {} for {target:?}, attempt {}", gate.owner, intent.id, intent.attempt)
+        });
         if let Some((id, other)) = busy {
             world.broken(Law::Order, format!("intent {} is claimed by {lease:?} while {id} for the same is under way for {other:?}", intent.id));
         }
@@ -170,6 +173,10 @@ pub fn intents_claimed(gate: &Gate, lease: Lease, intents: &[Intent]) {
 
 /// Attempts at intents are over: nothing outside is changed any more by them.
 pub fn intents_ended(world: &World, batch: &[Finished]) {
+    world.note(|| {
+        let ends: Vec<String> = batch.iter().map(|done| format!("{} {:?}", done.id, done.end)).collect();
+        format!("intents end: {}", ends.join(", "))
+    });
     let mut seen = world.seen();
     for finished in batch {
         if seen.intents.get(&finished.id).is_some_and(|(lease, _)| *lease == finished.lease) {

@@ -427,7 +427,7 @@ impl Sink for TargetSink {
 pub fn put(gate: &Gate, destination: &str, export: &Export) -> ExportEnd {
     let world = &gate.world;
     let key = (destination.to_owned(), export.target.clone());
-    let shown = String::from_utf8_lossy(&export.target).into_owned();
+    let shown = format!("{destination}/{}", String::from_utf8_lossy(&export.target));
     let by = world.seen().exporting.get(&(gate.owner, key.0.clone(), key.1.clone())).copied();
     let there = world.seen().targets.get(&key).cloned();
     let replace = match &there {
@@ -447,7 +447,7 @@ pub fn put(gate: &Gate, destination: &str, export: &Export) -> ExportEnd {
         Some(Mutant::TornSink) => ContentHash::of(&bytes[..bytes.len() / 2]),
         _ => ContentHash::of(&bytes),
     };
-    world.note(|| format!("#{} writes {:?} to {shown}", gate.owner, export.hash));
+    world.note(|| format!("#{} writes {:?} of {:?} to {shown}, ours {:?}", gate.owner, export.hash, by.map(|by| by.key), export.ours));
     world.count("exported");
     match by.filter(|by| by.hash == export.hash) {
         None => world.broken(Law::L3, format!("{shown} was written although no intent says so")),

@@ -29,7 +29,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     check_header(path)?;
     let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     // FULL: a commit is on the disk before it is answered.
-    conn.execute_batch("PRAGMA page_size=8192;PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+    conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
     conn.execute_batch(&format!("PRAGMA cache_size = -{WRITER_CACHE};"))?;
     migrate(&mut conn)?;
     Ok(conn)
