@@ -394,6 +394,8 @@ pub enum Event {
         end: RunEnd,
         /// How many problems there were, those that were not told included.
         problems: u64,
+        /// The runs that went on with this one, as they stand.
+        resumed: Vec<Run>,
     },
     /// It failed.
     Failed(Problem),

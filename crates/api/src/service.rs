@@ -169,7 +169,11 @@ impl Service {
         if let Some(fed) = fed {
             fed?;
         }
-        tell.send(Event::Ended { run: Run::from(&row), end, problems: problems.into_inner() }).await;
+        let mut resumed = Vec::new();
+        for run in runs.iter().filter(|other| **other != run) {
+            resumed.push(Run::from(&self.engine.journal.run(*run).await?));
+        }
+        tell.send(Event::Ended { run: Run::from(&row), end, problems: problems.into_inner(), resumed }).await;
         Ok(())
     }
 
@@ -178,7 +182,7 @@ impl Service {
         let until = follow.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         let (_, end) = self.drive(&[run], until, tell, async {}).await?;
         let row = self.engine.journal.run(run).await?;
-        tell.send(Event::Ended { run: Run::from(&row), end, problems: 0 }).await;
+        tell.send(Event::Ended { run: Run::from(&row), end, problems: 0, resumed: Vec::new() }).await;
         Ok(())
     }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use opendmp_api::ask::RunProcessor;
+use opendmp_api::ask::{RunEnd, RunProcessor};
 use opendmp_api::rows::{DeadLetter, Run};
+use opendmp_ports::journal::RunState;
 
 use crate::term::Term;
 use crate::words;
@@ -20,6 +21,10 @@ pub struct Summary<'a> {
     pub processors: &'a [RunProcessor],
     /// Its first dead letters.
     pub letters: &'a [DeadLetter],
+    /// How it is left.
+    pub end: RunEnd,
+    /// The runs that went on with it.
+    pub resumed: &'a [Run],
     /// How long it took, in microseconds.
     pub took: u64,
     /// Files were given by hand.
@@ -35,23 +40,29 @@ impl Summary<'_> {
         let run = self.run;
         let took = words::took(self.took);
         // Writing to a string can't fail.
+        for before in self.resumed.iter().filter(|before| before.state == RunState::Done) {
+            let collected = words::count(before.revisions + before.unchanged, "dataset");
+            let dead = if before.dead_letters > 0 {
+                format!(", {}", words::count(before.dead_letters, "dead letter"))
+            } else {
+                String::new()
+            };
+            let _ = writeln!(out, "{} run {} is done now, too: {collected}{dead}", term.green("✓"), before.run);
+        }
+        let nothing = run.arrivals == 0 && run.dead_letters == 0;
         if run.revisions + run.unchanged > 0 {
             let numbers = format!("{} new, {} unchanged", words::grouped(run.revisions), words::grouped(run.unchanged));
             let _ = writeln!(out, "{} {} ({numbers}) · {took}", term.green("✓"), self.collected());
-        } else if run.arrivals == 0 && run.dead_letters == 0 {
+        } else if self.end == RunEnd::Done && nothing && self.problems == 0 {
             let _ = writeln!(out, "{} nothing new{} · {took}", term.green("✓"), self.places());
-            if !self.given && self.problems == 0 {
+            if !self.given {
                 let hint = "a file is taken again when it changes; --input FILE gives one by hand";
                 let _ = writeln!(out, "  {} {hint}", term.dim("hint:"));
             }
-        } else if run.dead_letters == 0 && run.outstanding == 0 {
+        } else if self.end == RunEnd::Done && run.arrivals > 0 && run.dead_letters == 0 {
             let _ = writeln!(out, "{} nothing was collected · {took}", term.yellow("·"));
-            let _ = writeln!(
-                out,
-                "  {} every item was dropped on its way; `opendmp runs show {}` tells where",
-                term.dim("hint:"),
-                run.run
-            );
+            let hint = format!("every item was dropped on its way; `opendmp runs show {}` tells where", run.run);
+            let _ = writeln!(out, "  {} {hint}", term.dim("hint:"));
         }
         self.dead(&mut out, term);
         out

@@ -152,7 +152,12 @@ impl Engine {
     ///
     /// # Errors
     /// All problems of the flow, or why an environment could not be made.
-    pub async fn save(&self, text: FlowText, actor: &str, progress: &opendmp_processor::Progress) -> Result<Saved, Refusal> {
+    pub async fn save(
+        &self,
+        text: FlowText,
+        actor: &str,
+        progress: &opendmp_processor::Progress,
+    ) -> Result<Saved, Refusal> {
         let registry = Arc::clone(&self.registry);
         let (checked, files) = run_blocking(move || (check(&text.text, &*registry, &text.files), text.files)).await?;
         let mut locks = BTreeMap::new();
@@ -243,14 +248,27 @@ impl Engine {
 
     async fn change(&self, name: &str, state: FlowState, actor: &str) -> Result<FlowRow, Refusal> {
         let row = self.find_flow(name).await?;
-        let change = FlowChange { flow: row.id, state, version: None, base: None, at: self.clock.now(), actor: actor.to_owned() };
+        let change = FlowChange {
+            flow: row.id,
+            state,
+            version: None,
+            base: None,
+            at: self.clock.now(),
+            actor: actor.to_owned(),
+        };
         let row = self.journal.change_flow(change).await?;
         self.transport.send(Hint::Flow(row.id));
         Ok(row)
     }
 
     /// Opens a run of a saved version, to be fed by [`Engine::feed`].
-    pub async fn begin_run(&self, saved: &Saved, base: &str, trigger: &str, actor: &str) -> Result<(RunId, Arc<Loaded>), Refusal> {
+    pub async fn begin_run(
+        &self,
+        saved: &Saved,
+        base: &str,
+        trigger: &str,
+        actor: &str,
+    ) -> Result<(RunId, Arc<Loaded>), Refusal> {
         let before = self.journal.flow(saved.flow).await?;
         if before.state == FlowState::Deleting {
             return Err(refused("flow-deleting", format!("the flow `{}` is being deleted", before.slug)).into());
@@ -279,7 +297,13 @@ impl Engine {
     }
 
     /// Feeds a run: all sources until a look finds nothing more, or the files given in their place. Then closes it.
-    pub async fn feed(&self, run: RunId, loaded: &Loaded, given: &[GivenFile], tell: &(dyn Fn(RunEvent) + Send + Sync)) -> Result<(), Refusal> {
+    pub async fn feed(
+        &self,
+        run: RunId,
+        loaded: &Loaded,
+        given: &[GivenFile],
+        tell: &(dyn Fn(RunEvent) + Send + Sync),
+    ) -> Result<(), Refusal> {
         let fed = if given.is_empty() {
             self.feed_sources(run, loaded, tell).await
         } else {
@@ -290,7 +314,12 @@ impl Engine {
         fed
     }
 
-    async fn feed_sources(&self, run: RunId, loaded: &Loaded, tell: &(dyn Fn(RunEvent) + Send + Sync)) -> Result<(), Refusal> {
+    async fn feed_sources(
+        &self,
+        run: RunId,
+        loaded: &Loaded,
+        tell: &(dyn Fn(RunEvent) + Send + Sync),
+    ) -> Result<(), Refusal> {
         let mut told = std::collections::BTreeSet::new();
         for node in loaded.ingests() {
             loop {
@@ -324,7 +353,8 @@ impl Engine {
             let node = match (&file.processor, ingests.as_slice()) {
                 (Some(name), all) => *all.iter().find(|node| *node.id == **name).ok_or_else(|| {
                     let names: Vec<&str> = all.iter().map(|node| &*node.id).collect();
-                    refused("not-found", format!("the flow has no ingest `{name}`")).with_hint(format!("it has: {}", names.join(", ")))
+                    refused("not-found", format!("the flow has no ingest `{name}`"))
+                        .with_hint(format!("it has: {}", names.join(", ")))
                 })?,
                 (None, [only]) => only,
                 (None, all) => {
@@ -356,7 +386,12 @@ impl Engine {
     }
 
     /// Waits until a run is done or time is up; tells its numbers when they change.
-    pub async fn follow(&self, run: RunId, until: Option<Instant>, tell: &(dyn Fn(RunEvent) + Send + Sync)) -> Result<(RunRow, bool), Refusal> {
+    pub async fn follow(
+        &self,
+        run: RunId,
+        until: Option<Instant>,
+        tell: &(dyn Fn(RunEvent) + Send + Sync),
+    ) -> Result<(RunRow, bool), Refusal> {
         let mut listener = self.transport.listen();
         let mut last = BTreeMap::new();
         loop {
@@ -390,7 +425,9 @@ impl Engine {
             return Err(refused("nothing-to-retry", "there is no open dead letter to retry").into());
         };
         if letters.iter().any(|letter| letter.flow_id != first.flow_id) {
-            return Err(refused("several-flows", "these dead letters are of several flows").with_hint("retry them flow by flow, with --flow").into());
+            return Err(refused("several-flows", "these dead letters are of several flows")
+                .with_hint("retry them flow by flow, with --flow")
+                .into());
         }
         let flow = self.journal.flow(first.flow_id).await?;
         let version = match flow.state {
@@ -398,7 +435,8 @@ impl Engine {
                 // A flow that was saved again under the name takes its dead letters over.
                 let again = self.find_flow(&flow.slug).await.ok().filter(|row| row.state != FlowState::Deleting);
                 again.map(|row| row.version).ok_or_else(|| {
-                    refused("flow-deleted", format!("the flow `{}` is deleted", flow.slug)).with_hint("enable it again, then retry")
+                    refused("flow-deleted", format!("the flow `{}` is deleted", flow.slug))
+                        .with_hint("enable it again, then retry")
                 })?
             }
             FlowState::Enabled | FlowState::Disabled => flow.version,
@@ -406,12 +444,16 @@ impl Engine {
         let loaded = self.load(version).await?;
         for letter in letters {
             let node = loaded.node(&letter.at.processor).ok_or_else(|| {
-                refused("no-processor", format!("the present version of `{}` has no processor `{}`", flow.slug, letter.at.processor))
-                    .with_hint("discard the dead letter, or bring the processor back")
+                refused(
+                    "no-processor",
+                    format!("the present version of `{}` has no processor `{}`", flow.slug, letter.at.processor),
+                )
+                .with_hint("discard the dead letter, or bring the processor back")
             })?;
             let inputs = node.planned.inputs.len() as u32;
             if letter.at.input >= inputs {
-                let message = format!("`{}` has {inputs} inputs now, and this came by number {}", node.id, letter.at.input + 1);
+                let message =
+                    format!("`{}` has {inputs} inputs now, and this came by number {}", node.id, letter.at.input + 1);
                 return Err(refused("no-input", message).into());
             }
         }
@@ -478,7 +520,11 @@ impl Engine {
 }
 
 /// Opens a file given by hand. Each time it is given it is a new version of its path, because a person asked for it.
-async fn open_given(path: &std::path::Path, now: i64, nth: usize) -> Result<(Arc<std::fs::File>, FileStat, Vec<u8>), Refusal> {
+async fn open_given(
+    path: &std::path::Path,
+    now: i64,
+    nth: usize,
+) -> Result<(Arc<std::fs::File>, FileStat, Vec<u8>), Refusal> {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
     let path = path.to_owned();

@@ -70,17 +70,12 @@ mod tests {
     use opendmp_model::document::HumanDuration;
 
     fn on_error(retries: u16) -> OnError {
-        OnError {
-            retries,
-            backoff: HumanDuration::from_secs(1),
-            max_backoff: HumanDuration::from_secs(5),
-        }
+        OnError { retries, backoff: HumanDuration::from_secs(1), max_backoff: HumanDuration::from_secs(5) }
     }
 
     #[test]
     fn failures_use_up_retries_with_growing_waits() {
-        let steps: Vec<After> =
-            (0..5).map(|n| after_fault(FaultKind::Failed, n, None, &on_error(4), 0)).collect();
+        let steps: Vec<After> = (0..5).map(|n| after_fault(FaultKind::Failed, n, None, &on_error(4), 0)).collect();
         let retry = |due, failures| After::Retry { due, failures };
         assert_eq!(steps, [retry(1000, 1), retry(2000, 2), retry(4000, 3), retry(5000, 4), After::Dead]);
     }
@@ -95,7 +90,8 @@ mod tests {
 
     #[test]
     fn no_backoff_does_not_spin() {
-        let none = OnError { backoff: HumanDuration::from_millis(0), max_backoff: HumanDuration::from_millis(0), retries: 1 };
+        let none =
+            OnError { backoff: HumanDuration::from_millis(0), max_backoff: HumanDuration::from_millis(0), retries: 1 };
         assert_eq!(after_fault(FaultKind::Failed, 0, None, &none, 0), After::Retry { due: 10, failures: 1 });
     }
 

@@ -126,7 +126,9 @@ impl Engine {
             };
             let idle: Vec<VersionId> = map
                 .iter()
-                .filter(|(version, cell)| !keep(version) && cell.get().is_some_and(|loaded| Arc::strong_count(loaded) == 1))
+                .filter(|(version, cell)| {
+                    !keep(version) && cell.get().is_some_and(|loaded| Arc::strong_count(loaded) == 1)
+                })
                 .map(|(version, _)| *version)
                 .collect();
             idle.iter().filter_map(|version| map.remove(version)?.get().cloned()).collect()

@@ -25,10 +25,10 @@ use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, ErrorKind};
 use opendmp_processor::{Body, Collect, Done, Emission, Input, NewContent, Opened, Outcome as Said, Processor};
 
+use crate::Engine;
 use crate::decide::{After, COMMIT_AFTER, after_fault, chunk};
 use crate::failpoint::reach;
 use crate::loaded::{Loaded, Node};
-use crate::Engine;
 
 /// An item under way: its bytes may be in memory only.
 #[derive(Clone, Debug)]
@@ -91,7 +91,8 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
     let task = &claimed.task;
     let Some(node) = loaded.node(&task.to.processor) else {
         // The version says which processors it has, so only damage brings a task here.
-        let fault = Fault::new(FaultKind::Rejected, "no-processor", format!("this version has no `{}`", task.to.processor));
+        let fault =
+            Fault::new(FaultKind::Rejected, "no-processor", format!("this version has no `{}`", task.to.processor));
         work.bury(&task.to, task.items.clone(), &fault);
         return work.settlement().await;
     };
@@ -272,7 +273,8 @@ impl Work<'_> {
                 id: child.id,
                 port: port.clone().filter(|port| &**port != DEFAULT_PORT),
                 name: (child.name != live.item.name).then(|| Arc::clone(&child.name)),
-                content: (child.content.hash != live.item.content.hash).then_some((child.content.hash, child.content.size)),
+                content: (child.content.hash != live.item.content.hash)
+                    .then_some((child.content.hash, child.content.size)),
                 attributes: changed(&live.item.attributes, &child.attributes),
             });
             for (reader, index) in node.readers_of(port.as_deref()) {
@@ -506,11 +508,8 @@ impl Work<'_> {
         let tasks = self.tasks.iter_mut().flat_map(|(_, live, _)| live.iter_mut().map(|l| (&mut l.item, &mut l.bytes)));
         let revisions = self.revisions.iter_mut().map(|(revision, bytes)| (&mut revision.item, bytes));
         let dead = self.dead.iter_mut().map(|(letter, bytes)| (&mut letter.item, bytes));
-        let mut unstored: Vec<(&mut Item, Bytes)> = tasks
-            .chain(revisions)
-            .chain(dead)
-            .filter_map(|(item, bytes)| Some((item, bytes.take()?)))
-            .collect();
+        let mut unstored: Vec<(&mut Item, Bytes)> =
+            tasks.chain(revisions).chain(dead).filter_map(|(item, bytes)| Some((item, bytes.take()?))).collect();
         // The same bytes may wait in several branches: stored once.
         let mut places: BTreeMap<ContentHash, usize> = BTreeMap::new();
         let mut many: Vec<Bytes> = Vec::new();
@@ -541,7 +540,12 @@ fn changed(parent: &Arc<Attributes>, child: &Arc<Attributes>) -> Option<Box<str>
 }
 
 /// One call of a processor.
-async fn call(engine: &Engine, node: &Node, processor: &dyn Processor, part: &[Live]) -> Result<Result<Vec<Done>, Fault>, Error> {
+async fn call(
+    engine: &Engine,
+    node: &Node,
+    processor: &dyn Processor,
+    part: &[Live],
+) -> Result<Result<Vec<Done>, Fault>, Error> {
     let _permit = node.permits.acquire().await.ok();
     let mut inputs = Vec::with_capacity(part.len());
     for live in part {
@@ -584,7 +588,11 @@ pub(crate) fn body(stored: Stored) -> Body {
 
 impl Engine {
     /// Settles: content first made durable, then the journal's transaction (law L3), then hints.
-    pub async fn settle(&self, claimed: &Claimed, settlement: Settlement) -> Result<opendmp_ports::journal::Settled, Error> {
+    pub async fn settle(
+        &self,
+        claimed: &Claimed,
+        settlement: Settlement,
+    ) -> Result<opendmp_ports::journal::Settled, Error> {
         use opendmp_ports::journal::Settled;
         use opendmp_ports::transport::{Hint, Progress};
         reach("before-sync");
@@ -643,4 +651,3 @@ impl Engine {
         Ok(())
     }
 }
-

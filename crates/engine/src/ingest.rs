@@ -43,8 +43,7 @@ impl Engine {
         let started = self.clock.now();
         let scan = source.claim(&ledger, started, CLAIM_ITEMS).await.map_err(source_fault)?;
         reach("after-claim");
-        let mut report =
-            ScanReport { arrived: 0, complete: scan.complete, again: scan.again, problems: scan.problems };
+        let mut report = ScanReport { arrived: 0, complete: scan.complete, again: scan.again, problems: scan.problems };
         let mut claims = scan.claims.into_iter();
         let mut arrivals = Vec::new();
         let mut kept = Vec::new();

@@ -25,6 +25,9 @@ const RECONCILE: Duration = Duration::from_secs(30);
 /// How long everything else waits for an item with which a worker was lost before.
 const ALONE: Duration = Duration::from_secs(5);
 
+/// How long work waits at the start for flows to be made ready.
+const WARM_UP: Duration = Duration::from_secs(2);
+
 /// How many intents are carried out at once.
 const INTENTS: usize = 64;
 
@@ -78,7 +81,12 @@ impl Live {
 }
 
 /// Waits for a hint that matters, for `again`, for the stop; at most [`SWEEP`].
-async fn pause(listener: &mut dyn opendmp_ports::transport::Listener, stopped: &mut watch::Receiver<bool>, wait: Duration, wanted: fn(&Hint) -> bool) {
+async fn pause(
+    listener: &mut dyn opendmp_ports::transport::Listener,
+    stopped: &mut watch::Receiver<bool>,
+    wait: Duration,
+    wanted: fn(&Hint) -> bool,
+) {
     let hint = async {
         loop {
             match listener.next().await {
@@ -118,6 +126,7 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
         let engine = Arc::clone(&engine);
         running.spawn(async move { work(&engine, claimed).await });
     };
+    warm_up(&engine).await;
     let mut look_for_suspects = true;
     while !*stopped.borrow() {
         while running.try_join_next().is_some() {}
@@ -174,6 +183,21 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
     while running.join_next().await.is_some() {
         in_work.store(running.len(), Ordering::Relaxed);
     }
+}
+
+/// Makes flows ready that have work waiting, before any of it is claimed: what a claim waits for counts as being under
+/// way, and a server that is killed again and again while it starts would blame items that it never began.
+async fn warm_up(engine: &Engine) {
+    let warm = async {
+        let rows = engine.journal.flows(DEFAULT_SPACE).await.unwrap_or_default();
+        for row in rows.iter().filter(|row| row.outstanding > 0) {
+            if let Ok(loaded) = engine.load(row.version).await {
+                loaded.warm(engine).await;
+            }
+        }
+    };
+    // An environment that has to be made first takes longer, and is no reason to let the others wait.
+    let _ = tokio::time::timeout(WARM_UP, warm).await;
 }
 
 async fn complain(engine: &Engine, error: &opendmp_ports::Error) {
@@ -243,6 +267,7 @@ struct Watched {
 /// Starts and ends the sources of flows as they are enabled, changed, disabled and deleted.
 async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: watch::Receiver<bool>) {
     let mut listener = engine.transport.listen();
+    let mut warmed = BTreeSet::new();
     let mut watched: BTreeMap<(FlowId, VersionId, String, String), Watched> = BTreeMap::new();
     while !*stopped.borrow() {
         match engine.journal.flows(DEFAULT_SPACE).await {
@@ -253,6 +278,10 @@ async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: 
                     match engine.load(row.version).await {
                         Ok(loaded) => {
                             engine.clear_trouble(&about);
+                            if warmed.insert((row.version, row.base.clone())) {
+                                let (loaded, engine) = (Arc::clone(&loaded), Arc::clone(&engine));
+                                tokio::spawn(async move { loaded.warm(&engine).await });
+                            }
                             for node in loaded.ingests() {
                                 wanted.insert((row.id, row.version, row.base.clone(), node.id.to_string()));
                             }
@@ -260,6 +289,9 @@ async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: 
                         Err(error) => engine.trouble(&about, &error.to_string(), error.hint.as_deref()),
                     }
                 }
+                warmed.retain(|(version, _)| {
+                    rows.iter().any(|row| row.version == *version && row.state == FlowState::Enabled)
+                });
                 let gone: Vec<_> = watched.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
                 for key in gone {
                     if let Some(old) = watched.remove(&key) {
@@ -288,7 +320,13 @@ async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: 
 }
 
 /// Looks at one source for as long as its flow is enabled.
-async fn source(engine: Arc<Engine>, version: VersionId, processor: String, watcher: Option<Arc<Folders>>, mut ended: watch::Receiver<bool>) {
+async fn source(
+    engine: Arc<Engine>,
+    version: VersionId,
+    processor: String,
+    watcher: Option<Arc<Folders>>,
+    mut ended: watch::Receiver<bool>,
+) {
     let wake = Arc::new(Notify::new());
     let about = format!("ingest {processor}");
     let mut watching: Option<PathBuf> = None;
@@ -339,7 +377,12 @@ enum Look {
     Full,
 }
 
-async fn look(engine: &Engine, version: VersionId, processor: &str, about: &str) -> Result<(Look, Option<WatchRequest>), ()> {
+async fn look(
+    engine: &Engine,
+    version: VersionId,
+    processor: &str,
+    about: &str,
+) -> Result<(Look, Option<WatchRequest>), ()> {
     let tell = |message: &str, hint: Option<&str>| engine.trouble(about, message, hint);
     let loaded = engine.load(version).await.map_err(|error| tell(&error.to_string(), error.hint.as_deref()))?;
     let node = loaded.node(processor).ok_or(())?;
@@ -351,10 +394,8 @@ async fn look(engine: &Engine, version: VersionId, processor: &str, about: &str)
         }
         return Ok((Look::Full, request));
     }
-    let report = engine
-        .ingest_once(&loaded, node, None)
-        .await
-        .map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
+    let report =
+        engine.ingest_once(&loaded, node, None).await.map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
     match report.problems.first() {
         Some((path, problem)) => {
             tell(&format!("{}: {}", opendmp_model::name::printable(path), problem.message), problem.hint.as_deref());

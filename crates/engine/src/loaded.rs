@@ -94,6 +94,15 @@ impl Loaded {
         self.nodes.iter().filter(|node| node.planned.role == Role::Ingest)
     }
 
+    /// Opens every processor and makes it ready. What fails is tried again, and told, when there is an item for it.
+    pub async fn warm(&self, engine: &Engine) {
+        for node in &self.nodes {
+            if let Ok(Opened::Transform(processor)) = node.opened(engine).await {
+                processor.warm().await;
+            }
+        }
+    }
+
     /// Closes what was opened.
     pub async fn close(&self) {
         for node in &self.nodes {

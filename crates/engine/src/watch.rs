@@ -80,7 +80,11 @@ fn tell(wakes: &Wakes, event: notify::Result<Event>) {
     let all = || wakes.values().flatten().for_each(|wake| wake.notify.notify_one());
     match event {
         // Reading a folder is not a change of it, and our own looks would wake us for ever.
-        Ok(event) if matches!(event.kind, EventKind::Access(notify::event::AccessKind::Open(_) | notify::event::AccessKind::Read)) => {}
+        Ok(event)
+            if matches!(
+                event.kind,
+                EventKind::Access(notify::event::AccessKind::Open(_) | notify::event::AccessKind::Read)
+            ) => {}
         Ok(event) if event.need_rescan() || event.paths.is_empty() => all(),
         Ok(event) => {
             for path in &event.paths {

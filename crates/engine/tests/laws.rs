@@ -29,7 +29,10 @@ fn hold(setup: &Setup, seeds: u64) -> BTreeMap<&'static str, u64> {
                 let from = again.notes.len().saturating_sub(400);
                 eprintln!("{}", again.notes[from..].join("\n"));
                 assert_eq!((again.law, again.step), (found.law, found.step), "a seed must do the same twice");
-                panic!("{:?} broken at step {} of seed {seed}: {} (OPENDMP_SEED={seed} replays it)", found.law, found.step, found.message);
+                panic!(
+                    "{:?} broken at step {} of seed {seed}: {} (OPENDMP_SEED={seed} replays it)",
+                    found.law, found.step, found.message
+                );
             }
         }
     }
@@ -47,7 +50,10 @@ fn notices(mutant: Mutant, setup: Setup, laws: &[Law]) {
 
 fn happened(counted: &BTreeMap<&'static str, u64>, what: &[&str]) {
     for what in what {
-        assert!(counted.get(what).is_some_and(|n| *n > 0) || variable("OPENDMP_SEED").is_some(), "no {what} in {counted:?}");
+        assert!(
+            counted.get(what).is_some_and(|n| *n > 0) || variable("OPENDMP_SEED").is_some(),
+            "no {what} in {counted:?}"
+        );
     }
 }
 
@@ -75,7 +81,14 @@ fn l3_bytes_first_world_last() {
 #[test]
 fn l4_sources_let_go_last() {
     let faults = Faults { journal: 50, source: 80, again: 200, ..Setup::default().faults };
-    let setup = Setup { flows: vec![Flow::Fan, Flow::Slow], faults, crashes: 150, changes: 25, ..Setup::default() };
+    let setup = Setup {
+        flows: vec![Flow::Fan, Flow::Slow],
+        faults,
+        crashes: 150,
+        changes: 25,
+        check_every: 8,
+        ..Setup::default()
+    };
     let counted = hold(&setup, 60);
     happened(&counted, &["released", "crashes"]);
 }
@@ -100,7 +113,8 @@ fn work_goes_on_by_itself() {
 #[test]
 fn exports_of_a_target_are_one_at_a_time() {
     let faults = Faults { sink: 400, again: 400, ..Faults::default() };
-    let setup = Setup { flows: vec![Flow::Straight], faults, slow_sink: 300, changes: 20, paths: 2, ..Setup::default() };
+    let setup =
+        Setup { flows: vec![Flow::Straight], faults, slow_sink: 300, changes: 20, paths: 2, ..Setup::default() };
     let counted = hold(&setup, 60);
     happened(&counted, &["exported"]);
 }

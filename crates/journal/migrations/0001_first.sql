@@ -211,14 +211,19 @@ CREATE TABLE shelf (
     UNIQUE (space, collection, flow, processor)
 ) STRICT;
 
--- Dataset slots (shelf, origin, slot) and their revisions in order. export: 0 none, 1 pending, 2 written,
--- 3 superseded, 4 kept, 5 refused.
+-- Dataset slots (shelf, origin, slot) and their revisions. export: 0 none, 1 pending, 2 written, 3 superseded, 4 kept,
+-- 5 refused. latest_*: the newest arrival and pass that came to the same, where it is another one; in the order of
+-- these the revisions are numbered. within: an earlier revision was as new as this one when it came, so that the one
+-- just before in that order may be further ahead by key.
 CREATE TABLE revision (
     shelf INTEGER NOT NULL,
     origin INTEGER NOT NULL,
     slot BLOB NOT NULL,
     arrival INTEGER NOT NULL,
     pass INTEGER NOT NULL,
+    latest_arrival INTEGER,
+    latest_pass INTEGER,
+    within INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     at INTEGER NOT NULL,
     run INTEGER NOT NULL,

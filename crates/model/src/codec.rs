@@ -343,11 +343,9 @@ pub(crate) mod tests {
             name: format!("survey-{n}.csv").into(),
             content: match n {
                 0 => ContentRef::empty(),
-                1 => ContentRef {
-                    hash: ContentHash::of(b"one"),
-                    size: 3,
-                    place: Place::Pack { pack: 7, offset: 4096 },
-                },
+                1 => {
+                    ContentRef { hash: ContentHash::of(b"one"), size: 3, place: Place::Pack { pack: 7, offset: 4096 } }
+                }
                 _ => ContentRef { hash: ContentHash::of(b"big"), size: 1 << 33, place: Place::File { generation: 0 } },
             },
             media_type: (n > 0).then(|| "text/csv".into()),

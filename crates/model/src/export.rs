@@ -18,9 +18,7 @@ pub enum SinkClass {
 }
 
 /// What to do where the target is taken by something else.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IfExists {
     /// Write beside it, under a numbered name.
@@ -58,9 +56,12 @@ mod tests {
 
     #[test]
     fn numbers_stand_before_the_extension() {
-        for (target, expected) in
-            [("a/report.csv", "a/report-2.csv"), ("x.y/plain", "x.y/plain-2"), (".env", ".env-2"), ("a.tar.gz", "a.tar-2.gz")]
-        {
+        for (target, expected) in [
+            ("a/report.csv", "a/report-2.csv"),
+            ("x.y/plain", "x.y/plain-2"),
+            (".env", ".env-2"),
+            ("a.tar.gz", "a.tar-2.gz"),
+        ] {
             assert_eq!(numbered(target.as_bytes(), 2), expected.as_bytes());
             assert!(is_name_of(expected.as_bytes(), target.as_bytes()));
             assert!(is_name_of(target.as_bytes(), target.as_bytes()));

@@ -258,9 +258,7 @@ pub fn decode(bytes: &[u8]) -> std::result::Result<Vec<StepRecord>, Damaged> {
                     id,
                     port: (flags & 1 != 0).then(|| r.text().map(Into::into)).transpose()?,
                     name: (flags & 2 != 0).then(|| r.text().map(Into::into)).transpose()?,
-                    content: (flags & 4 != 0)
-                        .then(|| Ok((ContentHash(r.raw()?), r.number()?)))
-                        .transpose()?,
+                    content: (flags & 4 != 0).then(|| Ok((ContentHash(r.raw()?), r.number()?))).transpose()?,
                     attributes: (flags & 8 != 0).then(|| r.text().map(Into::into)).transpose()?,
                 };
                 if seen.insert(id) {

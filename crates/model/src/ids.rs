@@ -177,21 +177,9 @@ pub struct SlotId {
 
 impl SlotId {
     /// Derives the slot; equal input, equal slot, whatever version of the flow runs.
-    pub fn new(
-        origin: Arrival,
-        collection: &str,
-        flow: &str,
-        processor: &str,
-        name: &str,
-        label: u64,
-    ) -> Self {
-        let parts: [&[u8]; 5] = [
-            collection.as_bytes(),
-            flow.as_bytes(),
-            processor.as_bytes(),
-            name.as_bytes(),
-            &label.to_le_bytes(),
-        ];
+    pub fn new(origin: Arrival, collection: &str, flow: &str, processor: &str, name: &str, label: u64) -> Self {
+        let parts: [&[u8]; 5] =
+            [collection.as_bytes(), flow.as_bytes(), processor.as_bytes(), name.as_bytes(), &label.to_le_bytes()];
         Self { origin, hash: PathHash::of("opendmp 2026 dataset slot v1", &parts) }
     }
 }
@@ -322,11 +310,7 @@ mod tests {
 
     #[test]
     fn ids_sort_by_arrival_then_pass() {
-        let id = |arrival, pass| ItemId {
-            arrival: Arrival(arrival),
-            pass: Pass(pass),
-            path: PathHash::root("inbox"),
-        };
+        let id = |arrival, pass| ItemId { arrival: Arrival(arrival), pass: Pass(pass), path: PathHash::root("inbox") };
         let mut ids = [id(256, 0), id(2, 1), id(2, 0), id(u64::MAX, 0)];
         ids.sort_by_key(|id| id.to_bytes());
         assert_eq!(ids, [id(2, 0), id(2, 1), id(256, 0), id(u64::MAX, 0)]);
@@ -371,11 +355,10 @@ mod tests {
             let prefix: IdPrefix = text[..cut].parse().unwrap();
             assert!(prefix.arrival == Arrival(7) && prefix.matches(slot.hash));
         }
-        assert_eq!("1204.3-7K".parse(), Ok(IdPrefix {
-            arrival: Arrival(1204),
-            pass: Some(Pass(3)),
-            hash: "7k".into()
-        }));
+        assert_eq!(
+            "1204.3-7K".parse(),
+            Ok(IdPrefix { arrival: Arrival(1204), pass: Some(Pass(3)), hash: "7k".into() })
+        );
         assert_eq!("notes.csv".parse::<IdPrefix>(), Err(BadId));
     }
 }

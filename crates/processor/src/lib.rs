@@ -11,8 +11,12 @@ mod source;
 
 pub use collect::{Collect, Export, ExportEnd, Sink};
 pub use outcome::{Body, Done, Emission, Input, NewContent, Outcome, ScratchFile, Stream};
-pub use registry::{Context, Opened, ProcessorKind, Progress, Registry, SharedFiles, SinkKind, SourceKind, config, saved_config};
-pub use source::{Audit, AuditEntry, AuditState, Claim, Claimed, Ledger, Scan, Source, SourceError, Version, WatchRequest};
+pub use registry::{
+    Context, Opened, ProcessorKind, Progress, Registry, SharedFiles, SinkKind, SourceKind, config, saved_config,
+};
+pub use source::{
+    Audit, AuditEntry, AuditState, Claim, Claimed, Ledger, Scan, Source, SourceError, Version, WatchRequest,
+};
 
 use async_trait::async_trait;
 use opendmp_model::fault::Fault;
@@ -43,6 +47,9 @@ pub trait Processor: Send + Sync {
     fn environment(&self) -> Option<String> {
         None
     }
+
+    /// Makes ready what the first call would have to wait for.
+    async fn warm(&self) {}
 
     /// Frees what was kept warm. Called once, when the flow version is no longer used.
     async fn close(&self) {}

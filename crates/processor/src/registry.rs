@@ -26,7 +26,12 @@ pub trait ProcessorKind: Send + Sync {
 
     /// Resolves the environment the processor runs in, when a version is saved: the text of the lock, or `None` where
     /// it needs none. May take minutes; `progress` is told a line now and then.
-    async fn lock(&self, _doc: &ProcessorDoc, _files: &dyn SharedFiles, _progress: &Progress) -> Result<Option<String>, Fault> {
+    async fn lock(
+        &self,
+        _doc: &ProcessorDoc,
+        _files: &dyn SharedFiles,
+        _progress: &Progress,
+    ) -> Result<Option<String>, Fault> {
         Ok(None)
     }
 
@@ -101,8 +106,12 @@ impl Context {
             return Ok(path);
         }
         let roots: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
-        Err(Fault::new(FaultKind::Failed, "outside-roots", format!("`{written}` is outside the data roots of this server"))
-            .with_hint(format!("the data roots are: {}; `opendmp serve --data-root` adds one", roots.join(", "))))
+        Err(Fault::new(
+            FaultKind::Failed,
+            "outside-roots",
+            format!("`{written}` is outside the data roots of this server"),
+        )
+        .with_hint(format!("the data roots are: {}; `opendmp serve --data-root` adds one", roots.join(", "))))
     }
 }
 
@@ -250,7 +259,8 @@ impl Kinds for Registry {
 /// # Errors
 /// One problem at the top of the config.
 pub fn config<C: serde::de::DeserializeOwned>(map: &Map<String, Value>) -> Result<C, Problem> {
-    serde_json::from_value(Value::Object(map.clone())).map_err(|error| Problem::new("", "bad-config", error.to_string()))
+    serde_json::from_value(Value::Object(map.clone()))
+        .map_err(|error| Problem::new("", "bad-config", error.to_string()))
 }
 
 /// Reads a config that was checked when its version was saved.

@@ -145,7 +145,8 @@ impl ProcessorKind for Kind {
                     .hint("for example `command: [sort, \"-t,\", -k1]`"),
             ),
             (Some(_), [_, ..]) => problems.push(
-                Problem::new("/shell", "two-commands", "an external has `command` or `shell`, not both").hint("remove one"),
+                Problem::new("/shell", "two-commands", "an external has `command` or `shell`, not both")
+                    .hint("remove one"),
             ),
             _ => {}
         }
@@ -165,7 +166,10 @@ impl ProcessorKind for Kind {
         }
         if uses[OUTPUT] && uses[OUTPUTS] {
             let message = "a command writes `{output}` or `{outputs}`, not both";
-            problems.push(Problem::new("/command", "two-outputs", message).hint("`{outputs}` is a folder for any number of files"));
+            problems.push(
+                Problem::new("/command", "two-outputs", message)
+                    .hint("`{outputs}` is a folder for any number of files"),
+            );
         }
         if let Some(name) = &read.name {
             if let Err(error) = Template::parse(name) {
@@ -178,7 +182,11 @@ impl ProcessorKind for Kind {
         }
         for key in read.env.keys() {
             if key.is_empty() || key.contains(['=', '\0']) {
-                problems.push(Problem::new(format!("/env/{key}"), "bad-variable", "this can't be the name of a variable"));
+                problems.push(Problem::new(
+                    format!("/env/{key}"),
+                    "bad-variable",
+                    "this can't be the name of a variable",
+                ));
             }
         }
         if !problems.is_empty() {
@@ -328,8 +336,10 @@ impl External {
         let status = match ended {
             Ok(status) => status.map_err(|error| world("waiting for the command", &error))?,
             Err(_) => {
-                let message = format!("`{}` took longer than {} s, and was stopped", self.shown(), self.timeout.as_secs_f64());
-                return Err(Fault::new(FaultKind::TimedOut, "timed-out", message).with_hint("raise `timeout` if that is how long it takes"));
+                let message =
+                    format!("`{}` took longer than {} s, and was stopped", self.shown(), self.timeout.as_secs_f64());
+                return Err(Fault::new(FaultKind::TimedOut, "timed-out", message)
+                    .with_hint("raise `timeout` if that is how long it takes"));
             }
         };
         self.judge(status, &stderr)?;
@@ -352,7 +362,8 @@ impl External {
             std::fs::create_dir_all(&scratch)?;
             let folder = tempfile::Builder::new().prefix("external-").tempdir_in(&scratch)?;
             let at = |folder: &Path, name: &str| folder.join(std::ffi::OsString::from_vec(safe(name)));
-            let (inputs, out, outputs) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("outputs"));
+            let (inputs, out, outputs) =
+                (folder.path().join("in"), folder.path().join("out"), folder.path().join("outputs"));
             for made in [&inputs, &out, &outputs] {
                 std::fs::create_dir(made)?;
             }
@@ -422,7 +433,9 @@ impl External {
     fn not_started(&self, error: &io::Error) -> Fault {
         let message = format!("`{}` can't be started: {error}", self.shown());
         let hint = match error.kind() {
-            io::ErrorKind::NotFound => "install it, or write its whole path; what is found is decided by the PATH of the server",
+            io::ErrorKind::NotFound => {
+                "install it, or write its whole path; what is found is decided by the PATH of the server"
+            }
             io::ErrorKind::PermissionDenied => "make it executable: `chmod +x`",
             _ => return Fault::new(FaultKind::Unavailable, "not-started", message),
         };
@@ -438,8 +451,13 @@ impl External {
                 Fault::new(FaultKind::Failed, "exit-code", format!("`{}` ended with exit code {code}", self.shown()))
             }
             (None, Some(signal)) if signal == Signal::XFSZ.as_raw() => {
-                let message = format!("`{}` wrote more than {} MiB, and was stopped", self.shown(), self.read.max_output.get() >> 20);
-                Fault::new(FaultKind::Failed, "too-much-output", message).with_hint("raise `max_output` if that is what it writes")
+                let message = format!(
+                    "`{}` wrote more than {} MiB, and was stopped",
+                    self.shown(),
+                    self.read.max_output.get() >> 20
+                );
+                Fault::new(FaultKind::Failed, "too-much-output", message)
+                    .with_hint("raise `max_output` if that is what it writes")
             }
             (None, signal) => {
                 let message = format!("`{}` was killed by signal {}", self.shown(), signal.unwrap_or_default());
@@ -483,11 +501,16 @@ impl External {
                 if !is_regular(&entry.path()) {
                     let name = name::printable(&name::from_bytes(entry.file_name().as_bytes()));
                     let message = format!("`{name}` in `{{outputs}}` is not a regular file");
-                    return Err(Fault::new(FaultKind::Failed, "bad-output", message).with_hint("write all results into the folder itself"));
+                    return Err(Fault::new(FaultKind::Failed, "bad-output", message)
+                        .with_hint("write all results into the folder itself"));
                 }
                 names.push(entry.file_name());
                 if names.len() > MOST_OUTPUTS {
-                    return Err(Fault::new(FaultKind::Failed, "too-many-outputs", format!("more than {MOST_OUTPUTS} results")));
+                    return Err(Fault::new(
+                        FaultKind::Failed,
+                        "too-many-outputs",
+                        format!("more than {MOST_OUTPUTS} results"),
+                    ));
                 }
             }
             names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));

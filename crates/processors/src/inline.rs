@@ -9,8 +9,8 @@ use opendmp_model::ids::ContentHash;
 use opendmp_model::item::Attributes;
 use opendmp_model::kinds::{Class, KindInfo, Problem, Role, schema_of};
 use opendmp_processor::{
-    Audit, AuditEntry, AuditState, Body, Claim, Claimed, Context, Ledger, Scan, Source, SourceError, SourceKind, config,
-    saved_config,
+    Audit, AuditEntry, AuditState, Body, Claim, Claimed, Context, Ledger, Scan, Source, SourceError, SourceKind,
+    config, saved_config,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,10 @@ impl SourceKind for Kind {
         for (n, item) in read.items.iter().enumerate() {
             if read.items[..n].iter().any(|before| before.name == item.name) {
                 let message = format!("`{}` is there twice", item.name);
-                problems.push(Problem::new(format!("/items/{n}/name"), "duplicate-name", message).hint("name each item differently"));
+                problems.push(
+                    Problem::new(format!("/items/{n}/name"), "duplicate-name", message)
+                        .hint("name each item differently"),
+                );
             }
             for (key, value) in &item.attributes {
                 if !opendmp_model::item::is_scalar(value) {
@@ -138,7 +141,8 @@ impl Source for Inline {
     }
 
     async fn audit(&self, ledger: &dyn Ledger, _releasing: &[Vec<u8>]) -> Result<Audit, SourceError> {
-        let entry = |item: &InlineItem| AuditEntry { path: item.name.clone(), state: AuditState::Waiting, detail: None };
+        let entry =
+            |item: &InlineItem| AuditEntry { path: item.name.clone(), state: AuditState::Waiting, detail: None };
         let entries = self.new_items(ledger).await?.into_iter().map(entry).collect();
         Ok(Audit { compared: self.items.len() as u64, entries, more: false })
     }

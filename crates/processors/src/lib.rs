@@ -3,10 +3,10 @@
 mod beneath;
 mod codes;
 pub mod collect;
-#[cfg(test)]
-mod fixtures;
 pub mod external;
 pub mod file_drop;
+#[cfg(test)]
+mod fixtures;
 pub mod folder;
 pub mod ingest;
 pub mod inline;

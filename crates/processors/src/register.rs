@@ -87,7 +87,10 @@ mod tests {
                 let processors = match (kind.class, kind.role) {
                     (Class::Source, _) => entry(&format!("id: x\ntype: ingest\nsource:\n{}", indent(example, 2))),
                     (Class::Destination, _) => {
-                        let collect = format!("id: x\ntype: collect\ninputs: [inbox]\ncollection: C\ndestination:\n{}", indent(example, 2));
+                        let collect = format!(
+                            "id: x\ntype: collect\ninputs: [inbox]\ncollection: C\ndestination:\n{}",
+                            indent(example, 2)
+                        );
                         inbox + &entry(&collect)
                     }
                     (Class::Processor, Role::Ingest) => entry(example),

@@ -12,7 +12,9 @@ use opendmp_model::document::ProcessorDoc;
 use opendmp_model::fault::{Fault, FaultKind, LogLine};
 use opendmp_model::item::Item;
 use opendmp_model::kinds::{Class, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
-use opendmp_processor::{Context, Done, Emission, Input, Opened, Outcome, Processor, ProcessorKind, Registry, config, saved_config};
+use opendmp_processor::{
+    Context, Done, Emission, Input, Opened, Outcome, Processor, ProcessorKind, Registry, config, saved_config,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -90,7 +92,9 @@ impl ProcessorKind for Kind {
             }
             if route.port == OTHERWISE {
                 let message = "`otherwise` is the port of what no condition holds for";
-                problems.push(Problem::new(format!("/routes/{n}/port"), "reserved-port", message).hint("choose another name"));
+                problems.push(
+                    Problem::new(format!("/routes/{n}/port"), "reserved-port", message).hint("choose another name"),
+                );
             } else if !ports.contains(&route.port) {
                 // Two conditions may lead to one port.
                 ports.push(route.port.clone());
@@ -113,7 +117,8 @@ impl ProcessorKind for Kind {
         let read: Config = saved_config(&doc.config)?;
         let mut routes = Vec::with_capacity(read.routes.len());
         for route in read.routes {
-            let program = parse(&route.when).map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
+            let program =
+                parse(&route.when).map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
             routes.push((Arc::from(route.port), program));
         }
         Ok(Opened::Transform(Arc::new(Router { routes, env: Arc::new(Env::stdlib()) })))
@@ -197,7 +202,9 @@ impl Router {
                     break;
                 }
                 Ok(Cel::Bool(false)) | Err(ExecutionError::NoSuchKey(_)) => {}
-                Ok(other) => log.push(note(port, format!("gave {:?}, which is neither true nor false", other.type_of()))),
+                Ok(other) => {
+                    log.push(note(port, format!("gave {:?}, which is neither true nor false", other.type_of())))
+                }
                 Err(error) => log.push(note(port, error.to_string())),
             }
         }
@@ -276,7 +283,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_not_be_told_is_false_and_said() {
-        assert_eq!(ports("attributes.island > 3", vec![with(json!({ "island": "x" }))]).await, [("otherwise".into(), 1)]);
+        assert_eq!(
+            ports("attributes.island > 3", vec![with(json!({ "island": "x" }))]).await,
+            [("otherwise".into(), 1)]
+        );
         assert_eq!(ports("size", vec![with(json!({}))]).await, [("otherwise".into(), 1)]);
     }
 
@@ -284,10 +294,14 @@ mod tests {
     fn bad_expressions_are_told_at_once() {
         let long = "a".repeat(501);
         let deep = "(".repeat(40);
-        for (when, word) in
-            [("size >", "not a CEL"), ("island == 'x'", "no `island`"), (long.as_str(), "longer"), (deep.as_str(), "nested")]
-        {
-            let problems = prepare(json!([{ "port": "a", "when": when }, { "port": "b", "when": "true ==" }])).unwrap_err();
+        for (when, word) in [
+            ("size >", "not a CEL"),
+            ("island == 'x'", "no `island`"),
+            (long.as_str(), "longer"),
+            (deep.as_str(), "nested"),
+        ] {
+            let problems =
+                prepare(json!([{ "port": "a", "when": when }, { "port": "b", "when": "true ==" }])).unwrap_err();
             assert_eq!(problems.len(), 2, "{when}");
             assert!(problems[0].message.contains(word), "{when}: {}", problems[0].message);
             assert_eq!(problems[0].pointer, "/routes/0/when");

@@ -11,13 +11,17 @@ use async_trait::async_trait;
 use opendmp_model::document::{ByteSize, ProcessorDoc};
 use opendmp_model::fault::{Fault, FaultKind, LogLine};
 use opendmp_model::ids::ContentHash;
-use opendmp_model::kinds::{self as model, Class, Determinism, Facts, FileProblem, Files, KindInfo, Problem, Role, schema_of};
+use opendmp_model::kinds::{
+    self as model, Class, Determinism, Facts, FileProblem, Files, KindInfo, Problem, Role, schema_of,
+};
 use opendmp_processor::{
     Body, Context, Done, Emission, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Progress, Registry,
     SharedFiles, Stream, config, saved_config,
 };
 use opendmp_script::environment::{self, Environment, Lock, Metadata, Tools};
-use opendmp_script::{CallContent, CallItem, ChildContent, Language, Pools, PoolKey, ScratchFile, ScriptSpec, SyntaxProblem};
+use opendmp_script::{
+    CallContent, CallItem, ChildContent, Language, PoolKey, Pools, ScratchFile, ScriptSpec, SyntaxProblem,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +124,8 @@ impl Kind {
                 let bytes = files.read(file).map_err(|problem| file_problem(file, &problem))?;
                 let name = file.rsplit('/').next().unwrap_or(file).to_owned();
                 let text = String::from_utf8(bytes).map_err(|_| {
-                    Problem::new("/file", "not-utf8", format!("`{file}` is not UTF-8 text")).hint("save it with that encoding")
+                    Problem::new("/file", "not-utf8", format!("`{file}` is not UTF-8 text"))
+                        .hint("save it with that encoding")
                 })?;
                 Ok((text, name))
             }
@@ -232,13 +237,19 @@ impl ProcessorKind for Kind {
             determinism_hint: Some("if equal items always give equal results, say `deterministic: true`".to_owned()),
             files: read.file.clone().into_iter().collect(),
             code: if read.code.is_some() { vec!["/code".to_owned()] } else { Vec::new() },
-            environment: requirements.map(|requirements| model::Environment { language: "python".to_owned(), requirements }),
+            environment: requirements
+                .map(|requirements| model::Environment { language: "python".to_owned(), requirements }),
             warnings,
             ..Facts::default()
         })
     }
 
-    async fn lock(&self, doc: &ProcessorDoc, files: &dyn SharedFiles, progress: &Progress) -> Result<Option<String>, Fault> {
+    async fn lock(
+        &self,
+        doc: &ProcessorDoc,
+        files: &dyn SharedFiles,
+        progress: &Progress,
+    ) -> Result<Option<String>, Fault> {
         let read: Config = saved_config(&doc.config)?;
         let code = self.code(&doc.id, &read, files);
         let (code, _) = code.map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
@@ -328,13 +339,22 @@ impl Processor for Script {
                     Body::Unread => CallContent::Bytes(bytes::Bytes::new()),
                     Body::Bytes(bytes) => CallContent::Bytes(bytes),
                     Body::File(file) => CallContent::File(file.try_clone().map_err(|error| {
-                        Fault::new(FaultKind::Unavailable, "no-descriptor", format!("a file can't be opened again: {error}"))
+                        Fault::new(
+                            FaultKind::Unavailable,
+                            "no-descriptor",
+                            format!("a file can't be opened again: {error}"),
+                        )
                     })?),
                 },
             });
         }
         let results = self.pools.call(&self.key, &self.spec, items).await.map_err(|error| fault(&error))?;
         Ok(results.into_iter().map(done).collect())
+    }
+
+    async fn warm(&self) {
+        // What is wrong shows at the first call, which has an item to tell it of.
+        let _ = self.pools.warm(&self.key, &self.spec).await;
     }
 
     async fn close(&self) {
@@ -366,11 +386,9 @@ fn done(result: opendmp_script::CallResult) -> Done {
             }
             Outcome::Fault(fault)
         }
-        Said::TimedOut { after } => failed(
-            FaultKind::TimedOut,
-            "timed-out",
-            format!("it took longer than {}, and was stopped", show(after)),
-        ),
+        Said::TimedOut { after } => {
+            failed(FaultKind::TimedOut, "timed-out", format!("it took longer than {}, and was stopped", show(after)))
+        }
         Said::OverMemory { limit } => {
             let fault = Fault::new(
                 FaultKind::OverMemory,
@@ -389,7 +407,11 @@ fn done(result: opendmp_script::CallResult) -> Done {
 }
 
 fn show(duration: Duration) -> String {
-    if duration.subsec_millis() == 0 { format!("{} s", duration.as_secs()) } else { format!("{} ms", duration.as_millis()) }
+    if duration.subsec_millis() == 0 {
+        format!("{} s", duration.as_secs())
+    } else {
+        format!("{} ms", duration.as_millis())
+    }
 }
 
 fn emission(child: opendmp_script::Child) -> Emission {

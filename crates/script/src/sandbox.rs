@@ -88,7 +88,7 @@ impl Sandbox {
     /// The rules as a descriptor for [`crate::os::child::Setup`]; none where there is no Landlock.
     #[cfg(target_os = "linux")]
     pub(crate) fn ruleset(&self, exceptions: &Exceptions<'_>) -> std::io::Result<Option<std::os::fd::OwnedFd>> {
-        linux::ruleset(self, exceptions).map_err(std::io::Error::other)
+        linux::ruleset(self, exceptions)
     }
 
     /// There is no Landlock here.
@@ -112,6 +112,7 @@ fn resolve(path: &Path) -> PathBuf {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs::{self, File, OpenOptions};
+    use std::io;
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::OpenOptionsExt;
     use std::path::Path;
@@ -129,7 +130,15 @@ mod linux {
     /// In a folder on the way to a forbidden place, so many entries get a rule of their own.
     const MOST_SIBLINGS: usize = 20_000;
 
-    pub(super) fn ruleset(sandbox: &Sandbox, exceptions: &Exceptions<'_>) -> Result<Option<OwnedFd>, RulesetError> {
+    pub(super) fn ruleset(sandbox: &Sandbox, exceptions: &Exceptions<'_>) -> io::Result<Option<OwnedFd>> {
+        // Without these a script could not even be loaded, so that they must be there.
+        for path in exceptions.write.iter().chain(&exceptions.read) {
+            open(path)?;
+        }
+        rules(sandbox, exceptions).map_err(io::Error::other)
+    }
+
+    fn rules(sandbox: &Sandbox, exceptions: &Exceptions<'_>) -> Result<Option<OwnedFd>, RulesetError> {
         let all = AccessFs::from_all(NEWEST);
         let read = AccessFs::from_read(NEWEST);
         let mut rules = Ruleset::default().handle_access(all)?.scope(Scope::from_all(NEWEST))?.create()?;
@@ -149,9 +158,10 @@ mod linux {
             rules = allow(rules, path, all)?;
         }
         for path in &exceptions.read {
+            let path = super::resolve(path);
             // Never a folder that a forbidden place lies in: that would open it again.
-            if !sandbox.on_the_way.iter().any(|folder| folder == path) {
-                rules = allow(rules, path, read)?;
+            if sandbox.on_the_way.binary_search(&path).is_err() {
+                rules = allow(rules, &path, read)?;
             }
         }
         Ok(rules.into())
@@ -159,7 +169,7 @@ mod linux {
 
     /// Allow `access` at and beneath a path. A link is left out: what it points to has its own rule, or none.
     fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
-        let Some((file, metadata)) = open(path) else { return Ok(rules) };
+        let Ok((file, metadata)) = open(path) else { return Ok(rules) };
         if metadata.file_type().is_symlink() {
             return Ok(rules);
         }
@@ -167,10 +177,10 @@ mod linux {
         rules.add_rule(PathBeneath::new(file, access))
     }
 
-    fn open(path: &Path) -> Option<(File, fs::Metadata)> {
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path).ok()?;
-        let metadata = file.metadata().ok()?;
-        Some((file, metadata))
+    fn open(path: &Path) -> io::Result<(File, fs::Metadata)> {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+        let metadata = file.metadata()?;
+        Ok((file, metadata))
     }
 }
 

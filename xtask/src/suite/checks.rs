@@ -96,22 +96,6 @@ pub fn doctests() -> Report {
     Ok(counts)
 }
 
-pub fn python() -> Report {
-    let worker = shell::root().join("workers").join("python");
-    let tests = worker.join("tests");
-    let mut command = shell::python();
-    command.current_dir(&worker).args(["-m", "unittest", "discover"]).env("PYTHONPATH", &worker);
-    if tests.is_dir() {
-        command.args(["--start-directory", "tests"]);
-    }
-    let told = shell::tell(command.env("PATH", tools::path()?))?;
-    let counts = Counts::from_unittest(&told.text).with_context(|| format!("unittest ended with {}", told.end))?;
-    if counts == Counts::default() {
-        bail!("unittest found no tests below workers/python");
-    }
-    Ok(counts)
-}
-
 /// Files that others are made from or compared with are neither stale nor half accepted.
 pub fn derived() -> Report {
     let crates = shell::root().join("crates");

@@ -75,30 +75,6 @@ impl Counts {
         }
         Ok(sum)
     }
-
-    /// From unittest's `Ran 12 tests in 0.1s` and `FAILED (failures=1, errors=2, skipped=1)`.
-    pub fn from_unittest(text: &str) -> Result<Self> {
-        let ran = text
-            .lines()
-            .rev()
-            .find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<u32>().ok())
-            .context("unittest printed no count")?;
-        let end = text
-            .lines()
-            .rev()
-            .find(|line| line.starts_with("OK") || line.starts_with("FAILED") || line.starts_with("NO TESTS RAN"))
-            .context("unittest printed no result")?;
-        let of = |key: &str| -> u32 {
-            end.split(['(', ',', ')'])
-                .filter_map(|part| part.trim().split_once('='))
-                .find(|(name, _)| *name == key)
-                .and_then(|(_, value)| value.parse().ok())
-                .unwrap_or(0)
-        };
-        let failed = of("failures") + of("errors") + of("unexpected successes");
-        let skipped = of("skipped");
-        Ok(Self { passed: ran.saturating_sub(failed + skipped), failed, skipped })
-    }
 }
 
 /// The number that stands before `word`.
@@ -165,15 +141,6 @@ mod tests {
         let text = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\
                     test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n";
         assert_eq!(Counts::from_cargo_test(text).unwrap(), Counts { passed: 4, failed: 2, skipped: 1 });
-    }
-
-    #[test]
-    fn unittest_is_read() {
-        let bad = "Ran 12 tests in 0.103s\n\nFAILED (failures=1, errors=2, skipped=3)\n";
-        assert_eq!(Counts::from_unittest(bad).unwrap(), Counts { passed: 6, failed: 3, skipped: 3 });
-        let good = "Ran 1 test in 0.001s\n\nOK\n";
-        assert_eq!(Counts::from_unittest(good).unwrap(), Counts { passed: 1, failed: 0, skipped: 0 });
-        assert!(Counts::from_unittest("Traceback").is_err());
     }
 
     #[test]

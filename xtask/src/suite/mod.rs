@@ -36,7 +36,6 @@ const STEPS: &[Step] = &[
     Step { name: "docs", about: "the API documentation builds without warnings", run: checks::docs },
     Step { name: "tests", about: "unit and integration tests (nextest)", run: checks::tests },
     Step { name: "doctests", about: "examples in the API documentation", run: checks::doctests },
-    Step { name: "python", about: "the Python worker's own tests", run: checks::python },
     Step { name: "statements", about: "commands and files that the documents show", run: documents::statements },
     Step { name: "examples", about: "each example gives what its expected/ holds", run: examples::all },
     Step { name: "demo", about: "cargo xtask demo", run: examples::demo },

@@ -141,13 +141,21 @@ pub struct Watch {
     pub begun: Instant,
 }
 
+/// How a run stands at the end.
+#[derive(Serialize)]
+struct Ended {
+    #[serde(flatten)]
+    run: Run,
+    end: RunEnd,
+    problems: u64,
+    resumed: Vec<Run>,
+}
+
 /// What `--format json` prints.
 #[derive(Serialize)]
 struct Told<'a> {
-    end: RunEnd,
     #[serde(flatten)]
-    run: &'a Run,
-    problems: u64,
+    ended: &'a Ended,
     /// The first dead letters.
     letters: &'a [DeadLetter],
 }
@@ -240,8 +248,9 @@ impl Watch {
             Event::Progress { processors } => shown.update(processors, term),
             Event::Problem { about, message, hint } => shown.problem(&about, &message, hint.as_deref(), term),
             Event::Trouble(trouble) => shown.problem(&trouble.about, &trouble.message, trouble.hint.as_deref(), term),
-            Event::Ended { run, end, problems } => {
-                return self.end(&run, end, problems, shown, session, term).await.map(Some);
+            Event::Ended { run, end, problems, resumed } => {
+                let ended = Ended { run, end, problems, resumed };
+                return self.end(&ended, shown, session, term).await.map(Some);
             }
             Event::Enabled { .. } | Event::Failed(_) => {}
         }
@@ -260,17 +269,10 @@ impl Watch {
         parts.join(" · ")
     }
 
-    async fn end(
-        &self,
-        run: &Run,
-        end: RunEnd,
-        problems: u64,
-        shown: &mut Shown,
-        session: &Session,
-        term: &Term,
-    ) -> Result<u8, Fail> {
+    async fn end(&self, ended: &Ended, shown: &mut Shown, session: &Session, term: &Term) -> Result<u8, Fail> {
+        let Ended { run, end, problems, resumed } = ended;
         if let Some(progress) = shown.progress.take() {
-            progress.end(run.processors.clone(), end == RunEnd::Done, term);
+            progress.end(run.processors.clone(), *end == RunEnd::Done, term);
         }
         let letters = if run.dead_letters > 0 {
             let listing = Listing { run: Some(run.run), limit: TOLD + 1, ended: true, ..Listing::default() };
@@ -279,19 +281,27 @@ impl Watch {
             Vec::new()
         };
         match self.format {
-            Format::Json => term.out(&table::object(&Told { end, run, problems, letters: &letters })?)?,
+            Format::Json => term.out(&table::object(&Told { ended, letters: &letters })?)?,
             Format::Text => {
-                let took = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-                let processors = &shown.processors;
-                let summary = Summary { run, processors, letters: &letters, took, given: self.given, problems };
+                let summary = Summary {
+                    run,
+                    end: *end,
+                    processors: &shown.processors,
+                    letters: &letters,
+                    resumed,
+                    took: u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+                    given: self.given,
+                    problems: *problems,
+                };
                 term.out(&summary.text(term))?;
-                if problems > 0 {
-                    let items = words::count(problems, "source item");
-                    term.err(&format!("{} {items} could not be taken", term.bad("error:")));
-                }
             }
         }
-        let left = words::count(run.outstanding, "item");
+        if *problems > 0 {
+            let items = words::count(*problems, "source item");
+            term.err(&format!("{} {items} could not be taken", term.bad("error:")));
+        }
+        let left = run.outstanding + resumed.iter().map(|run| run.outstanding).sum::<u64>();
+        let left = format!("{} still to do", words::count(left, "item"));
         Ok(match end {
             RunEnd::TimedOut => {
                 let goes_on = if session.is_own() {
@@ -299,15 +309,15 @@ impl Watch {
                 } else {
                     "the server goes on".to_owned()
                 };
-                term.err(&format!("{} timed out with {left} still to do; {goes_on}", term.bad("error:")));
+                term.err(&format!("{} timed out with {left}; {goes_on}", term.bad("error:")));
                 TIMED_OUT
             }
             RunEnd::Interrupted => {
-                term.err(&format!("stopped with {left} still to do; `{}` goes on", self.again));
+                term.err(&format!("stopped with {left}; `{}` goes on", self.again));
                 INTERRUPTED
             }
             RunEnd::Done if run.dead_letters > 0 => DEAD,
-            RunEnd::Done if problems > 0 => FAILED,
+            RunEnd::Done if *problems > 0 => FAILED,
             RunEnd::Done => crate::fail::DONE,
         })
     }

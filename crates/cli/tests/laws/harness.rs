@@ -227,6 +227,8 @@ pub struct Producer {
     pub rng: Rng,
     /// Each name's contents; the last is what stays.
     pub written: Written,
+    /// Whether some files are replaced only once they were collected.
+    pub waits: bool,
     /// Names whose first version was seen collected before it was replaced: both must be revisions.
     pub waited: BTreeSet<String>,
 }
@@ -251,7 +253,7 @@ impl Producer {
             self.write(&name, &content);
             match self.rng.below(20) {
                 0 | 1 => later.push((name, Some(Instant::now() + Duration::from_millis(self.rng.below(2 * SETTLE))))),
-                2 => later.push((name, None)),
+                2 if self.waits => later.push((name, None)),
                 _ => {}
             }
             self.replace_what_is_due(&mut later);

@@ -38,7 +38,8 @@ pub fn after_crash(world: &World) {
 pub fn ingested(world: &Arc<World>, ingest: &Ingest, done: &opendmp_ports::Result<Ingested>) {
     let last = world.seen().last_arrival;
     let snapshot = world.truth.snapshot();
-    let new: Vec<_> = snapshot.arrivals.iter().filter(|(arrival, ..)| *arrival > last).map(|(arrival, ..)| *arrival).collect();
+    let new: Vec<_> =
+        snapshot.arrivals.iter().filter(|(arrival, ..)| *arrival > last).map(|(arrival, ..)| *arrival).collect();
     if !new.is_empty() && !(done.is_ok() && world.seen().leases.contains(&ingest.lease)) {
         world.broken(Law::L2, "an ingest that was refused, or of a fenced lease, has arrivals");
     }
@@ -67,16 +68,30 @@ pub fn claimed(world: &World, request: &ClaimRequest, claimed: &[Claimed]) {
         let before = world.seen().claims.insert(claim.task.id, (request.lease, claim.clone()));
         world.note(|| {
             let items: Vec<&str> = claim.task.items.iter().map(|item| &*item.name).collect();
-            format!("lease {} claims {} for {}, attempt {}, lost {}: {}", request.lease.0, claim.task.id, claim.task.to.processor, claim.attempt, claim.task.lost, items.join(", "))
+            format!(
+                "lease {} claims {} for {}, attempt {}, lost {}: {}",
+                request.lease.0,
+                claim.task.id,
+                claim.task.to.processor,
+                claim.attempt,
+                claim.task.lost,
+                items.join(", ")
+            )
         });
         if let Some((lease, _)) = before.filter(|(lease, _)| world.seen().leases.contains(lease)) {
-            world.broken(Law::L2, format!("task {} is claimed by {request:?} while it is under way for {lease:?}", claim.task.id));
+            world.broken(
+                Law::L2,
+                format!("task {} is claimed by {request:?} while it is under way for {lease:?}", claim.task.id),
+            );
         }
         if !world.seen().leases.contains(&request.lease) {
             world.broken(Law::L2, format!("a fenced lease claims task {}", claim.task.id));
         }
         if (claim.task.lost > 0) != request.suspects {
-            world.broken(Law::Alone, format!("task {} was lost {} times, and is claimed with {request:?}", claim.task.id, claim.task.lost));
+            world.broken(
+                Law::Alone,
+                format!("task {} was lost {} times, and is claimed with {request:?}", claim.task.id, claim.task.lost),
+            );
         }
     }
 }
@@ -134,7 +149,8 @@ fn suspect(world: &World, claim: &Claimed, settlement: &Settlement) {
     let (lost, items) = (claim.task.lost, claim.task.items.len());
     let worked = !settlement.history.is_empty() || !settlement.revisions.is_empty();
     if worked && (lost >= LOST_LIMIT || lost > 0 && items > 1) {
-        world.broken(Law::Alone, format!("task {}, lost {lost} times, was worked on with {items} items", claim.task.id));
+        world
+            .broken(Law::Alone, format!("task {}, lost {lost} times, was worked on with {items} items", claim.task.id));
     }
     if lost > 0 {
         world.count("suspects");
@@ -162,11 +178,18 @@ pub fn intents_claimed(gate: &Gate, lease: Lease, intents: &[Intent]) {
         }
         drop(seen);
         world.note(|| {
-            let target = target.map(|(destination, target)| format!("{destination}/{}", String::from_utf8_lossy(&target)));
+            let target =
+                target.map(|(destination, target)| format!("{destination}/{}", String::from_utf8_lossy(&target)));
             format!("#{} takes intent {} for {target:?}, attempt {}", gate.owner, intent.id, intent.attempt)
         });
         if let Some((id, other)) = busy {
-            world.broken(Law::Order, format!("intent {} is claimed by {lease:?} while {id} for the same is under way for {other:?}", intent.id));
+            world.broken(
+                Law::Order,
+                format!(
+                    "intent {} is claimed by {lease:?} while {id} for the same is under way for {other:?}",
+                    intent.id
+                ),
+            );
         }
     }
 }
@@ -272,7 +295,13 @@ pub fn walk(world: &World, at_rest: bool) {
             world.broken(Law::L2, format!("{} before {} came about twice", at.0, at.1));
             return;
         }
-        let here: Vec<&(String, Entry)> = known.entries.get(&at).into_iter().flatten().filter(|(_, entry)| entry.result != Outcome::Reentered).collect();
+        let here: Vec<&(String, Entry)> = known
+            .entries
+            .get(&at)
+            .into_iter()
+            .flatten()
+            .filter(|(_, entry)| entry.result != Outcome::Reentered)
+            .collect();
         let ends: Vec<&&(String, Entry)> = here.iter().filter(|(_, entry)| entry.result != Outcome::Retried).collect();
         let queued = known.queued.get(&at).map_or(&[][..], Vec::as_slice);
         let dead = known.dead.get(&at);
@@ -282,7 +311,13 @@ pub fn walk(world: &World, at_rest: bool) {
             1 => {}
             _ => world.broken(
                 Law::L2,
-                format!("{} before {} ended {ended} times, is queued {} times, is dead {} times", at.0, at.1, queued.len(), buried),
+                format!(
+                    "{} before {} ended {ended} times, is queued {} times, is dead {} times",
+                    at.0,
+                    at.1,
+                    queued.len(),
+                    buried
+                ),
             ),
         }
         if at_rest && !queued.is_empty() {
@@ -342,7 +377,8 @@ fn went_on(world: &World, known: &Known, at: &At, hash: ContentHash, entry: &Ent
     // All children of an item, and their bytes, come from one attempt, and no two items share one.
     let mut own: BTreeSet<u64> = BTreeSet::new();
     for child in &entry.children {
-        let attributes: serde_json::Value = child.attributes.as_deref().map_or_else(Default::default, |text| serde_json::from_str(text).unwrap());
+        let attributes: serde_json::Value =
+            child.attributes.as_deref().map_or_else(Default::default, |text| serde_json::from_str(text).unwrap());
         own.extend(attributes.get(processor).and_then(serde_json::Value::as_u64));
         let Some((made, size)) = child.content.filter(|(_, size)| *size > 0) else { continue };
         let origin = world.seen().made.get(&made).cloned();
@@ -382,12 +418,18 @@ fn sources(world: &World) {
         let readers = world.setup.flows.iter().flat_map(|flow| flow.places()).filter(|place| **place == name).count();
         for (path, file) in place.files.iter().filter(|(_, file)| !file.writer) {
             if arrived.get(&file.version).map_or(0, BTreeMap::len) < readers {
-                world.broken(Law::L1, format!("version {} of {name}/{path} stands still and has not arrived", file.version));
+                world.broken(
+                    Law::L1,
+                    format!("version {} of {name}/{path} stands still and has not arrived", file.version),
+                );
             }
         }
         for (token, aside) in place.aside.iter().filter(|(_, aside)| !aside.file.writer) {
             let law = if arrived.contains_key(&aside.file.version) { Law::L4 } else { Law::L1 };
-            world.broken(law, format!("version {} of {name}/{} is still aside as {token}", aside.file.version, aside.path));
+            world.broken(
+                law,
+                format!("version {} of {name}/{} is still aside as {token}", aside.file.version, aside.path),
+            );
         }
     }
 }
@@ -400,21 +442,32 @@ fn results(world: &World) {
         let last = results.last_key_value();
         if newest.as_ref().map(|row| row.item.content.hash) != last.map(|(_, hash)| *hash) {
             let keys: Vec<_> = results.iter().map(|(key, hash)| (key.0.0, key.1.0, hash)).collect();
-            world.broken(Law::Order, format!("slot {slot} shows {:?}, its results are {keys:?}", newest.map(|row| row.item.content.hash)));
+            world.broken(
+                Law::Order,
+                format!("slot {slot} shows {:?}, its results are {keys:?}", newest.map(|row| row.item.content.hash)),
+            );
         }
     }
 }
 
 /// What was exported is what the datasets say, and every export came to an end.
 fn targets(world: &World) {
-    let revisions = world.truth.snapshot().revisions;
+    let slots: BTreeSet<_> = world.seen().results.keys().copied().collect();
+    let revisions = slots.into_iter().flat_map(|slot| world.truth.revisions(slot).now_or_never().unwrap().unwrap());
+    let revisions: Vec<RevisionRow> = revisions.collect();
     let targets = world.seen().targets.clone();
     let dead = world.truth.snapshot().dead;
     for row in &revisions {
         let key = (row.item.id.arrival, row.item.id.pass);
         match row.export {
-            ExportState::Pending => world.broken(Law::Rest, format!("the export of slot {} {key:?} is pending for ever", row.slot)),
-            ExportState::Refused if !dead.iter().any(|letter| letter.export_only && letter.item.content.hash == row.item.content.hash) => {
+            ExportState::Pending => {
+                world.broken(Law::Rest, format!("the export of slot {} {key:?} is pending for ever", row.slot))
+            }
+            ExportState::Refused
+                if !dead
+                    .iter()
+                    .any(|letter| letter.export_only && letter.item.content.hash == row.item.content.hash) =>
+            {
                 world.broken(Law::L1, format!("the export of slot {} {key:?} was refused without a letter", row.slot));
             }
             _ => {}
@@ -424,14 +477,28 @@ fn targets(world: &World) {
         let Some(by) = stored.by else { continue };
         let shown = String::from_utf8_lossy(&target);
         let written = revisions.iter().filter(|row| {
-            row.export == ExportState::Written && row.target.as_ref().is_some_and(|(d, t)| *d == destination && *t == target)
+            row.export == ExportState::Written
+                && row.target.as_ref().is_some_and(|(d, t)| *d == destination && *t == target)
         });
-        let last = written.filter(|row| row.slot == by.slot).max_by_key(|row| (row.item.id.arrival, row.item.id.pass));
-        // A newer one may be there whose export was refused after an attempt of unknown end.
-        let key = |row: &RevisionRow| (row.item.id.arrival, row.item.id.pass);
-        if let Some(last) = last.filter(|last| last.item.content.hash != stored.hash && by.key <= key(last)) {
-            let key = key(last);
-            world.broken(Law::L2, format!("{destination}/{shown} holds {:?} of {:?}, and {:?} of {key:?} is said to be written there", stored.hash, by.key, last.item.content.hash));
+        let last = written.filter(|row| row.slot == by.slot).last();
+        // What was refused after an attempt of unknown end may be there all the same.
+        let refused = |row: &&RevisionRow| {
+            row.slot == by.slot && row.item.content.hash == stored.hash && row.export == ExportState::Refused
+        };
+        if revisions.iter().any(|row| refused(&row)) {
+            continue;
+        }
+        let results = world.seen().results.get(&by.slot).cloned().unwrap_or_default();
+        let newest = |hash| results.iter().filter(|(_, result)| **result == hash).map(|(key, _)| *key).max();
+        if let Some(last) = last.filter(|last| newest(stored.hash) < newest(last.item.content.hash)) {
+            let key = (last.item.id.arrival, last.item.id.pass);
+            world.broken(
+                Law::L2,
+                format!(
+                    "{destination}/{shown} holds {:?} of {:?}, and {:?} of {key:?} is said to be written there",
+                    stored.hash, by.key, last.item.content.hash
+                ),
+            );
         }
     }
 }
@@ -448,7 +515,10 @@ fn numbers(world: &World) {
         let open = dead.iter().filter(|row| row.flow_id == flow.id && row.state == DeadState::Open).count() as u64;
         if flow.outstanding > 0 || flow.dead_letters != open {
             let (outstanding, counted) = (flow.outstanding, flow.dead_letters);
-            world.broken(Law::Rest, format!("flow {} counts {outstanding} outstanding and {counted} of {open} dead letters", flow.slug));
+            world.broken(
+                Law::Rest,
+                format!("flow {} counts {outstanding} outstanding and {counted} of {open} dead letters", flow.slug),
+            );
         }
     }
 }

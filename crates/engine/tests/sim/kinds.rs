@@ -10,10 +10,12 @@ use opendmp_model::document::ProcessorDoc;
 use opendmp_model::export::IfExists;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::ids::ContentHash;
-use opendmp_model::kinds::{Class, DestinationConfig, Determinism, Facts, Files, KindInfo, Problem, Role, SourceConfig, schema_of};
+use opendmp_model::kinds::{
+    Class, DestinationConfig, Determinism, Facts, Files, KindInfo, Problem, Role, SourceConfig, schema_of,
+};
 use opendmp_processor::{
-    Body, Collect, Context, Done, Emission, Export, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Registry,
-    ScratchFile, Sink, SinkKind, Source, SourceKind, config, saved_config,
+    Body, Collect, Context, Done, Emission, Export, Input, NewContent, Opened, Outcome, Processor, ProcessorKind,
+    Registry, ScratchFile, Sink, SinkKind, Source, SourceKind, config, saved_config,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -94,7 +96,15 @@ struct TargetsConfig {
 
 fn info<C: JsonSchema>(class: Class, role: Role, name: &str) -> KindInfo {
     let words = format!("A {name}.");
-    KindInfo { name: name.to_owned(), class, role, summary: words.clone(), docs: words, schema: schema_of::<C>(), examples: vec![] }
+    KindInfo {
+        name: name.to_owned(),
+        class,
+        role,
+        summary: words.clone(),
+        docs: words,
+        schema: schema_of::<C>(),
+        examples: vec![],
+    }
 }
 
 /// All kinds, for one engine.
@@ -286,7 +296,8 @@ impl Step {
             true => u64::from(digit.next().unwrap_or(0)) % n,
             false => world.below(n),
         };
-        let count = if self.config.fan > 0 { die(self.config.fan + 1) } else { u64::from(die(20) > 0 || self.config.pure) };
+        let count =
+            if self.config.fan > 0 { die(self.config.fan + 1) } else { u64::from(die(20) > 0 || self.config.pure) };
         let rename = self.config.fan > 0 && die(2) == 0;
         let mut children = Vec::new();
         for ordinal in 0..count {

@@ -11,9 +11,7 @@ use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{Attributes, Item};
 use opendmp_model::ledger::FileStat;
 use opendmp_ports::journal::ExportState;
-use opendmp_processor::{
-    Audit, Body, Claim, Claimed, Export, ExportEnd, Ledger, Scan, Sink, Source, SourceError,
-};
+use opendmp_processor::{Audit, Body, Claim, Claimed, Export, ExportEnd, Ledger, Scan, Sink, Source, SourceError};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -262,7 +260,9 @@ impl PlaceSource {
                 break;
             }
             let Some((token, aside)) = self.rename(path, ledger.owner()) else { continue };
-            world.note(|| format!("#{} sets {} version {} aside as {token}", self.gate.owner, aside.path, aside.file.version));
+            world.note(|| {
+                format!("#{} sets {} version {} aside as {token}", self.gate.owner, aside.path, aside.file.version)
+            });
             self.offer(token, &aside, limit, scan);
             if world.setup.mutant == Some(Mutant::ReleasesAtClaim) {
                 self.let_go(token);
@@ -306,7 +306,10 @@ impl PlaceSource {
         world.count("released");
         world.note(|| format!("#{} lets {} version {} go ({token})", self.gate.owner, aside.path, aside.file.version));
         for version in lost {
-            world.broken(Law::L4, format!("version {version} of {} was let go before its arrival was committed", aside.path));
+            world.broken(
+                Law::L4,
+                format!("version {version} of {} was let go before its arrival was committed", aside.path),
+            );
         }
     }
 }
@@ -407,7 +410,12 @@ impl Sink for TargetSink {
 
     async fn export(&self, export: Export) -> Result<ExportEnd, Fault> {
         let world = &self.gate.world;
-        let kind = *world.rng().pick(&[FaultKind::Unavailable, FaultKind::Unavailable, FaultKind::Failed, FaultKind::ExportRefused]);
+        let kind = *world.rng().pick(&[
+            FaultKind::Unavailable,
+            FaultKind::Unavailable,
+            FaultKind::Failed,
+            FaultKind::ExportRefused,
+        ]);
         let fault = |when: &str| Fault::new(kind, "made", format!("made to fail {when}"));
         let rate = world.setup.faults.sink;
         self.gate.before(rate, "sink export").await.map_err(|_| fault("before its effect"))?;
@@ -447,7 +455,15 @@ pub fn put(gate: &Gate, destination: &str, export: &Export) -> ExportEnd {
         Some(Mutant::TornSink) => ContentHash::of(&bytes[..bytes.len() / 2]),
         _ => ContentHash::of(&bytes),
     };
-    world.note(|| format!("#{} writes {:?} of {:?} to {shown}, ours {:?}", gate.owner, export.hash, by.map(|by| by.key), export.ours));
+    world.note(|| {
+        format!(
+            "#{} writes {:?} of {:?} to {shown}, ours {:?}",
+            gate.owner,
+            export.hash,
+            by.map(|by| by.key),
+            export.ours
+        )
+    });
     world.count("exported");
     match by.filter(|by| by.hash == export.hash) {
         None => world.broken(Law::L3, format!("{shown} was written although no intent says so")),
@@ -459,9 +475,16 @@ pub fn put(gate: &Gate, destination: &str, export: &Export) -> ExportEnd {
             if !committed {
                 world.broken(Law::L3, format!("{shown} was written with {hash:?}, which no committed revision says"));
             }
-            let newer = there.and_then(|there| there.by).filter(|there| there.slot == by.slot && there.key > by.key);
+            // A revision is as new as the newest result that came to the same.
+            let results = world.seen().results.get(&by.slot).cloned().unwrap_or_default();
+            let newest = |hash| results.iter().filter(|(_, result)| **result == hash).map(|(key, _)| *key).max();
+            let there = there.and_then(|there| there.by).filter(|there| there.slot == by.slot);
+            let newer = there.filter(|there| there.key > by.key && newest(there.hash) > newest(by.hash));
             if let Some(newer) = newer {
-                world.broken(Law::Order, format!("{shown} of {:?} was written over by the older {:?}", newer.key, by.key));
+                world.broken(
+                    Law::Order,
+                    format!("{shown} of {:?} was written over by the older {:?}", newer.key, by.key),
+                );
             }
         }
     }

@@ -34,7 +34,13 @@ pub struct Failure {
 /// Runs one seed. Answers how often what happened.
 pub fn run(setup: &Setup, seed: u64, verbose: bool) -> Result<BTreeMap<&'static str, u64>, Failure> {
     let world = World::new(setup.clone(), seed, verbose);
-    let mut sim = Sim { executor: Executor::new(Arc::clone(&world)), world, engines: Vec::new(), last: OUTSIDE, doomed: BTreeMap::new() };
+    let mut sim = Sim {
+        executor: Executor::new(Arc::clone(&world)),
+        world,
+        engines: Vec::new(),
+        last: OUTSIDE,
+        doomed: BTreeMap::new(),
+    };
     sim.prepare();
     sim.storm();
     sim.calm();

@@ -12,12 +12,12 @@ use opendmp_ports::content::MemoryContent;
 use opendmp_ports::journal::{Claimed, IntentId, Lease, MemoryJournal};
 use opendmp_ports::{Content, Error, ErrorKind, Journal};
 
+use super::Setup;
 use super::executor::{Owner, Yield};
 use super::flows::Plans;
 use super::outside::{Place, Stored};
 use super::rng::Rng;
 use super::time::Time;
-use super::Setup;
 
 /// What a violation is a violation of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

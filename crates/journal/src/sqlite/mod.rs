@@ -11,6 +11,8 @@ mod journal;
 mod read;
 mod readers;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};

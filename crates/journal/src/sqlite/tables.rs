@@ -195,6 +195,19 @@ impl<'c> Tables<'c> {
     }
 }
 
+#[cfg(test)]
+impl Tables<'_> {
+    /// Writes something.
+    pub(crate) fn new_name_for_test(&mut self, text: &str) -> Result<i64> {
+        self.name(text)
+    }
+
+    /// Bounds the database to so many pages.
+    pub(crate) fn limit_for_test(&mut self, pages: i64) -> Result<()> {
+        Ok(self.conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+    }
+}
+
 /// The text of an interned name.
 pub(crate) fn text_of(conn: &Connection, id: i64) -> Result<Arc<str>> {
     let found =

@@ -62,7 +62,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             sequences_grow, many_settle_at_once,
         }
         revisions {
-            equal_results_add_only_history, revisions_are_in_order_of_arrival, equality_is_with_the_one_before,
+            equal_results_add_only_history, revisions_are_in_order_of_arrival, equality_is_with_the_one_before, a_revision_is_as_new_as_its_latest_result,
             two_items_never_share_a_revision, retried_items_add_revisions, collections_are_counted,
         }
         listing {

@@ -76,7 +76,10 @@ async fn files_in_and_out_with_odd_names() {
     let bench = Bench::new();
     let name = "-rf a'b\"c\nd \\xe9.txt";
     let config = json!({ "command": ["cp", "--", "{input}", "{output}"], "name": "{stem}.copy" });
-    assert_eq!(children(bench.call(config, name, b"x").await), [(Some("-rf a'b\"c\nd \\xe9.copy".to_owned()), b"x".to_vec())]);
+    assert_eq!(
+        children(bench.call(config, name, b"x").await),
+        [(Some("-rf a'b\"c\nd \\xe9.copy".to_owned()), b"x".to_vec())]
+    );
     let config = json!({ "shell": "printf '%s' \"$NAME\"" });
     assert_eq!(children(bench.call(config, name, b"").await)[0].1, b"-rf a'b\"c\nd \xe9.txt");
 }

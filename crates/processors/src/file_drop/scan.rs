@@ -90,6 +90,14 @@ impl Found {
         }
     }
 
+    /// Before which other versions of its path it comes.
+    fn age(&self) -> (bool, i64, i64) {
+        match self {
+            Found::Left(_, stat) => (false, stat.mtime, stat.ctime),
+            Found::Fresh(_) | Found::Offered(_) => (true, 0, 0),
+        }
+    }
+
     /// The release to be asked for, where there is one.
     pub(super) fn release(&self) -> Option<Bytes> {
         match self {
@@ -139,6 +147,8 @@ struct Pass {
     token: Option<(Vec<u8>, Arc<Folder>)>,
     again: Option<i64>,
     complete: bool,
+    /// A path of which an older version waits, so that newer ones wait behind it.
+    held: Option<Vec<u8>>,
 }
 
 /// What is kept between calls.
@@ -314,6 +324,7 @@ impl Pass {
             token: None,
             again: None,
             complete,
+            held: None,
         })
     }
 
@@ -390,7 +401,9 @@ impl Pass {
                 None => self.walk = None,
             }
         }
-        found.sort_by(|one, other| one.path().cmp(other.path()));
+        // Of several versions of one path those that were set aside come first, the oldest before the others, so that
+        // the newest arrives last.
+        found.sort_by(|one, other| (one.path(), one.age()).cmp(&(other.path(), other.age())));
         self.window = found.into();
         Ok(())
     }

@@ -11,7 +11,8 @@ use super::{PART, Texts};
 use crate::sqlite::blobs::{export_of, item_of, path_hash_of};
 use crate::sqlite::fail::Result;
 
-const COLUMNS: &str = "origin, slot, arrival, pass, seq, at, run, version, export, target, exported, item";
+const COLUMNS: &str = "origin, slot, arrival, pass, seq, at, run, version, export, target, exported, item, \
+                       coalesce(latest_arrival, arrival), coalesce(latest_pass, pass)";
 
 /// What the slots of a shelf have in common.
 struct Shelf {
@@ -25,6 +26,7 @@ struct Shelf {
 struct Stored {
     slot: SlotId,
     key: (i64, u32),
+    latest: (i64, u32),
     seq: i64,
     at: i64,
     run: RunId,
@@ -48,6 +50,7 @@ fn stored(row: &Row<'_>) -> Result<Stored> {
         target: row.get(9)?,
         exported: row.get(10)?,
         item: row.get(11)?,
+        latest: (row.get(12)?, row.get(13)?),
     })
 }
 
@@ -107,8 +110,9 @@ pub(crate) fn collections(conn: &Connection, space: SpaceId) -> Result<Vec<Colle
 }
 
 pub(crate) fn revisions(conn: &Connection, slot: SlotId) -> Result<Vec<RevisionRow>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 ORDER BY arrival, pass");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 ORDER BY coalesce(latest_arrival, arrival), coalesce(latest_pass, pass)"
+    );
     let mut texts = Texts::new(conn);
     let mut out = Vec::new();
     // A slot is on one shelf, and its id does not say which; there are few shelves.
@@ -191,7 +195,7 @@ fn scan(
             place = Place { slot: next.slot, key: next.key };
             let same = group.as_ref().is_some_and(|(_, last)| last.slot == next.slot);
             if same {
-                group = group.map(|(count, _)| (count + 1, next));
+                group = group.map(|(count, last)| (count + 1, if next.latest > last.latest { next } else { last }));
                 continue;
             }
             if let Some(done) = group.replace((1, next)) {

@@ -397,6 +397,17 @@ impl Tables<'_> {
         Ok(Some(Stored { export: Some(StoredExport { of, target, number, wanted, item }), ..stored }))
     }
 
+    /// The newest arrival and pass that came to what is exported.
+    fn as_new_as(&self, of: Revision) -> Result<(Arrival, Pass)> {
+        let sql = "SELECT coalesce(latest_arrival, arrival), coalesce(latest_pass, pass) FROM revision \
+                   WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND arrival = ?4 AND pass = ?5";
+        let Revision { shelf, slot, arrival, pass } = of;
+        let values = params![shelf, slot.origin.0 as i64, slot.hash.0, arrival.0 as i64, pass.0];
+        let latest =
+            self.sql(sql)?.query_row(values, |row| Ok((Arrival(row.get::<_, i64>(0)? as u64), Pass(row.get(1)?))));
+        Ok(latest.optional()?.unwrap_or((arrival, pass)))
+    }
+
     /// Unclaimed heads whose time has come, oldest first.
     fn claimable_intents(&self, now: i64, limit: usize) -> Result<Vec<i64>> {
         let key = |row: &Row<'_>| -> rusqlite::Result<(i64, i64, i64)> { row.try_into() };
@@ -453,7 +464,7 @@ impl Tables<'_> {
                 let target = self.target(export.target)?;
                 let of = export.of;
                 let written = target.written.map(|(arrival, pass, _)| (arrival, pass));
-                if decide::supersedes(written, (of.arrival, of.pass)) {
+                if decide::supersedes(written, self.as_new_as(of)?) {
                     self.end_export(&export, ExportState::Superseded, None)?;
                     self.sql("DELETE FROM intent WHERE id = ?1")?.execute([stored.id])?;
                     self.elect(export.target)?;
@@ -538,8 +549,9 @@ impl Tables<'_> {
                 let sql = "UPDATE target SET owner_origin = ?2, owner_slot = ?3, written_arrival = ?4, \
                            written_pass = ?5, written_hash = ?6 WHERE id = ?1";
                 let hash = item_of(&export.item)?.content.hash;
-                let (first, arrival) = (of.slot.origin.0 as i64, of.arrival.0 as i64);
-                self.sql(sql)?.execute(params![export.target, first, of.slot.hash.0, arrival, of.pass.0, hash.0])?;
+                let (arrival, pass) = self.as_new_as(of)?;
+                let (first, arrival) = (of.slot.origin.0 as i64, arrival.0 as i64);
+                self.sql(sql)?.execute(params![export.target, first, of.slot.hash.0, arrival, pass.0, hash.0])?;
                 self.end_export(export, ExportState::Written, Some(at))?;
                 self.run(origin.run)?.exported += 1;
                 return Ok(0);

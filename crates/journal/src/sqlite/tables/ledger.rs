@@ -110,6 +110,9 @@ impl Tables<'_> {
             RunChoice::Existing(run) => match self.find_run(*run)? {
                 None => return Err(decide::missing(operation, format!("run {run}")).into()),
                 Some(known) if known.finished.is_some() => return Err(decide::run_over(*run).into()),
+                Some(known) if known.flow != ingest.flow => {
+                    return Err(decide::foreign_run(*run, ingest.flow).into());
+                }
                 Some(known) => (*run, known.mode),
             },
             RunChoice::New { mode, trigger } => {

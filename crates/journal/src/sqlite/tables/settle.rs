@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use opendmp_model::history::{self, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, Pass, SlotId, TaskId};
-use opendmp_model::item::Item;
 use opendmp_ports::journal::decide::{self, Neighbour};
 use opendmp_ports::journal::{
     Applied, ExportState, FlowId, Lease, NewRevision, RunId, Seq, Settled, Settlement, SpaceId,
@@ -70,6 +69,23 @@ impl From<Settlement> for Prepared {
     }
 }
 
+/// What a slot has around a new result.
+#[derive(Default)]
+struct Around {
+    /// The content of a revision at the very same arrival and pass.
+    here: Option<ContentHash>,
+    before: Option<Before>,
+}
+
+/// The revision just before a new result, in order of what each is as new as.
+#[derive(Clone, Copy)]
+struct Before {
+    at: Revision,
+    latest: (Arrival, Pass),
+    hash: ContentHash,
+    target: Option<i64>,
+}
+
 /// What a revision made.
 #[derive(Default)]
 struct Collected {
@@ -106,8 +122,8 @@ impl<'c> Collecting<'c> {
         Ok(Self {
             known: tables.sql("SELECT 1 FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 LIMIT 1")?,
             insert: tables.sql(
-                "INSERT INTO revision (shelf, origin, slot, arrival, pass, seq, at, run, version, export, target, \
-                 item) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                "INSERT INTO revision (shelf, origin, slot, arrival, pass, within, seq, at, run, version, export, \
+                 target, item) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?,
             shelves: Vec::new(),
             span,
@@ -236,23 +252,20 @@ impl<'c> Tables<'c> {
         let (arrival, pass) = (new.item.id.arrival, new.item.id.pass);
         let mut at_slot = Revision { shelf, slot: new.slot, arrival, pass };
         let mut fresh = !collecting.slot_is_known(on, new.slot)?;
-        let mut before = if fresh { None } else { self.before(at_slot)? };
-        if let Some((taken, item, _)) = &before
-            && (taken.arrival, taken.pass) == (arrival, pass)
-            && item.content.hash != hash
-        {
+        let mut before = if fresh { Around::default() } else { self.around(at_slot)? };
+        if before.here.is_some_and(|here| here != hash) {
             at_slot.slot = decide::slot_beside(new.slot, new.item.id);
             fresh = !collecting.slot_is_known(on, at_slot.slot)?;
-            before = if fresh { None } else { self.before(at_slot)? };
+            before = if fresh { Around::default() } else { self.around(at_slot)? };
         }
-        let before = before.map(|(at_slot, item, target)| (at_slot, item.content.hash, target));
+        let before = before.before;
         let neighbour = match &before {
-            Some((_, hash, target)) => Some(self.neighbour(*hash, *target)?),
+            Some(before) => Some(self.neighbour(before)?),
             None => None,
         };
         let choice = decide::revision(neighbour.as_ref(), hash, new.export.as_ref());
         let wanted = new.export.as_ref().filter(|_| choice.export);
-        let of = if choice.new { at_slot } else { before.map_or(at_slot, |(before, ..)| before) };
+        let of = if choice.new { at_slot } else { before.map_or(at_slot, |before| before.at) };
         let placed = match wanted {
             Some(export) => {
                 let wanted = Wanted { destination: self.name(&export.destination)?, export: export.clone() };
@@ -272,6 +285,7 @@ impl<'c> Tables<'c> {
                 of.slot.hash.0,
                 arrival.0 as i64,
                 pass.0,
+                before.is_some_and(|before| before.latest > (arrival, pass)),
                 seq.0 as i64,
                 at,
                 origin.run.0 as i64,
@@ -286,8 +300,14 @@ impl<'c> Tables<'c> {
             tally.revisions += 1;
             tally.bytes += size;
             tally.changed = tally.changed.max(at);
-        } else if placed.is_some() {
-            self.set_export(of, state, target, None)?;
+        } else {
+            // Before the export: a target that is left with this is as new as what was written there then.
+            if let Some(before) = before {
+                self.reaffirm(&before, (arrival, pass))?;
+            }
+            if placed.is_some() {
+                self.set_export(of, state, target, None)?;
+            }
         }
         let mut out = Collected { new: choice.new, ..Collected::default() };
         match placed {
@@ -305,22 +325,57 @@ impl<'c> Tables<'c> {
         Ok(out)
     }
 
-    /// The revision at or before a place in a slot: where, what, and its target.
-    fn before(&self, at: Revision) -> Result<Option<(Revision, Item, Option<i64>)>> {
-        let sql = "SELECT arrival, pass, item, target FROM revision \
-                   WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND (arrival, pass) <= (?4, ?5) \
-                   ORDER BY arrival DESC, pass DESC LIMIT 1";
+    /// What a slot has at a place, and the newest of what it has up to there.
+    fn around(&self, at: Revision) -> Result<Around> {
+        let sql = "SELECT arrival, pass, coalesce(latest_arrival, arrival), coalesce(latest_pass, pass), within, item, \
+                   target FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND (arrival, pass) <= (?4, ?5) \
+                   ORDER BY arrival DESC, pass DESC";
         let (origin, arrival) = (at.slot.origin.0 as i64, at.arrival.0 as i64);
-        let found = self.sql(sql)?.query_row(params![at.shelf, origin, at.slot.hash.0, arrival, at.pass.0], |row| {
-            let before = Revision { arrival: Arrival(row.get::<_, i64>(0)? as u64), pass: Pass(row.get(1)?), ..at };
-            Ok((before, row.get::<_, Vec<u8>>(2)?, row.get(3)?))
-        });
-        let Some((before, item, target)) = found.optional()? else { return Ok(None) };
-        Ok(Some((before, item_of(&item)?, target)))
+        let mut out = Around::default();
+        let mut statement = self.sql(sql)?;
+        let mut rows = statement.query(params![at.shelf, origin, at.slot.hash.0, arrival, at.pass.0])?;
+        while let Some(row) = rows.next()? {
+            let number = |column: usize| row.get::<_, i64>(column).map(|number| Arrival(number as u64));
+            let key = (number(0)?, Pass(row.get(1)?));
+            let hash = item_of(row.get_ref(5)?.as_blob().map_err(rusqlite::Error::from)?)?.content.hash;
+            if key == (at.arrival, at.pass) {
+                out.here = Some(hash);
+            }
+            let latest = (number(2)?, Pass(row.get(3)?));
+            if out.before.is_none_or(|before| before.latest < latest) {
+                let at = Revision { arrival: key.0, pass: key.1, ..at };
+                out.before = Some(Before { at, latest, hash, target: row.get(6)? });
+            }
+            // Those ahead of it by key are older, unless it came within the time of one of them.
+            if !row.get::<_, bool>(4)? {
+                break;
+            }
+        }
+        Ok(out)
     }
 
-    fn neighbour(&mut self, hash: ContentHash, target: Option<i64>) -> Result<Neighbour> {
-        let target = match target {
+    /// A later result came to the same: the revision, and what was written of it, are as new as that.
+    fn reaffirm(&mut self, before: &Before, key: (Arrival, Pass)) -> Result<()> {
+        if before.latest >= key {
+            return Ok(());
+        }
+        let sql = "UPDATE revision SET latest_arrival = ?6, latest_pass = ?7 \
+                   WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND arrival = ?4 AND pass = ?5";
+        let Revision { shelf, slot, arrival, pass } = before.at;
+        let (origin, (arrival, latest)) = (slot.origin.0 as i64, (arrival.0 as i64, key.0.0 as i64));
+        self.sql(sql)?.execute(params![shelf, origin, slot.hash.0, arrival, pass.0, latest, key.1.0])?;
+        if let Some(target) = before.target {
+            let sql = "UPDATE target SET written_arrival = ?2, written_pass = ?3 WHERE id = ?1 AND owner_origin = ?4 \
+                       AND owner_slot = ?5 AND written_arrival = ?6 AND written_pass = ?7 AND written_hash = ?8";
+            let was = (before.latest.0.0 as i64, before.latest.1.0);
+            let hash = before.hash.0;
+            self.sql(sql)?.execute(params![target, latest, key.1.0, origin, slot.hash.0, was.0, was.1, hash])?;
+        }
+        Ok(())
+    }
+
+    fn neighbour(&mut self, before: &Before) -> Result<Neighbour> {
+        let target = match before.target {
             Some(id) => {
                 let mut statement = self.sql("SELECT destination, name FROM target WHERE id = ?1")?;
                 let (destination, name) =
@@ -330,7 +385,7 @@ impl<'c> Tables<'c> {
             }
             None => None,
         };
-        Ok(Neighbour { hash, target })
+        Ok(Neighbour { hash: before.hash, target })
     }
 
     fn shelf(&mut self, key: (SpaceId, Arc<str>, Arc<str>, Arc<str>)) -> Result<i64> {

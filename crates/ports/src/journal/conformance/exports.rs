@@ -243,7 +243,8 @@ pub(super) async fn what_is_done_is_done(d: Desk) {
     let intents = d.intents(10).await;
     let order: Vec<u64> = intents.iter().map(|intent| export_of(intent).arrival.0).collect();
     assert_eq!(order, [1, 2, 3, 4, 5], "oldest first");
-    let done = |intent: &Intent| Finished { id: intent.id, lease: d.lease, attempt: intent.attempt, end: End::Done, at: 300 };
+    let done =
+        |intent: &Intent| Finished { id: intent.id, lease: d.lease, attempt: intent.attempt, end: End::Done, at: 300 };
     d.j().await.finish(intents.iter().map(done).collect()).await.expect(OK);
     assert!(d.datasets(Filter::default()).await.iter().all(|row| row.export == ExportState::Written));
     assert_eq!(d.backlog().await, Backlog::default());

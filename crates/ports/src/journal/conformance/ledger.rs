@@ -182,6 +182,9 @@ pub(super) async fn runs_are_chosen(d: Desk) {
     assert_eq!(d.run(run).await.arrivals, 2);
     let unknown = Ingest { run: RunChoice::Existing(RunId(99)), ..d.ingest_of(vec![file("c", "1")]) };
     assert_eq!(d.j().await.ingest(unknown).await.expect_err("no such run").kind, ErrorKind::NotFound);
+    let (flow, version) = d.save("otters", "o1").await;
+    let foreign = Ingest { flow, version, run: RunChoice::Existing(run), ..d.ingest_of(vec![file("c", "1")]) };
+    assert_eq!(d.j().await.ingest(foreign).await.expect_err("another flow's run").kind, ErrorKind::Invalid);
     for claimed in d.claim(10).await {
         d.apply(d.dropped(&claimed)).await;
     }

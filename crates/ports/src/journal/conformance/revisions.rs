@@ -1,9 +1,10 @@
 //! Dataset slots and their revisions.
 
+use opendmp_model::export::IfExists;
 use opendmp_model::history::{Result as Outcome, StepRecord};
 use opendmp_model::item::Item;
 
-use super::desk::{Desk, OK, child, content, entry, file, slot_of};
+use super::desk::{Desk, OK, child, content, entry, file, slot_of, to};
 use crate::journal::decide;
 use crate::journal::types::*;
 
@@ -72,6 +73,27 @@ pub(super) async fn equality_is_with_the_one_before(d: Desk) {
     assert_eq!(new, [1, 1, 0, 1], "the second equals the first, though the third was there before it");
     let rows = d.revisions(slot_of(&claimed[0].task.items[0], "Shelf")).await;
     assert_eq!(rows.iter().map(|row| row.item.id.arrival.0).collect::<Vec<_>>(), [1, 3, 4]);
+}
+
+pub(super) async fn a_revision_is_as_new_as_its_latest_result(d: Desk) {
+    let claimed = versions(&d, &["one", "two", "one", "one", "three"]).await;
+    let wanted = || Some(to("a.csv", IfExists::Version));
+    let slot = slot_of(&claimed[0].task.items[0], "Shelf");
+    d.apply(d.collected(&claimed[0], wanted())).await;
+    let (intent, _) = d.export().await;
+    d.finish(&intent, End::Done).await;
+    assert_eq!(d.apply(d.collected(&claimed[2], wanted())).await.unchanged, 1);
+    // The second comes last, and is older than what the first one was found to be again.
+    assert_eq!(d.apply(d.collected(&claimed[1], wanted())).await.revisions, 1);
+    let told = |rows: &[RevisionRow]| rows.iter().map(|row| (row.revision, row.item.id.arrival.0)).collect::<Vec<_>>();
+    assert_eq!(told(&d.revisions(slot).await), [(1, 2), (2, 1)]);
+    assert_eq!(d.datasets(Filter::default()).await[0].item.content, content("one"));
+    assert!(d.intents(10).await.is_empty(), "the older one does not overwrite it outside");
+    assert_eq!(d.revisions(slot).await[0].export, ExportState::Superseded);
+    assert_eq!(d.apply(d.collected(&claimed[3], wanted())).await.unchanged, 1, "equal to the newest");
+    assert_eq!(d.apply(d.collected(&claimed[4], wanted())).await.revisions, 1);
+    assert_eq!(told(&d.revisions(slot).await), [(1, 2), (2, 1), (3, 5)]);
+    assert_eq!(d.export().await.1.ours, Some(content("one").hash));
 }
 
 pub(super) async fn two_items_never_share_a_revision(d: Desk) {

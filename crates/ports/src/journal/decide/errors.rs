@@ -26,6 +26,11 @@ pub fn run_over(run: RunId) -> Error {
     Error::new(ErrorKind::Conflict, "journal ingest", format!("run {run} is over"))
 }
 
+/// The error for an arrival in a run of another flow.
+pub fn foreign_run(run: RunId, flow: FlowId) -> Error {
+    Error::new(ErrorKind::Invalid, "journal ingest", format!("run {run} is not of flow {flow}"))
+}
+
 /// The error for a version of another flow.
 pub fn foreign_version(operation: &'static str, version: VersionId, flow: FlowId) -> Error {
     Error::new(ErrorKind::Invalid, operation, format!("version {version} is not of flow {flow}"))

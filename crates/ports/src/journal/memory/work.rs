@@ -63,6 +63,9 @@ impl State {
                 if known.row.state == RunState::Done {
                     return Err(decide::run_over(*run));
                 }
+                if known.flow != ingest.flow {
+                    return Err(decide::foreign_run(*run, ingest.flow));
+                }
                 (*run, known.row.mode)
             }
             RunChoice::New { mode, trigger } => {
@@ -172,8 +175,11 @@ impl State {
             Some(other) if other.row.item.content.hash != hash => decide::slot_beside(new.slot, new.item.id),
             _ => new.slot,
         };
-        let before =
-            self.revisions.get(&slot).and_then(|slot| slot.range(..=key).max_by_key(|(_, revision)| revision.latest)).map(|(key, revision)| {
+        let before = self
+            .revisions
+            .get(&slot)
+            .and_then(|slot| slot.range(..=key).max_by_key(|(_, revision)| revision.latest))
+            .map(|(key, revision)| {
                 let target = revision.row.target.as_ref().map(|(d, t)| (Arc::from(d.as_str()), t.clone()));
                 (*key, Neighbour { hash: revision.row.item.content.hash, target })
             });
@@ -257,12 +263,11 @@ impl State {
     }
 
     pub(super) fn abandon(&mut self, flow: FlowId, limit: usize, at: i64) -> u64 {
-        let open = self
-            .queue
-            .values()
-            .copied()
-            .filter(|id| self.tasks.get(id).is_some_and(|task| task.origin.flow == flow && task.lease.is_none()));
-        let open: Vec<TaskId> = open.take(limit).collect();
+        let mut open: Vec<&Task> =
+            self.tasks.values().filter(|task| task.origin.flow == flow && task.lease.is_none()).collect();
+        // By run, as a database finds them.
+        open.sort_by_key(|task| (task.origin.run, task.task.lost > 0, task.task.due.unwrap_or(0), task.order));
+        let open: Vec<TaskId> = open.into_iter().take(limit).map(|task| task.task.id).collect();
         if !open.is_empty() {
             self.next_seq();
         }

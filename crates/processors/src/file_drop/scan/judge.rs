@@ -48,9 +48,23 @@ impl Pass {
                 }
                 Ok(())
             }
+            Found::Fresh(path) if self.held.as_ref() == Some(&path) => {
+                self.wait_a_while(&call.look);
+                Ok(())
+            }
             Found::Fresh(path) => self.fresh(call, path, answer),
+            Found::Left(place, _) if self.held.as_ref() == Some(&place.path) => {
+                self.wait_a_while(&call.look);
+                Ok(())
+            }
             Found::Left(place, asked) => {
+                let ready = call.scanner.ready.len();
                 self.left(call, &place, &asked, answer);
+                let is_offered = call.scanner.ready.len() > ready || call.shared.offered().contains_key(&place.key());
+                let is_over = answer.releasing || answer.known.is_some_and(|known| same_content(&known.stat, &asked));
+                if !is_offered && !is_over {
+                    self.held = Some(place.path);
+                }
                 Ok(())
             }
         }

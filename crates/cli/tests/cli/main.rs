@@ -1,0 +1,9 @@
+//! The command line as people and programs use it: the real binary, on data directories of its own.
+
+mod exits;
+mod help;
+mod journey;
+mod output;
+mod place;
+mod server;
+mod validate;

@@ -1,0 +1,221 @@
+//! What the tests share: a folder with a data directory, the binary on it, and a server.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A flow of one script between an inbox and an outbox.
+pub fn flow(name: &str, code: &str, settings: &str) -> String {
+    let code: String = code.lines().map(|line| format!("      {line}\n")).collect();
+    format!(
+        "name: {name}\nprocessors:\n\
+         - {{ id: inbox, type: ingest, source: {{ type: file_drop, path: ./inbox, settle: 0s }} }}\n\
+         - id: work\n  type: script\n  inputs: [inbox]\n{settings}  code: |\n{code}\
+         - {{ id: shelf, type: collect, inputs: [work], collection: {name}, destination: {{ type: folder, path: ./outbox }} }}\n"
+    )
+}
+
+/// A script that shouts.
+pub const UPPER: &str = "def process(data: bytes) -> bytes:\n    return data.upper()\n";
+
+/// A folder for one test.
+pub struct Place {
+    root: tempfile::TempDir,
+    pub data: PathBuf,
+}
+
+/// What a command came to.
+pub struct Done {
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+}
+
+impl Done {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the output is text");
+        Self { status: output.status, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Expects an exit code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);
+        self
+    }
+
+    /// Its output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        Self { root, data }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Writes a file and the folders above it.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_opendmp"));
+        command.args(arguments).current_dir(self.root.path()).stdin(Stdio::null());
+        command.env("OPENDMP_DATA_DIR", &self.data).env("TZ", "UTC");
+        for name in ["NO_COLOR", "OPENDMP_LOG", "OPENDMP_PYTHON", "CLICOLOR_FORCE"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Done {
+        Done::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Runs, and expects exit code 0.
+    #[track_caller]
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        self.run(arguments).exits(0).out
+    }
+
+    /// The rows of a listing.
+    #[track_caller]
+    pub fn rows(&self, arguments: &[&str]) -> Vec<Value> {
+        let mut all = arguments.to_vec();
+        all.extend(["--format", "json"]);
+        match self.run(&all).exits(0).json() {
+            Value::Array(rows) => rows,
+            other => panic!("not an array: {other}"),
+        }
+    }
+
+    /// Starts something that is stopped by a signal or ends by itself.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command(arguments);
+        Running(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
+    }
+
+    /// Starts a server and waits until it is healthy.
+    pub fn serve(&self, arguments: &[&str]) -> Server {
+        let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
+        all.extend(arguments);
+        let mut running = self.start(&all);
+        let child = running.0.as_mut().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").map(str::to_owned);
+        let Some(address) = address else {
+            let done = running.end();
+            panic!("the server said {line:?} and {}", done.err);
+        };
+        let server = Server { running, address };
+        until("the server is healthy", || server.get("/healthz").0 == 200);
+        server
+    }
+}
+
+/// A command under way; killed when dropped.
+pub struct Running(Option<Child>);
+
+impl Running {
+    pub fn id(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Done {
+        Done::of(self.0.take().unwrap().wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A server that answers.
+pub struct Server {
+    pub running: Running,
+    pub address: String,
+}
+
+impl Server {
+    /// Asks over TCP: status and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// SIGTERM; its end.
+    pub fn stop(self) -> Done {
+        self.running.signal(Signal::SIGTERM);
+        self.running.end()
+    }
+}
+
+/// Waits until something holds.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "what is awaited is looked for again and again, up to a deadline")]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {} s: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Text without what differs from run to run.
+pub fn steady(text: &str) -> String {
+    let mut out = text.to_owned();
+    for (pattern, with) in [
+        (r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}", "DATE TIME"),
+        (r"\b\d{2}:\d{2}:\d{2}\b", "TIME"),
+        (r"(<1|\d+) ms|\d+\.\d s\b", "TOOK"),
+        (r"Python 3\.\d+\.\d+", "Python 3"),
+        (r"b3:[0-9a-f]{6,64}", "b3:HASH"),
+        (r"(version|config|at) [0-9a-f]{6}\b", "$1 HASH"),
+        (r"\b(\d+(?:\.\d+)?)-[0-9a-hjkmnp-tv-z]{4,}\b", "$1-ID"),
+        (r"on [^ ]+/\d+, by [^ \n]+", "on WORKER, by SOMEONE"),
+    ] {
+        out = regex_lite::Regex::new(pattern).unwrap().replace_all(&out, with).into_owned();
+    }
+    out
+}
