@@ -1,5 +1,5 @@
 //! What answers: an engine, the way it works (by itself, or only on what one command asks), and the runs that are
-//! followed. How it is asked over HTTP lives in [`crate::router`].
+//! followed. How it is asked over HTTP lives in [`crate::router()`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +34,7 @@ const MOST_LOOKED_AT: usize = 200_000;
 /// Candidates told where a reference is not clear.
 const CANDIDATES: usize = 20;
 
-/// How many of a flow's newest runs are looked through for such as were interrupted.
+/// How many of the newest runs are looked through for such as were interrupted.
 const LOOK_BACK: usize = 1_000;
 
 /// How often those who follow a run are told of troubles.
@@ -62,21 +62,30 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Service {
-    fn new(engine: Arc<Engine>, mode: Mode, live: Option<Live>) -> Arc<Self> {
+    fn new(engine: Arc<Engine>, mode: Mode) -> Arc<Self> {
         let started = engine.clock.now();
-        let (live, jobs) = (Mutex::new(live), Mutex::default());
+        let (live, jobs) = (Mutex::default(), Mutex::default());
         Arc::new(Self { engine, mode, started, live, jobs, stop: watch::Sender::new(false) })
     }
 
-    /// A server: works on everything from now on. Call inside a Tokio runtime.
-    pub fn server(engine: Arc<Engine>, watcher: Option<Arc<Folders>>) -> Arc<Self> {
-        let live = Live::start(Arc::clone(&engine), Scope::All, watcher);
-        Self::new(engine, Mode::Server, Some(live))
+    /// A server: works on everything from now on, what an earlier process left behind included. Call inside a Tokio
+    /// runtime, by whoever holds the data directory.
+    ///
+    /// # Errors
+    /// When the journal can't be read or written.
+    pub async fn server(engine: Arc<Engine>, watcher: Option<Arc<Folders>>) -> Result<Arc<Self>, Problem> {
+        let service = Self::new(Arc::clone(&engine), Mode::Server);
+        let left = service.interrupted(None, None).await?;
+        if !left.is_empty() {
+            tracing::info!(runs = left.len(), "runs that were interrupted go on");
+        }
+        *lock(&service.live) = Some(Live::start(engine, Scope::All, watcher));
+        Ok(service)
     }
 
     /// For one command: works only on runs that it begins or follows.
     pub fn command(engine: Arc<Engine>) -> Arc<Self> {
-        Self::new(engine, Mode::Command, None)
+        Self::new(engine, Mode::Command)
     }
 
     /// The engine.
@@ -144,7 +153,7 @@ impl Service {
         let saved = self.engine.save(text, actor, &tell.progress_of_work()).await?;
         let (run, loaded) = self.engine.begin_run(&saved, &base, &request.trigger, actor).await?;
         let resumed = match self.mode {
-            Mode::Command => self.interrupted(&loaded.flow.slug, run).await?,
+            Mode::Command => self.interrupted(Some(&loaded.flow.slug), Some(run)).await?,
             Mode::Server => Vec::new(),
         };
         tell.send(Event::Started {
@@ -186,13 +195,13 @@ impl Service {
         Ok(())
     }
 
-    /// Runs of the flow that an earlier command left behind, oldest first, closed so that they can end: nobody feeds
-    /// them any more, since this process holds the data directory.
-    async fn interrupted(&self, flow: &str, but: RunId) -> Result<Vec<RunId>, Problem> {
-        let filter = Filter { flow: Some(flow.to_owned()), limit: LOOK_BACK, ..Filter::default() };
+    /// Runs that an earlier process left behind, oldest first, closed so that they can end: nobody feeds them any more,
+    /// since this process holds the data directory. Of one flow, or of all.
+    async fn interrupted(&self, flow: Option<&str>, but: Option<RunId>) -> Result<Vec<RunId>, Problem> {
+        let filter = Filter { flow: flow.map(str::to_owned), limit: LOOK_BACK, ..Filter::default() };
         let page = self.engine.journal.runs(filter).await?;
         let mut left = Vec::new();
-        for row in page.rows.iter().rev().filter(|row| row.state == RunState::Running && row.id != but) {
+        for row in page.rows.iter().rev().filter(|row| row.state == RunState::Running && Some(row.id) != but) {
             self.engine.journal.close_run(row.id, self.engine.clock.now()).await?;
             left.push(row.id);
         }
@@ -384,7 +393,13 @@ impl Service {
             .with_hint("`opendmp dead-letters list` shows them with their ids")
         })?;
         let filter = Filter { id: Some(id), ended: true, limit: CANDIDATES + 1, ..Filter::default() };
-        Ok(few(self.engine.journal.dead_letters(filter).await?.rows))
+        let mut rows = self.engine.journal.dead_letters(filter).await?.rows;
+        // An id without a pass names all passes; as it is shown it names the first.
+        let shown = |row: &DeadRow| row.id.to_string().starts_with(&reference.name.to_ascii_lowercase());
+        if rows.iter().any(shown) {
+            rows.retain(shown);
+        }
+        Ok(few(rows))
     }
 
     /// The one dead letter of that id, or of an unambiguous beginning of it.

@@ -8,7 +8,7 @@ use crate::verbs;
 
 /// Drop your script in: what you did by hand runs by itself, loses nothing, and can say how every result came to be.
 #[derive(Debug, Parser)]
-#[command(name = "opendmp", version, max_term_width = 100, arg_required_else_help = true, subcommand_required = true)]
+#[command(name = "opendmp", version, max_term_width = 100, subcommand_required = true)]
 #[command(after_help = "\
 Begin here:
   opendmp init shouting             a starter flow and a sample, in a new folder
@@ -17,7 +17,7 @@ Begin here:
   opendmp datasets history NAME     how one result came to be
 
 To have a folder watched for good: `opendmp flows enable FLOW.yaml`, then `opendmp serve`.
-Exit codes: 0 done, 1 failed, 2 bad flow or usage, 3 some items became dead letters, 4 timed out.")]
+Exit codes: 0 done, 1 failed, 2 bad flow or usage, 3 some items became dead letters, 4 timed out")]
 pub struct Args {
     /// Where everything is kept [default: $XDG_DATA_HOME/opendmp or ~/.local/share/opendmp]
     #[arg(
@@ -29,14 +29,14 @@ pub struct Args {
         help_heading = "Everywhere"
     )]
     pub data_dir: Option<PathBuf>,
-    /// When to use colours; NO_COLOR is respected
+    /// When to use colours: auto, always or never; NO_COLOR is respected
     #[arg(
         long,
         global = true,
         value_name = "WHEN",
         default_value = "auto",
         help_heading = "Everywhere",
-        hide_possible_values = false
+        hide_possible_values = true
     )]
     pub color: Color,
     /// What to do

@@ -296,7 +296,7 @@ fn is_instance(text: &str) -> bool {
 const RESERVE: &str = "OPENDMP_RESERVE";
 
 /// The reserve that was asked for, in bytes.
-fn reserve() -> Result<Option<u64>, Fail> {
+pub fn reserve() -> Result<Option<u64>, Fail> {
     let Some(text) = std::env::var(RESERVE).ok().filter(|text| !text.is_empty()) else { return Ok(None) };
     match text.parse::<ByteSize>() {
         Ok(size) => Ok(Some(size.get())),

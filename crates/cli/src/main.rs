@@ -14,9 +14,10 @@ mod term;
 mod verbs;
 mod words;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::args::{Args, Verb};
 use crate::fail::Fail;
@@ -24,6 +25,11 @@ use crate::term::Term;
 
 fn main() -> ExitCode {
     tell_panics();
+    if std::env::args_os().len() <= 1 {
+        // Clap's own way counts a variable that is set as an argument.
+        let _ = writeln!(std::io::stderr(), "{}", Args::command().render_help());
+        return ExitCode::from(fail::USAGE);
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -75,7 +81,6 @@ fn tell_panics() {
         let payload = info.payload();
         let said = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let said = said.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
-        use std::io::Write;
         let _ = writeln!(
             std::io::stderr(),
             "error: this is a fault of opendmp itself: {said}{place}\nhint: nothing that was committed is lost; please \

@@ -197,7 +197,7 @@ fn steps(processors: &[RunProcessor], counts: &BTreeMap<String, StepCounts>, fed
         short.push_str(&notes);
         let each = own.took.checked_div(through).filter(|each| *each >= 1_000 && processor.role == Role::Transform);
         let text = match each {
-            Some(each) => format!("{short:<14}{} each", words::took(each)),
+            Some(each) => format!("{short:<13} {} each", words::took(each)),
             None => short.clone(),
         };
         // Rounded down, so that only what is full looks full.

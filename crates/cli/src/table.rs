@@ -36,8 +36,8 @@ pub struct Shown {
     /// Order the rows shown by a column; `--sort=-COLUMN` for the reverse order
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     pub sort: Option<String>,
-    /// `json` prints an array with an object for each row, and nothing else
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// How to print it: text, or json: an array with an object for each row
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     pub format: Format,
 }
 
@@ -198,7 +198,7 @@ where
     sort::<R>(&mut [], columns, listed.shown.sort.as_deref())?;
     let at_once = listed.all && listed.shown.sort.is_some();
     let mut page = ask(first.clone()).await?;
-    while let (true, Some(next)) = (at_once, page.next.take()) {
+    while at_once && let Some(next) = page.next.take() {
         let more = ask(Listing { after: Some(next), ..first.clone() }).await?;
         page.rows.extend(more.rows);
         page.next = more.next;

@@ -113,6 +113,16 @@ pub fn short_id(id: &str) -> String {
     short_ids([id]).remove(0)
 }
 
+/// Attributes, a line each, set in as the other lines of a page are.
+pub fn attributes(attributes: &opendmp_model::item::Attributes) -> String {
+    let width = attributes.keys().map(|key| name(key).chars().count()).max().unwrap_or(0).max(9);
+    let lines = attributes.iter().map(|(key, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("  {:<width$} {}\n", name(key), line(&value))
+    });
+    lines.collect()
+}
+
 /// An error of the operating system in few words: without `(os error 2)`.
 pub fn io(error: &std::io::Error) -> String {
     match error.kind() {

@@ -3,6 +3,8 @@
 //! A seed decides everything. `OPENDMP_SEED=n` replays one seed and tells what happened; `OPENDMP_SEEDS=n` runs so many
 //! of them in each test.
 
+#![expect(clippy::type_complexity, reason = "what the world keeps about a thing is read once, beside where it is kept")]
+
 mod sim;
 
 use std::collections::BTreeMap;

@@ -4,11 +4,13 @@
 //! cargo run --release -p opendmp-journal --example spike -- bulk 10000000 datasets
 //! cargo run --release -p opendmp-journal --example spike -- bulk 10000000 plain
 //! cargo run --release -p opendmp-journal --example spike -- bulk 3000000 random     # paths in no order
+//! cargo run --release -p opendmp-journal --example spike -- floor 1000000           # the bare rows of `datasets`
 //! cargo run --release -p opendmp-journal --example spike -- single 2000 20          # 20 rounds, the journal growing
 //! cargo run --release -p opendmp-journal --example spike -- queue 1000000           # claims before a long queue
 //! ```
 //!
-//! `bulk` takes items in by bundles of 1,000, claims and settles them, with one step of history each and, but for
+//! `floor` writes the rows that `bulk … datasets` leaves, with rusqlite alone and 1,000 items a commit: what the
+//! journal's figure is to be held against in the same hour on the same machine. `bulk` takes items in by bundles of 1,000, claims and settles them, with one step of history each and, but for
 //! `plain`, a dataset each. `single` does 2,000 times at once what one dropped file needs: ingest with a release,
 //! claim, settle with an export, claim of intents, their ends. A second argument in the environment, `SPIKE_DIR`,
 //! says on which disk; else the temporary folder.
@@ -278,6 +280,40 @@ async fn single(dir: &Path, count: u64, rounds: u64) -> Outcomes<()> {
     Ok(())
 }
 
+/// The bare rows: an arrival and a revision an item, two records of history a bundle, one synced commit a bundle.
+fn floor(dir: &Path, items: u64) -> Outcomes<()> {
+    drop(SqliteJournal::open(dir, Options::default())?);
+    let mut conn = rusqlite::Connection::open(dir.join("journal.db"))?;
+    conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -16384;")?;
+    let began = Instant::now();
+    let blob = [7u8; 60_000];
+    for from in (0..items).step_by(1_000) {
+        let tx = conn.transaction()?;
+        for number in from..from + 1_000 {
+            let item = arrival(number, false, &Arc::default());
+            let mut arrivals = tx.prepare_cached(
+                "INSERT INTO arrival (id, source, flow, run, origin, at, known, path, content, stat) \
+                 VALUES (?1, 1, 1, 1, ?1, 1700000000100, 1, ?2, ?3, NULL)",
+            )?;
+            arrivals.execute(rusqlite::params![number as i64, item.path, &blob[..40]])?;
+            let mut revisions = tx.prepare_cached(
+                "INSERT INTO revision (shelf, origin, slot, arrival, pass, within, seq, at, run, version, export, item) \
+                 VALUES (1, ?1, ?2, ?1, 0, 0, ?1, 1700000000300, 1, 1, 0, ?3)",
+            )?;
+            revisions.execute(rusqlite::params![number as i64, &item.content.hash.0[..12], &blob[..100]])?;
+        }
+        let mut history = tx.prepare_cached(
+            "INSERT INTO history (space, run, at, actor, least, most, steps) VALUES (1, 1, 1, 1, ?1, ?2, ?3)",
+        )?;
+        history.execute(rusqlite::params![from as i64, from as i64 + 999, &blob[..]])?;
+        history.execute(rusqlite::params![from as i64, from as i64 + 999, &blob[..20_000]])?;
+        drop(history);
+        tx.commit()?;
+    }
+    println!("{items} bare: {:.0} items/s", items as f64 / began.elapsed().as_secs_f64());
+    Ok(())
+}
+
 /// Claims and intents before a queue of `count` tasks that wait for later, and as many that are ready.
 async fn queue(dir: &Path, count: u64) -> Outcomes<()> {
     let desk = open(dir).await?;
@@ -334,6 +370,7 @@ async fn main() -> Outcomes<()> {
     let dir = tempfile::tempdir_in(parent)?;
     match words[..] {
         ["bulk", items, kind] => bulk(dir.path(), items.parse()?, kind != "plain", kind == "random").await,
+        ["floor", items] => floor(dir.path(), items.parse()?),
         ["single", count, rounds] => single(dir.path(), count.parse()?, rounds.parse()?).await,
         ["queue", count] => queue(dir.path(), count.parse()?).await,
         _ => Err("see the head of examples/spike.rs for its arguments".into()),

@@ -90,7 +90,7 @@ impl Twins {
         let version = self.rng.random_range(0..3);
         NewArrival {
             path: opendmp_model::name::to_bytes(name),
-            stat: self.chance(70).then(|| FileStat { device: 1, inode: 2, size: version, mtime: -5, ctime: 6 }),
+            stat: self.chance(70).then_some(FileStat { device: 1, inode: 2, size: version, mtime: -5, ctime: 6 }),
             name: name.into(),
             content: self.content(),
             media_type: self.chance(30).then(|| "text/csv".into()),

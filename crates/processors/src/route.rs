@@ -203,7 +203,7 @@ impl Router {
                 }
                 Ok(Cel::Bool(false)) | Err(ExecutionError::NoSuchKey(_)) => {}
                 Ok(other) => {
-                    log.push(note(port, format!("gave {:?}, which is neither true nor false", other.type_of())))
+                    log.push(note(port, format!("gave {:?}, which is neither true nor false", other.type_of())));
                 }
                 Err(error) => log.push(note(port, error.to_string())),
             }

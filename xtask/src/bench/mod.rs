@@ -102,23 +102,6 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     report::publish(&plan, &rows)
 }
 
-/// Everything once and in small, for the test suite: only that it works and that the results are right.
-pub fn smoke(binary: &Path) -> Result<Counts> {
-    let folder = shell::target().join("bench").join("smoke");
-    files::fresh(&folder)?;
-    let plan =
-        Plan { binary: binary.to_owned(), folder, runs: 1, files: 50, singles: 3, idle: Duration::from_millis(500) };
-    let mut counts = Counts::default();
-    for Workload { name, measure } in WORKLOADS {
-        let result = measure(&plan);
-        match &result {
-            Ok(rows) => rows.iter().for_each(|row| println!("{name}: {}", row.line())),
-            Err(error) => println!("{name} is void: {error:#}"),
-        }
-        counts = counts + Counts::one(result.is_ok());
-    }
-    Ok(counts)
-}
 
 /// The path of a script in `bench/`.
 fn script(name: &str) -> PathBuf {

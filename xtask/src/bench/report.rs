@@ -42,19 +42,6 @@ impl Row {
         self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
-    /// As one line of text.
-    pub fn line(&self) -> String {
-        format!(
-            "{}, {}: {} {} ({} to {}, n={})",
-            self.who,
-            self.what,
-            figure(self.median()),
-            self.unit,
-            figure(self.least()),
-            figure(self.most()),
-            self.values.len()
-        )
-    }
 
     fn markdown(&self) -> String {
         format!(

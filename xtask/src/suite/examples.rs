@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::Report;
 use super::counts::Counts;
-use crate::{bench, demo, files, shell, tools};
+use crate::{demo, files, shell, tools};
 
 /// Runs every folder of `examples/` in a copy and compares what came out with its `expected/`.
 pub fn all() -> Report {
@@ -111,12 +111,6 @@ pub fn demo() -> Report {
     let binary = shell::build(shell::Profile::Debug)?;
     demo::show(&binary, &shell::target().join("demo"))?;
     Ok(Counts::success())
-}
-
-/// The workloads with few items: that they still run, and that their results are right. Their times mean nothing here.
-pub fn bench() -> Report {
-    let binary = shell::build(shell::Profile::Debug)?;
-    bench::smoke(&binary)
 }
 
 #[cfg(test)]

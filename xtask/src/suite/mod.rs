@@ -39,7 +39,6 @@ const STEPS: &[Step] = &[
     Step { name: "statements", about: "commands and files that the documents show", run: documents::statements },
     Step { name: "examples", about: "each example gives what its expected/ holds", run: examples::all },
     Step { name: "demo", about: "cargo xtask demo", run: examples::demo },
-    Step { name: "bench", about: "the workloads run and their results are right (small)", run: examples::bench },
     Step { name: "derived", about: "no snapshot waits for review, Cargo.lock is up to date", run: checks::derived },
 ];
 

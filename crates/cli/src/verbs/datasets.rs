@@ -55,8 +55,8 @@ Examples:
     Show {
         #[command(flatten)]
         which: Which,
-        /// `json` prints an array with an object for each revision, oldest first, and nothing else
-        #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+        /// How to print it: text, or json: an array with an object for each revision, oldest first
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
         format: Format,
     },
     /// Get the bytes of a dataset
@@ -93,8 +93,8 @@ Examples:
         /// Times, hashes, workers and logs, too
         #[arg(long, short)]
         long: bool,
-        /// `json` prints one object, and nothing else
-        #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+        /// How to print it: text, or json: one object
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
         format: Format,
     },
 }
@@ -232,15 +232,13 @@ fn page(newest: &Dataset, revisions: &[Dataset], term: &Term) -> String {
         newest.processor,
         words::short_hash(&newest.version)
     );
-    let _ = writeln!(out, "  size      {} ({} bytes)", words::size(newest.size), words::grouped(newest.size));
+    let exact = if newest.size < 1_000 { String::new() } else { format!(" ({} bytes)", words::grouped(newest.size)) };
+    let _ = writeln!(out, "  size      {}{exact}", words::size(newest.size));
     let _ = writeln!(out, "  hash      b3:{}", newest.hash);
     if let Some(media_type) = &newest.media_type {
         let _ = writeln!(out, "  type      {}", words::line(media_type));
     }
-    for (key, value) in &newest.attributes {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let _ = writeln!(out, "  {:<9} {}", words::line(key), words::line(&value));
-    }
+    out.push_str(&words::attributes(&newest.attributes));
     if newest.export.state != ExportState::None {
         let place = newest.export.destination.as_deref().map(words::line).unwrap_or_default();
         let written =

@@ -54,8 +54,8 @@ Examples:
         /// Its id, or the beginning of it
         #[arg(value_name = "ID")]
         id: String,
-        /// `json` prints one object, and nothing else
-        #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+        /// How to print it: text, or json: one object
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
         format: Format,
     },
     /// Send dead letters in again, through the present version of their flow
@@ -64,8 +64,8 @@ Examples:
   opendmp dead-letters retry 1204-7k2p
   opendmp flows enable flow.yaml && opendmp dead-letters retry --all --flow penguins
 
-With a running `opendmp serve` the server does the work; without one this command does, and ends as `run` does
-(3 if some fail again).")]
+If a server runs, the server does the work; without one this command does, and ends as `run` does:
+with 3 if some fail again.")]
     Retry {
         #[command(flatten)]
         which: Which,
@@ -255,10 +255,7 @@ fn page(row: &DeadLetter, term: &Term) -> String {
     let item = &row.item;
     let _ = writeln!(out, "  item      {} · {} · b3:{}", words::name(&item.name), words::size(item.size), item.hash);
     let _ = writeln!(out, "  arrived   {}", words::when(&item.arrived));
-    for (key, value) in &item.attributes {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let _ = writeln!(out, "  {:<9} {}", words::line(key), words::line(&value));
-    }
+    out.push_str(&words::attributes(&item.attributes));
     if row.export_only {
         let _ = writeln!(out, "  only the export failed: the dataset is there, and a retry repeats only the export");
     }

@@ -12,13 +12,12 @@ use opendmp_script::sandbox;
 use serde::Serialize;
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::{DataDir, Need, Session, reserve};
 use crate::fail::{FAILED, Fail};
 use crate::term::Term;
 use crate::{machine, table, words};
 
-/// Free room below which nothing is taken in (the engine's reserve), and below which it is worth a word; in bytes.
-const RESERVE: u64 = 64 << 20;
+/// Free bytes below which it is worth a word.
 const LITTLE: u64 = 1 << 30;
 
 /// A sync of a small file that takes longer than this makes every commit slow.
@@ -36,8 +35,8 @@ Examples:
 
 Exit code 1 if something fails that is needed.")]
 pub struct Args {
-    /// `json` prints an array with an object for each check, and nothing else
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// How to print it: text, or json: an array with an object for each check
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     format: Format,
 }
 
@@ -178,17 +177,21 @@ fn folder(data: &DataDir) -> Vec<Check> {
     if let Ok(stat) = nix::sys::statvfs::statvfs(below) {
         let free = stat.blocks_available() * stat.fragment_size();
         let message = format!("{} free", words::size(free));
-        checks.push(match free {
-            0..RESERVE => Check::new(
-                "room",
-                State::Fail,
-                format!("{message}: nothing is taken in below {}", words::size(RESERVE)),
-            )
-            .hint("make room on that disk"),
-            RESERVE..LITTLE => {
-                Check::new("room", State::Warn, message).hint("make room before work stops for want of it")
+        let check = |state| Check::new("room", state, message.clone());
+        checks.push(match reserve() {
+            Err(fail) => Check::new("room", State::Fail, fail.message),
+            Ok(reserve) => {
+                // What the engine leaves alone where nothing else is asked for.
+                let reserve = reserve.unwrap_or_else(|| opendmp_engine::Options::default().reserve);
+                match free {
+                    _ if free < reserve => {
+                        let message = format!("{message}: nothing is taken in below {}", words::size(reserve));
+                        Check::new("room", State::Fail, message).hint("make room on that disk")
+                    }
+                    0..LITTLE => check(State::Warn).hint("make room before work stops for want of it"),
+                    _ => check(State::Ok),
+                }
             }
-            _ => Check::new("room", State::Ok, message),
         });
     }
     checks

@@ -42,14 +42,14 @@ enum Verb {
 Examples:
   opendmp flows enable flow.yaml
 
-Enabling a changed file again makes a new version; what is under way stays on its own. Without a running
-`opendmp serve` the flow is saved and enabled, and work begins with the server.")]
+Enabling a changed file again makes a new version; what is under way stays on its own. Without a
+running `opendmp serve` the flow is saved and enabled, and work begins with the server.")]
     Enable {
         /// The flow file
         #[arg(value_name = "FLOW.yaml")]
         flow: PathBuf,
-        /// `json` prints one object, and nothing else
-        #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+        /// How to print it: text, or json: one object
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
         format: Format,
     },
     /// Look at a flow's sources no longer; what is under way is finished

@@ -30,14 +30,14 @@ Examples:
   opendmp ingest audit penguins
   opendmp ingest audit flow.yaml --format json
 
-What waits will be taken with the next look, and what is being let go soon is; both are told, and are as they
-should be. Exit code 0 if nothing was lost on the way and nothing is in the way, else 3.")]
+What waits is taken with the next look, and what is being let go soon is gone; both are told, and are
+as they should be. Exit code 0 if nothing was lost on the way and nothing is in the way, else 3.")]
     Audit {
         /// The flow's name, or its file
         #[arg(value_name = "FLOW")]
         flow: String,
-        /// `json` prints an array with an object for each ingest, and nothing else
-        #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+        /// How to print it: text, or json: an array with an object for each ingest
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
         format: Format,
     },
 }

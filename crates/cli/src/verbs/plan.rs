@@ -26,8 +26,8 @@ pub struct Args {
     /// The flow file; `-` is standard input
     #[arg(value_name = "FLOW")]
     flow: PathBuf,
-    /// How to print it
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    /// How to print it: text, json or mermaid
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text", hide_possible_values = true)]
     format: PlanFormat,
 }
 

@@ -28,9 +28,13 @@ Examples:
   opendmp run flow.yaml --input inbox=survey.csv    where the flow has more than one ingest
   opendmp run flow.yaml --timeout 10m
 
-It takes what the sources have, waits for retries, and ends when all is settled and exported. What an earlier
-run of the flow left behind when it was stopped is finished, too. A running `opendmp serve` does the work.
-Exit codes: 0 all collected, 1 failed, 2 bad flow or usage, 3 some items became dead letters, 4 timed out.")]
+It takes what the sources have, waits for retries, and ends when all is settled and exported. What
+an earlier run of the flow left behind when it was stopped is finished, too. If a server runs, the
+server does the work.
+
+After --timeout, and after Ctrl-C, what is in work is still finished, for up to 10 s.
+Exit codes: 0 all collected, 1 failed, 2 bad flow or usage, 3 some items became dead letters,
+4 timed out.")]
 pub struct Args {
     /// The flow file
     #[arg(value_name = "FLOW")]
@@ -41,8 +45,8 @@ pub struct Args {
     /// How long to wait for the end, as `30s`, `10m`, `2h`
     #[arg(long, value_name = "D", value_parser = crate::args::duration)]
     timeout: Option<Duration>,
-    /// `json` prints one object at the end, and nothing else
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// How to print it: text, or json: one object at the end
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     format: Format,
 }
 

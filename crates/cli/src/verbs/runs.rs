@@ -43,8 +43,8 @@ enum Verb {
         /// Its number
         #[arg(value_name = "RUN")]
         run: u64,
-        /// `json` prints one object, and nothing else
-        #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+        /// How to print it: text, or json: one object
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
         format: Format,
     },
 }

@@ -36,12 +36,14 @@ Examples:
   opendmp serve --data-root /srv/data --log-format json
   curl http://127.0.0.1:7117/healthz
 
-The verbs of the command line reach it through a socket in the data directory that only its owner may use;
-over TCP it answers nothing but /healthz, and only on this machine. SIGTERM or Ctrl-C stops it: what is in work
-is finished for up to 10 s, the rest is handed back unharmed; a second signal stops at once.
+The verbs of the command line reach it through a socket in the data directory that only its owner
+may use. Over TCP it answers nothing but /healthz, and only on this machine.
 
-When the disk of the data directory has less than OPENDMP_RESERVE left (64 MiB), nothing more is taken in until
-there is room again.")]
+SIGTERM or Ctrl-C stops it: what is in work is finished for up to 10 s, the rest is handed back
+unharmed; a second signal stops at once.
+
+When the disk of the data directory has less than OPENDMP_RESERVE left (64 MiB), nothing more is
+taken in until there is room again.")]
 pub struct Args {
     /// Where to answer /healthz; a loopback address, port 0 for any that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7117")]
@@ -50,8 +52,9 @@ pub struct Args {
     /// the user may who runs the server
     #[arg(long = "data-root", value_name = "DIR")]
     roots: Vec<PathBuf>,
-    /// How the log on standard error is written; OPENDMP_LOG says how much, as `info` or `opendmp_engine=debug`
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// How the log on standard error is written: text or json; OPENDMP_LOG says how much, as `info` or
+    /// `opendmp_engine=debug`
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     log_format: LogFormat,
 }
 
@@ -97,7 +100,7 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
             None
         }
     };
-    let service = Service::server(Arc::clone(&opened.engine), watcher);
+    let service = Service::server(Arc::clone(&opened.engine), watcher).await?;
     let socket = bind(&data)?;
     let stop = watch::Sender::new(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {

@@ -27,8 +27,8 @@ pub struct Args {
     /// Flow files; `-` is standard input
     #[arg(value_name = "FLOW", required = true)]
     flows: Vec<PathBuf>,
-    /// `json` prints an array with an object for each flow, and nothing else
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    /// How to print it: text, or json: an array with an object for each flow
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
     format: Format,
 }
 

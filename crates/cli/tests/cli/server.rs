@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 
 use nix::sys::signal::Signal;
 
+use crate::exits::waiting;
 use crate::place::{Place, UPPER, flow, steady, until};
 
 #[test]
@@ -175,11 +176,7 @@ fn scripts_can_not_ask_the_server() {
 
 #[test]
 fn a_server_that_is_stopped_finishes_what_is_in_work() {
-    let place = Place::new();
-    let waits = "import pathlib, time\ndef process(item: Item) -> bytes:\n    gate = pathlib.Path(item.text())\n    (gate / 'waiting').touch()\n    while not (gate / 'open').exists():\n        time.sleep(0.01)\n    return b'through'\n";
-    place.write("flow.yaml", flow("Gate", waits, ""));
-    place.write("inbox/a", place.path("gate").to_str().unwrap());
-    fs::create_dir(place.path("gate")).unwrap();
+    let place = waiting();
     place.ok(&["flows", "enable", "flow.yaml"]);
     let server = place.serve(&["--log-format", "json"]);
     until("the script works", || place.path("gate/waiting").exists());
@@ -197,5 +194,40 @@ fn a_server_that_is_stopped_finishes_what_is_in_work() {
     until("it is exported", || place.path("outbox/a").exists());
     assert_eq!(place.read("outbox/a"), "through");
     assert_eq!(place.rows(&["dead-letters", "list"]).len(), 0);
+    server.stop().exits(0);
+}
+
+#[test]
+fn what_a_killed_run_left_is_finished_by_a_server() {
+    let place = waiting();
+    let run = place.start(&["run", "flow.yaml"]);
+    until("the script works", || place.path("gate/waiting").exists());
+    run.signal(Signal::SIGKILL);
+    run.end();
+    place.write("gate/open", "");
+    let server = place.serve(&[]);
+    until("it is done", || place.rows(&["runs", "list"])[0]["state"] == "done");
+    assert_eq!(place.read("outbox/a"), "through");
+    assert_eq!(place.rows(&["flows", "list"])[0]["state"], "disabled", "its sources are not looked at");
+    let done = server.stop().exits(0);
+    assert!(done.err.contains("runs that were interrupted go on"), "{}", done.err);
+}
+
+#[test]
+fn who_follows_a_run_of_the_server_may_leave() {
+    let place = waiting();
+    let server = place.serve(&[]);
+    let run = place.start(&["run", "flow.yaml"]);
+    until("the script works", || place.path("gate/waiting").exists());
+    run.signal(Signal::SIGINT);
+    let done = run.end().exits(130);
+    assert!(
+        done.err.contains("run 1 goes on in the server; `opendmp runs show 1` tells how far it is"),
+        "{}",
+        done.err
+    );
+    place.write("gate/open", "");
+    until("it is done", || place.rows(&["runs", "list"])[0]["state"] == "done");
+    assert_eq!(place.read("outbox/a"), "through");
     server.stop().exits(0);
 }

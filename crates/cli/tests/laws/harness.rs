@@ -210,6 +210,10 @@ impl Place {
 }
 
 /// Waits a moment between two looks, or between two acts of the producer.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a producer's pace; whoever waits for something looks again until a deadline"
+)]
 pub fn pause(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
 }
@@ -257,7 +261,7 @@ impl Producer {
                 _ => {}
             }
             self.replace_what_is_due(&mut later);
-            std::thread::sleep(pace);
+            pause(pace.as_millis() as u64);
         }
         let deadline = Instant::now() + PATIENCE;
         while !later.is_empty() {

@@ -40,7 +40,7 @@ pub fn ingested(world: &Arc<World>, ingest: &Ingest, done: &opendmp_ports::Resul
     let snapshot = world.truth.snapshot();
     let new: Vec<_> =
         snapshot.arrivals.iter().filter(|(arrival, ..)| *arrival > last).map(|(arrival, ..)| *arrival).collect();
-    if !new.is_empty() && !(done.is_ok() && world.seen().leases.contains(&ingest.lease)) {
+    if !(new.is_empty() || done.is_ok() && world.seen().leases.contains(&ingest.lease)) {
         world.broken(Law::L2, "an ingest that was refused, or of a fenced lease, has arrivals");
     }
     for number in new {
@@ -461,7 +461,7 @@ fn targets(world: &World) {
         let key = (row.item.id.arrival, row.item.id.pass);
         match row.export {
             ExportState::Pending => {
-                world.broken(Law::Rest, format!("the export of slot {} {key:?} is pending for ever", row.slot))
+                world.broken(Law::Rest, format!("the export of slot {} {key:?} is pending for ever", row.slot));
             }
             ExportState::Refused
                 if !dead
@@ -476,11 +476,11 @@ fn targets(world: &World) {
     for ((destination, target), stored) in targets {
         let Some(by) = stored.by else { continue };
         let shown = String::from_utf8_lossy(&target);
-        let written = revisions.iter().filter(|row| {
+        let mut written = revisions.iter().filter(|row| {
             row.export == ExportState::Written
                 && row.target.as_ref().is_some_and(|(d, t)| *d == destination && *t == target)
         });
-        let last = written.filter(|row| row.slot == by.slot).last();
+        let last = written.rfind(|row| row.slot == by.slot);
         // What was refused after an attempt of unknown end may be there all the same.
         let refused = |row: &&RevisionRow| {
             row.slot == by.slot && row.item.content.hash == stored.hash && row.export == ExportState::Refused

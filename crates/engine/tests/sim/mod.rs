@@ -82,7 +82,7 @@ impl Default for Setup {
             slow_sink: 0,
             fresh: true,
             steps: 6_000,
-            check_every: 1,
+            check_every: 4,
             mutant: None,
         }
     }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use opendmp_ports::{Error, ErrorKind};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fail::{Fail, Result};
@@ -53,6 +54,9 @@ pub(crate) fn open_checkpointer(path: &Path) -> Result<Connection> {
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.set_prepared_statement_cache_capacity(256);
+    // Plans don't depend on bound values; else each new value for a column that a partial index speaks of has its
+    // statement prepared again.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.execute_batch(
         "PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;
          PRAGMA trusted_schema = 0;",

@@ -1,0 +1,142 @@
+//! The service as it is asked: refusals in words, both ways of asking, health, bounds. Over ports in memory; what flows
+//! do is tested with the real ones elsewhere.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use opendmp_api::ask::{Letters, Listing, Mode, Problem, Reference, Upload, WhichRevision};
+use opendmp_api::{Client, SOCKET, Service, health, router, serve_unix};
+use opendmp_engine::{Engine, Options};
+use opendmp_ports::clock::ManualClock;
+use opendmp_ports::content::MemoryContent;
+use opendmp_ports::journal::{Lease, MemoryJournal};
+use opendmp_ports::transport::InProcess;
+use opendmp_processor::Registry;
+use tower::ServiceExt;
+
+fn service() -> Arc<Service> {
+    let engine = Engine::new(
+        Arc::new(MemoryJournal::default()),
+        Arc::new(MemoryContent::default()),
+        Arc::new(InProcess::default()),
+        Arc::new(ManualClock::at(1_795_356_131_042)),
+        Arc::new(Registry::default()),
+        Options::default(),
+        Lease::default(),
+    );
+    Service::command(Arc::new(engine))
+}
+
+async fn ask(router: axum::Router, request: Request<Body>) -> (StatusCode, Bytes) {
+    let response = router.oneshot(request).await.unwrap();
+    (response.status(), response.into_body().collect().await.unwrap().to_bytes())
+}
+
+async fn problem(method: &str, path: &str, body: impl Into<Body>) -> Problem {
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let (status, bytes) = ask(router(service()), request.body(body.into()).unwrap()).await;
+    let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{path}: {error}: {bytes:?}"));
+    assert_eq!(problem.status, status.as_u16());
+    problem
+}
+
+#[tokio::test]
+async fn refusals_are_told_in_json() {
+    for (method, path, body, status, code) in [
+        ("GET", "/api/v1/nothing", "", 404, "no-route"),
+        ("GET", "/api/v1/runs?limit=many", "", 400, "bad-request"),
+        ("GET", "/api/v1/runs?unknown=1", "", 400, "bad-request"),
+        ("GET", "/api/v1/runs?after=nonsense", "", 400, "journal-runs"),
+        ("GET", "/api/v1/runs/99", "", 404, "not-found"),
+        ("POST", "/api/v1/runs", "{", 400, "bad-request"),
+        ("POST", "/api/v1/runs", "{}", 422, "bad-request"),
+        ("GET", "/api/v1/datasets/nonsense", "", 400, "bad-id"),
+        ("GET", "/api/v1/datasets/1-abcd", "", 404, "not-found"),
+        ("GET", "/api/v1/datasets/1-abcd/content", "", 404, "not-found"),
+        ("GET", "/api/v1/flows/none/audit", "", 404, "not-found"),
+        ("POST", "/api/v1/flows/none/disable", "null", 404, "not-found"),
+        ("DELETE", "/api/v1/flows/none?work=burn", "", 400, "bad-request"),
+        ("GET", "/api/v1/dead-letters/find?name=x", "", 400, "bad-id"),
+        ("POST", "/api/v1/dead-letters/retry", r#"{"ids":["1-abcd"]}"#, 404, "not-found"),
+        ("POST", "/api/v1/dead-letters/retry", r#"{"all":{"flow":"none"}}"#, 404, "not-found"),
+        ("POST", "/api/v1/dead-letters/discard", r#"{"ids":["1-abcd"]}"#, 404, "not-found"),
+    ] {
+        let told = problem(method, path, body).await;
+        assert_eq!((told.status, told.code.as_str()), (status, code), "{method} {path}: {}", told.message);
+        assert!(!told.message.is_empty() && !told.message.ends_with('.'), "{}", told.message);
+    }
+}
+
+#[tokio::test]
+async fn requests_are_bounded() {
+    let huge = Bytes::from(vec![b' '; (64 << 20) + 1]);
+    let told = problem("POST", "/api/v1/flows", huge).await;
+    assert_eq!((told.status, told.code.as_str()), (413, "too-large"));
+}
+
+#[tokio::test]
+async fn health_says_what_is_wrong_with_everything_or_with_one_flow() {
+    let service = service();
+    let look = async |service: &Arc<Service>| {
+        let request = Request::get("/healthz").body(Body::empty()).unwrap();
+        let (status, bytes) = ask(health(Arc::clone(service)), request).await;
+        let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        (status.as_u16(), told["status"].as_str().unwrap().to_owned(), told["troubles"].clone())
+    };
+    assert_eq!(look(&service).await, (200, "ok".to_owned(), serde_json::json!([])));
+    service.engine().trouble("ingest inbox", "there is no such folder", None);
+    let (status, said, troubles) = look(&service).await;
+    assert_eq!((status, said.as_str(), &troubles[0]["message"]), (200, "degraded", &"there is no such folder".into()));
+    service.engine().trouble("journal", "no space left", Some("make room"));
+    let (status, said, troubles) = look(&service).await;
+    assert_eq!((status, said.as_str(), &troubles[1]["hint"]), (503, "troubled", &"make room".into()));
+    service.engine().clear_trouble("journal");
+    assert_eq!(look(&service).await.0, 200);
+    let request = Request::get("/api/v1/flows").body(Body::empty()).unwrap();
+    assert_eq!(ask(health(service), request).await.0, StatusCode::NOT_FOUND, "and nothing else");
+}
+
+#[tokio::test]
+async fn both_ways_of_asking_answer_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(SOCKET);
+    let routes = router(service());
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = tokio::spawn(serve_unix(listener, routes.clone(), async {
+        let _ = stopped.await;
+    }));
+    let clients = [Client::here(routes, "me"), Client::socket(&path, "me")];
+    assert_eq!(clients.each_ref().map(Client::is_server), [false, true]);
+    for client in clients {
+        assert_eq!(client.status().await.unwrap().mode, Mode::Command);
+        assert!(client.flows().await.unwrap().rows.is_empty());
+        let listing = Listing { name: Some("ä & b*".to_owned()), ..Listing::default() };
+        assert!(client.datasets(&listing).await.unwrap().rows.is_empty());
+        assert!(
+            client
+                .find_datasets(&Reference { name: "x".to_owned(), ..Reference::default() })
+                .await
+                .unwrap()
+                .rows
+                .is_empty()
+        );
+        assert_eq!(client.history("1-a", WhichRevision::default()).await.unwrap_err().code, "not-found");
+        assert_eq!(client.content("1-a", WhichRevision { revision: Some(3) }).await.unwrap_err().status, 404);
+        let nothing = Letters { all: Some(Listing::default()), reason: "why".to_owned(), ..Letters::default() };
+        assert!(client.retry(&nothing).await.unwrap().is_empty());
+        assert_eq!(client.discard(&nothing).await.unwrap().letters, 0);
+        // What a long answer fails with comes at its end.
+        let upload = Upload { text: "name: x\nprocesors: []\n".to_owned(), base: "/".to_owned(), ..Upload::default() };
+        let failed = client.enable(&upload).await.unwrap().next().await.unwrap_err();
+        assert_eq!((failed.status, failed.code.as_str()), (422, "bad-flow"));
+        assert!(failed.diagnostics.unwrap().iter().any(|problem| problem.code == "unknown-key"));
+    }
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
+    let gone = Client::socket(&path, "me").flows().await.unwrap_err();
+    assert_eq!(gone.code, "no-server");
+}
