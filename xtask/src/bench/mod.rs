@@ -16,7 +16,6 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::shell::{self, Profile};
-use crate::suite::Counts;
 use crate::{files, tools};
 pub use report::Row;
 
@@ -101,7 +100,6 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     }
     report::publish(&plan, &rows)
 }
-
 
 /// The path of a script in `bench/`.
 fn script(name: &str) -> PathBuf {

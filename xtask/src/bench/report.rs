@@ -42,7 +42,6 @@ impl Row {
         self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
-
     fn markdown(&self) -> String {
         format!(
             "| {} | {} | {} | {} {} | {} | {} | {} |",
@@ -127,6 +126,5 @@ mod tests {
     #[test]
     fn a_row_says_what_it_is() {
         assert_eq!(row(&[0.25, 12.34, 1.0]).markdown(), "| W1 | floor | one process | 1.00 ms | 0.250 | 12.3 | 3 |");
-        assert_eq!(row(&[1234.5]).line(), "floor, one process: 1234 ms (1234 to 1234, n=1)");
     }
 }
