@@ -54,6 +54,7 @@ pub struct Service {
     live: Mutex<Option<Live>>,
     jobs: Mutex<JoinSet<()>>,
     stop: watch::Sender<bool>,
+    hurry: watch::Sender<bool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -65,7 +66,15 @@ impl Service {
     fn new(engine: Arc<Engine>, mode: Mode) -> Arc<Self> {
         let started = engine.clock.now();
         let (live, jobs) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { engine, mode, started, live, jobs, stop: watch::Sender::new(false) })
+        Arc::new(Self {
+            engine,
+            mode,
+            started,
+            live,
+            jobs,
+            stop: watch::Sender::new(false),
+            hurry: watch::Sender::new(false),
+        })
     }
 
     /// A server: works on everything from now on, what an earlier process left behind included. Call inside a Tokio
@@ -99,7 +108,7 @@ impl Service {
         self.stop.send_replace(true);
         let live = lock(&self.live).take();
         if let Some(live) = live {
-            live.stop(grace).await;
+            live.stop(self.patience(grace)).await;
         }
         let mut jobs = std::mem::take(&mut *lock(&self.jobs));
         let all = async { while jobs.join_next().await.is_some() {} };
@@ -107,6 +116,17 @@ impl Service {
             jobs.shutdown().await;
         }
         self.engine.close().await;
+    }
+
+    /// Ends the grace of a stop that is under way or comes.
+    pub fn hurry(&self) {
+        self.hurry.send_replace(true);
+    }
+
+    async fn patience(&self, grace: Duration) {
+        let mut hurry = self.hurry.subscribe();
+        // An error is the time that has passed.
+        let _ = tokio::time::timeout(grace, hurry.wait_for(|hurry| *hurry)).await;
     }
 
     /// How it is. The HTTP status that says the same, and whether the journal answers, come with it.
@@ -284,7 +304,7 @@ impl Service {
             self.engine.journal.close_run(*run, self.engine.clock.now()).await?;
         }
         for live in live {
-            live.stop(crate::GRACE).await;
+            live.stop(self.patience(crate::GRACE)).await;
         }
         result
     }

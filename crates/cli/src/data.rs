@@ -178,6 +178,13 @@ impl Session {
         }
     }
 
+    /// Has a stop that is under way wait for nothing more.
+    pub fn hurry(&self) {
+        if let Some(own) = &self.own {
+            own.service.hurry();
+        }
+    }
+
     /// Ends it in order.
     pub async fn close(self) {
         if let Some(own) = self.own {

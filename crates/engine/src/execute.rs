@@ -173,7 +173,7 @@ impl Work<'_> {
             Ok(Opened::Collect(collect)) => {
                 let collect = collect.clone();
                 for live in items {
-                    entries.push(self.collect(node, to, &collect, live));
+                    entries.push(self.collect(node, to, &collect, live, failures));
                 }
             }
             Ok(Opened::Ingest(_)) => {
@@ -419,7 +419,7 @@ impl Work<'_> {
         }
     }
 
-    fn collect(&mut self, node: &Node, to: &Reader, collect: &Collect, live: Live) -> Entry {
+    fn collect(&mut self, node: &Node, to: &Reader, collect: &Collect, live: Live, failures: u32) -> Entry {
         let item = &live.item;
         let export = collect.sink.as_ref().map(|sink| {
             Ok::<_, Fault>(NewExport {
@@ -431,7 +431,7 @@ impl Work<'_> {
         });
         let export = match export.transpose() {
             Ok(export) => export,
-            Err(fault) => return self.fail(node, to, live, fault, None, 0, Vec::new(), 0),
+            Err(fault) => return self.fail(node, to, live, fault, None, failures, Vec::new(), 0),
         };
         let flow = &self.loaded.plan.slug;
         let slot = SlotId::new(item.origin, &collect.collection, flow, &node.id, &item.name, item.label);

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use opendmp_ports::journal::{ClaimRequest, DEFAULT_SPACE, FlowId, FlowState, RunId, VersionId};
+use opendmp_model::ids::TaskId;
+
+use opendmp_ports::journal::{ClaimRequest, Claimed, DEFAULT_SPACE, FlowId, FlowState, RunId, VersionId};
 use opendmp_ports::transport::Hint;
 use opendmp_processor::WatchRequest;
 use tokio::sync::{Notify, watch};
@@ -45,14 +46,24 @@ pub struct Live {
     engine: Arc<Engine>,
     stop: watch::Sender<bool>,
     loops: Vec<JoinHandle<()>>,
-    in_work: Arc<AtomicUsize>,
+    in_work: Arc<InWork>,
+}
+
+/// The tasks that are claimed and not settled yet.
+#[derive(Debug, Default)]
+struct InWork(Mutex<BTreeSet<TaskId>>);
+
+impl InWork {
+    fn set(&self) -> std::sync::MutexGuard<'_, BTreeSet<TaskId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Live {
     /// Starts to work.
     pub fn start(engine: Arc<Engine>, scope: Scope, watcher: Option<Arc<Folders>>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let in_work = Arc::new(AtomicUsize::new(0));
+        let in_work = Arc::<InWork>::default();
         let mut loops = vec![
             tokio::spawn(tasks(Arc::clone(&engine), scope, stopped.clone(), Arc::clone(&in_work))),
             tokio::spawn(intents(Arc::clone(&engine), stopped.clone())),
@@ -65,16 +76,29 @@ impl Live {
 
     /// Tasks in work now.
     pub fn in_work(&self) -> usize {
-        self.in_work.load(Ordering::Relaxed)
+        self.in_work.set().len()
     }
 
-    /// Claims nothing more, lets what is in work finish for `grace`, then hands the rest back unharmed.
-    pub async fn stop(mut self, grace: Duration) {
+    /// Claims nothing more, lets what is in work finish until `grace` ends, then hands the rest back unharmed.
+    pub async fn stop(self, grace: impl Future<Output = ()>) {
         let _ = self.stop.send(true);
-        let all = futures::future::join_all(self.loops.iter_mut());
-        if tokio::time::timeout(grace, all).await.is_err() {
-            self.loops.iter().for_each(JoinHandle::abort);
-            futures::future::join_all(self.loops.iter_mut()).await;
+        let aborts: Vec<_> = self.loops.iter().map(JoinHandle::abort_handle).collect();
+        let ended = futures::future::join_all(self.loops);
+        tokio::pin!(ended);
+        tokio::select! {
+            biased;
+            _ = &mut ended => {}
+            () = grace => {
+                aborts.iter().for_each(tokio::task::AbortHandle::abort);
+                ended.await;
+            }
+        }
+        // What was broken off is nobody's fault: left claimed, it would count as lost with this process.
+        let left: Vec<TaskId> = std::mem::take(&mut *self.in_work.set()).into_iter().collect();
+        if !left.is_empty()
+            && let Err(error) = self.engine.journal.unclaim(self.engine.lease, left).await
+        {
+            tracing::warn!(%error, "what was in work could not be handed back");
         }
         self.engine.close().await;
     }
@@ -114,7 +138,7 @@ async fn until_due(engine: &Engine) -> Duration {
 }
 
 /// Claims tasks as there is room and works on them.
-async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<bool>, in_work: Arc<AtomicUsize>) {
+async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<bool>, in_work: Arc<InWork>) {
     let mut listener = engine.transport.listen();
     let mut running: JoinSet<()> = JoinSet::new();
     let run = match scope {
@@ -122,9 +146,10 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
         Scope::Run(run) => Some(run),
     };
     let request = |limit, suspects| ClaimRequest { lease: engine.lease, now: engine.clock.now(), limit, suspects, run };
-    let start = |running: &mut JoinSet<()>, claimed| {
-        let engine = Arc::clone(&engine);
-        running.spawn(async move { work(&engine, claimed).await });
+    let start = |running: &mut JoinSet<()>, claimed: Claimed| {
+        let (engine, in_work) = (Arc::clone(&engine), Arc::clone(&in_work));
+        in_work.set().insert(claimed.task.id);
+        running.spawn(async move { work(&engine, &in_work, claimed).await });
     };
     warm_up(&engine).await;
     let mut look_for_suspects = true;
@@ -135,7 +160,6 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
                 Ok(mut claimed) => match claimed.pop() {
                     Some(claimed) => {
                         start(&mut running, claimed);
-                        in_work.store(running.len(), Ordering::Relaxed);
                         let _ = tokio::time::timeout(ALONE, running.join_next()).await;
                         continue;
                     }
@@ -156,7 +180,6 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
                 Err(error) => complain(&engine, &error).await,
             }
         }
-        in_work.store(running.len(), Ordering::Relaxed);
         if found {
             continue;
         }
@@ -180,9 +203,7 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
             }
         }
     }
-    while running.join_next().await.is_some() {
-        in_work.store(running.len(), Ordering::Relaxed);
-    }
+    while running.join_next().await.is_some() {}
 }
 
 /// Makes flows ready that have work waiting, before any of it is claimed: what a claim waits for counts as being under
@@ -205,9 +226,11 @@ async fn complain(engine: &Engine, error: &opendmp_ports::Error) {
     engine.clock.sleep(Duration::from_secs(1)).await;
 }
 
-async fn work(engine: &Engine, claimed: opendmp_ports::journal::Claimed) {
+async fn work(engine: &Engine, in_work: &InWork, claimed: Claimed) {
     let about = format!("processor {}", claimed.task.to.processor);
-    match engine.work_on(&claimed).await {
+    let done = engine.work_on(&claimed).await;
+    in_work.set().remove(&claimed.task.id);
+    match done {
         Ok(()) => engine.clear_trouble(&about),
         Err(error) => {
             engine.trouble(&about, &error.to_string(), error.hint.as_deref());

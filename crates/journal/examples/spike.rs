@@ -317,12 +317,13 @@ fn floor(dir: &Path, items: u64) -> Outcomes<()> {
 /// Claims and intents before a queue of `count` tasks that wait for later, and as many that are ready.
 async fn queue(dir: &Path, count: u64) -> Outcomes<()> {
     let desk = open(dir).await?;
-    let run = desk.journal.open_run(desk.flow, desk.version, RunMode::Live, "spike", 1).await?;
+    let mut run = RunId(0);
     let attributes = Arc::new(Attributes::new());
     for from in (0..count).step_by(1_000) {
         let arrivals = (from..from + 1_000).map(|number| arrival(number, false, &attributes)).collect();
-        desk.journal.ingest(desk.ingest(RunChoice::Existing(run), arrivals)).await?;
-        let claimed = desk.claim(1, None).await?;
+        let own = RunChoice::New { mode: RunMode::Live, trigger: "spike".to_owned() };
+        run = desk.journal.ingest(desk.ingest(own, arrivals)).await?.run;
+        let claimed = desk.claim(1, Some(run)).await?;
         let first = claimed.first().ok_or("the task is not there")?;
         let mut settlement = desk.settlement(first, true, true);
         settlement.tasks = Vec::with_capacity(2_000);

@@ -292,11 +292,15 @@ fn a_newer_database_whose_log_was_left_is_not_used() {
 fn foreign_files_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.db");
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE x (y); PRAGMA user_version = 1;").unwrap();
-    let before = files(dir.path());
-    let error = SqliteJournal::open(dir.path(), Options::default()).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Invalid);
-    assert_eq!(files(dir.path()), before);
+    for version in [0, 1] {
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(&format!("CREATE TABLE IF NOT EXISTS x (y); PRAGMA user_version = {version};")).unwrap();
+        drop(conn);
+        let before = files(dir.path());
+        let error = SqliteJournal::open(dir.path(), Options::default()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert_eq!(files(dir.path()), before);
+    }
     for bytes in [&b"not a database"[..], &[0; 5000]] {
         std::fs::write(&path, bytes).unwrap();
         let before = files(dir.path());

@@ -205,6 +205,7 @@ impl Watch {
         let stop = session.stop();
         tokio::pin!(stop);
         let mut stopping = Stopping::No;
+        let mut hurried = false;
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
@@ -212,9 +213,15 @@ impl Watch {
                     if !session.is_own() {
                         return Ok(shown.left(term));
                     }
-                    if stopping != Stopping::No {
+                    if hurried {
                         shown.say(&format!("stopped at once; `{}` goes on", self.again), term);
                         return Err(Fail::told(INTERRUPTED));
+                    }
+                    if stopping != Stopping::No {
+                        shown.say("stopping at once: what is in work is handed back", term);
+                        session.hurry();
+                        hurried = true;
+                        continue;
                     }
                     shown.say("stopping: what is in work is finished first; once more stops at once", term);
                     stopping = Stopping::Yes;

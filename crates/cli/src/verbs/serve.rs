@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use opendmp_api::{GRACE, SOCKET, Service, health, router, serve_tcp, serve_unix};
+use opendmp_api::{SOCKET, Service, health, router, serve_tcp, serve_unix};
 use opendmp_engine::watch::Folders;
 use opendmp_journal::lock::DataDirLock;
 use tokio::net::{TcpListener, UnixListener};
@@ -39,8 +39,8 @@ Examples:
 The verbs of the command line reach it through a socket in the data directory that only its owner
 may use. Over TCP it answers nothing but /healthz, and only on this machine.
 
-SIGTERM or Ctrl-C stops it: what is in work is finished for up to 10 s, the rest is handed back
-unharmed; a second signal stops at once.
+SIGTERM or Ctrl-C stops it: what is in work may finish for as long as --grace says, the rest is
+handed back unharmed; a second signal ends the grace.
 
 When the disk of the data directory has less than OPENDMP_RESERVE left (64 MiB), nothing more is
 taken in until there is room again.")]
@@ -52,6 +52,9 @@ pub struct Args {
     /// the user may who runs the server
     #[arg(long = "data-root", value_name = "DIR")]
     roots: Vec<PathBuf>,
+    /// How long what is in work may go on after a signal, as 30s or 5m
+    #[arg(long, value_name = "TIME", value_parser = crate::args::duration, default_value = "10s")]
+    grace: Duration,
     /// How the log on standard error is written: text or json; OPENDMP_LOG says how much, as `info` or
     /// `opendmp_engine=debug`
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
@@ -119,23 +122,34 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
     term.out(&format!("listening on http://{bound}\n")).or_else(broken)?;
 
     signals.next().await;
-    tracing::info!("stopping: what is in work may go on for {} s; a second signal stops at once", GRACE.as_secs());
+    tracing::info!("stopping: what is in work may go on for {} s; a second signal stops at once", args.grace.as_secs());
     let path = data.path().join(SOCKET);
     let in_order = async {
         // First of all, so that no verb takes this for a server that will answer.
         let _ = std::fs::remove_file(&path);
         stop.send_replace(true);
-        service.stop(GRACE).await;
+        service.stop(args.grace).await;
         for server in [unix, tcp] {
             // A listener that holds on to a connection does not hold up the end.
             let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
         }
+    };
+    let hurried = async {
+        signals.next().await;
+        tracing::info!("stopping at once: what is in work is handed back");
+        service.hurry();
+        signals.next().await;
+    };
+    let stopped = tokio::select! {
+        () = in_order => true,
+        () = hurried => false,
+    };
+    if stopped {
         drop(service);
         opened.close().await;
-    };
-    tokio::select! {
-        () = in_order => tracing::info!("stopped"),
-        () = signals.next() => tracing::warn!("stopped at once; what was in work is taken up at the next start"),
+        tracing::info!("stopped");
+    } else {
+        tracing::warn!("broken off; what was in work is taken up at the next start");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -198,6 +198,30 @@ fn a_server_that_is_stopped_finishes_what_is_in_work() {
 }
 
 #[test]
+fn what_a_stop_breaks_off_is_nobodys_fault() {
+    let place = waiting();
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    let waits = place.path("gate/waiting");
+    // More often than a task may be lost.
+    for round in 0..4 {
+        let server = place.serve(if round == 0 { &["--grace", "1s"] } else { &["--grace", "1h"] });
+        until("the script works", || waits.exists());
+        fs::remove_file(&waits).unwrap();
+        server.running.signal(Signal::SIGTERM);
+        if round > 0 {
+            until("it stops", || !place.data.join("opendmp.sock").exists());
+            server.running.signal(Signal::SIGTERM);
+        }
+        server.running.end().exits(0);
+    }
+    place.write("gate/open", "");
+    let server = place.serve(&[]);
+    until("it is exported", || place.path("outbox/a").exists());
+    assert_eq!(place.rows(&["dead-letters", "list"]).len(), 0);
+    server.stop().exits(0);
+}
+
+#[test]
 fn what_a_killed_run_left_is_finished_by_a_server() {
     let place = waiting();
     let run = place.start(&["run", "flow.yaml"]);

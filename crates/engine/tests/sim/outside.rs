@@ -398,7 +398,11 @@ impl Sink for TargetSink {
 
     fn target(&self, item: &Item) -> Result<Vec<u8>, Fault> {
         if item.name.starts_with("1-1-") {
-            return Err(Fault::new(FaultKind::Failed, "no-target", "that name gives no target, however often it is tried"));
+            return Err(Fault::new(
+                FaultKind::Failed,
+                "no-target",
+                "that name gives no target, however often it is tried",
+            ));
         }
         Ok(item.name.as_bytes().to_vec())
     }

@@ -29,6 +29,7 @@ const READER_CACHE: i64 = 2 << 10;
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     check_header(path)?;
     let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    check_owner(&conn)?;
     // FULL: a commit is on the disk before it is answered.
     conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
     conn.execute_batch(&format!("PRAGMA cache_size = -{WRITER_CACHE};"))?;
@@ -92,9 +93,7 @@ fn check_format(application: u32, version: u32) -> Result<()> {
         return Ok(());
     }
     if application != APPLICATION_ID {
-        return Err(Error::new(ErrorKind::Invalid, "open journal", "`journal.db` is the database of another program")
-            .with_hint("give another data directory")
-            .into());
+        return Err(foreign());
     }
     if version as usize > MIGRATIONS.len() {
         let known = MIGRATIONS.len();
@@ -106,10 +105,22 @@ fn check_format(application: u32, version: u32) -> Result<()> {
     Ok(())
 }
 
+fn foreign() -> Fail {
+    let error = Error::new(ErrorKind::Invalid, "open journal", "`journal.db` is the database of another program");
+    error.with_hint("give another data directory").into()
+}
+
+fn number(conn: &Connection, pragma: &str) -> Result<u32> {
+    Ok(conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))? as u32)
+}
+
+/// Errs for a database that has no number of ours and is not new, before anything is written to it.
+fn check_owner(conn: &Connection) -> Result<()> {
+    let unmarked = number(conn, "application_id")? == 0;
+    if unmarked && conn.prepare("SELECT 1 FROM sqlite_master LIMIT 1")?.exists([])? { Err(foreign()) } else { Ok(()) }
+}
+
 fn migrate(conn: &mut Connection) -> Result<()> {
-    let number = |conn: &Connection, pragma: &str| -> Result<u32> {
-        Ok(conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))? as u32)
-    };
     let (application, version) = (number(conn, "application_id")?, number(conn, "user_version")?);
     // Once more: the header that was looked at before may be followed by a newer one in the log.
     check_format(application, version)?;

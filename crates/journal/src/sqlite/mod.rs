@@ -111,9 +111,13 @@ impl SqliteJournal {
         T: Send + 'static,
         F: FnOnce(&Connection) -> fail::Result<T> + Send + 'static,
     {
-        let _permit = self.readers.permits.acquire().await.map_err(|_| closed(operation))?;
+        let permit = Arc::clone(&self.readers.permits).acquire_owned().await.map_err(|_| closed(operation))?;
         let readers = Arc::clone(&self.readers);
-        let done = tokio::task::spawn_blocking(move || readers.with(work)).await;
+        let work = move || {
+            let _permit = permit;
+            readers.with(work)
+        };
+        let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
     }
 

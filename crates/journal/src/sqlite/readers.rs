@@ -1,7 +1,7 @@
 //! A few connections for reading, beside the writer: each call sees everything that was answered before it.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use opendmp_ports::{Error, ErrorKind};
 use rusqlite::Connection;
@@ -14,12 +14,13 @@ use super::fail::Result;
 pub(crate) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    pub(crate) permits: Semaphore,
+    /// Taken for as long as a connection is used, also where nobody waits for the answer any more.
+    pub(crate) permits: Arc<Semaphore>,
 }
 
 impl Readers {
     pub(crate) fn new(path: PathBuf, most: usize) -> Self {
-        Self { path, idle: Mutex::default(), permits: Semaphore::new(most.max(1)) }
+        Self { path, idle: Mutex::default(), permits: Arc::new(Semaphore::new(most.max(1))) }
     }
 
     /// Runs `work` on a connection, on this thread. The caller holds a permit.
