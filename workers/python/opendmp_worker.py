@@ -1,4 +1,4 @@
-"""OpenDMP's Python worker: loads one script once, then runs it on the items that the server sends.
+"""OpenDMP's Python worker: loads each script once, then runs them on the items that the server sends.
 
 The server starts this file in a process of its own and talks to it as sdk/PROTOCOL.md says. Here live the worker's
 end of that protocol, the conversions between content and what a script's annotations ask for, `Item`, and the
@@ -24,8 +24,8 @@ import types
 
 PROTOCOL = 1
 
-# Frame: payload length, kind, descriptors, items or results in it, call number, inline budget.
-FRAME = struct.Struct("<IBBxxIIQ")
+# Frame: payload length, kind, descriptors, script number, items or results in it, call number, inline budget.
+FRAME = struct.Struct("<IBBHIIQ")
 # Item: content (0 inline, 1 descriptor), lengths of media type, hash, name, attributes, inline content; whole size.
 ITEM = struct.Struct("<BxHHxxIIIxxxxQ")
 # Child: record 1, content (0 same, 1 inline, 2 file), lengths of media type, port, name, attributes; file, offset,
@@ -34,7 +34,7 @@ CHILD = struct.Struct("<BBHHxxIIIxxxxQQ")
 # End of an item: record 2, outcome, many, index, nanoseconds, lengths of log and detail.
 END = struct.Struct("<BBBxIQII")
 
-HELLO, CALL = 1, 2
+HELLO, CALL, LOAD = 1, 2, 3
 READY, REFUSED, RESULTS = 129, 130, 131
 SAME, INLINE, FILE = 0, 1, 2
 EMIT, REJECT, RETRY, FAILED, OVER_MEMORY = 0, 1, 2, 3, 4
@@ -724,6 +724,18 @@ class Log:
             self.stream = None
             return data
 
+    def put_back(self, data):
+        """Has what was taken come before what is written next."""
+        with self.lock:
+            entries, used = data[8:], self.used
+            if used + len(entries) > self.room:
+                self.words[3] += len(entries)
+                return
+            self.page[LOG_AT + used:LOG_AT + used + len(entries)] = entries
+            self.used = self.words[2] = used + len(entries)
+            self.words[3] += int.from_bytes(data[:8], "little")
+            self.stream = None
+
 
 class LogFile(io.RawIOBase):
     """What lies beneath sys.stdout and sys.stderr."""
@@ -831,8 +843,43 @@ class Closed(Exception):
     """The server closed the connection."""
 
 
+class Script:
+    """A script as it was loaded: its function, how that is served, and what is needed to tell of its failures."""
+
+    def __init__(self, about):
+        self.code, self.file_name, self.outputs = about["code"], about["file_name"], about["outputs"]
+        self.lines = self.code.splitlines()
+        self.module = types.ModuleType("script")
+        self.module.__file__ = self.file_name
+        self.function = self.mode = None
+        self.printed = b""       # while it was loaded
+
+    def enter(self):
+        """Have this be the script: what looks for it by name finds it and no other of this worker."""
+        linecache.cache[self.file_name] = (len(self.code), None, self.code.splitlines(True), self.file_name)
+        sys.argv = [self.file_name]
+        sys.modules["script"] = self.module
+
+    def load(self):
+        """Run the module once, and find out how to call its function."""
+        import collections.abc
+        namespace = self.module.__dict__
+        # At hand without an import, so that the simplest scripts need none.
+        namespace.update(Item=Item, opendmp=sys.modules["opendmp"], Iterator=collections.abc.Iterator,
+                         Iterable=collections.abc.Iterable)
+        exec(compile(self.code, self.file_name, "exec", dont_inherit=True), namespace)
+        function = namespace.get("process")
+        if function is None:
+            raise Unusable("there is no function `process`", "define it: def process(data: bytes) -> bytes: …")
+        if not callable(function):
+            raise Unusable(f"`process` is a {type(function).__name__}, not a function",
+                           "define it: def process(data: bytes) -> bytes: …")
+        self.function = function
+        self.mode = input_mode(function, namespace, self.code)
+
+
 class Worker:
-    """The loaded script and the connection to the server."""
+    """The loaded scripts and the connection to the server."""
 
     def __init__(self, connection, page):
         for fd in (connection, page):
@@ -843,6 +890,7 @@ class Worker:
         self.words = self.page[:64].cast("Q")
         self.log = Log(self.page, self.words)
         self.forked = False
+        self.scripts, self.script, self.refused = {}, None, False
         self.call = self.files = self.lent = 0
         self.made, self.claimed, self.folders = set(), set(), []
         self.parts, self.buffered, self.records = [], 0, 0
@@ -873,7 +921,7 @@ class Worker:
             if not more:
                 raise Closed
             head += more
-        length, kind, descriptors, count, call, budget = FRAME.unpack(head)
+        length, kind, descriptors, script, count, call, budget = FRAME.unpack(head)
         if length > LARGEST_FRAME or descriptors != len(fds):
             raise ValueError(f"a frame of {length} bytes and {len(fds)} descriptors is not to be believed")
         payload = self.socket.recv(length, socket.MSG_WAITALL) if length else b""
@@ -882,12 +930,12 @@ class Worker:
             if not more:
                 raise Closed
             payload += more
-        return kind, count, call, budget, payload, fds
+        return kind, script, count, call, budget, payload, fds
 
-    def send(self, kind, payload, count=0):
+    def send(self, kind, payload, count=0, script=0):
         if self.forked:
             os._exit(0)
-        self.socket.sendall(FRAME.pack(len(payload), kind, 0, count, self.call, 0) + payload)
+        self.socket.sendall(FRAME.pack(len(payload), kind, 0, script, count, self.call, 0) + payload)
 
     def put(self, *parts):
         """Add to the results that go out with the next flush."""
@@ -907,36 +955,49 @@ class Worker:
 
     # -- loading
 
-    def load(self, hello):
-        """Run the script's module once, and find out how to call its function."""
-        self.code, self.file_name = hello["code"], hello["file_name"]
-        self.outputs = hello["outputs"]
+    def greet(self, hello):
+        """Take in what concerns all scripts."""
         self.tmp, self.out = hello["scratch"]["tmp"], hello["scratch"]["out"]
         limits = hello["limits"]
         self.inline, self.most_children, self.most_described = limits["inline"], limits["children"], limits["metadata"]
-        self.lines = self.code.splitlines()
-        linecache.cache[self.file_name] = (len(self.code), None, self.code.splitlines(True), self.file_name)
-        sys.argv = [self.file_name]
-        module = types.ModuleType("script")
-        module.__file__ = self.file_name
-        sys.modules["script"], sys.modules["opendmp"] = module, opendmp_module()
-        import collections.abc
-        namespace = module.__dict__
-        # At hand without an import, so that the simplest scripts need none.
-        namespace.update(Item=Item, opendmp=sys.modules["opendmp"], Iterator=collections.abc.Iterator,
-                         Iterable=collections.abc.Iterable)
-        if "logging" in self.code:
-            self.watch_logging(imported=True)
-        exec(compile(self.code, self.file_name, "exec", dont_inherit=True), namespace)
-        function = namespace.get("process")
-        if function is None:
-            raise Unusable("there is no function `process`", "define it: def process(data: bytes) -> bytes: …")
-        if not callable(function):
-            raise Unusable(f"`process` is a {type(function).__name__}, not a function",
-                           "define it: def process(data: bytes) -> bytes: …")
-        self.function = function
-        self.mode = input_mode(function, namespace, self.code)
-        self.watch_logging()
+        sys.modules["opendmp"] = opendmp_module()
+
+    def load(self, number, about):
+        """Load a script, and answer what it is or why it can't be used."""
+        told = {"protocol": PROTOCOL, "worker": f"Python {sys.version.split()[0]}"}
+        script = self.script = Script(about)
+        script.enter()
+        self.refused = True
+        try:
+            if "logging" in script.code:
+                self.watch_logging(imported=True)
+            script.load()
+            self.watch_logging()
+        except Unusable as error:
+            problem = {"kind": "Unusable", "message": str(error), "hint": error.hint, "traceback": "", "file": None,
+                       "line": error.line, "source_line": None}
+            return self.send(REFUSED, json.dumps({**told, **problem, "memory": False}).encode(), script=number)
+        except BaseException as error:
+            memory = isinstance(error, MemoryError)
+            problem = describe(error, script.file_name, script.lines)
+            return self.send(REFUSED, json.dumps({**told, **problem, "memory": memory}).encode(), script=number)
+        self.refused = False
+        self.scripts[number] = script
+        script.printed = self.log.take()
+        told.update(input=script.mode, attributes=script.mode == "item")
+        self.send(READY, json.dumps(told).encode(), script=number)
+        gc.collect()
+        gc.freeze()         # what was loaded stays: later collections need not walk it again
+
+    def turn_to(self, number):
+        """Have the script of this number be the one that runs."""
+        script = self.scripts[number]
+        if script is not self.script:
+            self.script = script
+            script.enter()
+        if script.printed:
+            self.log.put_back(script.printed)
+            script.printed = b""
 
     def watch_logging(self, imported=False):
         if not self.logging and (imported or "logging" in sys.modules):
@@ -966,7 +1027,7 @@ class Worker:
 
     def argument(self):
         """What the function is called with."""
-        item, mode = self.item(), self.mode
+        item, mode = self.item(), self.script.mode
         if mode == "item":
             return item
         if mode == "bytes":
@@ -1077,8 +1138,8 @@ class Worker:
         raise hinted(TypeError(f"a {type(value).__qualname__} can't become an item"), hint)
 
     def checked_port(self, port):
-        if port not in self.outputs:
-            declared = ", ".join(self.outputs)
+        if port not in self.script.outputs:
+            declared = ", ".join(self.script.outputs)
             hint = f"declared are {declared}" if declared else f"declare it: outputs: [{port}]"
             raise hinted(ValueError(f"there is no port {port!r}" + (f"; {hint}" if declared else "")), hint)
         return port
@@ -1181,8 +1242,8 @@ class Worker:
         """Run the function on each item of a frame."""
         self.call, self.budget, self.claimed = call, budget, set()
         self.watch_logging()
-        clock, words, log, function = time.monotonic_ns, self.words, self.log, self.function
-        unpack, plain, base = ITEM.unpack_from, self.mode == "bytes", call << 32
+        clock, words, log, function = time.monotonic_ns, self.words, self.log, self.script.function
+        unpack, plain, base = ITEM.unpack_from, self.script.mode == "bytes", call << 32
         inline = self.inline
         at, fds = 0, list(reversed(fds))
         now = flushed = clock()
@@ -1239,7 +1300,7 @@ class Worker:
             return REJECT, json.dumps({"reason": clean(str(error))}).encode()
         if isinstance(error, Retry):
             return RETRY, json.dumps({"reason": clean(str(error)), "after": error.after}).encode()
-        return FAILED, json.dumps(describe(error, self.file_name, self.lines), ensure_ascii=False).encode()
+        return FAILED, json.dumps(describe(error, self.script.file_name, self.script.lines), ensure_ascii=False).encode()
 
     def clear_up(self, fd):
         """Close and remove what belonged to the item that is done."""
@@ -1278,37 +1339,30 @@ def copy(source, target, fd):
 
 
 def serve(connection, page):
-    """Load the script that the server sends, then run calls until it hangs up. Takes two descriptors."""
+    """Load scripts and run calls as the server says, until it hangs up. Takes two descriptors."""
     import faulthandler
     faulthandler.enable(file=2)
     worker = Worker(connection, page)
     worker.words[0] = IDLE
-    kind, _, _, _, payload, _ = worker.receive()
-    hello = json.loads(payload)
-    if kind != HELLO or hello.get("protocol") != PROTOCOL:
-        raise SystemExit(f"this worker speaks protocol {PROTOCOL}, the server said {hello.get('protocol')}")
-    about = {"protocol": PROTOCOL, "worker": f"Python {sys.version.split()[0]}"}
     try:
-        worker.load(hello)
-    except Unusable as error:
-        problem = {"kind": "Unusable", "message": str(error), "hint": error.hint, "traceback": "", "file": None,
-                   "line": error.line, "source_line": None}
-        return worker.send(REFUSED, json.dumps({**about, **problem, "memory": False}).encode())
-    except BaseException as error:
-        memory = isinstance(error, MemoryError)
-        problem = describe(error, worker.file_name, worker.lines)
-        return worker.send(REFUSED, json.dumps({**about, **problem, "memory": memory}).encode())
-    about.update(input=worker.mode, attributes=worker.mode == "item")
-    worker.send(READY, json.dumps(about).encode())
-    gc.collect()
-    gc.freeze()         # what was loaded stays: later collections need not walk it again
-    while True:
-        try:
-            kind, count, call, budget, payload, fds = worker.receive()
-        except (Closed, ConnectionError):
-            return None
-        if kind == CALL:
-            worker.run(count, call, budget, payload, fds)
+        kind, _, _, _, _, payload, _ = worker.receive()
+        hello = json.loads(payload)
+        if kind != HELLO or hello.get("protocol") != PROTOCOL:
+            raise SystemExit(f"this worker speaks protocol {PROTOCOL}, the server said {hello.get('protocol')}")
+        worker.greet(hello)
+        while True:
+            kind, script, count, call, budget, payload, fds = worker.receive()
+            if worker.refused:
+                # The server has read by now what the refused script printed.
+                worker.refused = False
+                worker.log.take()
+            if kind == CALL:
+                worker.turn_to(script)
+                worker.run(count, call, budget, payload, fds)
+            elif kind == LOAD:
+                worker.load(script, json.loads(payload))
+    except (Closed, ConnectionError):
+        return
 
 
 def check(file_name):

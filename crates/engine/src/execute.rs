@@ -326,6 +326,7 @@ impl Work<'_> {
         if many {
             let nth = names.entry(item.name.to_string()).or_default();
             item.label = label(item.label, &item.name, *nth);
+            item.index = ordinal;
             *nth += 1;
         }
         let bytes = match emission.content {

@@ -197,6 +197,7 @@ pub fn encode_items(items: &[Item]) -> Vec<u8> {
     for item in items {
         w.signed(item.id.arrival.0.wrapping_sub(item.origin.0) as i64);
         w.number(item.label);
+        w.number(u64::from(item.index));
     }
     let mut before = 0;
     for item in items {
@@ -287,6 +288,7 @@ pub fn decode_items(bytes: &[u8]) -> Result<Vec<Item>, Damaged> {
             attributes: Arc::clone(&empty),
             origin,
             label: r.number()?,
+            index: r.number32()?,
             arrived: 0,
         });
     }
@@ -352,6 +354,7 @@ pub(crate) mod tests {
             attributes: Arc::new(attributes),
             origin: Arrival(1200),
             label: n * 1_000_003,
+            index: n as u32,
             arrived: 1_700_000_000_000 + n as i64,
         }
     }

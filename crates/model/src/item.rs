@@ -72,6 +72,8 @@ pub struct Item {
     /// Tells siblings apart whose names become equal further on: 0 until an outcome of many, then a fold over the
     /// names of the ancestors at each such outcome (see [`label`]).
     pub label: u64,
+    /// Its place among the results of the latest outcome of many in its ancestry, from 0.
+    pub index: u32,
     /// When it arrived, milliseconds since 1970 (UTC).
     pub arrived: i64,
 }

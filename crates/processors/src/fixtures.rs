@@ -15,6 +15,7 @@ pub(crate) fn item(name: &str, content: &[u8]) -> Item {
         attributes: Arc::new(Attributes::new()),
         origin: Arrival(1),
         label: 0,
+        index: 0,
         arrived: 0,
     }
 }

@@ -38,8 +38,9 @@ pub struct Config {
     #[schemars(length(min = 1))]
     pub path: String,
     /// What the file of an item is called, with folders where it has `/`. Placeholders are `{name}`, `{stem}`, `{ext}`,
-    /// `{path}` (the sub-folder the item came from), `{date:%Y-%m}` (of its arrival, UTC), `{hash:8}` (of its content)
-    /// and `{attributes.KEY}`; a brace itself is written twice.
+    /// `{path}` (the sub-folder the item came from), `{date:%Y-%m}` (of its arrival, UTC), `{hash:8}` (of its content),
+    /// `{index:4}` (its place among the results of one item, from 0, with at least so many digits) and
+    /// `{attributes.KEY}`; a brace itself is written twice.
     #[serde(default = "default_name")]
     pub name: String,
     /// What happens where a file of that name is there that this flow did not write: `version` writes beside it, under

@@ -16,7 +16,7 @@ use opendmp_model::name;
 use serde_json::Value;
 
 /// The placeholders, as the help of a config field lists them.
-pub(crate) const PLACEHOLDERS: &[&str] = &["name", "stem", "ext", "path", "date", "hash", "attributes.KEY"];
+pub(crate) const PLACEHOLDERS: &[&str] = &["name", "stem", "ext", "path", "date", "hash", "index", "attributes.KEY"];
 
 /// The longest name of a file or a folder that file systems take, in bytes.
 const LONGEST_NAME: usize = 255;
@@ -41,6 +41,8 @@ enum Part {
     Path,
     Date(String),
     Hash(usize),
+    /// At least so many digits.
+    Index(usize),
     Attribute(String),
     /// A placeholder that only the caller knows, by its place in the caller's list.
     Own(usize),
@@ -260,6 +262,14 @@ fn placeholder(text: &str, at: usize, own: &[&str]) -> Result<Part, TemplateErro
                 "write 1 to 64, for example `{hash:8}`".into(),
             )),
         },
+        ("index", None) => Ok(Part::Index(1)),
+        ("index", Some(digits)) => match digits.parse() {
+            Ok(digits @ 1..=10) => Ok(Part::Index(digits)),
+            _ => Err(error(
+                format!("`{digits}` is not a number of digits"),
+                "write 1 to 10, for example `{index:4}`".into(),
+            )),
+        },
         ("date", format) => {
             let format = format.unwrap_or("%Y-%m-%d");
             match date(format, 0) {
@@ -305,6 +315,9 @@ fn piece<'a>(part: &'a Part, item: &'a Item) -> Result<Piece<'a>, Fault> {
         Part::Hash(digits) => {
             Piece { text: item.content.hash.short(*digits).into(), parts_folders: false, of: "{hash}" }
         }
+        Part::Index(digits) => {
+            Piece { text: format!("{:0digits$}", item.index).into(), parts_folders: false, of: "{index}" }
+        }
         Part::Date(format) => match date(format, item.arrived) {
             Ok(text) => Piece { text: text.into(), parts_folders: true, of: "{date}" },
             Err(error) => {
@@ -344,6 +357,7 @@ mod tests {
     fn placeholders_are_filled() {
         let mut item = item("Größe 1.tar.gz", b"hello");
         item.arrived = 1_700_000_000_000;
+        item.index = 27;
         let attributes = serde_json::json!({ "region": "north", "n": 3, "ok": true, "folder": "in/deep", "a:b": "c" });
         item.attributes = std::sync::Arc::new(attributes.as_object().unwrap().clone());
         for (template, expected) in [
@@ -353,6 +367,7 @@ mod tests {
             ("{date:%Y-%m}/{date}.txt", "2023-11/2023-11-14.txt"),
             ("{date:%Y/%m}/x", "2023/11/x"),
             ("{hash:8}", "ea8f163d"),
+            ("{index}-{index:4}-{index:1}", "27-0027-27"),
             ("{attributes.region}-{attributes.n}-{attributes.ok}", "north-3-true"),
             ("{attributes.a:b}", "c"),
             ("{{{stem}}}", "{Größe 1.tar}"),
@@ -411,6 +426,7 @@ mod tests {
             ("a{steam}", 1, "did you mean `{stem}`?"),
             ("{name", 0, "close it with `}`, or write `{{` for the brace itself"),
             ("name}", 4, "write `}}` for the brace itself"),
+            ("{index:x}", 0, "write 1 to 10, for example `{index:4}`"),
             ("{hash:65}", 0, "write 1 to 64, for example `{hash:8}`"),
             ("{date:%!}", 0, "write it as strftime does, for example `{date:%Y-%m}`"),
             ("{name:3}", 0, "write `{name}`"),

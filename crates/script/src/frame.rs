@@ -27,6 +27,7 @@ pub(crate) const HEADER: usize = 24;
 pub(crate) enum Kind {
     Hello = 1,
     Call = 2,
+    Load = 3,
     Ready = 129,
     Refused = 130,
     Results = 131,
@@ -46,6 +47,8 @@ pub(crate) struct Header {
     pub length: u32,
     pub kind: Kind,
     pub descriptors: u8,
+    /// The number of the script in its worker.
+    pub script: u16,
     pub count: u32,
     pub call: u32,
     pub budget: u64,
@@ -58,7 +61,7 @@ impl Header {
         w.put_u32_le(self.length);
         w.put_u8(self.kind as u8);
         w.put_u8(self.descriptors);
-        w.put_u16_le(0);
+        w.put_u16_le(self.script);
         w.put_u32_le(self.count);
         w.put_u32_le(self.call);
         w.put_u64_le(self.budget);
@@ -75,11 +78,11 @@ impl Header {
             other => return garbage(format!("a frame of unknown kind {other}")),
         };
         let descriptors = bytes.get_u8();
-        bytes.advance(2);
         let header = Self {
             length,
             kind,
             descriptors,
+            script: bytes.get_u16_le(),
             count: bytes.get_u32_le(),
             call: bytes.get_u32_le(),
             budget: bytes.get_u64_le(),
@@ -331,13 +334,15 @@ mod tests {
 
     #[test]
     fn headers_round_trip() {
-        let header = Header { length: 5, kind: Kind::Results, descriptors: 0, count: 9, call: 77, budget: 1 << 40 };
+        let header =
+            Header { length: 5, kind: Kind::Results, descriptors: 0, script: 513, count: 9, call: 77, budget: 1 << 40 };
         assert_eq!(Header::decode(&header.encode()), Ok(header));
     }
 
     #[test]
     fn long_and_unknown_frames_are_refused() {
-        let long = Header { length: u32::MAX, kind: Kind::Results, descriptors: 0, count: 1, call: 0, budget: 0 };
+        let long =
+            Header { length: u32::MAX, kind: Kind::Results, descriptors: 0, script: 0, count: 1, call: 0, budget: 0 };
         assert!(Header::decode(&long.encode()).is_err());
         assert!(Header::decode(&[0x55; HEADER]).is_err());
         assert!(Header::decode(&Header { length: 0, kind: Kind::Call, ..long }.encode()).is_err(), "not a worker's");

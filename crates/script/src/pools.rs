@@ -1,7 +1,7 @@
 //! Pools of workers: who gets one, when one is started, reused, replaced or closed, and what is run again after a
 //! worker died.
 //!
-//! A worker belongs to one flow and environment and holds one script. At most `max_workers` processes live at a time;
+//! A worker belongs to one flow and environment and takes in the scripts that it is asked for. At most `max_workers` processes live at a time;
 //! at the limit the one that was idle longest is closed for a new one. Waiting is first come, first served, and no
 //! flow can take all workers.
 
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::sandbox::Sandbox;
 use crate::scratch::Scratch;
 use crate::value::{CallItem, CallResult, Failure, Outcome, PoolKey, ScriptSpec};
-use crate::worker::{End, Worker, closed};
+use crate::worker::{End, Loaded, Worker, closed};
 
 /// A worker whose surroundings changed is replaced at most this often.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -200,9 +200,9 @@ impl Pools {
             let seat = self.enter(key).await?;
             let mut lost = 0;
             while !pending.is_empty() {
-                let mut worker = self.worker(&seat, spec).await?;
+                let (mut worker, loaded) = self.worker(&seat, spec).await?;
                 let before = pending.len();
-                let end = worker.run(&self.inner.shared, &items, &pending, &mut results).await;
+                let end = worker.run(&self.inner.shared, loaded, &items, &pending, &mut results).await;
                 pending.retain(|at| results[*at].is_none());
                 match end {
                     End::Done => self.give_back(&seat, worker),
@@ -240,7 +240,7 @@ impl Pools {
     /// As [`Pools::call`].
     pub async fn warm(&self, key: &PoolKey, spec: &Arc<ScriptSpec>) -> Result<(), Error> {
         let seat = self.enter(key).await?;
-        let worker = self.worker(&seat, spec).await?;
+        let (worker, _) = self.worker(&seat, spec).await?;
         self.give_back(&seat, worker);
         Ok(())
     }
@@ -318,21 +318,49 @@ impl Pools {
         Ok(seat)
     }
 
-    /// An idle worker with this script, or a new one.
-    async fn worker(&self, seat: &Seat, spec: &Arc<ScriptSpec>) -> Result<Worker, Error> {
+    /// A worker with this script: an idle one that has it, an idle one that takes it in, or a new one.
+    async fn worker(&self, seat: &Seat, spec: &Arc<ScriptSpec>) -> Result<(Worker, Loaded), Error> {
+        let shared = &self.inner.shared;
+        if let Some(mut worker) = self.idle(seat, spec).await {
+            if let Some(loaded) = worker.has(spec) {
+                return Ok((worker, loaded));
+            }
+            match worker.load(shared, spec).await {
+                Ok(loaded) => return Ok((worker, loaded)),
+                Err(error) if !worker.worn => {
+                    // The script can't be used, but the worker can.
+                    self.give_back(seat, worker);
+                    return Err(error);
+                }
+                Err(Error::Closed) => return Err(Error::Closed),
+                // What else was loaded may have been to blame: a new one tells.
+                Err(error) => tracing::debug!(flow = seat.key.flow, %error, "a worker could not take in a script"),
+            }
+        }
+        let mut worker = Worker::start(shared, spec).await?;
+        match worker.load(shared, spec).await {
+            Ok(loaded) => Ok((worker, loaded)),
+            Err(error) => {
+                tokio::spawn(worker.close());
+                Err(error)
+            }
+        }
+    }
+
+    /// The idle worker that suits best; at the limit of workers, room for a new one is made.
+    async fn idle(&self, seat: &Seat, spec: &Arc<ScriptSpec>) -> Option<Worker> {
         let surroundings = self.inner.shared.sandbox.changed();
         let (found, too_many) = {
             let mut state = self.inner.state();
-            let (fit, unfit): (Vec<Idle>, Vec<Idle>) = state
-                .idle
-                .extract_if(.., |idle| idle.key == seat.key && same(&idle.worker.spec, spec))
-                .partition(|idle| {
-                    let settled = idle.worker.started.elapsed() < SETTLED || idle.worker.surroundings == surroundings;
-                    settled && idle.worker.is_alive()
-                });
-            let mut fit = fit;
-            // The one used last: its memory is warm, and the others grow old enough to be closed.
-            let found = fit.pop();
+            let mine =
+                |idle: &mut Idle| idle.key == seat.key && (idle.worker.has(spec).is_some() || idle.worker.suits(spec));
+            let (mut fit, unfit): (Vec<Idle>, Vec<Idle>) = state.idle.extract_if(.., mine).partition(|idle| {
+                let settled = idle.worker.started.elapsed() < SETTLED || idle.worker.surroundings == surroundings;
+                settled && idle.worker.is_alive()
+            });
+            // The one used last of those that have it: its memory is warm, and the others grow old enough to be closed.
+            let best = fit.iter().rposition(|idle| idle.worker.has(spec).is_some()).or(fit.len().checked_sub(1));
+            let found = best.map(|at| fit.remove(at));
             let mut too_many = unfit;
             // Those not taken keep their order among all.
             state.idle.extend(fit);
@@ -346,10 +374,7 @@ impl Pools {
             (found, too_many)
         };
         close_all(too_many).await;
-        match found {
-            Some(idle) => Ok(idle.worker),
-            None => Worker::start(&self.inner.shared, Arc::clone(spec)).await,
-        }
+        found.map(|idle| idle.worker)
     }
 
     /// Keep a worker for the next call, unless there is a reason not to.
@@ -383,11 +408,6 @@ impl Pools {
             }
         });
     }
-}
-
-/// The pointer is looked at first: callers pass the same script again and again.
-fn same(a: &Arc<ScriptSpec>, b: &Arc<ScriptSpec>) -> bool {
-    Arc::ptr_eq(a, b) || a == b
 }
 
 async fn close_all(workers: Vec<Idle>) {

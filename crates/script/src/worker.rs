@@ -1,4 +1,5 @@
-//! One worker process with one script loaded: how it is started, and how a batch of items is run on it.
+//! One worker process with the scripts it has loaded: how it is started, how it takes in a script, and how a batch of
+//! items is run on one.
 //!
 //! Which worker runs what, and what is run again after one died, is decided in [`crate::pools`].
 
@@ -41,10 +42,16 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Above the limit for what is private to the process there is room for the interpreter itself.
 const INTERPRETER: u64 = 64 << 20;
 
-/// A process with a script loaded, waiting for a call.
+/// A worker holds so many scripts at most, so that one that outlives many versions of its flow does not grow for ever.
+const SCRIPTS: usize = 200;
+
+/// A process that waits for a call.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub spec: Arc<ScriptSpec>,
+    /// Bytes that it may hold, with its child processes.
+    memory_limit: u64,
+    /// What it has loaded; the position is the script's number.
+    scripts: Vec<Script>,
     /// Items it was given since it was started.
     pub served: u64,
     /// It should not be used again.
@@ -58,9 +65,19 @@ pub(crate) struct Worker {
     page: Page,
     raw: RawOutput,
     dir: Arc<WorkerDir>,
-    wants: Wants,
     next_call: u32,
 }
+
+/// A script in a worker.
+#[derive(Debug)]
+struct Script {
+    spec: Arc<ScriptSpec>,
+    wants: Wants,
+}
+
+/// The number of a script that a worker has loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loaded(u16);
 
 /// How a batch ended.
 pub(crate) enum End {
@@ -107,9 +124,9 @@ struct Refused {
 }
 
 impl Worker {
-    /// Start a process and load the script.
-    pub(crate) async fn start(shared: &Arc<Shared>, spec: Arc<ScriptSpec>) -> Result<Self, Error> {
-        let (for_start, of) = (Arc::clone(shared), Arc::clone(&spec));
+    /// Start a process that can load scripts like this one.
+    pub(crate) async fn start(shared: &Arc<Shared>, spec: &Arc<ScriptSpec>) -> Result<Self, Error> {
+        let (for_start, of) = (Arc::clone(shared), Arc::clone(spec));
         let parts = tokio::task::spawn_blocking(move || start_process(&for_start, &of)).await;
         let (mut process, stream, page, dir, surroundings) = match parts {
             Ok(parts) => parts?,
@@ -119,8 +136,21 @@ impl Worker {
         stream.set_nonblocking(true).map_err(connect)?;
         let stream = UnixStream::from_std(stream).map_err(connect)?;
         let raw = RawOutput::new(process.take_output()).map_err(connect)?;
-        let mut worker = Self {
-            spec,
+        let hello = json!({
+            "protocol": PROTOCOL,
+            "scratch": { "tmp": dir.tmp(), "out": dir.out() },
+            "limits": {
+                "inline": INLINE,
+                "children": shared.options.max_children,
+                "metadata": shared.options.max_metadata,
+            },
+        });
+        let hello = serde_json::to_vec(&hello).map_err(|error| Error::start("greet a worker", error.into()))?;
+        // An error here is the end of the connection, which the first script tells, too.
+        let _ = send::plain(&stream, Kind::Hello, 0, hello).await;
+        Ok(Self {
+            memory_limit: spec.memory_limit,
+            scripts: Vec::new(),
             served: 0,
             worn: false,
             started: Instant::now(),
@@ -131,46 +161,51 @@ impl Worker {
             page,
             raw,
             dir,
-            wants: Wants { attributes: false },
             next_call: 1,
-        };
-        worker.load(shared).await?;
-        Ok(worker)
+        })
     }
 
-    /// Send the script and wait until it is loaded.
-    async fn load(&mut self, shared: &Shared) -> Result<(), Error> {
-        let hello = json!({
-            "protocol": PROTOCOL,
-            "code": self.spec.code,
-            "file_name": self.spec.file_name,
-            "outputs": self.spec.outputs,
-            "parameters": self.spec.parameters,
-            "scratch": { "tmp": self.dir.tmp(), "out": self.dir.out() },
-            "limits": {
-                "inline": INLINE,
-                "children": shared.options.max_children,
-                "metadata": shared.options.max_metadata,
-            },
+    /// The script, if it is loaded.
+    pub(crate) fn has(&self, spec: &Arc<ScriptSpec>) -> Option<Loaded> {
+        // The pointer is looked at first: callers pass the same script again and again.
+        let same = |script: &Script| Arc::ptr_eq(&script.spec, spec) || script.spec == *spec;
+        let at = self.scripts.iter().position(same)?;
+        Some(Loaded(at as u16))
+    }
+
+    /// Whether the script may be loaded; flow and environment are the caller's to compare.
+    pub(crate) fn suits(&self, spec: &ScriptSpec) -> bool {
+        self.memory_limit == spec.memory_limit && self.scripts.len() < SCRIPTS
+    }
+
+    /// Send a script and wait until it is loaded. After an error with which it is not [`Worker::worn`] it can be used
+    /// for others.
+    pub(crate) async fn load(&mut self, shared: &Shared, spec: &Arc<ScriptSpec>) -> Result<Loaded, Error> {
+        let number = self.scripts.len() as u16;
+        let script = json!({
+            "code": spec.code,
+            "file_name": spec.file_name,
+            "outputs": spec.outputs,
+            "parameters": spec.parameters,
         });
-        let payload = serde_json::to_vec(&hello).map_err(|error| Error::start("describe the script", error.into()))?;
+        let payload = serde_json::to_vec(&script).map_err(|error| Error::start("describe the script", error.into()))?;
         let limit = shared.options.start_timeout;
         let deadline = Instant::now() + limit;
         let mut closing = shared.closing.subscribe();
         let mut tick = tokio::time::interval(Duration::from_millis(25));
         let answer = {
-            let Self { stream, inbox, raw, process, spec, .. } = self;
-            let sending = send::hello(stream, payload);
+            let Self { stream, inbox, raw, process, memory_limit, .. } = self;
+            let sending = send::plain(stream, Kind::Load, number, payload);
             tokio::pin!(sending);
             let mut sent = false;
             loop {
                 match take_frame(inbox) {
-                    Ok(Some((header, payload))) if header.kind != Kind::Results => {
+                    Ok(Some((header, payload))) if header.kind != Kind::Results && header.script == number => {
                         raw.drain_all(0);
                         break Ok((header, payload));
                     }
                     Ok(None) => {}
-                    Ok(Some(_)) => break Err(Trouble::Garbage(Garbage("results before the script was loaded".into()))),
+                    Ok(Some(_)) => break Err(Trouble::Garbage(Garbage("something else than was asked".into()))),
                     Err(garbage) => break Err(Trouble::Garbage(garbage)),
                 }
                 tokio::select! {
@@ -183,7 +218,7 @@ impl Worker {
                         if Instant::now() > deadline {
                             break Err(Trouble::Stuck);
                         }
-                        if over_memory(process, spec.memory_limit).await {
+                        if over_memory(process, *memory_limit).await {
                             break Err(Trouble::OverMemory);
                         }
                         if process.has_ended() {
@@ -194,9 +229,10 @@ impl Worker {
             }
         };
         let trouble = match answer {
-            Ok((header, payload)) => return self.loaded(header, &payload),
+            Ok((header, payload)) => return self.loaded(header, &payload, spec),
             Err(trouble) => trouble,
         };
+        self.worn = true;
         let grace = if matches!(trouble, Trouble::Gone) { LAST_WORDS } else { Duration::ZERO };
         let status = self.process.end(grace).await;
         self.raw.drain_all(0);
@@ -206,13 +242,13 @@ impl Worker {
             if let Ok(Some((header, payload))) = take_frame(&mut self.inbox)
                 && header.kind == Kind::Refused
             {
-                return self.loaded(header, &payload);
+                return self.loaded(header, &payload, spec);
             }
         }
         let (kind, message) = match trouble {
             Trouble::Closed => return Err(Error::Closed),
             Trouble::Stuck | Trouble::TimedOut(_) => return Err(Error::LoadTimeout { after: limit }),
-            Trouble::OverMemory => ("OverMemory", over_memory_message(self.spec.memory_limit)),
+            Trouble::OverMemory => ("OverMemory", over_memory_message(self.memory_limit)),
             Trouble::Garbage(Garbage(how)) => ("Crashed", format!("the process sent {how}")),
             Trouble::Unsent(error) => ("Crashed", format!("the script could not be sent: {error}")),
             Trouble::Gone => ("Crashed", format!("the process ended while it loaded the script: {status}")),
@@ -222,7 +258,7 @@ impl Worker {
     }
 
     /// Take in the worker's answer to the script.
-    fn loaded(&mut self, header: Header, payload: &[u8]) -> Result<(), Error> {
+    fn loaded(&mut self, header: Header, payload: &[u8], spec: &Arc<ScriptSpec>) -> Result<Loaded, Error> {
         let bad = |Garbage(how)| Error::Lost { status: format!("it sent {how}") };
         if header.kind == Kind::Ready {
             let ready: Ready = frame::json(payload).map_err(bad)?;
@@ -230,14 +266,15 @@ impl Worker {
                 let status = format!("it speaks protocol {} instead of {PROTOCOL}", ready.protocol);
                 return Err(Error::Lost { status });
             }
-            self.wants = Wants { attributes: ready.attributes };
-            return Ok(());
+            self.scripts.push(Script { spec: Arc::clone(spec), wants: Wants { attributes: ready.attributes } });
+            return Ok(Loaded(header.script));
         }
         let Refused { memory } = frame::json(payload).map_err(bad)?;
         let mut failure = Failure::from(frame::json::<FailureDetail>(payload).map_err(bad)?);
         if memory {
+            self.worn = true;
             failure.kind = "OverMemory".into();
-            failure.message = over_memory_message(self.spec.memory_limit);
+            failure.message = over_memory_message(self.memory_limit);
         }
         Err(Error::Load { failure: Box::new(failure), log: self.load_log() })
     }
@@ -257,12 +294,13 @@ impl Worker {
         !self.process.has_ended()
     }
 
-    /// Run the script on `items[pending[0]]`, `items[pending[1]]`, …, and put what comes of each into `results`.
+    /// Run a script on `items[pending[0]]`, `items[pending[1]]`, …, and put what comes of each into `results`.
     ///
     /// After anything but [`End::Done`] the worker is dead or must not be used again.
     pub(crate) async fn run(
         &mut self,
         shared: &Shared,
+        Loaded(number): Loaded,
         items: &[CallItem],
         pending: &[usize],
         results: &mut [Option<CallResult>],
@@ -272,12 +310,14 @@ impl Worker {
         let first_call = self.next_call;
         self.next_call = self.next_call.wrapping_add(u32::try_from(frames.len()).unwrap_or(u32::MAX));
         let mut closing = shared.closing.subscribe();
-        let Self { stream, inbox, raw, process, spec, page, dir, wants, .. } = self;
-        let mut collect =
-            Collect::new(&shared.options, dir, spec.memory_limit, (&frames, first_call), pending, results);
+        let Self { stream, inbox, raw, process, scripts, memory_limit, page, dir, .. } = self;
+        let Script { spec, wants } = &scripts[usize::from(number)];
+        let limit = *memory_limit;
+        let mut collect = Collect::new(&shared.options, dir, limit, (&frames, first_call), pending, results);
         let mut watch = Watch::new(spec.timeout, pending.len(), began);
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + watch.every(), watch.every());
-        let sending = send::calls(stream, items, pending, &frames, first_call, *wants, shared.options.result_memory);
+        let memory = shared.options.result_memory;
+        let sending = send::calls(stream, items, pending, &frames, first_call, (number, *wants), memory);
         tokio::pin!(sending);
         let mut sent = false;
         let trouble = loop {
@@ -291,7 +331,7 @@ impl Worker {
                     if !full && began.elapsed() > Duration::from_millis(20) {
                         // A script that leaks is replaced before an innocent item is blamed for it.
                         let held = crate::os::memory(self.process.pid()).map_or(0, |(bytes, _)| bytes);
-                        self.worn |= held > self.spec.memory_limit / 2;
+                        self.worn |= held > limit / 2;
                     }
                     return if full { End::Full } else { End::Done };
                 }
@@ -323,7 +363,7 @@ impl Worker {
                         Verdict::Item(at) => break Trouble::TimedOut(at),
                         Verdict::Stuck => break Trouble::Stuck,
                     }
-                    if over_memory(process, spec.memory_limit).await {
+                    if over_memory(process, limit).await {
                         break Trouble::OverMemory;
                     }
                     if process.has_ended() {
@@ -352,7 +392,6 @@ impl Worker {
         let under_way = collect.position(page.look().item).map(|at| at.max(received)).filter(|at| *at < pending.len());
         raw.drain_all(under_way.unwrap_or(received).min(pending.len() - 1));
         let stderr = raw.tail();
-        let limit = spec.memory_limit;
         let (blamed, outcome, status) = match trouble {
             _ if received == pending.len() => (None, None, status),
             Trouble::TimedOut(at) => {

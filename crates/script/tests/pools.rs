@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Bench, child, content, item, lives, numbered, until};
-use opendmp_script::{Error, PoolKey, ScriptSpec};
+use opendmp_script::{Error, Outcome, PoolKey, ScriptSpec};
 
 const PID: &str = "import os\ndef process(data: bytes) -> str:\n    return str(os.getpid())\n";
 
@@ -27,7 +27,7 @@ async fn pid(bench: &Bench, key: &PoolKey, spec: &Arc<ScriptSpec>) -> i32 {
 }
 
 #[tokio::test]
-async fn workers_are_reused_by_the_same_script_of_the_same_flow_only() {
+async fn workers_are_reused_by_the_scripts_of_the_same_flow_only() {
     let bench = Bench::new().await;
     let (a, b) = (bench.key("a"), bench.key("b"));
     let spec = Arc::new(bench.spec(PID));
@@ -36,8 +36,51 @@ async fn workers_are_reused_by_the_same_script_of_the_same_flow_only() {
     assert_eq!(pid(&bench, &a, &Arc::new(bench.spec(PID))).await, first, "an equal script is the same");
     assert_ne!(pid(&bench, &b, &spec).await, first, "another flow");
     let other = Arc::new(bench.spec(&format!("{PID}\n# changed\n")));
-    assert_ne!(pid(&bench, &a, &other).await, first, "other code");
+    assert_eq!(pid(&bench, &a, &other).await, first, "a worker holds all scripts of its flow");
+    let mut roomy = bench.spec(PID);
+    roomy.memory_limit += 1;
+    assert_ne!(pid(&bench, &a, &Arc::new(roomy)).await, first, "another limit of memory");
     assert_eq!(bench.pools.workers(), (0, 3));
+}
+
+#[tokio::test]
+async fn scripts_of_one_worker_keep_apart() {
+    let bench = Bench::new().await;
+    let key = bench.key("a");
+    let script = |name: &str, port: &str, code: &str| {
+        let mut spec = bench.spec(code);
+        (spec.file_name, spec.outputs) = (name.to_owned(), vec![port.to_owned()]);
+        Arc::new(spec)
+    };
+    let code = "import sys, script\nprint('loaded', FROM)\ndef process(item: Item):\n    assert script.FROM == FROM\n    \
+                if item.text() == 'fail':\n        raise ValueError(FROM)\n    print('run', FROM)\n    \
+                return item.with_(f'{FROM} {sys.argv[0]}', port=PORT)\n";
+    let one = script("same.py", "left", &format!("FROM = 'one'\nPORT = 'left'\n{code}"));
+    let two = script("same.py", "right", &format!("\n\nFROM = 'two'\nPORT = 'right'\n{code}"));
+    let broken = script("broken.py", "left", "print('never told')\nraise OSError('no such luck')\n");
+    bench.pools.warm(&key, &one).await.unwrap();
+    bench.pools.warm(&key, &two).await.unwrap();
+    for round in 0..2 {
+        let error = bench.pools.warm(&key, &broken).await.unwrap_err();
+        assert!(matches!(&error, Error::Load { failure, .. } if failure.message == "no such luck"), "{error:?}");
+        for (spec, from, port, line) in [(&one, "one", "left", 8), (&two, "two", "right", 10)] {
+            let items = vec![item("n", "x"), item("n", "fail")];
+            let mut results = bench.pools.call(&key, spec, items).await.unwrap();
+            let failed = results.pop().unwrap();
+            let Outcome::Failed(failure) = &failed.outcome else { panic!("{failed:?}") };
+            assert_eq!((failure.message.as_str(), failure.line), (from, Some(line)));
+            assert_eq!(failure.source_line.as_deref(), Some("raise ValueError(FROM)"));
+            assert!(failure.traceback.contains("raise ValueError(FROM)"), "{}", failure.traceback);
+            let done = results.pop().unwrap();
+            let log: Vec<_> = done.log.iter().map(|line| line.text.clone()).collect();
+            let printed = [format!("loaded {from}"), format!("run {from}")];
+            assert_eq!(log, printed[usize::from(round > 0)..], "what was printed at load comes with the first item");
+            let child = child(done);
+            assert_eq!(child.port.as_deref(), Some(port));
+            assert_eq!(content(&child), format!("{from} same.py").into_bytes());
+        }
+    }
+    assert_eq!(bench.pools.workers(), (0, 1));
 }
 
 #[tokio::test]

@@ -56,6 +56,22 @@ fn from_init_to_history() {
 }
 
 #[test]
+fn results_of_one_item_are_numbered() {
+    let place = Place::new();
+    let code = "def process(item: Item) -> Iterator[Item]:\n    for line in item.text().split():\n        yield item.with_(line)\n";
+    place.write(
+        "flow.yaml",
+        flow("Lines", code, "").replace("./outbox }", "./outbox, name: \"{stem}-{index:2}.txt\" }"),
+    );
+    place.write("inbox/words.txt", "one two three");
+    place.ok(&["run", "flow.yaml"]);
+    for (name, content) in [("words-00.txt", "one"), ("words-01.txt", "two"), ("words-02.txt", "three")] {
+        assert_eq!(place.read(&format!("outbox/{name}")), content);
+    }
+    assert_eq!(place.rows(&["datasets", "list"]).len(), 3, "each is a dataset of its own");
+}
+
+#[test]
 fn datasets_are_written_to_files_whole_or_not_at_all() {
     let place = Place::new();
     place.write("flow.yaml", flow("Files", UPPER, ""));

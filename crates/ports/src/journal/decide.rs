@@ -76,6 +76,7 @@ pub fn arrivals(ingest: &Ingest, new: &[Admitted]) -> (Vec<Item>, Vec<NewTask>) 
                 attributes: Arc::clone(&arrival.attributes),
                 origin: admitted.origin,
                 label: 0,
+                index: 0,
                 arrived: ingest.at,
             }
         })

@@ -1,4 +1,4 @@
-//! The server's side of sending: hello, and calls cut into frames of bounded size.
+//! The server's side of sending: greetings and scripts, and calls cut into frames of bounded size.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
@@ -53,9 +53,9 @@ pub(super) fn plan(items: &[CallItem], pending: &[usize]) -> Vec<Frame> {
     frames
 }
 
-/// Send the first frame.
-pub(super) async fn hello(stream: &UnixStream, payload: Vec<u8>) -> io::Result<()> {
-    let header = Header { kind: Kind::Hello, length: length(&payload)?, descriptors: 0, count: 0, call: 0, budget: 0 };
+/// Send a frame that is no call.
+pub(super) async fn plain(stream: &UnixStream, kind: Kind, script: u16, payload: Vec<u8>) -> io::Result<()> {
+    let header = Header { kind, length: length(&payload)?, descriptors: 0, script, count: 0, call: 0, budget: 0 };
     write_all(stream, &header.encode()).await?;
     write_all(stream, &payload).await
 }
@@ -68,7 +68,7 @@ pub(super) async fn calls(
     pending: &[usize],
     frames: &[Frame],
     first_call: u32,
-    wants: Wants,
+    (script, wants): (u16, Wants),
     memory: u64,
 ) -> io::Result<()> {
     let budget = memory / frames.len().max(1) as u64;
@@ -101,6 +101,7 @@ pub(super) async fn calls(
             length: length(&payload)?,
             kind: Kind::Call,
             descriptors: u8::try_from(files.len()).map_err(io::Error::other)?,
+            script,
             count: u32::try_from(frame.end - frame.start).map_err(io::Error::other)?,
             call,
             budget,
