@@ -2,7 +2,7 @@
 //!
 //! What is wrong with the text becomes diagnostics and the rest is still read: duplicate keys, unknown aliases, tags,
 //! and everything before a syntax error. Size, depth, number of values and what aliases unfold to are bounded, and
-//! nothing here recurses deeper than [`MOST_DEPTH`]. What the values mean is checked in [`super::check`].
+//! nothing here recurses deeper than [`MOST_DEPTH`]. What the values mean is checked in [`mod@super::check`].
 
 mod read;
 #[cfg(test)]

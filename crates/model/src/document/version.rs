@@ -121,7 +121,7 @@ pub struct Version {
 
 impl Version {
     /// Makes the version of a source. Refused when the text can't be read or has no name; whether its processors make
-    /// sense is the business of [`super::check`].
+    /// sense is the business of [`mod@super::check`].
     pub fn new(source: FlowSource) -> Result<Version, Diagnostics> {
         let (root, diagnostics) = tree::parse(&source.text);
         let Some(root) = root.filter(|_| !diagnostics.has_errors()) else { return Err(diagnostics) };

@@ -1,4 +1,4 @@
-//! What every journal keeps: each sentence of the contract on [`Journal`](super::Journal), as checks that any
+//! What every journal keeps: each sentence of the contract on [`Journal`], as checks that any
 //! implementation runs. A check begins with an empty journal and panics where the contract is broken.
 //!
 //! An implementation that is durable runs the suite twice: as it is, and closed and opened again between any two

@@ -18,6 +18,7 @@ use opendmp_processor::SourceError;
 use rustix::fs::{Timespec, Timestamps};
 
 use super::lease::{self, Writer};
+use super::still::TICK;
 use super::{After, failed};
 use crate::beneath::{Folder, Taken, is_file, join, split, version};
 use crate::life;
@@ -267,12 +268,34 @@ fn release_one(
     let into = match mode_of(&place.token) {
         Some(After::Move) => move_out(&from, &place.path, to)?.map(Arc::new),
         _ => {
+            if ask_writer {
+                outlast(stat);
+            }
             remove(&from, name).map_err(|error| failed("deleting", &place.path, &error))?;
             None
         }
     };
     Ok(into.into_iter().chain([from]).collect())
 }
+
+/// Waits until the kernel's clock for stamps has left the moment of the claim, so that a file which is given the same
+/// inode once this one is removed can't look like the same version. Most have: a tick is some milliseconds.
+#[cfg(target_os = "linux")]
+#[expect(clippy::disallowed_methods, reason = "a blocking thread that waits for the kernel's clock, not for work")]
+fn outlast(stat: &FileStat) {
+    use nix::sys::time::TimeValLike;
+    use nix::time::{ClockId, clock_gettime};
+    for _ in 0..TICK {
+        match clock_gettime(ClockId::CLOCK_REALTIME_COARSE) {
+            Ok(now) if now.num_nanoseconds() <= stat.ctime => std::thread::sleep(std::time::Duration::from_millis(1)),
+            _ => return,
+        }
+    }
+}
+
+/// There are no leases either, so that stamps have decided.
+#[cfg(not(target_os = "linux"))]
+fn outlast(_: &FileStat) {}
 
 fn remove(folder: &Folder, name: &[u8]) -> io::Result<()> {
     match folder.unlink(name) {

@@ -16,7 +16,7 @@ use opendmp_processor::{Body, Claim, SourceError};
 
 use super::aside::{self, CLAIMED, Life, Place};
 use super::pattern::Matcher;
-use super::still::{Look, Still, same};
+use super::still::{Look, Still, TICK, same};
 use super::walk::{Met, Walk};
 use super::{After, failed, no_root};
 use crate::beneath::{Folder, join, version};
@@ -206,7 +206,9 @@ impl Scanner {
                 Pass::begin(shared, &owner, self.passes)?
             }
         };
-        let look = Look { now, settle: shared.settle, foreign_clock: pass.foreign_clock, scan: pass.number };
+        // What is set aside is read when the kernel says that nobody writes it, whatever the stamps say.
+        let tick = if shared.after != After::Keep && shared.asks_writers() { 0 } else { TICK };
+        let look = Look { now, settle: shared.settle, tick, foreign_clock: pass.foreign_clock, scan: pass.number };
         let mut call = Call { shared, owner: &owner, look, scanner: self };
         loop {
             while !call.is_full(limit) {

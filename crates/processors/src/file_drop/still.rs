@@ -6,7 +6,7 @@ use opendmp_model::ledger::FileStat;
 
 /// A write is told by the time stamps only if they are older than the steps in which file systems count time, in
 /// milliseconds: the kernel's tick, with room to spare.
-const TICK: i64 = 20;
+pub(super) const TICK: i64 = 20;
 /// The same where stamps are whole seconds (FAT counts in twos).
 const COARSE_TICK: i64 = 2_000;
 /// How many files are watched at a time for standing still; the others are looked at again later.
@@ -43,13 +43,13 @@ pub(super) struct Still {
 
 impl Still {
     /// Judges a file that is `stat` at `now` (milliseconds since 1970). It must have stood still for `settle`
-    /// milliseconds, and for a tick of its file system's clock in any case.
+    /// milliseconds, and for a tick of its file system's clock unless whoever takes it makes sure of it in another way.
     ///
     /// With a clock that is also ours, stamps that are old enough say so at first sight. Else, or where a stamp is of
     /// the future, the file has to be seen again unchanged.
     pub(super) fn judge(&mut self, path: &[u8], stat: &FileStat, look: &Look) -> Verdict {
-        let Look { now, settle, foreign_clock, scan } = *look;
-        let tick = if stat.ctime % 1_000_000_000 == 0 { COARSE_TICK } else { TICK };
+        let Look { now, settle, tick, foreign_clock, scan } = *look;
+        let tick = if tick > 0 && stat.ctime % 1_000_000_000 == 0 { COARSE_TICK } else { tick };
         let quiet = settle.max(tick);
         let changed = stat.mtime.max(stat.ctime).div_euclid(1_000_000).saturating_add(1);
         if !foreign_clock && changed <= now {
@@ -94,6 +94,8 @@ pub(super) struct Look {
     pub now: i64,
     /// Milliseconds.
     pub settle: i64,
+    /// [`TICK`], or 0 where stamps don't decide.
+    pub tick: i64,
     /// Whether the file system's clock may be another than ours.
     pub foreign_clock: bool,
     /// Number of the scan.
@@ -113,7 +115,7 @@ mod tests {
     }
 
     fn look(now: i64, settle: i64, foreign_clock: bool) -> Look {
-        Look { now, settle, foreign_clock, scan: 1 }
+        Look { now, settle, tick: TICK, foreign_clock, scan: 1 }
     }
 
     #[test]
@@ -131,6 +133,13 @@ mod tests {
         assert_eq!(still.judge(b"a", &stat(20), &look(NOW, 0, false)), Take(20));
         let coarse = FileStat { ctime: (NOW - 500) * 1_000_000 / 1_000_000_000 * 1_000_000_000, mtime: 0, ..stat(0) };
         assert!(matches!(still.judge(b"a", &coarse, &look(NOW, 0, false)), Wait(at) if at > NOW + 1_000));
+    }
+
+    #[test]
+    fn where_stamps_do_not_decide_nothing_is_waited_for() {
+        let mut still = Still::default();
+        assert_eq!(still.judge(b"a", &stat(0), &Look { tick: 0, ..look(NOW, 0, false) }), Take(0));
+        assert_eq!(still.judge(b"a", &stat(3), &Look { tick: 0, ..look(NOW, 9, false) }), Wait(NOW + 6));
     }
 
     #[test]
