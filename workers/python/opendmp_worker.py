@@ -995,6 +995,7 @@ class Worker:
         if script is not self.script:
             self.script = script
             script.enter()
+            os.chdir(self.tmp)      # wherever the one before went
         if script.printed:
             self.log.put_back(script.printed)
             script.printed = b""

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{FlowRow, Lease, SourceId, VersionId};
+use opendmp_ports::transport::Hint;
 use opendmp_ports::{Clock, Content, Error, Journal, Transport};
 use opendmp_processor::{Ledger, Registry, SourceError};
 use tokio::sync::OnceCell;
@@ -187,6 +188,21 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Waits for a call of the journal, and hints at what will come of it while it is still under way: whoever is
+    /// to work on that asks at once then, and a journal that commits many calls together answers both after the same
+    /// commit. A hint too early finds nothing and does no harm; the caller sends it again afterwards.
+    pub(crate) async fn heralded<T>(&self, call: impl Future<Output = T>, hints: &[Hint]) -> T {
+        let mut call = std::pin::pin!(call);
+        // Begun first, so that it stands in the queue before those who are hinted at it.
+        if let std::task::Poll::Ready(done) = futures::poll!(call.as_mut()) {
+            return done;
+        }
+        for hint in hints {
+            self.transport.send(hint.clone());
+        }
+        call.await
     }
 
     /// Notes a trouble; told in the log once until it is over.

@@ -601,9 +601,13 @@ impl Engine {
         self.content.sync().await?;
         reach("after-sync");
         let counts = settlement.counts.clone();
+        let tasks = (!settlement.tasks.is_empty()).then_some(Hint::Tasks);
+        let exports = settlement.revisions.iter().any(|revision| revision.export.is_some()).then_some(Hint::Intents);
+        let follows: Vec<Hint> = tasks.into_iter().chain(exports).collect();
         let settled = self
             .patiently("journal", || async {
-                Ok(self.journal.settle(vec![settlement.clone()]).await?.pop().unwrap_or(Settled::Fenced))
+                let call = self.journal.settle(vec![settlement.clone()]);
+                Ok(self.heralded(call, &follows).await?.pop().unwrap_or(Settled::Fenced))
             })
             .await?;
         reach("after-settle");

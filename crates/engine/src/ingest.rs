@@ -138,12 +138,13 @@ impl Engine {
             at: self.clock.now(),
         };
         reach("before-arrive");
+        let follows: &[Hint] = if releases { &[Hint::Tasks, Hint::Intents] } else { &[Hint::Tasks] };
         let ingested = if releases {
             // Not repeated where its answer was lost: the releases may be carried out by then, and the same claims would
             // count as new. The source offers again what did not arrive.
-            self.journal.ingest(ingest).await?
+            self.heralded(self.journal.ingest(ingest), follows).await?
         } else {
-            self.patiently("journal", || self.journal.ingest(ingest.clone())).await?
+            self.patiently("journal", || self.heralded(self.journal.ingest(ingest.clone()), follows)).await?
         };
         reach("after-arrive");
         let counts = StepCounts { done: ingested.new, emitted: ingested.new, ..StepCounts::default() };

@@ -104,13 +104,13 @@ impl Live {
     }
 }
 
-/// Waits for a hint that matters, for `again`, for the stop; at most [`SWEEP`].
+/// Waits for a hint that matters, for `wait`, or for the stop. Answers whether there was a hint.
 async fn pause(
     listener: &mut dyn opendmp_ports::transport::Listener,
     stopped: &mut watch::Receiver<bool>,
     wait: Duration,
     wanted: fn(&Hint) -> bool,
-) {
+) -> bool {
     let hint = async {
         loop {
             match listener.next().await {
@@ -120,9 +120,9 @@ async fn pause(
         }
     };
     tokio::select! {
-        () = hint => {}
-        () = tokio::time::sleep(wait) => {}
-        _ = stopped.changed() => {}
+        () = hint => true,
+        () = tokio::time::sleep(wait) => false,
+        _ = stopped.changed() => false,
     }
 }
 
@@ -153,9 +153,11 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
     };
     warm_up(&engine).await;
     let mut look_for_suspects = true;
+    let mut looked_for_suspects = tokio::time::Instant::now();
     while !*stopped.borrow() {
         while running.try_join_next().is_some() {}
         if look_for_suspects && running.is_empty() {
+            looked_for_suspects = tokio::time::Instant::now();
             match engine.journal.claim(request(1, true)).await {
                 Ok(mut claimed) => match claimed.pop() {
                     Some(claimed) => {
@@ -193,13 +195,13 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
         let wait = until_due(&engine).await;
         let wanted: fn(&Hint) -> bool = |hint| matches!(hint, Hint::Tasks);
         if running.is_empty() {
-            pause(&mut *listener, &mut stopped, wait, wanted).await;
-            // What a lease that was taken over left is found by the sweep.
-            look_for_suspects = true;
+            // What a lease that was taken over left is found by the sweep; new work need not wait for that.
+            let hinted = pause(&mut *listener, &mut stopped, wait, wanted).await;
+            look_for_suspects |= !hinted || looked_for_suspects.elapsed() >= SWEEP;
         } else {
             tokio::select! {
                 _ = running.join_next() => {}
-                () = pause(&mut *listener, &mut stopped, wait, wanted) => {}
+                _ = pause(&mut *listener, &mut stopped, wait, wanted) => {}
             }
         }
     }
@@ -274,7 +276,7 @@ async fn intents(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         } else {
             tokio::select! {
                 _ = running.join_next() => {}
-                () = pause(&mut *listener, &mut stopped, wait, wanted) => {}
+                _ = pause(&mut *listener, &mut stopped, wait, wanted) => {}
             }
         }
     }

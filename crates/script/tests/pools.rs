@@ -52,8 +52,9 @@ async fn scripts_of_one_worker_keep_apart() {
         (spec.file_name, spec.outputs) = (name.to_owned(), vec![port.to_owned()]);
         Arc::new(spec)
     };
-    let code = "import sys, script\nprint('loaded', FROM)\ndef process(item: Item):\n    assert script.FROM == FROM\n    \
-                if item.text() == 'fail':\n        raise ValueError(FROM)\n    print('run', FROM)\n    \
+    let code = "import os, sys, script\nprint('loaded', FROM)\ndef process(item: Item):\n    assert script.FROM == FROM\n    \
+                if item.text() == 'fail':\n        raise ValueError(FROM)\n    \
+                assert os.getcwd() == os.environ['TMPDIR']\n    os.chdir('/')\n    print('run', FROM)\n    \
                 return item.with_(f'{FROM} {sys.argv[0]}', port=PORT)\n";
     let one = script("same.py", "left", &format!("FROM = 'one'\nPORT = 'left'\n{code}"));
     let two = script("same.py", "right", &format!("\n\nFROM = 'two'\nPORT = 'right'\n{code}"));

@@ -165,7 +165,7 @@ async fn a_worker_gets_a_clean_start() {
     ];
     allowed.retain(|name| *name != "TZ" || std::env::var_os("TZ").is_some());
     assert_eq!(names, serde_json::json!(allowed));
-    assert_eq!(said(&bench, "sys.stdin.read() + open(0).read()").await, "");
+    assert_eq!(said(&bench, "sys.stdin.read() + open(0, closefd=False).read()").await, "");
     assert_eq!(said(&bench, "os.getcwd() == os.environ['TMPDIR'] == os.environ['HOME']").await, true);
     let scratch = bench.path().join("scratch").canonicalize().unwrap().display().to_string();
     assert_eq!(said(&bench, &format!("os.getcwd().startswith('{scratch}/s-')")).await, true);
