@@ -16,6 +16,7 @@ use opendmp_ports::journal::{Backlog, Filter, RunId};
 use opendmp_ports::transport::StepCounts;
 use serde::{Deserialize, Serialize};
 
+use crate::backup::{BackedUp, Copying, Damaged};
 use crate::rows::{Flow, Run};
 
 /// A flow with the files it names.
@@ -96,6 +97,20 @@ pub struct RunRequest {
     /// How long to wait for its end, in milliseconds; `None`: for ever.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+}
+
+/// A backup to be made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackupRequest {
+    /// The folder it goes to: absolute, written as an item name.
+    pub to: String,
+}
+
+impl BackupRequest {
+    /// The path as the operating system knows it.
+    pub fn path(&self) -> PathBuf {
+        Given { processor: None, path: self.to.clone() }.path()
+    }
 }
 
 /// Which rows of a listing are wanted.
@@ -397,6 +412,12 @@ pub enum Event {
         /// The runs that went on with this one, as they stand.
         resumed: Vec<Run>,
     },
+    /// A backup goes on.
+    Copying(Copying),
+    /// Something is wrong with what is backed up, or with the backup.
+    Damaged(Damaged),
+    /// A backup is made.
+    BackedUp(BackedUp),
     /// It failed.
     Failed(Problem),
 }

@@ -14,8 +14,8 @@ use tokio::net::UnixStream;
 use tower::ServiceExt;
 
 use crate::ask::{
-    DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference, Retried, RunRequest,
-    Status, Upload, WhichRevision,
+    BackupRequest, DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference,
+    Retried, RunRequest, Status, Upload, WhichRevision,
 };
 use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, Page, Revisions, Run};
 use crate::{ACTOR, HASH};
@@ -224,6 +224,11 @@ impl Client {
     /// Sends dead letters in again; where no server runs, [`Client::follow`] each run then.
     pub async fn retry(&self, letters: &Letters) -> Result<Vec<Retried>, Problem> {
         self.post("/api/v1/dead-letters/retry", letters).await
+    }
+
+    /// Backs everything up; a server goes on with it when the asker leaves.
+    pub async fn back_up(&self, request: &BackupRequest) -> Result<Events, Problem> {
+        self.events("/api/v1/backups", json(request)?).await
     }
 
     /// Gives dead letters up.

@@ -6,6 +6,7 @@
 //! description is not here yet.
 
 pub mod ask;
+pub mod backup;
 mod client;
 mod router;
 pub mod rows;

@@ -18,8 +18,8 @@ use opendmp_ports::journal::{DEFAULT_SPACE, FlowState, RunId};
 use tokio::sync::mpsc;
 
 use crate::ask::{
-    DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference, Retried, RunRequest,
-    Status, Upload, WhichRevision,
+    BackupRequest, DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference,
+    Retried, RunRequest, Status, Upload, WhichRevision,
 };
 use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, Page, Revisions, Run};
 use crate::service::Service;
@@ -56,6 +56,7 @@ pub fn router(service: Arc<Service>) -> axum::Router {
         .route("/api/v1/dead-letters/find", get(find_letters))
         .route("/api/v1/dead-letters/retry", post(retry))
         .route("/api/v1/dead-letters/discard", post(discard))
+        .route("/api/v1/backups", post(back_up))
         .fallback(nothing)
         .layer(DefaultBodyLimit::max(MOST_REQUEST))
         .with_state(service)
@@ -240,6 +241,10 @@ async fn retry(State(service): Asked, Actor(actor): Actor, Ask(letters): Ask<Let
 
 async fn discard(State(service): Asked, Actor(actor): Actor, Ask(letters): Ask<Letters>) -> Answer<Discarded> {
     Ok(Json(Discarded { letters: service.discard(letters, &actor).await? }))
+}
+
+async fn back_up(State(service): Asked, Ask(request): Ask<BackupRequest>) -> Response {
+    lines(service.spawn(move |service, tell| async move { service.back_up(request.path(), &tell).await }))
 }
 
 /// Events as lines of JSON, each sent when it happens.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use opendmp_engine::control::{FlowText, GivenFile, Refusal, RunEvent};
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::ask::{
     Event, Follow, Found, Letters, Listing, Mode, Problem, Reference, Retried, RunEnd, RunRequest, Status, processors,
 };
+use crate::backup::Backups;
 use crate::rows::{Flow, Run, time};
 
 /// Problems with source items that are told one by one; more are only counted.
@@ -48,13 +49,14 @@ const CENTRAL: [&str; 4] = ["journal", "content", "queue", "intents"];
 
 /// See the module.
 pub struct Service {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     mode: Mode,
     started: i64,
     live: Mutex<Option<Live>>,
     jobs: Mutex<JoinSet<()>>,
-    stop: watch::Sender<bool>,
+    pub(crate) stop: watch::Sender<bool>,
     hurry: watch::Sender<bool>,
+    pub(crate) backups: OnceLock<Arc<dyn Backups>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -74,6 +76,7 @@ impl Service {
             jobs,
             stop: watch::Sender::new(false),
             hurry: watch::Sender::new(false),
+            backups: OnceLock::new(),
         })
     }
 
@@ -579,7 +582,7 @@ impl Teller {
     }
 
     /// Tells it if there is room.
-    fn now(&self, event: Event) {
+    pub(crate) fn now(&self, event: Event) {
         let _ = self.0.try_send(event);
     }
 
@@ -589,8 +592,13 @@ impl Teller {
     }
 
     fn progress(&self, processors: BTreeMap<String, opendmp_ports::transport::StepCounts>) {
+        self.number(Event::Progress { processors });
+    }
+
+    /// Tells numbers that later ones replace.
+    pub(crate) fn number(&self, event: Event) {
         if self.0.capacity() > EVENTS / 2 {
-            self.now(Event::Progress { processors });
+            self.now(event);
         }
     }
 }

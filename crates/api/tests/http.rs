@@ -7,7 +7,8 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use opendmp_api::ask::{Letters, Listing, Mode, Problem, Reference, Upload, WhichRevision};
+use opendmp_api::ask::{BackupRequest, Event, Letters, Listing, Mode, Problem, Reference, Upload, WhichRevision};
+use opendmp_api::backup::{BackedUp, Backups, Damaged};
 use opendmp_api::{Client, SOCKET, Service, health, router, serve_unix};
 use opendmp_engine::{Engine, Options};
 use opendmp_ports::clock::ManualClock;
@@ -53,6 +54,7 @@ async fn refusals_are_told_in_json() {
         ("GET", "/api/v1/runs/99", "", 404, "not-found"),
         ("POST", "/api/v1/runs", "{", 400, "bad-request"),
         ("POST", "/api/v1/runs", "{}", 422, "bad-request"),
+        ("POST", "/api/v1/backups", "{}", 422, "bad-request"),
         ("GET", "/api/v1/datasets/nonsense", "", 400, "bad-id"),
         ("GET", "/api/v1/datasets/1-abcd", "", 404, "not-found"),
         ("GET", "/api/v1/datasets/1-abcd/content", "", 404, "not-found"),
@@ -139,4 +141,39 @@ async fn both_ways_of_asking_answer_alike() {
     server.await.unwrap().unwrap();
     let gone = Client::socket(&path, "me").flows().await.unwrap_err();
     assert_eq!(gone.code, "no-server");
+}
+
+/// A backup that has no end of its own.
+struct Endless;
+
+impl Backups for Endless {
+    fn back_up(
+        &self,
+        to: &std::path::Path,
+        at: i64,
+        tell: &dyn Fn(Event),
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<BackedUp, Problem> {
+        assert_eq!((to, at), (std::path::Path::new("/b"), 1_795_356_131_042));
+        tell(Event::Damaged(Damaged { what: "pack".to_owned(), why: "torn".to_owned() }));
+        while !stopped() {
+            std::thread::yield_now();
+        }
+        Err(Problem::new(503, "stopped", "the backup was stopped"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_is_followed_and_ends_with_the_service() {
+    let request = BackupRequest { to: "/b".to_owned() };
+    let client = Client::here(router(service()), "me");
+    let none = client.back_up(&request).await.unwrap().next().await.unwrap_err();
+    assert_eq!((none.status, none.code.as_str()), (501, "no-backups"));
+
+    let service = service().with_backups(Arc::new(Endless));
+    let mut events = Client::here(router(Arc::clone(&service)), "me").back_up(&request).await.unwrap();
+    let first = events.next().await.unwrap();
+    assert!(matches!(&first, Some(Event::Damaged(damaged)) if damaged.why == "torn"), "{first:?}");
+    service.stop(std::time::Duration::from_secs(30)).await;
+    assert_eq!(events.next().await.unwrap_err().code, "stopped");
 }

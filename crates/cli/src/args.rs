@@ -80,6 +80,10 @@ pub enum Verb {
     DeadLetters(verbs::dead_letters::Args),
     /// Compare sources with what was taken from them
     Ingest(verbs::ingest::Args),
+    /// Copy everything to another folder, also while a server works
+    Backup(verbs::backup::Args),
+    /// Make a data directory from a backup
+    Restore(verbs::restore::Args),
     /// Check what is installed, writable and reachable
     Doctor(verbs::doctor::Args),
     /// List the kinds of processors, sources and destinations, or explain one

@@ -22,6 +22,7 @@ use opendmp_ports::{Clock, ErrorKind, Journal};
 use opendmp_processor::Registry;
 use opendmp_script::Pools;
 
+use crate::backup::{Maker, RESTORING};
 use crate::fail::Fail;
 use crate::machine;
 
@@ -161,7 +162,7 @@ impl Session {
             }
         };
         let opened = Opened::open(data, lock, need != Need::Look, Vec::new()).await?;
-        let service = Service::command(Arc::clone(&opened.engine));
+        let service = Service::command(Arc::clone(&opened.engine)).with_backups(opened.backups());
         let client = Client::here(opendmp_api::router(Arc::clone(&service)), &actor());
         Ok(Self { client, own: Some(Own { service, opened }), _socket: None })
     }
@@ -202,16 +203,22 @@ pub struct Opened {
     /// What an earlier process left.
     pub left: TakeOver,
     pools: Option<Arc<Pools>>,
+    backups: Arc<Maker>,
     lock: DataDirLock,
 }
 
 impl Opened {
     /// Opens it. `works`: with kinds and the right to settle, which takes over what a dead process had under claim.
     pub async fn open(data: &DataDir, lock: DataDirLock, works: bool, roots: Vec<PathBuf>) -> Result<Self, Fail> {
+        if data.path().join(RESTORING).exists() {
+            return Err(Fail::new(format!("the restore of a backup into {} was broken off", data.path().display()))
+                .hint("`opendmp restore FROM --data-dir DIR` with the same backup goes on with it"));
+        }
         let path = data.path().to_owned();
         let opening = tokio::task::spawn_blocking(move || open_blocking(&path, works));
         let (journal, content, registry, pools, instance) =
             opening.await.map_err(|error| Fail::new(format!("the data directory can't be opened: {error}")))??;
+        let maker = Maker { data: data.path().to_owned(), content: content.clone(), instance: instance.clone() };
         let clock = SystemClock;
         let mut options = Options { worker: worker(), instance, roots, ..Options::default() };
         if let Some(reserve) = reserve()? {
@@ -231,7 +238,12 @@ impl Opened {
             options,
             left.lease,
         );
-        Ok(Self { engine: Arc::new(engine), left, pools, lock })
+        Ok(Self { engine: Arc::new(engine), left, pools, backups: Arc::new(maker), lock })
+    }
+
+    /// What makes backups of it.
+    pub fn backups(&self) -> Arc<Maker> {
+        Arc::clone(&self.backups)
     }
 
     /// Closes it: workers first, then the journal, the lock last.
@@ -239,10 +251,10 @@ impl Opened {
         if let Some(pools) = self.pools {
             pools.shutdown().await;
         }
-        let (engine, lock) = (self.engine, self.lock);
+        let (engine, backups, lock) = (self.engine, self.backups, self.lock);
         // The last owner waits for the journal's threads.
         let _ = tokio::task::spawn_blocking(move || {
-            drop(engine);
+            drop((engine, backups));
             drop(lock);
         })
         .await;

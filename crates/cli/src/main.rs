@@ -2,6 +2,7 @@
 //! terminal. The work itself is done by the engine, in a server or, without one, in this very process.
 
 mod args;
+mod backup;
 mod data;
 mod draw;
 mod fail;
@@ -67,6 +68,8 @@ async fn verb(args: Args, term: &Term) -> Result<ExitCode, Fail> {
         Verb::DeadLetters(args) => verbs::dead_letters::dead_letters(args, data, term).await,
         Verb::Ingest(args) => verbs::ingest::ingest(args, data, term).await,
         Verb::Doctor(args) => verbs::doctor::doctor(&args, data, term).await,
+        Verb::Backup(args) => verbs::backup::backup(args, data, term).await,
+        Verb::Restore(args) => verbs::restore::restore(args, data, term).await,
         Verb::Kinds(args) => verbs::kinds::kinds(&args, term),
         Verb::Schema(args) => verbs::kinds::schema(&args, term),
         Verb::Explain(args) => verbs::kinds::explain(&args, term),

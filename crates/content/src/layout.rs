@@ -171,31 +171,31 @@ impl Layout {
 
     /// The folder of all packs.
     pub fn packs(&self) -> PathBuf {
-        self.root.join("packs")
+        Paths(&self.root).packs()
     }
 
     /// One pack.
     pub fn pack(&self, number: u64) -> PathBuf {
-        self.packs().join(format!("{number:08}.pack"))
+        Paths(&self.root).pack(number)
     }
 
     /// The folder above the folders of all files.
     pub fn files(&self) -> PathBuf {
-        self.root.join("files")
+        Paths(&self.root).files()
     }
 
     /// The folder of the files whose hash begins as this one.
     pub fn file_dir(&self, hash: ContentHash) -> PathBuf {
-        self.files().join(hash.short(2))
+        Paths(&self.root).file_dir(hash)
     }
 
     /// One file.
     pub fn file(&self, hash: ContentHash, generation: u32) -> PathBuf {
-        self.file_dir(hash).join(format!("{}.{generation}", &hash.to_hex()[2..]))
+        Paths(&self.root).file(hash, generation)
     }
 
     fn tmp(&self) -> PathBuf {
-        self.root.join("tmp")
+        Paths(&self.root).tmp()
     }
 
     /// A new file (0600), removed when dropped.
@@ -209,11 +209,66 @@ impl Layout {
     }
 }
 
-fn pack_number(path: &Path) -> Option<u64> {
+/// The paths under a root, whoever has it locked.
+#[derive(Clone, Copy, Debug)]
+pub struct Paths<'a>(pub &'a Path);
+
+impl Paths<'_> {
+    /// What says the format.
+    pub fn format(self) -> PathBuf {
+        self.0.join("format")
+    }
+
+    /// The folder of all packs.
+    pub fn packs(self) -> PathBuf {
+        self.0.join("packs")
+    }
+
+    /// One pack.
+    pub fn pack(self, number: u64) -> PathBuf {
+        self.packs().join(format!("{number:08}.pack"))
+    }
+
+    /// The folder above the folders of all files.
+    pub fn files(self) -> PathBuf {
+        self.0.join("files")
+    }
+
+    /// The folder of the files whose hash begins as this one.
+    pub fn file_dir(self, hash: ContentHash) -> PathBuf {
+        self.files().join(hash.short(2))
+    }
+
+    /// One file.
+    pub fn file(self, hash: ContentHash, generation: u32) -> PathBuf {
+        self.file_dir(hash).join(format!("{}.{generation}", &hash.to_hex()[2..]))
+    }
+
+    /// What is being written.
+    pub fn tmp(self) -> PathBuf {
+        self.0.join("tmp")
+    }
+}
+
+/// What the format file says.
+pub fn format_text() -> String {
+    format!("{FORMAT_TITLE} {FORMAT}\n")
+}
+
+/// The number of a pack by its path.
+pub fn pack_number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_suffix(".pack")?.parse().ok()
 }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
+/// Hash and generation of large content by its path.
+pub fn file_key(path: &Path) -> Option<(ContentHash, u32)> {
+    let (rest, generation) = path.file_name()?.to_str()?.split_once('.')?;
+    let hash = format!("{}{rest}", path.parent()?.file_name()?.to_str()?);
+    Some((ContentHash::from_hex(&hash)?, generation.parse().ok()?))
+}
+
+/// Makes the names in a directory durable.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

@@ -2,8 +2,9 @@
 //!
 //! [`DirectoryContent`] keeps them in a directory of its own: small content in packs, large content in files. What a
 //! reference means and what a sync promises is said at the port; who refers to what, and when content may be removed,
-//! is the journal's and the engine's concern.
+//! is the journal's and the engine's concern. [`backup`] copies such a directory while it is in use, and checks copies.
 
+pub mod backup;
 mod directory;
 mod disk;
 mod large;

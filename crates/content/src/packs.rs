@@ -124,7 +124,7 @@ fn read_without_waiting(_: &File, _: &mut [u8], _: u64) -> Option<usize> {
 }
 
 /// Reads until `buffer` is full or the file ends. Returns how many bytes were read.
-fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+pub fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
         match file.read_at(&mut buffer[done..], at.saturating_add(done as u64)) {

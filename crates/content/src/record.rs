@@ -77,18 +77,29 @@ pub fn append(out: &mut Vec<u8>, hash: ContentHash, content: &[u8]) {
     out.extend_from_slice(content);
 }
 
-/// The content in `record`, a whole record, if it is of this hash.
-pub fn content(record: &[u8], hash: ContentHash) -> Result<&[u8], Wrong> {
-    let Some((header, content)) = record.split_first_chunk::<RECORD_HEADER>() else {
-        return Err(Wrong::Damaged("it is cut short"));
-    };
-    if header[44..] != check(&header[..44]) || header[..3] != RECORD_MAGIC[..3] {
+/// What a header of a record begins with, in every version.
+pub const RECORD_BEGIN: &[u8] = RECORD_MAGIC.split_at(3).0;
+
+/// The hash and length that a header of a record tells.
+pub fn read_header(header: &[u8; RECORD_HEADER]) -> Result<(ContentHash, u32), Wrong> {
+    if header[44..] != check(&header[..44]) || header[..3] != *RECORD_BEGIN {
         return Err(Wrong::Damaged("there is no record in its place"));
     }
     if header[3] != RECORD_MAGIC[3] || header[4..8] != [0; 4] {
         return Err(Wrong::Newer);
     }
-    if header[12..44] != hash.0 || header[8..12] != (content.len() as u32).to_le_bytes() {
+    let (mut hash, mut length) = ([0; 32], [0; 4]);
+    hash.copy_from_slice(&header[12..44]);
+    length.copy_from_slice(&header[8..12]);
+    Ok((ContentHash(hash), u32::from_le_bytes(length)))
+}
+
+/// The content in `record`, a whole record, if it is of this hash.
+pub fn content(record: &[u8], hash: ContentHash) -> Result<&[u8], Wrong> {
+    let Some((header, content)) = record.split_first_chunk::<RECORD_HEADER>() else {
+        return Err(Wrong::Damaged("it is cut short"));
+    };
+    if read_header(header)? != (hash, content.len() as u32) {
         return Err(Wrong::Damaged("another record is in its place"));
     }
     if ContentHash::of(content) != hash {

@@ -70,6 +70,11 @@ impl Tail {
         self.pending
     }
 
+    /// Everything before this is durable.
+    pub fn durable(&self) -> Position {
+        self.durable
+    }
+
     /// Bytes that were appended, durable or not.
     pub fn appended(&self) -> u64 {
         self.appended

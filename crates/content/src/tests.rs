@@ -97,7 +97,7 @@ impl Subject for Store {
     }
 }
 
-fn flip(path: &Path, at: u64) {
+pub(crate) fn flip(path: &Path, at: u64) {
     let mode = fs::metadata(path).unwrap().permissions();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();

@@ -20,6 +20,9 @@ use crate::watch::Folders;
 /// How long a sweep may be late in finding what a lost hint left.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// How late something that waits for its time may be begun.
+const BRIEF: Duration = Duration::from_millis(20);
+
 /// How often the sources of enabled flows are looked at although nothing woke them.
 const RECONCILE: Duration = Duration::from_secs(30);
 
@@ -126,6 +129,24 @@ async fn pause(
     }
 }
 
+/// Waits for something to do: a hint, or a time that comes. Answers whether there was a hint.
+async fn idle(
+    engine: &Engine,
+    listener: &mut dyn opendmp_ports::transport::Listener,
+    stopped: &mut watch::Receiver<bool>,
+    wanted: fn(&Hint) -> bool,
+) -> bool {
+    // Where there is work, a hint mostly comes before anybody has had to ask when the next time comes.
+    if pause(listener, stopped, BRIEF, wanted).await {
+        return true;
+    }
+    if *stopped.borrow() {
+        return false;
+    }
+    let wait = until_due(engine).await;
+    pause(listener, stopped, wait, wanted).await
+}
+
 /// How long until something becomes due, at most [`SWEEP`].
 async fn until_due(engine: &Engine) -> Duration {
     match engine.journal.backlog(None).await {
@@ -192,16 +213,15 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
             }
             continue;
         }
-        let wait = until_due(&engine).await;
         let wanted: fn(&Hint) -> bool = |hint| matches!(hint, Hint::Tasks);
         if running.is_empty() {
             // What a lease that was taken over left is found by the sweep; new work need not wait for that.
-            let hinted = pause(&mut *listener, &mut stopped, wait, wanted).await;
+            let hinted = idle(&engine, &mut *listener, &mut stopped, wanted).await;
             look_for_suspects |= !hinted || looked_for_suspects.elapsed() >= SWEEP;
         } else {
             tokio::select! {
                 _ = running.join_next() => {}
-                _ = pause(&mut *listener, &mut stopped, wait, wanted) => {}
+                _ = idle(&engine, &mut *listener, &mut stopped, wanted) => {}
             }
         }
     }
@@ -269,14 +289,13 @@ async fn intents(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         if found {
             continue;
         }
-        let wait = until_due(&engine).await;
         let wanted: fn(&Hint) -> bool = |hint| matches!(hint, Hint::Intents);
         if running.is_empty() {
-            pause(&mut *listener, &mut stopped, wait, wanted).await;
+            idle(&engine, &mut *listener, &mut stopped, wanted).await;
         } else {
             tokio::select! {
                 _ = running.join_next() => {}
-                _ = pause(&mut *listener, &mut stopped, wait, wanted) => {}
+                _ = idle(&engine, &mut *listener, &mut stopped, wanted) => {}
             }
         }
     }
@@ -355,9 +374,10 @@ async fn source(
     let wake = Arc::new(Notify::new());
     let about = format!("ingest {processor}");
     let mut watching: Option<PathBuf> = None;
+    let mut room = Room::default();
     while !*ended.borrow() {
         let mut wait = RECONCILE;
-        match look(&engine, version, &processor, &about).await {
+        match look(&engine, version, &processor, &about, &mut room).await {
             Ok((report, request)) => {
                 if watching.is_none()
                     && let (Some(watcher), Some(request)) = (&watcher, request)
@@ -402,25 +422,48 @@ enum Look {
     Full,
 }
 
+/// What a source may still take in before anybody asks again whether its flow has too much to do.
+#[derive(Default)]
+struct Room {
+    asked: Option<tokio::time::Instant>,
+    arrived: u64,
+}
+
+impl Room {
+    /// So many items later, or so much time, it is asked again.
+    const ITEMS: u64 = 1_000;
+    const TIME: Duration = Duration::from_millis(200);
+
+    fn is_known(&self) -> bool {
+        self.arrived < Self::ITEMS && self.asked.is_some_and(|asked| asked.elapsed() < Self::TIME)
+    }
+}
+
 async fn look(
     engine: &Engine,
     version: VersionId,
     processor: &str,
     about: &str,
+    room: &mut Room,
 ) -> Result<(Look, Option<WatchRequest>), ()> {
     let tell = |message: &str, hint: Option<&str>| engine.trouble(about, message, hint);
     let loaded = engine.load(version).await.map_err(|error| tell(&error.to_string(), error.hint.as_deref()))?;
     let node = loaded.node(processor).ok_or(())?;
     let source = node.source(engine).await.map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
     let request = source.watch();
-    if let Some(reason) = engine.holds_back(loaded.flow.id).await {
-        if let Some((message, hint)) = reason {
-            tell(&message, Some(hint));
+    if !room.is_known() {
+        *room = Room::default();
+        if let Some(reason) = engine.holds_back(loaded.flow.id).await {
+            if let Some((message, hint)) = reason {
+                tell(&message, Some(hint));
+            }
+            return Ok((Look::Full, request));
         }
-        return Ok((Look::Full, request));
+        room.asked = Some(tokio::time::Instant::now());
     }
     let report =
         engine.ingest_once(&loaded, node, None).await.map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
+    room.arrived += report.arrived;
     match report.problems.first() {
         Some((path, problem)) => {
             tell(&format!("{}: {}", opendmp_model::name::printable(path), problem.message), problem.hint.as_deref());
@@ -428,7 +471,7 @@ async fn look(
         None => engine.clear_trouble(about),
     }
     let look = match report.again {
-        _ if report.arrived > 0 => Look::Took,
+        _ if report.arrived > 0 && !report.complete => Look::Took,
         Some(at) => Look::Until(at),
         None if !report.complete => Look::Until(engine.clock.now() + 100),
         None => Look::Nothing,

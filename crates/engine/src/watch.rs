@@ -2,6 +2,7 @@
 //! A wake-up may be lost; sources are looked at now and then in any case.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -75,19 +76,30 @@ impl Folders {
     }
 }
 
+/// What is begun with this is our own doing, or nobody's business: see `OWN_PREFIX` of the kinds.
+const OWN_PREFIX: &[u8] = b".opendmp-";
+
+/// Whether there may be something new behind a kind of event. Reading a folder is not a change of it, and our own looks
+/// would wake us for ever; and where something left, as what we claim does, nothing has come.
+fn brings(kind: EventKind) -> bool {
+    use notify::event::{AccessKind, ModifyKind, RenameMode};
+    !matches!(
+        kind,
+        EventKind::Access(AccessKind::Open(_) | AccessKind::Read)
+            | EventKind::Remove(_)
+            | EventKind::Modify(ModifyKind::Name(RenameMode::From))
+    )
+}
+
 fn tell(wakes: &Wakes, event: notify::Result<Event>) {
     let wakes = lock(wakes);
     let all = || wakes.values().flatten().for_each(|wake| wake.notify.notify_one());
     match event {
-        // Reading a folder is not a change of it, and our own looks would wake us for ever.
-        Ok(event)
-            if matches!(
-                event.kind,
-                EventKind::Access(notify::event::AccessKind::Open(_) | notify::event::AccessKind::Read)
-            ) => {}
         Ok(event) if event.need_rescan() || event.paths.is_empty() => all(),
+        Ok(event) if !brings(event.kind) => {}
         Ok(event) => {
-            for path in &event.paths {
+            let own = |path: &Path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(OWN_PREFIX));
+            for path in event.paths.iter().filter(|path| !path.ancestors().any(own)) {
                 for (depth, folder) in path.ancestors().enumerate() {
                     for wake in wakes.get(folder).into_iter().flatten() {
                         if depth <= 1 || wake.recursive {

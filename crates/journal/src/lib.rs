@@ -2,9 +2,10 @@
 //! [`opendmp_ports::Journal`], and is checked by its conformance suite; what every journal decides in the same way
 //! in [`opendmp_ports::journal::decide`].
 //!
-//! Here live [`SqliteJournal`], one directory and one process, and the lock that makes a data directory one server's.
+//! Here live [`SqliteJournal`], one directory and one process, and the lock that makes a data directory one server's;
+//! [`backup`] takes snapshots of a journal that is in use, and reads them.
 
 pub mod lock;
 mod sqlite;
 
-pub use sqlite::{Options, SqliteJournal};
+pub use sqlite::{Options, SqliteJournal, backup};

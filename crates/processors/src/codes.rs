@@ -26,4 +26,12 @@ pub const CODES: &[CodeInfo] = table! {
     "no-name-here": "With `{outputs}` each item gets the name of its file, so there is nothing for `name` to say.";
     "bad-variable": "The name of an environment variable can't be empty or have a `=` in it.";
     "not-checked": "The code could not be looked at, because the interpreter could not be started. The flow can't run here until that is mended.";
+    "empty-archive": "The item has no bytes at all. Even an archive of nothing has some, so whatever made this one failed.";
+    "not-compressed": "The first bytes of the item are not those of a format that `decompress` knows. Names are not looked at. A `route` before it can send other items past it.";
+    "wrong-format": "The item does not begin as the `format` of this `decompress` does. `format: auto` tells formats apart by the first bytes.";
+    "cut-short": "The archive ends before its end: a copy or a download that was broken off, or a file that was taken half written.";
+    "damaged": "The archive can't be read, or what comes out of it does not have the checksum that was written into it. Its bytes were changed since it was made.";
+    "trailing-bytes": "Bytes follow the end of the archive that are not another one. Nothing of it is passed on, because what they were meant to be can't be told.";
+    "holds-too-much": "The item holds more than the `max_size` of this `decompress`. A few kilobytes can be made to hold any amount, so there is always a limit.";
+    "window-too-large": "The zstd archive was made with a window of more than 128 MiB (`--long=28` and above), so that much memory would be needed to read it. Make it again with a smaller one.";
 };

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the items come from; its `type` chooses the kind of source: `file_drop`, `inline`.
+    /// Where the items come from; its `type` chooses the kind of source: `file_drop`, `inline`, `generate`.
     pub source: SourceConfig,
 }
 

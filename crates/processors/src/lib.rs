@@ -1,13 +1,17 @@
 //! The kinds that come with OpenDMP, one file each.
 
 mod beneath;
+mod blocks;
 mod codes;
 pub mod collect;
+pub mod compress;
+pub mod decompress;
 pub mod external;
 pub mod file_drop;
 #[cfg(test)]
 mod fixtures;
 pub mod folder;
+pub mod generate;
 pub mod ingest;
 pub mod inline;
 mod life;

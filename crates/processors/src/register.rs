@@ -8,7 +8,9 @@ use opendmp_processor::Registry;
 use opendmp_script::Pools;
 use opendmp_script::environment::Tools;
 
-use crate::{codes, collect, external, file_drop, folder, ingest, inline, route, script};
+use crate::{
+    codes, collect, compress, decompress, external, file_drop, folder, generate, ingest, inline, route, script,
+};
 
 /// What the kinds may use of the machine.
 #[derive(Clone)]
@@ -28,11 +30,14 @@ pub fn register(host: Host) -> Registry {
     Registry::default()
         .processor(ingest::Kind)
         .processor(script::Kind::new(Arc::clone(&host.pools), host.tools, host.environments))
-        .processor(external::Kind::new(host.scratch))
+        .processor(external::Kind::new(host.scratch.clone()))
         .processor(route::Kind)
+        .processor(compress::Kind::new(host.scratch.clone()))
+        .processor(decompress::Kind::new(host.scratch.clone()))
         .processor(collect::Kind)
         .source(file_drop::Kind)
         .source(inline::Kind)
+        .source(generate::Kind::new(host.scratch))
         .sink(folder::Kind)
         .codes(codes::CODES)
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use opendmp_model::document::{ByteSize, ProcessorDoc};
@@ -95,9 +95,25 @@ pub struct Kind {
     environments: PathBuf,
     pools: Arc<Pools>,
     checked: Mutex<HashMap<ContentHash, Option<SyntaxProblem>>>,
+    /// The machine's own Python, and when its program was changed last.
+    system: tokio::sync::Mutex<Option<(Environment, SystemTime)>>,
 }
 
 impl Kind {
+    /// The machine's own Python: asked once, not by every script of every flow, since asking starts it.
+    async fn system(&self) -> Result<Environment, opendmp_script::Error> {
+        let mut known = self.system.lock().await;
+        let changed = |environment: &Environment| environment.interpreter.metadata().and_then(|m| m.modified()).ok();
+        if let Some((environment, when)) = &*known
+            && changed(environment) == Some(*when)
+        {
+            return Ok(environment.clone());
+        }
+        let environment = Environment::system(self.tools.python.as_deref()).await?;
+        *known = changed(&environment).map(|when| (environment.clone(), when));
+        Ok(environment)
+    }
+
     /// Scripts that run in these pools, with environments made by these tools and kept in a folder.
     pub fn new(pools: Arc<Pools>, tools: Tools, environments: PathBuf) -> Self {
         let info = KindInfo {
@@ -113,7 +129,7 @@ impl Kind {
                 "id: clean\ntype: script\ninputs: [inbox]\nfile: ./clean.py\noutputs: [bad]\ntimeout: 5m\n".to_owned(),
             ],
         };
-        Self { info, tools, environments, pools, checked: Mutex::default() }
+        Self { info, tools, environments, pools, checked: Mutex::default(), system: tokio::sync::Mutex::default() }
     }
 
     /// The code, and the name it goes by in tracebacks.
@@ -272,7 +288,7 @@ impl ProcessorKind for Kind {
                 let tell: Progress = Arc::new(move |line| tracing::info!(processor = id, "{line}"));
                 environment::ensure(&lock, &self.tools, &self.environments, tell).await
             }
-            None => Environment::system(self.tools.python.as_deref()).await,
+            None => self.system().await,
         };
         let environment = environment.map_err(|error| fault(&error))?;
         let key = PoolKey::new(context.flow.clone(), &environment);

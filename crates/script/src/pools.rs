@@ -19,8 +19,6 @@ use crate::scratch::Scratch;
 use crate::value::{CallItem, CallResult, Failure, Outcome, PoolKey, ScriptSpec};
 use crate::worker::{End, Loaded, Worker, closed};
 
-/// A worker whose surroundings changed is replaced at most this often.
-const SETTLED: Duration = Duration::from_secs(5);
 /// Workers that die before they begin with anything are replaced so often, then the call is given up.
 const LOST: u32 = 3;
 
@@ -349,15 +347,17 @@ impl Pools {
 
     /// The idle worker that suits best; at the limit of workers, room for a new one is made.
     async fn idle(&self, seat: &Seat, spec: &Arc<ScriptSpec>) -> Option<Worker> {
-        let surroundings = self.inner.shared.sandbox.changed();
+        let surroundings = std::cell::OnceCell::new();
         let (found, too_many) = {
             let mut state = self.inner.state();
             let mine =
                 |idle: &mut Idle| idle.key == seat.key && (idle.worker.has(spec).is_some() || idle.worker.suits(spec));
-            let (mut fit, unfit): (Vec<Idle>, Vec<Idle>) = state.idle.extract_if(.., mine).partition(|idle| {
-                let settled = idle.worker.started.elapsed() < SETTLED || idle.worker.surroundings == surroundings;
-                settled && idle.worker.is_alive()
-            });
+            let (mut fit, mut unfit) = (Vec::new(), Vec::new());
+            for mut idle in state.idle.extract_if(.., mine) {
+                let changed = || surroundings.get_or_init(|| self.inner.shared.sandbox.changed());
+                let fits = idle.worker.is_settled(changed) && idle.worker.is_alive();
+                if fits { fit.push(idle) } else { unfit.push(idle) }
+            }
             // The one used last of those that have it: its memory is warm, and the others grow old enough to be closed.
             let best = fit.iter().rposition(|idle| idle.worker.has(spec).is_some()).or(fit.len().checked_sub(1));
             let found = best.map(|at| fit.remove(at));

@@ -6,12 +6,14 @@
 mod collect;
 mod send;
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -42,6 +44,19 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Above the limit for what is private to the process there is room for the interpreter itself.
 const INTERPRETER: u64 = 64 << 20;
 
+/// A worker whose surroundings changed is replaced at most this often.
+const SETTLED: Duration = Duration::from_secs(5);
+/// Whether they changed is looked up at most this often.
+const LOOKED: Duration = Duration::from_secs(1);
+
+/// After a short call the answer to the next one is looked for this long before it is waited for: a step that takes
+/// some microseconds would else wait for threads to be woken, which takes many times as long.
+const LOOK: Duration = Duration::from_micros(50);
+/// Calls of at most so many items may be short.
+const FEW: usize = 8;
+/// What is answered within this time was a short call.
+const SHORT: Duration = Duration::from_micros(500);
+
 /// A worker holds so many scripts at most, so that one that outlives many versions of its flow does not grow for ever.
 const SCRIPTS: usize = 200;
 
@@ -56,9 +71,11 @@ pub(crate) struct Worker {
     pub served: u64,
     /// It should not be used again.
     pub worn: bool,
-    pub started: Instant,
+    started: Instant,
     /// The folders beside the forbidden places as they were when its rules were made.
-    pub surroundings: Vec<Option<SystemTime>>,
+    surroundings: Vec<Option<SystemTime>>,
+    /// When they were still so.
+    looked: Instant,
     process: Process,
     stream: UnixStream,
     inbox: BytesMut,
@@ -66,6 +83,8 @@ pub(crate) struct Worker {
     raw: RawOutput,
     dir: Arc<WorkerDir>,
     next_call: u32,
+    /// Its last call was short.
+    quick: bool,
 }
 
 /// A script in a worker.
@@ -155,6 +174,7 @@ impl Worker {
             worn: false,
             started: Instant::now(),
             surroundings,
+            looked: Instant::now(),
             process,
             stream,
             inbox: BytesMut::new(),
@@ -162,14 +182,18 @@ impl Worker {
             raw,
             dir,
             next_call: 1,
+            quick: true,
         })
     }
 
     /// The script, if it is loaded.
     pub(crate) fn has(&self, spec: &Arc<ScriptSpec>) -> Option<Loaded> {
-        // The pointer is looked at first: callers pass the same script again and again.
-        let same = |script: &Script| Arc::ptr_eq(&script.spec, spec) || script.spec == *spec;
-        let at = self.scripts.iter().position(same)?;
+        // Callers pass the same script again and again; a flow that was loaded anew has an equal one.
+        let is_it = |script: &Script| Arc::ptr_eq(&script.spec, spec);
+        let at = self.scripts.iter().position(is_it).or_else(|| {
+            let equals = |script: &Script| script.spec == *spec;
+            self.scripts.iter().position(equals)
+        })?;
         Some(Loaded(at as u16))
     }
 
@@ -289,6 +313,15 @@ impl Worker {
         log.lines
     }
 
+    /// Whether its rules still fit what is around the forbidden places now, or are young.
+    pub(crate) fn is_settled<'a>(&mut self, now: impl FnOnce() -> &'a Vec<Option<SystemTime>>) -> bool {
+        if self.started.elapsed() < SETTLED || self.looked.elapsed() < LOOKED {
+            return true;
+        }
+        self.looked = Instant::now();
+        self.surroundings == *now()
+    }
+
     /// Whether it can be given another call.
     pub(crate) fn is_alive(&self) -> bool {
         !self.process.has_ended()
@@ -320,6 +353,7 @@ impl Worker {
         let sending = send::calls(stream, items, pending, &frames, first_call, (number, *wants), memory);
         tokio::pin!(sending);
         let mut sent = false;
+        let mut look = self.quick && pending.len() <= FEW;
         let trouble = loop {
             match collect.take_all(inbox) {
                 Ok(ControlFlow::Continue(())) => {}
@@ -327,6 +361,7 @@ impl Worker {
                     raw.drain_all(collect.received().saturating_sub(1));
                     collect.add_raw(raw.take());
                     self.served += pending.len() as u64;
+                    self.quick = began.elapsed() < SHORT;
                     self.worn |= collect.saw_memory_error;
                     if !full && began.elapsed() > Duration::from_millis(20) {
                         // A script that leaks is replaced before an innocent item is blamed for it.
@@ -337,15 +372,24 @@ impl Worker {
                 }
                 Err(garbage) => break Trouble::Garbage(garbage),
             }
+            if std::mem::take(&mut look) {
+                match poll_fn(|context| Poll::Ready(sending.as_mut().poll(context))).await {
+                    Poll::Ready(Err(error)) if !is_end(&error) => break Trouble::Unsent(error),
+                    polled => sent = polled.is_ready(),
+                }
+                let until = Instant::now() + LOOK;
+                while sent && inbox.is_empty() && Instant::now() < until {
+                    // The end of the connection, too, is told below.
+                    let _ = try_read_some(stream, inbox);
+                }
+                continue;
+            }
             tokio::select! {
                 gone = read_some(stream, inbox) => if gone.is_break() { break Trouble::Gone },
                 outcome = &mut sending, if !sent => {
                     sent = true;
                     match outcome {
-                        // The end of the connection, which reading tells, too.
-                        Err(error) if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
-                            break Trouble::Unsent(error);
-                        }
+                        Err(error) if !is_end(&error) => break Trouble::Unsent(error),
                         _ => {}
                     }
                 }
@@ -428,6 +472,11 @@ impl Worker {
         drop((stream, page, raw));
         process.end(FAREWELL).await;
     }
+}
+
+/// Whether sending failed for the end of the connection, which reading tells, too.
+fn is_end(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 fn over_memory_message(limit: u64) -> String {

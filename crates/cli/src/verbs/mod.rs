@@ -1,5 +1,6 @@
 //! The verbs, a file each: what they take, what they ask, what they print.
 
+pub mod backup;
 pub mod collections;
 pub mod datasets;
 pub mod dead_letters;
@@ -10,6 +11,7 @@ pub mod ingest;
 pub mod init;
 pub mod kinds;
 pub mod plan;
+pub mod restore;
 pub mod run;
 pub mod runs;
 pub mod serve;

@@ -103,7 +103,7 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
             None
         }
     };
-    let service = Service::server(Arc::clone(&opened.engine), watcher).await?;
+    let service = Service::server(Arc::clone(&opened.engine), watcher).await?.with_backups(opened.backups());
     let socket = bind(&data)?;
     let stop = watch::Sender::new(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::place::Place;
 
 /// Every verb and verb of a verb.
-const VERBS: [&[&str]; 33] = [
+const VERBS: [&[&str]; 35] = [
     &[],
     &["init"],
     &["validate"],
@@ -33,6 +33,8 @@ const VERBS: [&[&str]; 33] = [
     &["dead-letters", "discard"],
     &["ingest"],
     &["ingest", "audit"],
+    &["backup"],
+    &["restore"],
     &["doctor"],
     &["kinds"],
     &["schema"],

@@ -1,5 +1,6 @@
 //! The command line as people and programs use it: the real binary, on data directories of its own.
 
+mod backup;
 mod exits;
 mod help;
 mod journey;

@@ -50,9 +50,19 @@ struct State {
     pages: u64,
     /// Of these, copied.
     copied: u64,
+    /// Pages in the log when copying last ended: somebody who reads for long keeps it from coming further, and it is
+    /// tried again only when as much has come again.
+    tried: u64,
     /// Something was committed since the log was cut.
     dirty: bool,
     closing: bool,
+}
+
+impl State {
+    /// Pages that came since copying last did what it could.
+    fn waits(&self) -> u64 {
+        self.pages.saturating_sub(self.copied.max(self.tried))
+    }
 }
 
 /// Between the writer and the checkpoints.
@@ -91,11 +101,11 @@ impl Gate {
         state.writing = false;
         if let Some(pages) = pages {
             if pages < state.pages {
-                state.copied = 0;
+                (state.copied, state.tried) = (0, 0);
             }
             (state.pages, state.dirty) = (pages, true);
         }
-        if state.held || state.pages.saturating_sub(state.copied) >= self.limits.begin {
+        if state.held || state.waits() >= self.limits.begin {
             self.changed.notify_all();
         }
     }
@@ -133,7 +143,7 @@ fn serve(conn: &Connection, gate: &Gate) {
     loop {
         let mut state = gate.lock();
         let mut idle = false;
-        while !state.closing && state.pages.saturating_sub(state.copied) < gate.limits.begin && !idle {
+        while !state.closing && state.waits() < gate.limits.begin && !idle {
             if state.dirty {
                 let before = state.pages;
                 let (next, timeout) = gate.changed.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
@@ -158,8 +168,10 @@ fn serve(conn: &Connection, gate: &Gate) {
 
 /// Copies what is new; holds the writer up for the rest of a long log.
 fn copy(conn: &Connection, gate: &Gate) {
+    let mut seen = 0;
     for _ in 0..ROUNDS {
         let Some((log, copied)) = checkpoint(conn, "PASSIVE", gate) else { return };
+        seen = log;
         if log < gate.limits.most || log - copied <= TAIL_PAGES {
             break;
         }
@@ -170,8 +182,12 @@ fn copy(conn: &Connection, gate: &Gate) {
     };
     if long {
         // The writer begins the log anew by itself once all of it is copied and nobody reads from it.
-        gate.hold(|| checkpoint(conn, "PASSIVE", gate));
+        let Some((log, _)) = gate.hold(|| checkpoint(conn, "PASSIVE", gate)) else { return };
+        seen = log;
     }
+    let mut state = gate.lock();
+    // Fewer if the writer has begun the log anew since.
+    state.tried = seen.min(state.pages);
 }
 
 /// Cuts the log to nothing where nobody reads from it.
@@ -199,7 +215,7 @@ fn checkpoint(conn: &Connection, mode: &str, gate: &Gate) -> Option<(u64, u64)> 
             // The writer may have gone on since; its own number is the newer one.
             state.copied = copied.min(state.pages);
             if mode == "TRUNCATE" && log == 0 {
-                (state.pages, state.copied) = (0, 0);
+                (state.pages, state.copied, state.tried) = (0, 0, 0);
             }
             Some((log, copied))
         }

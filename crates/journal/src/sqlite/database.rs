@@ -67,7 +67,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
 
 /// Looks at the file without opening it as a database, which would write beside it: one of a newer version, or of
 /// another program, stays as it is.
-fn check_header(path: &Path) -> Result<()> {
+pub(crate) fn check_header(path: &Path) -> Result<()> {
     let mut header = Vec::with_capacity(100);
     match File::open(path) {
         Ok(file) => {

@@ -59,8 +59,8 @@ impl Fail {
 
 fn damaged(operation: &'static str, what: &str) -> Error {
     Error::new(ErrorKind::Damaged, operation, format!("the journal is damaged: {what}")).with_hint(
-        "stop the server and put `journal.db` back from a backup; what is still readable in it, `sqlite3 journal.db \
-         .recover` shows",
+        "stop the server and `opendmp restore` a backup into a new directory; what is still readable in `journal.db`, \
+         `sqlite3 journal.db .recover` shows",
     )
 }
 

@@ -3,6 +3,7 @@
 //! One thread writes ([`writer`]), a few connections read ([`readers`]), one thread copies the log into the database
 //! ([`checkpoint`]). What a call does stands in [`tables`] and [`read`]; here is only who does it, and on which thread.
 
+pub mod backup;
 mod blobs;
 mod checkpoint;
 mod database;

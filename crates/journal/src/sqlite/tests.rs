@@ -15,15 +15,15 @@ use rusqlite::Connection;
 
 use super::{Options, SqliteJournal, database};
 
-struct Desk {
-    journal: SqliteJournal,
+pub(super) struct Desk {
+    pub(super) journal: SqliteJournal,
     lease: Lease,
     flow: FlowId,
     version: VersionId,
     source: SourceId,
 }
 
-async fn desk(dir: &Path, options: Options) -> Desk {
+pub(super) async fn desk(dir: &Path, options: Options) -> Desk {
     let journal = SqliteJournal::open(dir, options).unwrap();
     let lease = journal.open_lease("test", true, 1).await.unwrap().lease;
     let new = NewVersion {
@@ -41,7 +41,7 @@ async fn desk(dir: &Path, options: Options) -> Desk {
 }
 
 impl Desk {
-    fn ingest(&self, name: &str, count: usize) -> Ingest {
+    pub(super) fn ingest(&self, name: &str, count: usize) -> Ingest {
         let arrival = |n: usize| NewArrival {
             path: format!("{name}-{n}").into_bytes(),
             stat: None,
@@ -67,13 +67,13 @@ impl Desk {
         }
     }
 
-    async fn items(&self) -> u64 {
+    pub(super) async fn items(&self) -> u64 {
         self.journal.backlog(None).await.unwrap().items
     }
 }
 
 /// The file is whole, and what the counters say is what is there.
-fn whole(dir: &Path) {
+pub(super) fn whole(dir: &Path) {
     let conn = Connection::open(dir.join(database::FILE)).unwrap();
     let check: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");

@@ -56,8 +56,7 @@ pub(super) fn plan(items: &[CallItem], pending: &[usize]) -> Vec<Frame> {
 /// Send a frame that is no call.
 pub(super) async fn plain(stream: &UnixStream, kind: Kind, script: u16, payload: Vec<u8>) -> io::Result<()> {
     let header = Header { kind, length: length(&payload)?, descriptors: 0, script, count: 0, call: 0, budget: 0 };
-    write_all(stream, &header.encode()).await?;
-    write_all(stream, &payload).await
+    write_all(stream, &header.encode(), &payload).await
 }
 
 /// Send all frames of a batch, one after the other, as the worker takes them. `memory`: bytes of results that may
@@ -107,11 +106,11 @@ pub(super) async fn calls(
             budget,
         };
         if files.is_empty() {
-            write_all(stream, &header.encode()).await?;
+            write_all(stream, &header.encode(), &payload).await?;
         } else {
             send_with(stream, &header.encode(), &files).await?;
+            write_all(stream, &[], &payload).await?;
         }
-        write_all(stream, &payload).await?;
     }
     Ok(())
 }
@@ -120,13 +119,17 @@ fn length(payload: &[u8]) -> io::Result<u32> {
     u32::try_from(payload.len()).map_err(io::Error::other)
 }
 
-/// Write through a shared reference: the other direction is read at the same time.
-async fn write_all(stream: &UnixStream, bytes: &[u8]) -> io::Result<()> {
-    let mut rest = bytes;
-    while !rest.is_empty() {
+/// Write a head and what follows, at once where they fit; through a shared reference, since the other direction is read
+/// at the same time.
+async fn write_all(stream: &UnixStream, mut head: &[u8], mut rest: &[u8]) -> io::Result<()> {
+    while !head.is_empty() || !rest.is_empty() {
         stream.writable().await?;
-        match stream.try_write(rest) {
-            Ok(written) => rest = &rest[written..],
+        match stream.try_write_vectored(&[IoSlice::new(head), IoSlice::new(rest)]) {
+            Ok(written) => {
+                let of_head = written.min(head.len());
+                head = &head[of_head..];
+                rest = &rest[written - of_head..];
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
