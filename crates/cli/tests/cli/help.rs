@@ -112,7 +112,8 @@ fn completions_know_the_verbs() {
 fn kinds_and_codes_are_explained() {
     let place = Place::new();
     let kinds = place.rows(&["kinds"]);
-    for name in ["ingest", "script", "external", "route", "collect", "file_drop", "inline", "folder"] {
+    let processors = ["ingest", "script", "external", "route", "compress", "decompress", "collect"];
+    for name in processors.into_iter().chain(["file_drop", "inline", "generate", "folder"]) {
         assert!(kinds.iter().any(|kind| kind["name"] == name), "{name}");
         let page = place.ok(&["kinds", name]);
         assert!(page.contains("\nkeys\n") && page.contains("\nexample\n"), "{page}");

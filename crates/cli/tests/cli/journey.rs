@@ -72,6 +72,39 @@ fn results_of_one_item_are_numbered() {
 }
 
 #[test]
+fn generated_items_are_the_same_again_after_compress_and_decompress() {
+    let place = Place::new();
+    let flow = "name: There and back\nprocessors:\n  \
+                - { id: made, type: ingest, source: { type: generate, count: 1200, size: 1KiB } }\n  \
+                - { id: gz, type: compress, inputs: [made], format: gzip }\n  \
+                - { id: zst, type: compress, inputs: [gz], format: zstd }\n  \
+                - { id: un, type: decompress, inputs: [zst] }\n  \
+                - { id: unun, type: decompress, inputs: [un] }\n  \
+                - { id: plain, type: collect, inputs: [made], collection: Plain, destination: { type: folder, path: ./plain } }\n  \
+                - { id: back, type: collect, inputs: [unun], collection: Back, destination: { type: folder, path: ./back } }\n";
+    place.write("flow.yaml", flow);
+    place.ok(&["run", "flow.yaml"]);
+    let names = |folder: &str| {
+        let mut names: Vec<_> =
+            std::fs::read_dir(place.path(folder)).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("plain").len(), 1200);
+    assert_eq!(names("plain"), names("back"));
+    let mut contents = std::collections::BTreeSet::new();
+    for name in names("plain") {
+        let content = std::fs::read(place.path("plain").join(&name)).unwrap();
+        assert_eq!(content, std::fs::read(place.path("back").join(&name)).unwrap(), "{name:?}");
+        contents.insert(content);
+    }
+    assert_eq!(contents.len(), 1200, "no two are the same");
+    // All were made: another run makes nothing.
+    place.ok(&["run", "flow.yaml"]);
+    assert_eq!(place.rows(&["datasets", "list", "--collection", "Plain", "--limit", "5000"]).len(), 1200);
+}
+
+#[test]
 fn datasets_are_written_to_files_whole_or_not_at_all() {
     let place = Place::new();
     place.write("flow.yaml", flow("Files", UPPER, ""));
