@@ -84,6 +84,8 @@ pub enum Verb {
     Backup(verbs::backup::Args),
     /// Make a data directory from a backup
     Restore(verbs::restore::Args),
+    /// Read everything that is stored and compare it with its hashes
+    Verify(verbs::verify::Args),
     /// Check what is installed, writable and reachable
     Doctor(verbs::doctor::Args),
     /// List the kinds of processors, sources and destinations, or explain one

@@ -35,6 +35,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The longest path a socket's address can hold, with some room (`sun_path` has 108 bytes on Linux, 104 elsewhere).
 const SOCKET_PATH: usize = 100;
 
+/// With less bytes than this a disk is as good as full: a journal can't begin to work.
+const NO_ROOM: u64 = 1 << 20;
+
 /// A data directory.
 #[derive(Clone, Debug)]
 pub struct DataDir {
@@ -63,6 +66,12 @@ impl DataDir {
     /// Whether it is there.
     pub fn exists(&self) -> bool {
         self.path.is_dir()
+    }
+
+    /// Whether its disk has no room for anything.
+    pub fn is_full(&self) -> bool {
+        let Ok(stat) = nix::sys::statvfs::statvfs(&self.path) else { return false };
+        stat.blocks_available() * stat.fragment_size() < NO_ROOM
     }
 
     /// Makes it, for nobody else to read.

@@ -91,7 +91,12 @@ impl From<Problem> for Fail {
 
 impl From<opendmp_ports::Error> for Fail {
     fn from(error: opendmp_ports::Error) -> Self {
-        Self { hint: error.hint, ..Self::new(error.message) }
+        let hint = match error.kind {
+            // That work goes on by itself is true of a server, not of a verb that ends with this.
+            opendmp_ports::ErrorKind::Full => Some("make room on that disk, and do it again".to_owned()),
+            _ => error.hint,
+        };
+        Self { hint, ..Self::new(error.message) }
     }
 }
 

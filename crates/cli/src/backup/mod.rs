@@ -44,7 +44,7 @@ use serde::{Deserialize, Serialize};
 
 pub use make::Maker;
 pub use restore::{RESTORING, must_be_empty, restore};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, verify, verify_data};
 
 /// Version of the folder's layout and of `backup.json`.
 const FORMAT: u32 = 1;

@@ -1,25 +1,25 @@
-//! Reading a backup whole.
+//! Reading a backup, or a data directory, whole.
 
 use std::path::Path;
 
 use opendmp_api::ask::{Event, Problem};
 use opendmp_api::backup::Holds;
 use opendmp_content::backup::{Watch, check, stored};
+use opendmp_ports::ErrorKind;
 use serde::Serialize;
 
-use super::{Finished, Told, lacking, shown};
+use super::{CONTENT, Finished, JOURNAL, Told, io, lacking, make_folder, room, shown};
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verified {
     /// The folder.
-    pub backup: String,
-    /// Where the data directory was.
-    pub from: String,
-    /// The moment it is of.
-    pub made: String,
-    /// What it holds.
-    pub holds: Holds,
+    pub path: String,
+    /// Of what it is a backup, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Of>,
+    /// What it holds; not known where its journal can't be read.
+    pub holds: Option<Holds>,
     /// Bytes of the journal.
     pub journal_bytes: u64,
     /// Bytes of content.
@@ -32,6 +32,15 @@ pub struct Verified {
     pub damaged: u64,
     /// References in the journal that don't lead to their content.
     pub lacking: u64,
+}
+
+/// Of what a backup is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Of {
+    /// Where the data directory was.
+    pub from: String,
+    /// The moment.
+    pub made: String,
 }
 
 impl Verified {
@@ -54,29 +63,71 @@ pub fn verify(dir: &Path, tell: &dyn Fn(Event)) -> Result<Verified, Problem> {
     for fault in &faults {
         told.wrong("journal.db".to_owned(), fault.clone());
     }
-    let content = backup.content();
-    told.begin("content", stored(&content)?);
+    let found = read(&backup.content(), &journal, faults, &mut told)?;
+    let of = Of { from: backup.document.from.path.clone(), made: backup.made.at.clone() };
+    let holds = Some(backup.made.holds);
+    Ok(Verified { path: shown(dir), backup: Some(of), holds, journal_bytes: backup.made.journal.size, ..found })
+}
+
+/// Reads a data directory whole, as [`verify`] does a backup, whether a server works in it or not: what is read is its
+/// journal as it is now, and the content, which only grows. Blocks.
+///
+/// # Errors
+/// Where there is no room for a copy of the journal, or something can't be read at all.
+pub fn verify_data(dir: &Path, tell: &dyn Fn(Event)) -> Result<Verified, Problem> {
+    let mut told = Told::new(tell);
+    let size_of = |file: &str| dir.join(file).metadata().map_or(0, |found| found.len());
+    let journal_bytes = size_of(JOURNAL) + size_of("journal.db-wal");
+    room(dir, journal_bytes)?;
+    // Emptied when a server starts, whatever a kill leaves here.
+    let scratch = dir.join("scratch");
+    make_folder(&scratch)?;
+    let scratch = tempfile::Builder::new().prefix("verify-").tempdir_in(&scratch);
+    let scratch = scratch.map_err(|error| io(format_args!("making a folder in {}", shown(dir)), &error))?;
+    let journal = scratch.path().join(JOURNAL);
+    told.begin("journal", journal_bytes);
+    let mut before = 0;
+    let copied = opendmp_journal::backup::snapshot(dir, &journal, &mut |done, _| {
+        told.moved(done.saturating_sub(before));
+        before = done;
+        true
+    });
+    let faults = match copied {
+        Ok(()) => opendmp_journal::backup::check(&journal)?,
+        Err(error) if error.kind == ErrorKind::Damaged => vec![error.message],
+        Err(error) => return Err(error.into()),
+    };
+    for fault in &faults {
+        told.wrong(JOURNAL.to_owned(), fault.clone());
+    }
+    let holds = if faults.is_empty() { Some(super::holds(&journal)?) } else { None };
+    let found = read(&dir.join(CONTENT), &journal, faults, &mut told)?;
+    Ok(Verified { path: shown(dir), holds, journal_bytes, ..found })
+}
+
+/// Reads content, and whether everything that a journal names is there.
+fn read(content: &Path, journal: &Path, faults: Vec<String>, told: &mut Told<'_>) -> Result<Verified, Problem> {
+    told.begin("content", stored(content)?);
     let checked = {
-        let told = std::cell::RefCell::new(&mut told);
+        let told = std::cell::RefCell::new(&mut *told);
         let mut watch = Watch {
             moved: &mut |bytes| told.borrow_mut().moved(bytes),
             damaged: &mut |damage| told.borrow_mut().damage(damage),
             stopped: &|| false,
         };
-        check(&content, &mut watch)?
+        check(content, &mut watch)?
     };
     told.begin("references", 0);
     // A journal that is damaged can't be trusted to be read.
     let lacking = match faults.is_empty() {
-        true => lacking(&journal, &content, &checked.damage, true, &mut told, &|| false)?,
+        true => lacking(journal, content, &checked.damage, true, told, &|| false)?,
         false => 0,
     };
     Ok(Verified {
-        backup: shown(dir),
-        from: backup.document.from.path.clone(),
-        made: backup.made.at.clone(),
-        holds: backup.made.holds,
-        journal_bytes: backup.made.journal.size,
+        path: String::new(),
+        backup: None,
+        holds: None,
+        journal_bytes: 0,
         content_bytes: checked.bytes,
         contents: checked.records + checked.files,
         journal_faults: faults,

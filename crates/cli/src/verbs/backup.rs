@@ -198,15 +198,15 @@ fn backed_up_text(done: &BackedUp, took: Duration, term: &Term) -> String {
     out
 }
 
-fn verified_text(found: &Verified, term: &Term) -> String {
+/// What reading something whole came to.
+pub fn verified_text(found: &Verified, term: &Term) -> String {
     let mark = if found.is_sound() { term.green("✓") } else { term.red("✗") };
     let how = if found.is_sound() { "is whole" } else { "is damaged" };
-    let mut out = format!(
-        "{mark} {} {how}: {} as of {}\n",
-        words::path(&found.backup),
-        words::name(&found.from),
-        words::when(&found.made)
-    );
+    let mut out = format!("{mark} {} {how}", words::path(&found.path));
+    if let Some(of) = &found.backup {
+        let _ = write!(out, ": {} as of {}", words::name(&of.from), words::when(&of.made));
+    }
+    out.push('\n');
     let _ = writeln!(
         out,
         "  read    {} in {}, and the journal of {}",
@@ -214,7 +214,9 @@ fn verified_text(found: &Verified, term: &Term) -> String {
         words::count(found.contents, "content"),
         words::size(found.journal_bytes)
     );
-    holds_text(&mut out, &found.holds);
+    if let Some(holds) = &found.holds {
+        holds_text(&mut out, holds);
+    }
     damage_text(&mut out, found.damaged, found.lacking, term);
     out
 }

@@ -16,6 +16,7 @@ pub mod run;
 pub mod runs;
 pub mod serve;
 pub mod validate;
+pub mod verify;
 
 use std::process::ExitCode;
 

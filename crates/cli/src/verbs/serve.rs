@@ -24,6 +24,9 @@ use crate::words;
 /// The directives of the log.
 const LOG: &str = "OPENDMP_LOG";
 
+/// How often a start on a full disk is tried again.
+const FULL: Duration = Duration::from_millis(500);
+
 /// How long a verb that has the lock may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -80,7 +83,10 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
     let data = DataDir::choose(data)?;
     data.make()?;
     let mut signals = Signals::new()?;
-    let lock = lock(&data).await?;
+    let locked = match lock(&data).await {
+        Err(fail) if !data.is_full() => return Err(fail),
+        locked => locked,
+    };
     private(&data);
     // Before anything is begun: a port that is taken ends the start.
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -88,22 +94,9 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
             .hint("choose another port with --listen 127.0.0.1:PORT")
     })?;
     let bound = listener.local_addr().map_err(|error| Fail::io(address, &error))?;
-    let opened = Opened::open(&data, lock, true, roots).await?;
-    if opened.left.tasks + opened.left.intents > 0 {
-        tracing::warn!(
-            tasks = opened.left.tasks,
-            intents = opened.left.intents,
-            "an earlier process ended in the middle of work; it is taken over"
-        );
-    }
-    let watcher = match Folders::start() {
-        Ok(watcher) => Some(Arc::new(watcher)),
-        Err(message) => {
-            tracing::warn!(message, "changes are found by looking now and then");
-            None
-        }
+    let Some((opened, service)) = begin(&data, locked, &roots, &mut signals).await? else {
+        return Ok(ExitCode::SUCCESS);
     };
-    let service = Service::server(Arc::clone(&opened.engine), watcher).await?.with_backups(opened.backups());
     let socket = bind(&data)?;
     let stop = watch::Sender::new(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {
@@ -152,6 +145,73 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
         tracing::warn!("broken off; what was in work is taken up at the next start");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the data directory and begins to work. On a full disk that can't be done, and is tried again until there is
+/// room; nothing where a signal ended that.
+async fn begin(
+    data: &DataDir,
+    mut locked: Result<DataDirLock, Fail>,
+    roots: &[PathBuf],
+    signals: &mut Signals,
+) -> Result<Option<(Opened, Arc<Service>)>, Fail> {
+    let watcher = match Folders::start() {
+        Ok(watcher) => Some(Arc::new(watcher)),
+        Err(message) => {
+            tracing::warn!(message, "changes are found by looking now and then");
+            None
+        }
+    };
+    let mut told = false;
+    loop {
+        let tried = match locked {
+            Ok(lock) => begin_once(data, lock, roots.to_vec(), watcher.clone()).await,
+            Err(fail) => Err(fail),
+        };
+        match tried {
+            Err(fail) if data.is_full() => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(
+                        hint = "make room on that disk; the server begins by itself then",
+                        "{}",
+                        fail.message
+                    );
+                }
+            }
+            tried => return tried.map(Some),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FULL) => {}
+            () = signals.next() => return Ok(None),
+        }
+        locked = lock(data).await;
+    }
+}
+
+async fn begin_once(
+    data: &DataDir,
+    lock: DataDirLock,
+    roots: Vec<PathBuf>,
+    watcher: Option<Arc<Folders>>,
+) -> Result<(Opened, Arc<Service>), Fail> {
+    let opened = Opened::open(data, lock, true, roots).await?;
+    if opened.left.tasks + opened.left.intents > 0 {
+        tracing::warn!(
+            tasks = opened.left.tasks,
+            intents = opened.left.intents,
+            "an earlier process ended in the middle of work; it is taken over"
+        );
+    }
+    match Service::server(Arc::clone(&opened.engine), watcher).await {
+        Ok(service) => {
+            let service = service.with_backups(opened.backups());
+            Ok((opened, service))
+        }
+        Err(problem) => {
+            opened.close().await;
+            Err(problem.into())
+        }
+    }
 }
 
 /// Whoever started the server need not read on.

@@ -161,6 +161,41 @@ fn damage_is_told_by_name_and_the_rest_is_saved() {
 }
 
 #[test]
+fn a_data_directory_is_read_whole_and_damage_is_told_with_who_refers_to_it() {
+    let (place, pack) = five();
+    let server = place.serve(&[]);
+    let sound = place.run(&["verify", "--format", "json"]).exits(0).json();
+    assert_eq!((&sound["damaged"], &sound["lacking"], &sound["holds"]["datasets"]), (&0.into(), &0.into(), &5.into()));
+    assert!(place.ok(&["verify"]).starts_with("✓ "));
+    server.stop().exits(0);
+
+    flip(&pack, "FILE 2");
+    let damaged = place.run(&["verify"]).exits(1);
+    assert!(damaged.out.starts_with("✗ ") && damaged.out.contains("1 damaged place"), "{}", damaged.out);
+    assert!(damaged.err.contains("a dataset of arrival ") && damaged.err.contains(", 2.txt: b3:"), "{}", damaged.err);
+    assert!(damaged.err.contains("hint: `opendmp restore` of a sound backup"), "{}", damaged.err);
+
+    // Cut in the middle: everything behind is lacking, and what is before is not.
+    let length = fs::metadata(&pack).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&pack).unwrap().set_len(length / 2).unwrap();
+    let cut = place.run(&["verify", "--format", "json"]).exits(1).json();
+    assert!(cut["lacking"].as_u64().unwrap() > 1, "{cut}");
+
+    // Pages of the journal, and then its head.
+    let journal = place.data.join("journal.db");
+    let file = fs::OpenOptions::new().write(true).open(&journal).unwrap();
+    for page in 3..20 {
+        file.write_all_at(&[0x5a; 512], page * 4096).unwrap();
+    }
+    let bad = place.run(&["verify"]).exits(1);
+    assert!(bad.err.contains("damaged: journal.db: "), "{}", bad.err);
+    file.write_all_at(b"nothing", 0).unwrap();
+    let bad = place.run(&["verify"]);
+    assert_ne!(bad.status.code(), Some(0), "{}", bad.err);
+    assert!(bad.err.contains("journal.db"), "{}", bad.err);
+}
+
+#[test]
 fn an_earlier_backup_keeps_what_is_damaged_later() {
     let (place, pack) = five();
     place.ok(&["backup", "b"]);

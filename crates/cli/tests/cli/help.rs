@@ -35,6 +35,7 @@ const VERBS: [&[&str]; 35] = [
     &["ingest", "audit"],
     &["backup"],
     &["restore"],
+    &["verify"],
     &["doctor"],
     &["kinds"],
     &["schema"],

@@ -200,8 +200,14 @@ fn l1_a_full_disk_is_told_and_work_goes_on_when_there_is_room() {
         });
         // Killed in the middle of it, too.
         place.kill();
+        // Not a byte is left: the server waits for room before it can even begin.
+        let mut filler = std::fs::File::create(data.join("filler")).unwrap();
+        while std::io::Write::write(&mut filler, &[0; 512]).is_ok() {}
         place.start(&[("OPENDMP_RESERVE", reserve)]);
-        pause(500);
+        place.wait_for("it is told that it waits", |place| {
+            let log = std::fs::read_to_string(place.path("server.log")).unwrap_or_default();
+            log.contains("the server begins by itself then")
+        });
         disk.grow("400m");
         place.wait_for("the server answers", |place| {
             std::os::unix::net::UnixStream::connect(place.path("data/opendmp.sock")).is_ok()

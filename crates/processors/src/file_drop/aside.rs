@@ -269,7 +269,8 @@ fn release_one(
         Some(After::Move) => move_out(&from, &place.path, to)?.map(Arc::new),
         _ => {
             if ask_writer {
-                outlast(stat);
+                // As it is: the release does not say when the claim was.
+                outlast(&version(&found));
             }
             remove(&from, name).map_err(|error| failed("deleting", &place.path, &error))?;
             None
@@ -469,6 +470,22 @@ mod tests {
         drop(one);
         assert!(other.looks_after(&token));
         assert!(!other.looks_after(b"something else"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_comes_after_a_removal_has_a_later_stamp() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let stat = || version(&folder.stat(b"a").unwrap());
+        for _ in 0..50 {
+            std::fs::write(dir.path().join("a"), "same length").unwrap();
+            let before = stat();
+            outlast(&before);
+            folder.unlink(b"a").unwrap();
+            std::fs::write(dir.path().join("a"), "in the inode").unwrap();
+            assert!(stat().ctime > before.ctime, "{:?} {before:?}", stat());
+        }
     }
 
     #[test]
