@@ -99,12 +99,16 @@ fn tell(wakes: &Wakes, event: notify::Result<Event>) {
         Ok(event) if !brings(event.kind) => {}
         Ok(event) => {
             let own = |path: &Path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(OWN_PREFIX));
-            for path in event.paths.iter().filter(|path| !path.ancestors().any(own)) {
+            for path in &event.paths {
                 for (depth, folder) in path.ancestors().enumerate() {
                     for wake in wakes.get(folder).into_iter().flatten() {
                         if depth <= 1 || wake.recursive {
                             wake.notify.notify_one();
                         }
+                    }
+                    // What is in a folder of ours is nothing to those above it; where it stands itself, they may watch.
+                    if own(folder) {
+                        break;
                     }
                 }
             }
@@ -132,6 +136,31 @@ mod tests {
         folders.unwatch(folder.path(), &deep);
         std::fs::write(folder.path().join("b"), b"x").unwrap();
         tokio::time::timeout(Duration::from_secs(10), flat.notified()).await.expect("the flat watch is told");
+    }
+
+    /// Whether a change of `path` wakes who watches `folder` with all below it.
+    fn wakes(folder: &str, path: &str, kind: EventKind) -> bool {
+        let notify = Arc::new(Notify::new());
+        let wake = Wake { notify: Arc::clone(&notify), recursive: true };
+        let wakes = Arc::new(Mutex::new(BTreeMap::from([(PathBuf::from(folder), vec![wake])])));
+        tell(&wakes, Ok(Event::new(kind).add_path(path.into())));
+        futures::FutureExt::now_or_never(notify.notified()).is_some()
+    }
+
+    #[test]
+    fn what_we_do_ourselves_and_what_leaves_wakes_nobody() {
+        use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
+        let made = EventKind::Create(CreateKind::File);
+        assert!(wakes("/in", "/in/a", made));
+        assert!(wakes("/in", "/in/sub/.opendmp", made));
+        assert!(wakes("/in", "/in/a", EventKind::Modify(ModifyKind::Name(RenameMode::To))));
+        for own in ["/in/.opendmp-claimed", "/in/.opendmp-claimed/x/a", "/in/sub/.opendmp-1.tmp"] {
+            assert!(!wakes("/in", own, made), "{own}");
+        }
+        for left in [EventKind::Remove(RemoveKind::File), EventKind::Modify(ModifyKind::Name(RenameMode::From))] {
+            assert!(!wakes("/in", "/in/a", left), "{left:?}");
+        }
+        assert!(wakes("/home/.opendmp-trial/in", "/home/.opendmp-trial/in/a", made), "only below what is watched");
     }
 
     #[test]
