@@ -9,12 +9,12 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use opendmp_model::document::ByteSize;
 use opendmp_model::fault::{Fault, FaultKind};
-use opendmp_processor::{Body, NewContent, ScratchFile};
+use opendmp_processor::{Body, Done, Emission, Input, NewContent, Outcome, ScratchFile};
 use tempfile::NamedTempFile;
 use tokio::task::JoinError;
 
@@ -71,6 +71,23 @@ pub(crate) async fn in_time<T: Send + 'static>(
                 .with_hint("raise `timeout` if that is how long it takes"))
         }
     }
+}
+
+/// Makes one item of each, one after another, and takes the time.
+pub(crate) async fn one_by_one<F>(inputs: Vec<Input>, mut one: impl FnMut(Input) -> F) -> Vec<Done>
+where
+    F: Future<Output = Result<Emission, Fault>>,
+{
+    let mut done = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let began = Instant::now();
+        let outcome = match one(input).await {
+            Ok(child) => Outcome::Emit { many: false, children: vec![child] },
+            Err(fault) => Outcome::Fault(fault),
+        };
+        done.push(Done { took: began.elapsed(), ..Done::silent(outcome) });
+    }
+    done
 }
 
 /// A fault that went through code which knows `io::Error` alone, or what `other` makes of an error of that code's own.
@@ -327,9 +344,9 @@ mod tests {
         });
         let fault = run.await.unwrap_err();
         assert_eq!((fault.kind, fault.code.as_str()), (FaultKind::TimedOut, "timed-out"));
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while Arc::strong_count(&endless) > 1 {
-            assert!(std::time::Instant::now() < deadline, "the work goes on");
+            assert!(Instant::now() < deadline, "the work goes on");
             tokio::task::yield_now().await;
         }
     }

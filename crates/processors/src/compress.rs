@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use flate2::{Compression, GzBuilder};
@@ -13,13 +13,12 @@ use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::item::Attributes;
 use opendmp_model::kinds::{Class, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
 use opendmp_processor::{
-    Body, Context, Done, Emission, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Registry, config,
-    saved_config,
+    Body, Context, Done, Emission, Input, NewContent, Opened, Processor, ProcessorKind, Registry, config, saved_config,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Blocks, Spill, Stop, fault, in_time};
+use crate::blocks::{Blocks, Spill, Stop, fault, in_time, one_by_one};
 
 /// The config of a `compress`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -150,16 +149,7 @@ impl Processor for Compress {
     }
 
     async fn process(&self, inputs: Vec<Input>) -> Result<Vec<Done>, Fault> {
-        let mut done = Vec::with_capacity(inputs.len());
-        for input in inputs {
-            let began = Instant::now();
-            let outcome = match self.one(input).await {
-                Ok(child) => Outcome::Emit { many: false, children: vec![child] },
-                Err(fault) => Outcome::Fault(fault),
-            };
-            done.push(Done { took: began.elapsed(), ..Done::silent(outcome) });
-        }
-        Ok(done)
+        Ok(one_by_one(inputs, |input| self.one(input)).await)
     }
 }
 
@@ -222,6 +212,10 @@ fn feed(blocks: &mut Blocks, encoder: &mut impl Write) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use opendmp_processor::Outcome;
+
     use super::*;
     use crate::fixtures;
     use bytes::Bytes;

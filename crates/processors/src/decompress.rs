@@ -8,7 +8,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use opendmp_model::diagnostic::codes;
@@ -18,12 +18,12 @@ use opendmp_model::item::Attributes;
 use opendmp_model::kinds::{Class, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
 use opendmp_model::name;
 use opendmp_processor::{
-    Context, Done, Emission, Input, Opened, Outcome, Processor, ProcessorKind, Registry, config, saved_config,
+    Context, Done, Emission, Input, Opened, Processor, ProcessorKind, Registry, config, saved_config,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Blocks, Spill, in_time};
+use crate::blocks::{Blocks, Spill, in_time, one_by_one};
 use crate::compress::BATCH;
 
 /// The config of a `decompress`.
@@ -130,16 +130,7 @@ impl Processor for Decompress {
     }
 
     async fn process(&self, inputs: Vec<Input>) -> Result<Vec<Done>, Fault> {
-        let mut done = Vec::with_capacity(inputs.len());
-        for input in inputs {
-            let began = Instant::now();
-            let outcome = match self.one(input).await {
-                Ok(child) => Outcome::Emit { many: false, children: vec![child] },
-                Err(fault) => Outcome::Fault(fault),
-            };
-            done.push(Done { took: began.elapsed(), ..Done::silent(outcome) });
-        }
-        Ok(done)
+        Ok(one_by_one(inputs, |input| self.one(input)).await)
     }
 }
 

@@ -5,10 +5,11 @@ use crate::fixtures;
 use bytes::Bytes;
 use opendmp_model::document::Common;
 use opendmp_model::fault::FaultKind;
-use opendmp_processor::{Body, NewContent};
+use opendmp_processor::{Body, NewContent, Outcome};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
+use std::time::Instant;
 use tempfile::TempDir;
 
 fn doc(kind: &str, config: Value) -> ProcessorDoc {
