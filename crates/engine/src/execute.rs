@@ -28,7 +28,7 @@ use opendmp_processor::{Body, Collect, Done, Emission, Input, NewContent, Opened
 use crate::Engine;
 use crate::decide::{After, COMMIT_AFTER, after_fault, chunk};
 use crate::failpoint::reach;
-use crate::loaded::{Loaded, Node};
+use crate::loaded::{Loaded, Node, run_blocking};
 
 /// An item under way: its bytes may be in memory only.
 #[derive(Clone, Debug)]
@@ -176,7 +176,7 @@ impl Work<'_> {
                     entries.push(self.collect(node, to, &collect, live, failures));
                 }
             }
-            Ok(Opened::Ingest(_)) => {
+            Ok(Opened::Ingest(_) | Opened::Aggregate(_)) => {
                 let fault = Fault::new(FaultKind::Rejected, "not-a-step", format!("`{}` takes no items", node.id));
                 for live in items {
                     entries.push(self.fail(node, to, live, fault.clone(), None, failures, Vec::new(), 0));
@@ -249,6 +249,10 @@ impl Work<'_> {
         let took = done.took.as_micros() as u64;
         let (many, children) = match done.outcome {
             Said::Emit { many, children } => (many, children),
+            Said::Stream(children) => match run_blocking(move || children.collect::<Result<Vec<_>, Fault>>()).await? {
+                Ok(children) => (true, children),
+                Err(fault) => return Ok(self.fail(node, to, live, fault, None, failures, done.log, took)),
+            },
             Said::Fault(fault) => return Ok(self.fail(node, to, live, fault, None, failures, done.log, took)),
             Said::Retry { fault, after } => {
                 return Ok(self.fail(node, to, live, fault, after, failures, done.log, took));

@@ -4,13 +4,15 @@
 //! once, by a [`Registry`] entry, and that description feeds the parser, the help, the schema and the forms.
 //! What runs them lives in `opendmp-engine`; the kinds that come with OpenDMP in `opendmp-processors`.
 
+mod aggregate;
 mod collect;
 mod outcome;
 mod registry;
 mod source;
 
+pub use aggregate::{Aggregate, Close, Join, JoinError, Joining};
 pub use collect::{Collect, Export, ExportEnd, Sink};
-pub use outcome::{Body, Done, Emission, Input, NewContent, Outcome, ScratchFile, Stream};
+pub use outcome::{Body, Done, Emission, Emissions, Input, NewContent, Outcome, ScratchFile, Stream};
 pub use registry::{
     Context, Opened, ProcessorKind, Progress, Registry, SharedFiles, SinkKind, SourceKind, config, saved_config,
 };

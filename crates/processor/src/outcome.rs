@@ -108,6 +108,31 @@ impl Emission {
     }
 }
 
+/// Children that are made one after the other, because they may be too many to hold: rows of a file, members of an
+/// archive. Read beside the async runtime, so it may block. A fault ends it, and nothing of its children is kept.
+pub struct Emissions(Box<dyn Iterator<Item = Result<Emission, Fault>> + Send>);
+
+impl Emissions {
+    /// Children as this gives them.
+    pub fn new(children: impl Iterator<Item = Result<Emission, Fault>> + Send + 'static) -> Self {
+        Self(Box::new(children))
+    }
+}
+
+impl Iterator for Emissions {
+    type Item = Result<Emission, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+impl std::fmt::Debug for Emissions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Emissions")
+    }
+}
+
 /// What a processor says of an item. It can't be ignored: an item is over only with one of these.
 #[derive(Debug)]
 #[must_use]
@@ -120,6 +145,8 @@ pub enum Outcome {
         /// The children in order.
         children: Vec<Emission>,
     },
+    /// Many children, read as they are needed; however many there are, the step is of the sort that makes many of one.
+    Stream(Emissions),
     /// The item can't be processed as it is.
     Fault(Fault),
     /// Not now: try again, after this long where the step says so.

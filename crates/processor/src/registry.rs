@@ -12,7 +12,7 @@ use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::kinds::{Class, Facts, Files, KindInfo, Kinds, Nested, Problem};
 use serde_json::{Map, Value};
 
-use crate::{Collect, Processor, Sink, Source};
+use crate::{Aggregate, Collect, Processor, Sink, Source};
 
 /// A type of processor, as its author writes it: descriptor, offline check, constructor.
 #[async_trait]
@@ -149,6 +149,8 @@ pub enum Opened {
     Ingest(Arc<dyn Source>),
     /// Works on items.
     Transform(Arc<dyn Processor>),
+    /// Holds items and makes one of many.
+    Aggregate(Aggregate),
     /// Puts results on a shelf.
     Collect(Collect),
 }
