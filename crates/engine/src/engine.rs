@@ -32,6 +32,8 @@ pub struct Options {
     pub roots: Vec<std::path::PathBuf>,
     /// Free bytes below which nothing is taken in.
     pub reserve: u64,
+    /// Results of one item in one settlement at most; more are written down first, and expanded part by part.
+    pub fanout: usize,
     /// Bytes held in memory for one task's results before they are stored.
     pub memory: u64,
 }
@@ -47,6 +49,7 @@ impl Default for Options {
             backlog: 20_000,
             roots: Vec::new(),
             reserve: 64 << 20,
+            fanout: 4_000,
             memory: 32 << 20,
         }
     }

@@ -166,7 +166,14 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
         Scope::All => None,
         Scope::Run(run) => Some(run),
     };
-    let request = |limit, suspects| ClaimRequest { lease: engine.lease, now: engine.clock.now(), limit, suspects, run };
+    let request = |limit, suspects| ClaimRequest {
+        lease: engine.lease,
+        now: engine.clock.now(),
+        limit,
+        suspects,
+        run,
+        idle: false,
+    };
     let start = |running: &mut JoinSet<()>, claimed: Claimed| {
         let (engine, in_work) = (Arc::clone(&engine), Arc::clone(&in_work));
         in_work.set().insert(claimed.task.id);

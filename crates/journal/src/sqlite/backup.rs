@@ -11,6 +11,7 @@ use std::path::Path;
 use opendmp_model::codec::decode_items;
 use opendmp_model::ids::Arrival;
 use opendmp_model::item::ContentRef;
+use opendmp_model::manifest::{Load, decode_load};
 use opendmp_model::name;
 use opendmp_ports::{Error, ErrorKind, Result};
 use rusqlite::backup::{Backup, StepResult};
@@ -194,13 +195,24 @@ pub fn references(file: &Path, visit: &mut dyn FnMut(&ContentRef, By<'_>) -> Res
             Ok(visit(&content, &by)?)
         })?;
         rows(&conn, "SELECT items FROM bundle", &mut |row| {
-            for item in decode_items(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)? {
+            let (load, items) = decode_load(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+            for item in &items {
                 visit(&item.content, &|| format!("an item that waits, {}", name::printable(&item.name)))?;
+            }
+            if let (Load::Expand(manifest), Some(item)) = (load, items.first()) {
+                let by = || format!("what came of {}", name::printable(&item.name));
+                visit(&manifest.content, &by)?;
+            }
+            Ok(())
+        })?;
+        rows(&conn, "SELECT items FROM held", &mut |row| {
+            for item in decode_items(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)? {
+                let by = || format!("an item that an aggregate holds, {}", name::printable(&item.name));
+                visit(&item.content, &by)?;
             }
             Ok(())
         })?;
         let items = [
-            ("an item that an aggregate holds", "SELECT arrival, item FROM held"),
             ("a dataset", "SELECT arrival, item FROM revision"),
             ("an export", "SELECT arrival, item FROM intent WHERE item IS NOT NULL"),
             ("a dead letter", "SELECT NULL, item FROM letter"),

@@ -1,13 +1,15 @@
 //! The calls of the port, each on its thread.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadRow, Filter, Finished, FlowChange, FlowId, FlowRow,
-    HistoryRow, Ingest, Ingested, Intent, Lease, NewVersion, Page, Reentry, RevisionRow, RunId, RunMode, RunRow,
-    Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    GroupRow, HeldKey, HeldRow, HistoryRow, Ingest, Ingested, Intent, Lease, NewVersion, Page, Reentry, RevisionRow,
+    RunId, RunMode, RunRow, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::{Journal, Result};
 
@@ -126,6 +128,18 @@ impl Journal for SqliteJournal {
             Ok((settled, batch))
         };
         Ok(self.write("journal settle", work).await?.0)
+    }
+
+    async fn group(&self, flow: FlowId, group: PathHash) -> Result<Option<GroupRow>> {
+        self.read("journal group", move |conn| read::group(conn, flow, group)).await
+    }
+
+    async fn held(&self, flow: FlowId, group: PathHash, after: Option<HeldKey>, limit: usize) -> Result<Vec<HeldRow>> {
+        self.read("journal held", move |conn| read::held(conn, flow, group, after, limit)).await
+    }
+
+    async fn watermark(&self, flow: FlowId, processors: Vec<Arc<str>>) -> Result<Arrival> {
+        self.read("journal watermark", move |conn| read::watermark(conn, flow, &processors)).await
     }
 
     async fn claim_intents(&self, lease: Lease, now: i64, limit: usize) -> Result<Vec<Intent>> {

@@ -186,7 +186,7 @@ async fn a_full_database_is_told_and_goes_on() {
     pages(600).await.unwrap();
     let answered = fill(&d, "first").await;
     assert_eq!(d.items().await, answered, "nothing half-applied, nothing lost");
-    let request = ClaimRequest { lease: d.lease, now: 1, limit: 1, suspects: false, run: None };
+    let request = ClaimRequest { lease: d.lease, now: 1, limit: 1, suspects: false, run: None, idle: false };
     let claimed = d.journal.claim(request).await.unwrap().remove(0);
     d.journal.unclaim(d.lease, vec![claimed.task.id]).await.unwrap();
     pages(1 << 30).await.unwrap();

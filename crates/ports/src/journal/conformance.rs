@@ -7,6 +7,7 @@
 mod definitions;
 mod desk;
 mod exports;
+mod held;
 mod history;
 mod ledger;
 mod letters;
@@ -55,7 +56,14 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         }
         queue {
             claims_are_exclusive, claims_keep_order, due_times_are_kept, suspects_stand_apart, runs_are_claimed_alone,
+            flows_take_turns,
             unclaimed_is_unharmed, tasks_come_back_whole, many_claim_at_once,
+        }
+        held {
+            what_is_held_is_looked_at_when_it_is_full, a_part_of_a_row_may_be_taken, a_look_may_be_put_off,
+            rows_come_in_order_and_in_parts, quiet_groups_are_looked_at_in_time, a_run_that_ends_closes_its_groups,
+            a_persons_run_closes_what_it_added_to, a_deleted_flow_closes_what_it_holds, what_is_held_may_be_abandoned,
+            watermarks_tell_how_far_all_has_come, manifests_count_for_what_they_hold,
         }
         settling {
             the_first_settlement_counts, lost_claims_are_fenced, fenced_changes_nothing, all_or_nothing,

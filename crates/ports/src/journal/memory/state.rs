@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use opendmp_model::history::{Context, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, Pass, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 
+use super::held::Group;
 use crate::Result;
 use crate::journal::decide;
 use crate::journal::types::*;
@@ -29,6 +30,7 @@ pub(super) struct State {
     pub intents: BTreeMap<IntentId, StoredIntent>,
     pub targets: BTreeMap<Place, Target>,
     pub dead: BTreeMap<TaskId, Letter>,
+    pub groups: BTreeMap<(FlowId, PathHash), Group>,
     pub history: Vec<HistoryRow>,
     pub last: Last,
 }
@@ -56,6 +58,8 @@ pub(super) struct Run {
     pub row: RunRow,
     pub flow: FlowId,
     pub open: bool,
+    /// At its end all is closed that its items were added to.
+    pub flush: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -146,7 +150,7 @@ impl State {
         let mut items = 0;
         for task in tasks {
             let order = next(&mut self.last.task);
-            items += task.items.len() as u64;
+            items += task.count();
             self.queue.insert(order, task.id);
             self.tasks.insert(task.id, Task { order, task, origin, attempts: 0, lease: None });
         }
@@ -167,15 +171,20 @@ impl State {
     /// Counts work in and out of a run and its flow, and closes what has nothing left.
     pub(super) fn outstanding(&mut self, run: RunId, change: i64, at: i64) {
         let Some(state) = self.runs.get_mut(&run) else { return };
+        let (flow, flush) = (state.flow, state.flush);
+        let over = state.row.outstanding.saturating_add_signed(change) == 0
+            && !state.open
+            && state.row.state == RunState::Running;
+        let change = change + if over { self.run_over(run, flow, flush) as i64 } else { 0 };
+        let Some(state) = self.runs.get_mut(&run) else { return };
         state.row.outstanding = state.row.outstanding.saturating_add_signed(change);
-        let flow = state.flow;
-        if state.row.outstanding == 0 && !state.open && state.row.state == RunState::Running {
+        if state.row.outstanding == 0 && over {
             state.row.state = RunState::Done;
             state.row.finished = Some(at);
         }
         if let Some(flow) = self.flows.get_mut(&flow) {
             flow.outstanding = flow.outstanding.saturating_add_signed(change);
-            if flow.outstanding == 0 && flow.state == FlowState::Deleting {
+            if flow.outstanding + flow.held == 0 && flow.state == FlowState::Deleting {
                 flow.state = FlowState::Deleted;
             }
         }
@@ -214,7 +223,7 @@ impl State {
             exported: 0,
             processors: BTreeMap::new(),
         };
-        self.runs.insert(id, Run { row, flow, open });
+        self.runs.insert(id, Run { row, flow, open, flush: false });
         Ok(id)
     }
 
