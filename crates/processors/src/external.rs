@@ -355,7 +355,7 @@ impl External {
         let (scratch, body, by_file) = (self.scratch.clone(), input.body.clone(), self.by_file);
         let own_name = input.item.name.to_string();
         let wanted = match &self.name {
-            Some(template) => template.item_name(&input.item)?,
+            Some(template) => template.item_name(&input.item, &[])?,
             None => own_name.clone(),
         };
         let make = move || -> io::Result<Room> {
@@ -473,7 +473,7 @@ impl External {
     async fn take(&self, item: &Item, room: &Arc<Room>) -> Result<Outcome, Fault> {
         let (room, results) = (Arc::clone(room), self.results);
         let renamed = match (&self.name, results) {
-            (Some(template), Results::Stdout | Results::File) => Some(template.item_name(item)?),
+            (Some(template), Results::Stdout | Results::File) => Some(template.item_name(item, &[])?),
             _ => None,
         };
         let media_type = self.read.media_type.clone();
