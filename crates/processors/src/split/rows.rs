@@ -90,7 +90,7 @@ pub(super) struct Elements {
 enum State {
     New(Blocks),
     Within {
-        json: Json,
+        json: Box<Json>,
         /// No element was read.
         first: bool,
     },
@@ -106,7 +106,7 @@ impl Elements {
 impl Parts for Elements {
     fn next(&mut self, room: &Room) -> Result<Option<Part>, Fault> {
         let (mut json, first) = match std::mem::replace(&mut self.state, State::Over) {
-            State::New(blocks) => (begin(blocks)?, true),
+            State::New(blocks) => (Box::new(begin(blocks)?), true),
             State::Within { json, first } => (json, first),
             State::Over => return Ok(None),
         };
