@@ -288,6 +288,32 @@ async fn members_of_the_same_name_are_all_there() {
     assert_eq!(seen, [("a.txt", &b"1"[..]), ("a.txt", b"2")]);
 }
 
+/// More members than 16 bits can count: the directory has an end with 64-bit numbers.
+#[tokio::test]
+async fn an_archive_may_have_any_number_of_members() {
+    let bench = Bench::new();
+    let mut writer = ::zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let options = ::zip::write::SimpleFileOptions::default().compression_method(METHODS[0]).large_file(true);
+    for n in 0..70_000 {
+        writer.start_file(format!("{n}.txt"), options).unwrap();
+        writer.write_all(format!("{n}").as_bytes()).unwrap();
+    }
+    let archive = Bytes::from(writer.finish().unwrap().into_inner());
+    let done = bench.call(json!({ "as": "zip" }), "a", Body::Bytes(archive.clone())).await;
+    let Outcome::Stream(children) = done.outcome else { panic!("{:?}", done.outcome) };
+    let mut count = 0;
+    for (n, child) in children.enumerate() {
+        assert_eq!(bytes(child.unwrap().content), n.to_string().as_bytes());
+        count += 1;
+    }
+    assert_eq!(count, 70_000);
+    // One entry less than the end says.
+    let mut changed = archive.to_vec();
+    let end = changed.windows(4).rposition(|part| part == b"PK\x06\x06").unwrap();
+    changed[end + 32] += 1;
+    assert_eq!(bench.refused(json!({ "as": "zip" }), &changed).await.code, "damaged");
+}
+
 #[tokio::test]
 async fn folders_and_links_are_left_out_and_told() {
     let bench = Bench::new();
@@ -446,6 +472,41 @@ async fn names_and_sizes_of_pax_headers_are_taken() {
     builder.append_pax_extensions([("GNU.sparse.major", &b"1"[..])]).unwrap();
     builder.append(&header, &b"hello"[..]).unwrap();
     assert_eq!(bench.refused(json!({ "as": "tar" }), &builder.into_inner().unwrap()).await.code, "sparse-member");
+}
+
+/// What the programs make that people have: GNU's `tar`, in its own format and in that of POSIX.
+#[tokio::test]
+async fn archives_of_the_usual_programs_are_read() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    let long = "x".repeat(150);
+    for (name, content) in [("größe.txt", &b"hello"[..]), (&long, b"long"), ("-rf", b"")] {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let sparse = std::fs::File::create(folder.path().join("sparse")).unwrap();
+    sparse.set_len(3 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"island", 2 << 20).unwrap();
+    let pack = |options: &[&str]| {
+        let mut command = std::process::Command::new("tar");
+        command.args(options).args(["--sort=name", "-cf", "-", "-C"]).arg(folder.path()).arg(".");
+        command.output().unwrap().stdout
+    };
+    for options in [&["--format=gnu"][..], &["--format=gnu", "--sparse"], &["--format=pax"], &["--format=ustar"]] {
+        if options == ["--format=ustar"] {
+            // Which has no room for such a name.
+            std::fs::remove_file(folder.path().join(&long)).unwrap();
+        }
+        let children = bench.split(json!({ "as": "tar" }), "a.tar", &pack(options)).await.unwrap();
+        let get = |name: &str| &children.iter().find(|child| child.name == name).expect(name).content;
+        assert_eq!((get("größe.txt").as_slice(), get("-rf").as_slice()), (&b"hello"[..], &b""[..]), "{options:?}");
+        let island = get("sparse");
+        assert!(
+            island.len() == 3 << 20 && island[2 << 20..].starts_with(b"island") && island[..2 << 20] == [0; 2 << 20]
+        );
+        assert_eq!(children.len(), 3 + usize::from(options != ["--format=ustar"]));
+    }
+    let fault = bench.refused(json!({ "as": "tar" }), &pack(&["--format=pax", "--sparse"])).await;
+    assert_eq!(fault.code, "sparse-member");
 }
 
 #[tokio::test]
