@@ -32,8 +32,11 @@ use crate::template::Template;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// When a group is full and becomes an item: at whichever of its keys comes first. At least one is needed.
+    /// When a group is full and becomes an item, at whichever comes first of: `count: 1000` items; `bytes: 64 MiB` of
+    /// content, the item that reaches it included; `quiet: 30s`, so long no item came; `end_of_run: true`, the run has
+    /// nothing else to do, and items of different runs are in different groups. At least one is needed.
     #[serde(default)]
+    #[schemars(transform = without_default)]
     pub batch: Batch,
     /// What is made of the items: their `lines`, a `json` array of documents, a `csv` with one header, or a `zip`
     /// archive.
@@ -53,6 +56,11 @@ pub struct Config {
     #[serde(default)]
     #[schemars(length(min = 1, max = 1))]
     pub delimiter: Option<String>,
+}
+
+/// A batch that says nothing is read only to be told of with a better hint; it is no default to be shown.
+fn without_default(schema: &mut schemars::Schema) {
+    schema.remove("default");
 }
 
 /// When a group is full.
