@@ -41,9 +41,9 @@ pub struct Options {
     pub start_timeout: Duration,
     /// Bytes of results that one call may hold in memory; what is more comes in files.
     pub result_memory: u64,
-    /// Results that one item may have.
+    /// Results that one item may have. Where they are many, they are kept in a file.
     pub max_children: u64,
-    /// Bytes that the names and attributes of one item's results may take in memory.
+    /// Bytes that the names and attributes of one item's results may take, mostly in that file.
     pub max_metadata: u64,
     /// Bytes that one file written by a script may have.
     pub file_limit: u64,
@@ -67,8 +67,9 @@ impl Options {
             recycle_after_calls: 1_000_000,
             start_timeout: Duration::from_secs(60),
             result_memory: 64 << 20,
-            max_children: 1_000_000,
-            max_metadata: 256 << 20,
+            // They are numbered with 32 bits.
+            max_children: u32::MAX as u64,
+            max_metadata: 64 << 30,
             file_limit: 64 << 30,
             home: None,
             env: Vec::new(),

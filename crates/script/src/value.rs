@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::environment::Environment;
 use crate::scratch::ScratchFile;
+use crate::spool::Spooled;
 
 /// A script as a processor names it.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +87,8 @@ pub enum Outcome {
         /// The results in order.
         children: Vec<Child>,
     },
+    /// Results from an iterator, too many for memory.
+    Spooled(Spooled),
     /// `opendmp.reject(…)`: the item's fault.
     Reject {
         /// Why, in the script's words.

@@ -356,7 +356,7 @@ impl Worker {
         let mut look = self.quick && pending.len() <= FEW;
         let trouble = loop {
             match collect.take_all(inbox) {
-                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Continue(())) => collect.write_out().await,
                 Ok(ControlFlow::Break(full)) => {
                     raw.drain_all(collect.received().saturating_sub(1));
                     collect.add_raw(raw.take());
