@@ -39,6 +39,17 @@ fn dump(path: &Path) -> String {
 }
 
 #[test]
+fn schema_1_is_frozen() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(include_str!("../migrations/0001_first.sql")).unwrap();
+    conn.execute_batch("PRAGMA application_id = 0x4f444d50; PRAGMA user_version = 1;").unwrap();
+    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v1.txt")).unwrap();
+    assert!(dump(&path) == golden, "a stored schema is never changed");
+}
+
+#[test]
 fn schema_2_is_frozen() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
