@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::place::Place;
 
 /// Every verb and verb of a verb.
-const VERBS: [&[&str]; 36] = [
+const VERBS: [&[&str]; 37] = [
     &[],
     &["init"],
     &["validate"],
@@ -31,6 +31,7 @@ const VERBS: [&[&str]; 36] = [
     &["dead-letters", "show"],
     &["dead-letters", "retry"],
     &["dead-letters", "discard"],
+    &["reprocess"],
     &["ingest"],
     &["ingest", "audit"],
     &["backup"],

@@ -6,5 +6,6 @@ mod help;
 mod journey;
 mod output;
 mod place;
+mod reprocess;
 mod server;
 mod validate;

@@ -477,6 +477,11 @@ pub fn reentered(old: ItemId, new: ItemId) -> Entry {
     Entry { input: old, took: 0, result: Outcome::Reentered, children: vec![child], log: Vec::new(), note: None }
 }
 
+/// Whether an item was the same one in an earlier pass.
+pub fn is_repeat(item: ItemId, before: ItemId) -> bool {
+    item.arrival == before.arrival && item.path == before.path && before.pass < item.pass
+}
+
 /// Cuts entries into records whose arrivals span less than [`BUNDLE_SPAN`].
 pub fn split_records(context: u32, started: i64, mut entries: Vec<Entry>) -> Vec<StepRecord> {
     entries.sort_by_key(|entry| entry.input);
