@@ -10,9 +10,11 @@ use opendmp_ports::Error;
 use opendmp_ports::journal::{Ingest, NewArrival, Reader, RunChoice, RunId, RunMode};
 use opendmp_ports::transport::{Hint, Progress, StepCounts};
 use opendmp_processor::{Body, Claim, Claimed, Source, SourceError};
+use tracing::Instrument;
 
 use crate::engine::SourceLedger;
 use crate::failpoint::reach;
+use crate::spans;
 use crate::{Engine, Loaded, Node};
 
 /// How many source items are claimed at once.
@@ -37,6 +39,15 @@ impl Engine {
     /// # Errors
     /// A fault where the source can't be opened or looked at; nothing is lost, what was claimed is offered again.
     pub async fn ingest_once(&self, loaded: &Loaded, node: &Node, run: Option<RunId>) -> Result<ScanReport, Fault> {
+        let begun = Instant::now();
+        let look = self.look_once(loaded, node, run).instrument(spans::source(&loaded.plan.slug, &node.id));
+        let report = look.await;
+        let problems = report.as_ref().map_or(1, |report| report.problems.len() as u64);
+        self.metrics.looked(loaded.flow.id, &node.id, begun.elapsed(), problems);
+        report
+    }
+
+    async fn look_once(&self, loaded: &Loaded, node: &Node, run: Option<RunId>) -> Result<ScanReport, Fault> {
         let source = node.source(self).await?;
         let id = self.source_id(&loaded.flow, &identity(loaded, node, &*source)).await.map_err(port_fault)?;
         let ledger = SourceLedger::new(self, id);
@@ -114,6 +125,7 @@ impl Engine {
     ) -> Result<u64, Error> {
         self.content.sync().await?;
         let count = arrivals.len();
+        let bytes = arrivals.iter().map(|arrival| arrival.content.size).sum();
         let releases = arrivals.iter().any(|arrival| arrival.release.is_some());
         let trigger = || match arrivals.as_slice() {
             [one] => format!("`{}` in `{}`", opendmp_model::name::printable(&one.name), node.id),
@@ -147,6 +159,7 @@ impl Engine {
             self.patiently("journal", || self.heralded(self.journal.ingest(ingest.clone()), follows)).await?
         };
         reach("after-arrive");
+        self.metrics.took_in(loaded.flow.id, &node.id, bytes);
         let counts = StepCounts { done: ingested.new, emitted: ingested.new, ..StepCounts::default() };
         let processors = BTreeMap::from([(node.id.to_string(), counts)]);
         self.transport.send(Hint::Settled(Arc::new(Progress { flow: loaded.flow.id, run: ingested.run, processors })));
