@@ -10,11 +10,9 @@ use opendmp_ports::Error;
 use opendmp_ports::journal::{Ingest, NewArrival, Reader, RunChoice, RunId, RunMode};
 use opendmp_ports::transport::{Hint, Progress, StepCounts};
 use opendmp_processor::{Body, Claim, Claimed, Source, SourceError};
-use tracing::Instrument;
 
 use crate::engine::SourceLedger;
 use crate::failpoint::reach;
-use crate::spans;
 use crate::{Engine, Loaded, Node};
 
 /// How many source items are claimed at once.
@@ -40,8 +38,7 @@ impl Engine {
     /// A fault where the source can't be opened or looked at; nothing is lost, what was claimed is offered again.
     pub async fn ingest_once(&self, loaded: &Loaded, node: &Node, run: Option<RunId>) -> Result<ScanReport, Fault> {
         let begun = Instant::now();
-        let look = self.look_once(loaded, node, run).instrument(spans::source(&loaded.plan.slug, &node.id));
-        let report = look.await;
+        let report = self.look_once(loaded, node, run).await;
         let problems = report.as_ref().map_or(1, |report| report.problems.len() as u64);
         self.metrics.looked(loaded.flow.id, &node.id, begun.elapsed(), problems);
         report

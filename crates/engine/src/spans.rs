@@ -37,12 +37,12 @@ pub(crate) fn intent(intent: &Intent) -> Span {
     )
 }
 
-/// Of a look at a source.
+/// Of the looks at a source.
 pub(crate) fn source(flow: &str, processor: &str) -> Span {
     tracing::error_span!("source", flow, processor)
 }
 
-/// Says which flow the present span is about.
+/// Says which flow the present span is about; once, since what is recorded again is added.
 pub(crate) fn of_flow(slug: &str) {
     Span::current().record("flow", slug);
 }

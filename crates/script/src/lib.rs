@@ -28,8 +28,8 @@ pub use interpreter::{Inspection, SyntaxProblem, check_syntax};
 pub use pools::{Options, Pools};
 pub use scratch::ScratchFile;
 pub use value::{
-    CallContent, CallItem, CallResult, Child, ChildContent, Failure, Language, LogLevel, LogLine, Outcome, PoolKey,
-    ScriptSpec,
+    CallContent, CallItem, CallResult, Child, ChildContent, Failure, Language, LogLevel, LogLine, Numbers, Outcome,
+    PoolKey, ScriptSpec,
 };
 
 /// The Python worker, as it is written into each scratch directory.

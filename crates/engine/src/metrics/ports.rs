@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::Read;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -34,21 +34,15 @@ pub(crate) struct MeteredJournal {
 macro_rules! calls {
     ($(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty $(=> $note:ident)?;)*) => {
         /// How long calls of a journal take, by operation.
-        #[derive(Debug)]
+        #[derive(Debug, Default)]
         pub(crate) struct JournalCalls {
-            $($name: Histogram,)*
-        }
-
-        impl Default for JournalCalls {
-            fn default() -> Self {
-                Self { $($name: brief(),)* }
-            }
+            $($name: OnceLock<Histogram>,)*
         }
 
         impl JournalCalls {
-            /// By operation.
-            pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
-                [$((stringify!($name), &self.$name),)*].into_iter()
+            /// By operation, of those that were ever called.
+            pub(crate) fn made(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
+                [$((stringify!($name), self.$name.get()),)*].into_iter().filter_map(|(name, calls)| Some((name, calls?)))
             }
         }
 
@@ -57,7 +51,7 @@ macro_rules! calls {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer> {
                 let begun = Instant::now();
                 let answer = self.inner.$name($($argument),*).await;
-                self.metrics.journal_calls.$name.observe(begun.elapsed().as_secs_f64());
+                self.metrics.journal_calls.$name.get_or_init(brief).observe(begun.elapsed().as_secs_f64());
                 match &answer {
                     Ok(_answer) => { $(self.metrics.$note(_answer);)? }
                     Err(error) => self.metrics.journal_failed(stringify!($name), error),
@@ -185,5 +179,60 @@ impl Transport for MeteredTransport {
 
     fn listen(&self) -> Box<dyn Listener> {
         self.inner.listen()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opendmp_ports::content::MemoryContent;
+    use opendmp_ports::journal::MemoryJournal;
+    use opendmp_ports::journal::conformance::Bench;
+    use opendmp_ports::transport::InProcess;
+
+    use super::*;
+
+    struct Metered(Arc<MeteredJournal>);
+
+    #[async_trait]
+    impl Bench for Metered {
+        async fn open(&self) -> Arc<dyn Journal> {
+            Arc::clone(&self.0) as Arc<dyn Journal>
+        }
+    }
+
+    #[tokio::test]
+    async fn a_metered_port_keeps_its_contract() {
+        let metrics = Arc::<Metrics>::default();
+        let (told, mine) = (Arc::clone(&metrics), || Arc::<MemoryJournal>::default());
+        let journal = move || Metered(Arc::new(MeteredJournal { inner: mine(), metrics: Arc::clone(&told) }));
+        opendmp_ports::journal::conformance::all(journal, false).await;
+        // The suite settles tasks once, twice, and after a lease was taken over.
+        let ends = [&metrics.tasks_settled, &metrics.tasks_already, &metrics.tasks_fenced].map(|ends| ends.get());
+        assert!(ends.iter().all(|ends| *ends > 0), "{ends:?}");
+        assert!(metrics.tasks_claimed.get() > metrics.tasks_reclaimed.get());
+        assert!(metrics.tasks_reclaimed.get() > 0);
+        let unknown = metrics.journal_errors.get(&[("operation", "flow"), ("kind", "not_found")]).map(|n| n.get());
+        assert!(unknown.is_some_and(|unknown| unknown > 0), "the suite asks for a flow that is not there");
+
+        let transport = MeteredTransport { inner: Arc::new(InProcess::default()), metrics };
+        opendmp_ports::transport::conformance::all(&transport).await;
+    }
+
+    #[tokio::test]
+    async fn stored_content_is_counted() {
+        let metrics = Arc::<Metrics>::default();
+        let memory = Arc::new(MemoryContent::default());
+        let content = MeteredContent { inner: Arc::clone(&memory) as Arc<dyn Content>, metrics: Arc::clone(&metrics) };
+        let one = content.put(Bytes::from_static(b"one")).await.unwrap();
+        content.put_many(vec![Bytes::from_static(b"two"), Bytes::from_static(b"three")]).await.unwrap();
+        content.put_reader(Box::new(&b"streamed"[..])).await.unwrap();
+        content.sync().await.unwrap();
+        assert!(matches!(content.open(&one).await.unwrap(), Body::Bytes(bytes) if bytes == "one"));
+        memory.set_full(true);
+        content.put(Bytes::from_static(b"four")).await.unwrap_err();
+        let counted = metrics.content_puts.each_ref().map(|(contents, bytes)| (contents.get(), bytes.get()));
+        assert_eq!(counted, [(3, 11), (0, 0), (1, 8)]);
+        assert_eq!(metrics.content_opens.get(), 1);
+        assert_eq!(metrics.content_errors.get(&[("operation", "put"), ("kind", "full")]).unwrap().get(), 1);
     }
 }

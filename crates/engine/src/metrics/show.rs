@@ -122,30 +122,27 @@ impl Out<'_> {
         let mut out = self.0.encode_descriptor(base, what.help, unit.as_ref(), what.kind.metric_type())?;
         for (values, metric) in series {
             debug_assert_eq!(values.len(), what.labels.len(), "{base}");
-            if values.is_empty() {
-                metric.encode(out.encode_family(&NONE)?)?;
-            } else {
-                let labels: Vec<(&str, &str)> = what.labels.iter().copied().zip(values).collect();
-                metric.encode(out.encode_family(&labels)?)?;
-            }
+            let labels: Vec<(&str, &str)> = what.labels.iter().copied().zip(values).collect();
+            metric.encode(out.encode_family(&labels)?)?;
         }
         Ok(())
     }
 
     /// A metric that is one number, or none where it is not known.
     fn one<M: EncodeMetric>(&mut self, what: &Described, metric: Option<M>) -> fmt::Result {
-        self.series(what, metric.map(|metric| (Vec::new(), metric)))
+        debug_assert!(what.labels.is_empty(), "{}", what.base);
+        match metric {
+            Some(metric) => self.family(what, &metric),
+            None => self.series(what, std::iter::empty::<(_, M)>()),
+        }
     }
 
-    /// A metric that knows its own labels.
+    /// A metric that knows its own labels, or has none.
     fn family(&mut self, what: &Described, family: &impl EncodeMetric) -> fmt::Result {
         let (base, unit) = what.parts();
         family.encode(self.0.encode_descriptor(base, what.help, unit.as_ref(), what.kind.metric_type())?)
     }
 }
-
-/// No labels.
-const NONE: [(&str, &str); 0] = [];
 
 fn gauge(number: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX))
@@ -225,7 +222,7 @@ impl Moment {
 
     fn of_stores(&self, out: &mut Out<'_>) -> fmt::Result {
         let metrics = &*self.metrics;
-        let calls = metrics.journal_calls.all().map(|(operation, calls)| (vec![operation], calls.clone()));
+        let calls = metrics.journal_calls.made().map(|(operation, calls)| (vec![operation], calls.clone()));
         out.series(&JOURNAL_CALL, calls)?;
         out.family(&JOURNAL_ERRORS, &metrics.journal_errors)?;
         out.one(&COMMIT, Some(metrics.commit.0.clone()))?;
@@ -280,5 +277,133 @@ impl Ends {
     fn each(&self) -> [(&'static str, &Counter); 4] {
         let (done, retried) = (&self.done, &self.retried);
         [("done", done), ("retried", retried), ("refused", &self.refused), ("occupied", &self.occupied)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use opendmp_ports::clock::ManualClock;
+    use opendmp_ports::content::MemoryContent;
+    use opendmp_ports::journal::{FlowChange, Lease, MemoryJournal, NewVersion, RunId, RunMode};
+    use opendmp_ports::transport::{Hint, InProcess, Progress, StepCounts};
+    use opendmp_processor::Registry as Kinds;
+
+    use super::*;
+    use crate::Options;
+    use crate::metrics::Workers;
+
+    fn engine() -> (Engine, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::at(1_000_000));
+        let engine = Engine::new(
+            Arc::new(MemoryJournal::default()),
+            Arc::new(MemoryContent::default()),
+            Arc::new(InProcess::default()),
+            Arc::clone(&clock) as Arc<dyn opendmp_ports::Clock>,
+            Arc::new(Kinds::default()),
+            Options::default(),
+            Lease::default(),
+        );
+        (engine, clock)
+    }
+
+    /// A flow of which `done` items are done in `clean`, with a run that is open.
+    async fn flow(engine: &Engine, slug: &str, done: u64) -> FlowId {
+        let version = NewVersion {
+            space: DEFAULT_SPACE,
+            slug: slug.to_owned(),
+            name: slug.to_owned(),
+            hash: slug.to_owned(),
+            body: bytes::Bytes::new(),
+            actor: "ada".to_owned(),
+            at: 1,
+        };
+        let (flow, version) = engine.journal.save_version(version).await.unwrap();
+        engine.journal.open_run(flow, version, RunMode::Live, "scan", engine.clock.now()).await.unwrap();
+        let counts = StepCounts { done, emitted: 2 * done, dead: 1, retried: 3, took: 9 };
+        let processors = BTreeMap::from([("clean".to_owned(), counts)]);
+        engine.transport.send(Hint::Settled(Arc::new(Progress { flow, run: RunId(1), processors })));
+        engine.metrics.calls(flow, "clean").observe(0.02);
+        flow
+    }
+
+    /// The lines that are no comments, by what stands before the number.
+    fn samples(text: &str) -> BTreeMap<&str, f64> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name, value.parse().unwrap())).collect()
+    }
+
+    #[tokio::test]
+    async fn what_happened_is_shown_with_what_is() {
+        let (engine, clock) = engine();
+        flow(&engine, "penguins", 7).await;
+        flow(&engine, "otters", 1).await;
+        clock.advance(2_500);
+        engine.metrics.ask_workers(|| Workers { busy: 1, idle: 2, most: 8, started: 5, died: 2 });
+        engine.metrics.committed(3, Duration::from_millis(2));
+        engine.metrics.answered("GET", "/api/v1/runs/{run}", 404, Duration::from_millis(5));
+        engine.trouble("ingest inbox", "there is no such folder", None);
+        let text = engine.metrics_text(true).await;
+        let samples = samples(&text);
+        for (name, value) in [
+            (r#"opendmp_items_total{flow="penguins",processor="clean",result="done"}"#, 7.0),
+            (r#"opendmp_items_total{flow="penguins",processor="clean",result="retried"}"#, 3.0),
+            (r#"opendmp_items_total{flow="otters",processor="clean",result="dead"}"#, 1.0),
+            (r#"opendmp_items_emitted_total{flow="penguins",processor="clean"}"#, 14.0),
+            (r#"opendmp_step_seconds_count{flow="penguins",processor="clean"}"#, 1.0),
+            (r#"opendmp_step_seconds_bucket{le="0.01",flow="penguins",processor="clean"}"#, 0.0),
+            (r#"opendmp_step_seconds_bucket{le="0.03",flow="penguins",processor="clean"}"#, 1.0),
+            (r#"opendmp_flow_oldest_run_seconds{flow="otters"}"#, 2.5),
+            (r#"opendmp_flow_enabled{flow="otters"}"#, 0.0),
+            (r#"opendmp_journal_call_seconds_count{operation="open_run"}"#, 2.0),
+            ("opendmp_journal_commit_calls_sum", 3.0),
+            (r#"opendmp_workers{state="idle"}"#, 2.0),
+            ("opendmp_workers_died_total", 2.0),
+            ("opendmp_troubles", 1.0),
+            ("opendmp_healthy", 1.0),
+            ("opendmp_queue_items", 0.0),
+            (r#"opendmp_requests_total{method="GET",route="/api/v1/runs/{run}",status="404"}"#, 1.0),
+            (concat!("opendmp_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+        ] {
+            assert_eq!(samples.get(name), Some(&value), "{name} in\n{text}");
+        }
+        assert!(!text.contains(r#"opendmp_source_look_seconds_count{"#), "nothing was looked at");
+        assert!(text.ends_with("# EOF\n"));
+        let typed: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let expected: Vec<String> = ALL
+            .iter()
+            .filter(|metric| cfg!(target_os = "linux") || !metric.base.starts_with("process_"))
+            .map(|metric| {
+                let name = metric.name();
+                let family = name.strip_suffix("_total").or(name.strip_suffix("_info")).unwrap_or(&name);
+                format!("{family} {}", metric.kind.word())
+            })
+            .collect();
+        let sorted = |mut list: Vec<String>| {
+            list.sort();
+            list
+        };
+        assert_eq!(sorted(typed.iter().map(|&line| line.to_owned()).collect()), sorted(expected));
+    }
+
+    #[tokio::test]
+    async fn a_deleted_flow_leaves_and_others_stay() {
+        let (engine, _) = engine();
+        let penguins = flow(&engine, "penguins", 7).await;
+        flow(&engine, "otters", 1).await;
+        let change = FlowChange {
+            flow: penguins,
+            state: FlowState::Deleted,
+            version: None,
+            base: None,
+            at: 2,
+            actor: "ada".to_owned(),
+        };
+        assert!(engine.metrics_text(true).await.contains("penguins"));
+        engine.journal.change_flow(change).await.unwrap();
+        let text = engine.metrics_text(true).await;
+        assert!(!text.contains("penguins") && text.contains("otters"), "{text}");
+        assert_eq!(engine.metrics.counted_flows().len(), 1);
     }
 }
