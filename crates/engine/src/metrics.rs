@@ -61,6 +61,9 @@ impl Put {
 /// Asked how many script workers there are.
 type AskWorkers = Box<dyn Fn() -> Workers + Send + Sync>;
 
+/// Of one flow, by processor.
+type Steps = BTreeMap<Arc<str>, Arc<Step>>;
+
 /// Labels that are words of the program.
 type Words = [(&'static str, &'static str); 2];
 
@@ -68,7 +71,7 @@ type Words = [(&'static str, &'static str); 2];
 /// instructions where a distribution is kept.
 #[derive(Default)]
 pub struct Metrics {
-    flows: Mutex<BTreeMap<FlowId, BTreeMap<Arc<str>, Arc<Step>>>>,
+    flows: Mutex<BTreeMap<FlowId, Steps>>,
     /// Names of flows when they were last asked for: what they are shown under while the journal does not answer.
     slugs: Mutex<BTreeMap<FlowId, String>>,
     tasks_in_work: Gauge,
@@ -140,8 +143,11 @@ impl Drop for InWork<'_> {
     }
 }
 
+/// Of a request.
+type Route = [(&'static str, String); 1];
+
 /// Times of requests by route.
-struct Requests(Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>);
+struct Requests(Family<Route, Histogram, fn() -> Histogram>);
 
 impl Default for Requests {
     fn default() -> Self {
