@@ -61,11 +61,12 @@ fn metrics_agree_with_what_happened() {
         place.write(&format!("inbox/good-{n}.txt"), "12345");
     }
     place.write("inbox/bad.txt", "a secret that is in the data");
+    place.write("inbox/crash.txt", "12345");
     place.ok(&["flows", "enable", "flow.yaml"]);
     let server = place.serve(&[]);
     until("all is done", || {
         let flow = &place.rows(&["flows", "list"])[0];
-        flow["outstanding"] == 0 && flow["dead_letters"] == 1
+        flow["outstanding"] == 0 && flow["dead_letters"] == 2
     });
     // The journal knows first; what is in work counts itself out after it has told.
     until("all is counted", || scrape(&place)["opendmp_tasks_in_work"] == 0.0);
@@ -75,17 +76,17 @@ fn metrics_agree_with_what_happened() {
     let items = |processor: &str, result: &str| {
         value(&format!(r#"opendmp_items_total{{flow="counted",processor="{processor}",result="{result}"}}"#))
     };
-    assert_eq!(["done", "retried", "dead"].map(|result| items("inbox", result)), [8.0, 0.0, 0.0]);
-    assert_eq!(["done", "retried", "dead"].map(|result| items("work", result)), [7.0, 1.0, 1.0]);
+    assert_eq!(["done", "retried", "dead"].map(|result| items("inbox", result)), [9.0, 0.0, 0.0]);
+    assert_eq!(["done", "retried", "dead"].map(|result| items("work", result)), [7.0, 2.0, 2.0]);
     assert_eq!(items("shelf", "done"), 7.0);
     assert_eq!(value(r#"opendmp_items_emitted_total{flow="counted",processor="work"}"#), 7.0);
-    assert_eq!(value(r#"opendmp_ingested_bytes_total{flow="counted",processor="inbox"}"#), 7.0 * 5.0 + 28.0);
+    assert_eq!(value(r#"opendmp_ingested_bytes_total{flow="counted",processor="inbox"}"#), 8.0 * 5.0 + 28.0);
     let exported = r#"opendmp_intents_total{flow="counted",processor="shelf",kind="export",result="done"}"#;
     assert_eq!((value(exported), place.rows(&["datasets", "list"]).len()), (7.0, 7));
     assert_eq!(value(r#"opendmp_results_total{result="new"}"#), 7.0);
     assert_eq!(value(r#"opendmp_datasets{collection="Counted"}"#), 7.0);
     assert_eq!(value(r#"opendmp_revisions_bytes{collection="Counted"}"#), 35.0);
-    assert_eq!(value(r#"opendmp_dead_letters{flow="counted"}"#), 1.0);
+    assert_eq!(value(r#"opendmp_dead_letters{flow="counted"}"#), 2.0);
     for nothing in ["opendmp_queue_items", "opendmp_queue_intents", "opendmp_tasks_in_work", "opendmp_troubles"] {
         assert_eq!(value(nothing), 0.0, "{nothing}");
     }
@@ -93,7 +94,7 @@ fn metrics_agree_with_what_happened() {
         assert_eq!(value(name), 0.0, "{name}");
     }
     let calls = value(r#"opendmp_step_seconds_count{flow="counted",processor="work"}"#);
-    assert!((2.0..=9.0).contains(&calls), "the items in calls, and the retry: {calls}");
+    assert!((2.0..=11.0).contains(&calls), "the items in calls, and the retries: {calls}");
     assert_eq!(value("opendmp_tasks_claimed_total"), value(r#"opendmp_tasks_ended_total{result="settled"}"#));
     let (commits, committed) = ("opendmp_journal_commit_calls_count", "opendmp_journal_commit_calls_sum");
     assert_eq!(value(commits), value("opendmp_journal_commit_seconds_count"));
@@ -101,8 +102,9 @@ fn metrics_agree_with_what_happened() {
     let settles = value(r#"opendmp_journal_call_seconds_count{operation="settle"}"#);
     assert_eq!(settles, value("opendmp_tasks_claimed_total"));
     let put = value(r#"opendmp_content_put_bytes_total{from="memory"}"#);
-    assert!(put >= 7.0 * 5.0 + 28.0, "each file that arrived: {put}");
-    assert!(value("opendmp_workers_started_total") >= 1.0);
+    assert!(put >= 8.0 * 5.0 + 28.0, "each file that arrived: {put}");
+    let (started, died) = (value("opendmp_workers_started_total"), value("opendmp_workers_died_total"));
+    assert!(died == 2.0 && started > died, "one worker for each time that it crashed: {died} of {started}");
     assert_eq!(value("opendmp_healthy"), 1.0);
     assert!(value("process_resident_memory_bytes") > 1e6 && value("process_cpu_seconds_total") > 0.0);
     assert!(!series.keys().any(|name| name.contains("good") || name.contains("secret")), "no names of items");
