@@ -14,6 +14,8 @@ use opendmp_processor::{Ledger, Registry, SourceError};
 use tokio::sync::OnceCell;
 
 use crate::loaded::Loaded;
+use crate::metrics::Metrics;
+use crate::metrics::ports::{MeteredContent, MeteredJournal, MeteredTransport};
 
 /// What an engine may use.
 #[derive(Clone, Debug)]
@@ -84,13 +86,15 @@ pub struct Engine {
     pub options: Options,
     /// Its right to settle.
     pub lease: Lease,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
     loaded: Mutex<HashMap<VersionId, Arc<OnceCell<Arc<Loaded>>>>>,
     sources: Mutex<HashMap<String, SourceId>>,
     troubles: Mutex<HashMap<String, Trouble>>,
 }
 
 impl Engine {
-    /// An engine over these ports, holding `lease`.
+    /// An engine over these ports, holding `lease`. What it does with them is metered.
     pub fn new(
         journal: Arc<dyn Journal>,
         content: Arc<dyn Content>,
@@ -100,14 +104,16 @@ impl Engine {
         options: Options,
         lease: Lease,
     ) -> Self {
+        let metrics = Arc::<Metrics>::default();
         Self {
-            journal,
-            content,
-            transport,
+            journal: Arc::new(MeteredJournal { inner: journal, metrics: Arc::clone(&metrics) }),
+            content: Arc::new(MeteredContent { inner: content, metrics: Arc::clone(&metrics) }),
+            transport: Arc::new(MeteredTransport { inner: transport, metrics: Arc::clone(&metrics) }),
             clock,
             registry,
             options,
             lease,
+            metrics,
             loaded: Mutex::default(),
             sources: Mutex::default(),
             troubles: Mutex::default(),

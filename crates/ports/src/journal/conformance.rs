@@ -87,7 +87,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             older_never_overwrites_newer, one_at_a_time_and_in_order, an_older_one_goes_first, many_numbers_are_found,
             a_foreign_target_is_given_up, a_moved_revision_is_not_confused,
         }
-        runs { runs_end, open_runs_wait, runs_count, runs_are_listed }
+        runs { runs_end, open_runs_wait, flows_tell_since_when, runs_count, runs_are_listed }
         letters {
             letters_are_listed, letters_are_filtered, letters_go_in_again, only_open_letters_go_in,
             letters_of_one_flow, letters_are_discarded, flows_are_abandoned, letters_fail_again,

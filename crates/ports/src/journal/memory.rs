@@ -149,6 +149,7 @@ impl Journal for MemoryJournal {
             outstanding: 0,
             held: 0,
             dead_letters: 0,
+            unfinished_since: None,
             changed: new.at,
         });
         Ok((flow, version))
@@ -186,19 +187,19 @@ impl Journal for MemoryJournal {
                 state.flush_flow(change.flow, change.at);
             }
         }
-        Ok(state.flows[&change.flow].clone())
+        state.flow_row(change.flow).ok_or_else(|| decide::missing(operation, format!("flow {}", change.flow)))
     }
 
     async fn flows(&self, space: SpaceId) -> Result<Vec<FlowRow>> {
         let state = self.lock();
         let live = state.flows.values().filter(|f| f.space == space && f.state != FlowState::Deleted);
-        let mut rows: Vec<FlowRow> = live.cloned().collect();
+        let mut rows: Vec<FlowRow> = live.filter_map(|flow| state.flow_row(flow.id)).collect();
         rows.sort_by(|a, b| a.slug.cmp(&b.slug));
         Ok(rows)
     }
 
     async fn flow(&self, flow: FlowId) -> Result<FlowRow> {
-        self.lock().flows.get(&flow).cloned().ok_or_else(|| decide::missing("journal flow", format!("flow {flow}")))
+        self.lock().flow_row(flow).ok_or_else(|| decide::missing("journal flow", format!("flow {flow}")))
     }
 
     async fn version(&self, version: VersionId) -> Result<VersionRow> {
