@@ -6,10 +6,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::process::free_port;
+use super::process::{PATIENCE, free_port};
 use crate::{files, shell};
 
 /// What can be installed by itself.
@@ -217,6 +218,29 @@ pub fn camel(work: &str, folder: &Path) -> Command {
     command.arg("-cp").arg(format!("{0}/classes:{0}/dependency/*", classes.display()));
     command.args(["Peer", work]).arg(folder.join("inbox")).arg(folder.join("outbox"));
     command
+}
+
+/// Drops a file into `folder/inbox` until its output is in `folder/outbox`, and removes that: a peer may say that it runs
+/// before it watches.
+pub fn wake(folder: &Path) -> Result<()> {
+    let (inbox, output) = (folder.join("inbox").join("wake.txt"), folder.join("outbox").join("wake.txt"));
+    let aside = folder.join("wake.txt");
+    let begin = Instant::now();
+    while !output.metadata().is_ok_and(|meta| meta.len() > 0) {
+        ensure!(begin.elapsed() < PATIENCE, "no file is taken from {}", inbox.display());
+        fs::write(&aside, "wake\n").context("can't write a file")?;
+        fs::rename(&aside, &inbox).context("can't drop a file")?;
+        let dropped = Instant::now();
+        while dropped.elapsed() < Duration::from_secs(2) && !output.metadata().is_ok_and(|meta| meta.len() > 0) {
+            shell::pause(Duration::from_millis(5));
+        }
+    }
+    // It is removed from the inbox after it was written to the outbox.
+    while inbox.exists() {
+        ensure!(begin.elapsed() < PATIENCE, "{} stays", inbox.display());
+        shell::pause(Duration::from_millis(5));
+    }
+    fs::remove_file(&output).with_context(|| format!("can't remove {}", output.display()))
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl Row {
     }
 
     fn markdown(&self, rows: &[Self]) -> String {
-        let times = |role| self.ratio(rows, role).map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
+        let times = |role| self.ratio(rows, role).map_or_else(|| "–".to_owned(), figure);
         format!(
             "| {} | {} | {} | {} {} ({}–{}) | {} | {} | {} | {} |",
             self.workload,

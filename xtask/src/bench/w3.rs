@@ -215,13 +215,17 @@ fn once(plan: &Plan, contender: Contender, folder: &Path, batch: usize, singles:
 /// Starts a floor or a peer and returns once it watches the inbox.
 fn begin(contender: Contender, folder: &Path) -> Result<Service> {
     let log = folder.join("contender.log");
-    let mut command = match contender {
-        Contender::NodeRed => {
-            return Service::start(&mut peers::node_red("w3.json", folder)?.0, peers::NODE_RED_RUNS, &log);
-        }
-        Contender::Camel => return Service::start(&mut peers::camel("w3", folder), peers::CAMEL_RUNS, &log),
-        _ => shell::python(),
+    let peer = match contender {
+        Contender::NodeRed => Some((peers::node_red("w3.json", folder)?.0, peers::NODE_RED_RUNS)),
+        Contender::Camel => Some((peers::camel("w3", folder), peers::CAMEL_RUNS)),
+        _ => None,
     };
+    if let Some((mut command, marker)) = peer {
+        let service = Service::start(&mut command, marker, &log)?;
+        peers::wake(folder)?;
+        return Ok(service);
+    }
+    let mut command = shell::python();
     command.arg(script("floor_w3.py")).arg(folder.join("inbox")).arg(folder.join("outbox"));
     match contender {
         Contender::BareFloor => _ = command.arg("inotify"),

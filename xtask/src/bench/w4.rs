@@ -105,33 +105,29 @@ pub fn measure(plan: &Plan) -> Result<Vec<Row>> {
 /// One peer, once.
 fn once(plan: &Plan, peer: Peer, folder: &Path, idle: &mut Idle) -> Result<()> {
     files::fresh(folder)?;
-    let (inbox, outbox) = (folder.join("inbox"), folder.join("outbox"));
-    for part in [&inbox, &outbox] {
-        fs::create_dir(part).context("can't make the folders")?;
+    for part in ["inbox", "outbox"] {
+        fs::create_dir(folder.join(part)).context("can't make the folders")?;
     }
     let (mut command, marker): (Command, &str) = match peer {
-        Peer::Bento => (peers::bento("w4.yaml", &outbox)?, peers::BENTO_RUNS),
+        Peer::Bento => (peers::bento("w4.yaml", &folder.join("outbox"))?, peers::BENTO_RUNS),
         Peer::Camel => (peers::camel("w3", folder), peers::CAMEL_RUNS),
         Peer::NodeRed | Peer::Python => (peers::node_red("w3.json", folder)?.0, peers::NODE_RED_RUNS),
     };
     let service = Service::start(&mut command, marker, &folder.join("peer.log"))?;
     if peer != Peer::Bento {
-        drop_one(&inbox, &outbox.join("warm.txt"))?;
+        peers::wake(folder)?;
     }
     idle.watch(plan, service.ready, &service)
 }
 
 /// Drops a file into the Uppercase flow and checks what comes out.
 fn warm(inbox: &Path, outbox: &Path) -> Result<()> {
-    drop_one(inbox, &outbox.join("warm.upper.txt"))
-}
-
-fn drop_one(inbox: &Path, output: &Path) -> Result<()> {
     let staged = inbox.with_file_name("staged");
     fs::write(&staged, "warm\n").context("can't write a file")?;
     fs::rename(&staged, inbox.join("warm.txt")).context("can't drop a file")?;
-    server::grows(output, 5, Instant::now())?;
-    let shouted = fs::read(output).context("can't read the output")?;
+    let output = outbox.join("warm.upper.txt");
+    server::appears(&output, Instant::now())?;
+    let shouted = fs::read(&output).context("can't read the output")?;
     ensure!(shouted == b"WARM\n", "the output is {shouted:?}");
     Ok(())
 }
