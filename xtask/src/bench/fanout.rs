@@ -26,7 +26,7 @@ const ALONE: usize = 200;
 const BESIDE: usize = 5_000;
 
 /// How often the datasets are counted meanwhile: seldom enough to cost nothing.
-const COUNT: Duration = Duration::from_millis(500);
+const COUNT: Duration = Duration::from_millis(250);
 
 const FLOW: &str = "name: Split
 processors:

@@ -19,14 +19,11 @@ use crate::{files, shell, tools};
 /// Files in the folder.
 const FILES: usize = 1_000_000;
 
-/// Files of a folder within: what people have, and what file systems like.
-const EACH: usize = 10_000;
-
 const FLOW: &str = "name: Kept
 processors:
   - id: inbox
     type: ingest
-    source: { type: file_drop, path: ./inbox, recursive: true }
+    source: { type: file_drop, path: ./inbox }
   - id: new
     type: route
     inputs: [inbox]
@@ -45,12 +42,10 @@ pub fn measure(plan: &Plan) -> Result<Vec<Row>> {
     let folder = plan.folder.join("kept");
     files::fresh(&folder)?;
     let begin = Instant::now();
+    let inbox = folder.join("inbox");
+    fs::create_dir(&inbox).context("can't make the inbox")?;
     for number in 0..count {
-        let within = folder.join("inbox").join(format!("{:03}", number / EACH));
-        if number % EACH == 0 {
-            fs::create_dir_all(&within).context("can't make the folders")?;
-        }
-        fs::write(within.join(format!("kept-{number:07}.txt")), format!("{number}\n")).context("can't write a file")?;
+        fs::write(inbox.join(format!("kept-{number:07}.txt")), format!("{number}\n")).context("can't write a file")?;
     }
     let flow = folder.join("flow.yaml");
     fs::write(&flow, FLOW).context("can't write the flow")?;
@@ -58,6 +53,7 @@ pub fn measure(plan: &Plan) -> Result<Vec<Row>> {
     let server = Server::start(&plan.binary, &folder)?;
     let took = server.run(&flow, count)?;
     println!("  taken in {}", shell::spell(took));
+    server.enable(&flow)?;
     drop(server);
 
     let (mut nothing, mut added, mut most) = (Vec::new(), Vec::new(), Vec::new());
@@ -65,14 +61,9 @@ pub fn measure(plan: &Plan) -> Result<Vec<Row>> {
         nothing.push(look(plan, &folder, &flow)?);
 
         let name = format!("added-{run}.txt");
-        let last = folder.join("inbox").join(format!("{:03}", (count - 1) / EACH));
-        fs::write(last.join(&name), "added\n").context("can't write a file")?;
-        // Enabled only now: `run` needs no enabled flow, and a server would take the file otherwise.
+        fs::write(inbox.join(&name), "added\n").context("can't write a file")?;
         let begin = Instant::now();
         let server = Server::start(&plan.binary, &folder)?;
-        if run == 0 {
-            server.enable(&flow)?;
-        }
         added.push(appears(&folder.join("outbox").join(&name), begin)?.as_secs_f64());
         most.push(peak(server.service.id())?);
         println!("  run {}: nothing new after {:.3} s, one file after {:.3} s", run + 1, nothing[run], added[run]);

@@ -101,13 +101,14 @@ impl Contender {
 fn batches(plan: &Plan, workload: &'static str, stages: Stages) -> Result<Vec<Row>> {
     // As many batches at any scale, and no incomplete one.
     let batch = plan.sized(ITEMS / FILES, 10);
-    let mut contenders = vec![Contender::Loop, Contender::SyncedLoop, Contender::OpenDmp];
+    let mut contenders = vec![Contender::Loop, Contender::SyncedLoop];
     let bytewax = stages == Stages::Python && plan.peers.has(Peer::Python);
     contenders.extend(bytewax.then_some(Contender::Bytewax));
     if stages == Stages::BuiltIn {
         contenders.extend(plan.peers.has(Peer::Bento).then_some(Contender::Bento));
         contenders.extend(plan.peers.has(Peer::NodeRed).then_some(Contender::NodeRed));
     }
+    contenders.push(Contender::OpenDmp);
     let mut values = vec![Vec::new(); contenders.len()];
     for run in 0..plan.runs {
         for (contender, values) in contenders.iter().zip(&mut values) {

@@ -28,7 +28,7 @@ const REST: f64 = 1.0 / 6.0;
 struct Idle {
     ready: Vec<f64>,
     own: Vec<f64>,
-    workers: Vec<f64>,
+    all: Vec<f64>,
     load: Vec<f64>,
 }
 
@@ -38,8 +38,9 @@ impl Idle {
         self.ready.push(ready.as_secs_f64() * 1000.0);
         shell::pause(plan.idle().mul_f64(REST));
         self.load.push(service.load(plan.idle())?);
-        self.own.push(pss(service.id())?);
-        self.workers.push(service.workers().into_iter().filter_map(|id| pss(id).ok()).sum());
+        let own = pss(service.id())?;
+        self.own.push(own);
+        self.all.push(service.workers().into_iter().filter_map(|id| pss(id).ok()).fold(own, |sum, one| sum + one));
         Ok(())
     }
 
@@ -48,7 +49,7 @@ impl Idle {
         let mut rows = vec![
             row("from command to healthy", "ms", self.ready),
             row("memory (PSS), server", "MiB", self.own),
-            row("memory (PSS), workers", "MiB", self.workers),
+            row("memory (PSS), workers too", "MiB", self.all),
             row(&load, "% of a core", self.load),
         ];
         rows.iter_mut().for_each(|row| row.workload = workload);
