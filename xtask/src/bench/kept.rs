@@ -23,7 +23,7 @@ const FLOW: &str = "name: Kept
 processors:
   - id: inbox
     type: ingest
-    source: { type: file_drop, path: ./inbox }
+    source: { type: file_drop, path: ./inbox, settle: 0s }
   - id: new
     type: route
     inputs: [inbox]
