@@ -175,6 +175,7 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
         run,
         idle: false,
     };
+    let mut looked_for_idle = tokio::time::Instant::now();
     let start = |running: &mut JoinSet<()>, claimed: Claimed| {
         let (engine, in_work) = (Arc::clone(&engine), Arc::clone(&in_work));
         in_work.set().insert(claimed.task.id);
@@ -215,8 +216,18 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
             continue;
         }
         if running.len() >= engine.options.tasks {
+            // A flow that has nothing under way need not wait for one that has much.
+            let spare = (2 * engine.options.tasks).saturating_sub(running.len());
+            if spare > 0 && run.is_none() && looked_for_idle.elapsed() >= BRIEF {
+                looked_for_idle = tokio::time::Instant::now();
+                match engine.journal.claim(ClaimRequest { idle: true, ..request(spare, false) }).await {
+                    Ok(claimed) => claimed.into_iter().for_each(|claimed| start(&mut running, claimed)),
+                    Err(error) => complain(&engine, &error).await,
+                }
+            }
             tokio::select! {
                 _ = running.join_next() => {}
+                () = tokio::time::sleep(BRIEF) => {}
                 _ = stopped.changed() => {}
             }
             continue;
