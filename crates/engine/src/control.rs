@@ -540,6 +540,7 @@ async fn open_given(
             size: meta.size(),
             mtime: now.saturating_mul(1_000_000).saturating_add(nth as i64),
             ctime: 0,
+            recent: false,
         };
         Ok((Arc::new(file), stat, path.as_os_str().as_bytes().to_vec()))
     };

@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use opendmp_model::ids::Arrival;
 use opendmp_model::item::Attributes;
 use opendmp_model::ledger::{FileStat, Known};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,12 @@ use crate::outcome::Body;
 pub trait Ledger: Send + Sync {
     /// What is known of each of `paths`, in order.
     async fn known(&self, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>, SourceError>;
+
+    /// Says of arrivals whose files were read soon after a change ([`FileStat::recent`]) that they were looked at again
+    /// and are the same. It may be lost without harm: then they are looked at once more.
+    async fn affirm(&self, _arrivals: Vec<Arrival>) -> Result<(), SourceError> {
+        Ok(())
+    }
 
     /// Whether each of these releases is recorded and not yet carried out, in order.
     async fn releasing(&self, releases: Vec<Bytes>) -> Result<Vec<bool>, SourceError>;

@@ -278,6 +278,7 @@ pub(crate) fn version(stat: &Stat) -> FileStat {
         size: u64::try_from(stat.st_size).unwrap_or_default(),
         mtime: nanos(stat.st_mtime, stat.st_mtime_nsec),
         ctime: nanos(stat.st_ctime, stat.st_ctime_nsec),
+        recent: false,
     }
 }
 
