@@ -17,8 +17,9 @@ mod ingest;
 mod intents;
 pub mod live;
 mod loaded;
+mod sources;
 pub mod watch;
 
 pub use engine::{Engine, Options, Trouble};
-pub use ingest::ScanReport;
+pub use ingest::{At, ScanReport};
 pub use loaded::{Loaded, Node};

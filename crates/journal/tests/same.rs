@@ -90,7 +90,14 @@ impl Twins {
         let version = self.rng.random_range(0..3);
         NewArrival {
             path: opendmp_model::name::to_bytes(name),
-            stat: self.chance(70).then_some(FileStat { device: 1, inode: 2, size: version, mtime: -5, ctime: 6, recent: self.chance(20) }),
+            stat: self.chance(70).then_some(FileStat {
+                device: 1,
+                inode: 2,
+                size: version,
+                mtime: -5,
+                ctime: 6,
+                recent: self.chance(20),
+            }),
             name: name.into(),
             content: self.content(),
             media_type: self.chance(30).then(|| "text/csv".into()),

@@ -245,7 +245,7 @@ impl Iterator for Listing {
 }
 
 /// The names in a path.
-pub(crate) fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     path.split(|&b| b == b'/').filter(|name| !name.is_empty())
 }
 
@@ -265,6 +265,16 @@ pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
 /// Whether it is a regular file.
 pub(crate) fn is_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// Whether it is a symbolic link.
+pub(crate) fn is_link(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
+}
+
+/// Whether it is a folder.
+pub(crate) fn is_folder(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
 /// What tells this version of a file from another.

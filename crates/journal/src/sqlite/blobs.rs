@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn the_formats_are_frozen() {
-        let stat = FileStat { device: 7, inode: 300, size: 0, mtime: -1, ctime: 1_700_000_000_000_000_000, recent: false };
+        let stat =
+            FileStat { device: 7, inode: 300, size: 0, mtime: -1, ctime: 1_700_000_000_000_000_000, recent: false };
         let counts = [(3, StepCounts { done: 1, emitted: 2, dead: 3, retried: 4, took: 500 })];
         let content = ContentRef::empty();
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();

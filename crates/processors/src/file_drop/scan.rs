@@ -1,19 +1,26 @@
-//! One look through the folder, in steps: it gathers a batch of paths, asks for what the ledger knows of them, judges
+//! A look through the folder, in steps: it gathers a batch of paths, asks for what the ledger knows of them, judges
 //! each file, and claims what stands still. Memory is bounded by the batch and by the window of names that is sorted at
-//! a time; a look that has claimed its fill goes on where it stopped.
+//! a time. A look at everything stops after a while and goes on where it stopped; in between, and afterwards, looks at
+//! single names (told, given back, or waiting for their time) cost only themselves.
 
+mod brief;
 mod judge;
+mod waiting;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
+use opendmp_model::ids::Arrival;
 use opendmp_model::ledger::{FileStat, Known};
 use opendmp_model::name;
 use opendmp_processor::{Body, Claim, SourceError};
 
+pub(super) use self::waiting::Changed;
+use self::waiting::Waiting;
+use super::area::{self, Areas, Present};
 use super::aside::{self, CLAIMED, Life, Place};
 use super::pattern::Matcher;
 use super::still::{Look, Still, TICK, same};
@@ -28,6 +35,8 @@ const BATCH: usize = 1_000;
 const WINDOW: usize = 65_536;
 /// How many bytes of names a window has.
 const WINDOW_BYTES: usize = 8 << 20;
+/// How many files one call looks at: what is told meanwhile is taken in between.
+const SLICE: usize = 4_096;
 /// How many bytes one call reads.
 const MOST_BYTES: usize = 16 << 20;
 /// How many files one call leaves open.
@@ -49,9 +58,16 @@ pub(super) struct Shared {
     pub after: After,
     pub to: Option<PathBuf>,
     pub life: Life,
-    pub tokens: AtomicU64,
+    /// The folder that claims are set aside in now.
+    pub present: Present,
+    /// What is to be looked at again, told from outside the scan.
+    pub changed: Mutex<Changed>,
+    /// How often the folder was listed from its beginning.
+    pub listed: AtomicU64,
     /// Whether the kernel can be asked for writers, once that was tried.
     pub leases: OnceLock<bool>,
+    /// Whether the folder's file system may keep time by another clock than ours.
+    pub foreign_clock: OnceLock<bool>,
     /// What was claimed and is neither known to the ledger nor given back, by path from the root.
     pub offered: Mutex<HashMap<Vec<u8>, FileStat>>,
 }
@@ -64,6 +80,26 @@ impl Shared {
 
     pub(super) fn offered(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, FileStat>> {
         self.offered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) fn changed(&self) -> std::sync::MutexGuard<'_, Changed> {
+        self.changed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Takes back an offer, so that what it was of is looked at again.
+    pub(super) fn take_back(&self, key: Vec<u8>) {
+        self.offered().remove(&key);
+        self.changed().tell(key);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.present.is_some()
+            && let Ok(root) = Folder::open(&self.root)
+        {
+            self.present.end(&root);
+        }
     }
 }
 
@@ -98,6 +134,15 @@ impl Found {
         }
     }
 
+    /// What names it in a look at names; what was offered is known without.
+    fn key(self) -> Option<Vec<u8>> {
+        match self {
+            Found::Fresh(path) => Some(path),
+            Found::Left(place, _) => Some(place.key()),
+            Found::Offered(_) => None,
+        }
+    }
+
     /// The release to be asked for, where there is one.
     pub(super) fn release(&self) -> Option<Bytes> {
         match self {
@@ -119,12 +164,27 @@ pub(super) enum Next {
     /// Answers for these.
     Ask(Vec<Found>),
     /// Nothing: the call is over.
-    Over {
-        /// Whether nothing more is there.
-        complete: bool,
-        /// When to look again.
-        again: Option<i64>,
-    },
+    Over(Over),
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over {
+    /// Whether nothing more is there.
+    pub complete: bool,
+    /// When to look again at names.
+    pub again: Option<i64>,
+    /// When to look again at everything.
+    pub everything: Option<i64>,
+}
+
+/// What a call looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// Everything.
+    Everything,
+    /// What is to be looked at again, by name.
+    Names,
 }
 
 /// A look under way.
@@ -134,6 +194,8 @@ struct Pass {
     foreign_clock: bool,
     /// The folders of claims that are to be walked, before the folder itself.
     tokens: VecDeque<Vec<u8>>,
+    /// The folders that are to be walked of a look at names: those that are new.
+    folders: VecDeque<Vec<u8>>,
     /// The walk under way, and the claim's folder it goes through.
     walk: Option<(Option<Place>, Walk)>,
     walked: bool,
@@ -143,19 +205,26 @@ struct Pass {
     asking: bool,
     /// The folder opened last.
     near: Option<(Vec<u8>, Arc<Folder>)>,
-    /// Where claimed files go in this call.
-    token: Option<(Vec<u8>, Arc<Folder>)>,
-    again: Option<i64>,
     complete: bool,
+    /// Whether something was left out that the next look at everything finds.
+    unseen: bool,
     /// A path of which an older version waits, so that newer ones wait behind it.
     held: Option<Vec<u8>>,
 }
 
 /// What is kept between calls.
-#[derive(Default)]
 pub(super) struct Scanner {
+    /// The look at everything that is under way.
     pass: Option<Pass>,
+    /// The look at names that is under way, within one call.
+    brief: Option<Pass>,
     passes: u64,
+    /// Whether names were lost that only a look at everything finds again.
+    unseen: bool,
+    waiting: Waiting,
+    areas: Areas,
+    /// Arrivals that were looked at again, and are the same.
+    sure: Vec<Arrival>,
     still: Still,
     told: HashMap<Vec<u8>, (FileStat, u64)>,
     /// Claimed and not yet handed over; a call that is cancelled leaves them to the next.
@@ -167,11 +236,27 @@ pub(super) struct Scanner {
 }
 
 impl Scanner {
-    /// Stops the look, after an error.
-    pub(super) fn stop(&mut self, owner: &str) {
-        if let Some(mut pass) = self.pass.take() {
-            pass.end_of_call(&aside::owner(owner));
+    pub(super) fn new(present: &Present) -> Self {
+        Self {
+            pass: None,
+            brief: None,
+            passes: 0,
+            unseen: false,
+            waiting: Waiting::default(),
+            areas: Areas::new(present),
+            sure: Vec::new(),
+            still: Still::default(),
+            told: HashMap::new(),
+            ready: Vec::new(),
+            load: (0, 0),
+            problems: Vec::new(),
         }
+    }
+
+    /// Stops the look, after an error.
+    pub(super) fn stop(&mut self) {
+        self.pass = None;
+        self.unseen |= self.brief.take().is_some();
     }
 
     /// Whether something is to be handed over that an earlier call claimed.
@@ -185,66 +270,130 @@ impl Scanner {
         (std::mem::take(&mut self.ready), std::mem::take(&mut self.problems))
     }
 
+    /// The arrivals that were found to be the same, to be told to the ledger.
+    pub(super) fn hand_over_sure(&mut self) -> Vec<Arrival> {
+        std::mem::take(&mut self.sure)
+    }
+
+    fn under_way(&mut self, at: At) -> &mut Option<Pass> {
+        match at {
+            At::Everything => &mut self.pass,
+            At::Names => &mut self.brief,
+        }
+    }
+
     /// Takes answers for what [`Next::Ask`] asked.
-    pub(super) fn answer(&mut self, answers: impl Iterator<Item = (Found, Answer)>) {
-        if let Some(pass) = &mut self.pass {
+    pub(super) fn answer(&mut self, at: At, answers: impl Iterator<Item = (Found, Answer)>) {
+        if let Some(pass) = self.under_way(at) {
             pass.asking = false;
             pass.batch.extend(answers);
         }
     }
 
-    /// Goes on until something is to be asked, `limit` is reached, or everything was looked at.
-    pub(super) fn step(&mut self, shared: &Shared, owner: &str, now: i64, limit: usize) -> Result<Next, SourceError> {
+    /// Begins a call, which may find what an earlier one left that was cancelled.
+    pub(super) fn begin(&mut self, at: At) {
+        // Its names were taken along.
+        self.unseen |= self.brief.take().is_some();
+        if at == At::Everything && self.pass.as_ref().is_some_and(|pass| pass.asking) {
+            self.pass = None;
+        }
+    }
+
+    /// Goes on until something is to be asked, `limit` is reached, `seen` is, or everything was looked at.
+    pub(super) fn step(
+        &mut self,
+        shared: &Shared,
+        owner: &str,
+        at: At,
+        now: i64,
+        limit: usize,
+        seen: &mut usize,
+    ) -> Result<Next, SourceError> {
         let owner = aside::owner(owner);
-        let mut pass = match self.pass.take() {
-            Some(pass) if !pass.asking => pass,
-            other => {
-                if let Some(mut cancelled) = other {
-                    cancelled.end_of_call(&owner);
-                }
+        let taken = self.under_way(at).take();
+        let mut pass = match (taken, at) {
+            (Some(pass), _) => pass,
+            (None, At::Everything) => {
                 self.passes += 1;
-                Pass::begin(shared, &owner, self.passes)?
+                self.unseen = false;
+                Pass::begin(self, shared, &owner)?
             }
+            (None, At::Names) => match Pass::of_names(self, shared, now)? {
+                Some(pass) => pass,
+                None => return Ok(Next::Over(self.end_of_names(None, now))),
+            },
         };
         // What is set aside is read when the kernel says that nobody writes it, whatever the stamps say.
         let tick = if shared.after != After::Keep && shared.asks_writers() { 0 } else { TICK };
         let look = Look { now, settle: shared.settle, tick, foreign_clock: pass.foreign_clock, scan: pass.number };
         let mut call = Call { shared, owner: &owner, look, scanner: self };
         loop {
-            while !call.is_full(limit) {
+            while !call.is_full(limit) && *seen < SLICE {
                 let Some((found, answer)) = pass.batch.pop_front() else { break };
+                *seen += 1;
                 pass.judge(&mut call, found, &answer)?;
             }
             if pass.batch.is_empty() && pass.window.is_empty() {
                 pass.fill(&mut call)?;
                 if pass.window.is_empty() {
-                    pass.end_of_call(&owner);
-                    return Ok(call.scanner.end(&pass, shared, now));
+                    return Ok(Next::Over(match at {
+                        At::Everything => call.scanner.end(&pass, shared, now),
+                        At::Names => call.scanner.end_of_names(Some(pass), now),
+                    }));
                 }
             }
-            if call.is_full(limit) {
-                pass.end_of_call(&owner);
-                self.pass = Some(pass);
-                return Ok(Next::Over { complete: false, again: Some(now) });
+            if call.is_full(limit) || *seen >= SLICE {
+                return Ok(Next::Over(match at {
+                    At::Everything => {
+                        self.pass = Some(pass);
+                        Over { complete: false, again: self.waiting.first(), everything: Some(now) }
+                    }
+                    At::Names => self.end_of_names(Some(pass), now),
+                }));
             }
             if pass.batch.is_empty() {
                 let many = pass.window.len().min(BATCH);
                 let asked = pass.window.drain(..many).collect();
                 pass.asking = true;
-                self.pass = Some(pass);
+                *self.under_way(at) = Some(pass);
                 return Ok(Next::Ask(asked));
             }
         }
     }
 
-    fn end(&mut self, pass: &Pass, shared: &Shared, now: i64) -> Next {
+    fn end(&mut self, pass: &Pass, shared: &Shared, now: i64) -> Over {
         self.still.end_of_scan(pass.number);
-        self.told.retain(|_, (_, scan)| *scan == pass.number);
+        self.waiting.end_of_scan(pass.number);
+        self.told.retain(|_, (_, scan)| *scan >= pass.number);
+        self.areas.rest(&pass.root);
         // A folder put in the place of the one that was walked has not been looked at.
         let is_same = Folder::open(&shared.root).and_then(|root| Ok(root.identity()? == pass.root.identity()?));
-        let complete = pass.complete && is_same.unwrap_or(false);
+        let is_same = is_same.unwrap_or(false);
+        let complete = pass.complete && is_same;
         let soon = now.saturating_add(shared.settle.max(POLL));
-        Next::Over { complete, again: if complete { None } else { Some(pass.again.unwrap_or(soon)) } }
+        let unseen = pass.unseen || self.unseen || !is_same;
+        Over { complete, again: self.waiting.first(), everything: unseen.then_some(soon) }
+    }
+
+    /// Ends a call that looked at names; those it did not come to wait for the next.
+    fn end_of_names(&mut self, pass: Option<Pass>, now: i64) -> Over {
+        if let Some(pass) = pass {
+            let number = pass.number;
+            self.unseen |= pass.unseen || pass.walk.is_some() || !pass.folders.is_empty();
+            for found in pass.batch.into_iter().map(|(found, _)| found).chain(pass.window) {
+                if let Some(key) = found.key() {
+                    self.unseen |= !self.waiting.put(&key, now, number);
+                }
+            }
+        }
+        self.rest(now)
+    }
+
+    /// What is left to look at, between two looks.
+    pub(super) fn rest(&self, now: i64) -> Over {
+        let again = self.waiting.first();
+        let complete = again.is_none() && !self.unseen && self.pass.is_none();
+        Over { complete, again, everything: self.unseen.then_some(now) }
     }
 }
 
@@ -291,43 +440,49 @@ impl Call<'_> {
 }
 
 impl Pass {
-    fn begin(shared: &Shared, owner: &[u8], number: u64) -> Result<Self, SourceError> {
+    fn begin(scanner: &Scanner, shared: &Shared, owner: &[u8]) -> Result<Self, SourceError> {
         let root = Folder::open(&shared.root).map_err(|error| no_root(&shared.root, &error))?;
-        let mut tokens = VecDeque::new();
-        let mut complete = true;
-        if let Ok(area) = root.descend(&join(CLAIMED, owner)) {
+        let mut pass = Self::of(root, scanner.passes, shared);
+        if let Ok(area) = pass.root.descend(&join(CLAIMED, owner)) {
             for (token, _) in area.list().into_iter().flatten().flatten() {
                 if !shared.life.looks_after(&token) {
                     continue;
                 }
-                if tokens.len() >= MOST_TOKENS {
-                    complete = false;
+                if pass.tokens.len() >= MOST_TOKENS {
+                    (pass.complete, pass.unseen) = (false, true);
                     break;
                 }
                 // Folders that a crash left empty.
-                if shared.life.made(&token) || area.remove_folder(&token).is_err() {
-                    tokens.push_back(token);
+                if shared.life.made(&token) || !area::remove(&pass.root, owner, &token) {
+                    pass.tokens.push_back(token);
                 }
             }
+            if pass.tokens.is_empty() {
+                aside::remove_bare(&pass.root, owner);
+            }
         }
-        let window = shared.offered().keys().map(|key| Found::Offered(key.clone())).collect();
-        let foreign_clock = root.foreign_clock();
-        Ok(Self {
+        pass.window = shared.offered().keys().map(|key| Found::Offered(key.clone())).collect();
+        Ok(pass)
+    }
+
+    fn of(root: Folder, number: u64, shared: &Shared) -> Self {
+        let foreign_clock = *shared.foreign_clock.get_or_init(|| root.foreign_clock());
+        Self {
             number,
             root,
             foreign_clock,
-            tokens,
+            tokens: VecDeque::new(),
+            folders: VecDeque::new(),
             walk: None,
             walked: false,
-            window,
+            window: VecDeque::new(),
             batch: VecDeque::new(),
             asking: false,
             near: None,
-            token: None,
-            again: None,
-            complete,
+            complete: true,
+            unseen: false,
             held: None,
-        })
+        }
     }
 
     /// Begins the next walk, if there is one more.
@@ -341,19 +496,20 @@ impl Pass {
                 return Ok(true);
             }
         }
+        while let Some(path) = self.folders.pop_front() {
+            let folder = self.root.descend(&path);
+            if let Ok(walk) = folder.and_then(|folder| Walk::within(folder, path, true)) {
+                self.walk = Some((None, walk));
+                return Ok(true);
+            }
+        }
         if std::mem::replace(&mut self.walked, true) {
             return Ok(false);
         }
+        call.shared.listed.fetch_add(1, Ordering::Relaxed);
         let walk = self.root.again().and_then(|root| Walk::new(root, call.shared.recursive));
         self.walk = Some((None, walk.map_err(|error| failed("listing", b".", &error))?));
         Ok(true)
-    }
-
-    /// Ends the use of the folder for this call's claims, which may be tidied away once they are released.
-    fn end_of_call(&mut self, owner: &[u8]) {
-        if let Some((token, _)) = self.token.take() {
-            aside::remove_if_empty(&self.root, owner, &token);
-        }
     }
 
     /// Gathers the next window of names, sorted.
@@ -381,15 +537,7 @@ impl Pass {
                     // What is gone was released meanwhile.
                     found.extend(looked.ok().map(|stat| Found::Left(place, version(&stat))));
                 }
-                Some(Met::Link(path)) => call.tell(
-                    &path,
-                    none,
-                    SourceError {
-                        code: "symbolic-link",
-                        message: "a symbolic link is not followed".to_owned(),
-                        hint: Some("put the file itself here, or let `path` name the folder it is in".to_owned()),
-                    },
-                ),
+                Some(Met::Link(path)) => call.tell(&path, none, not_followed()),
                 Some(Met::Closed(path, error)) => call.tell(&path, none, failed("listing", &path, &error)),
                 Some(Met::TooDeep(path)) => call.tell(
                     &path,
@@ -410,13 +558,22 @@ impl Pass {
         Ok(())
     }
 
-    fn wait(&mut self, until: i64) {
+    /// Has a name looked at again.
+    fn wait(&mut self, call: &mut Call<'_>, key: &[u8], until: i64) {
         self.complete = false;
-        self.again = Some(self.again.map_or(until, |again| again.min(until)));
+        self.unseen |= !call.scanner.waiting.put(key, until, self.number);
     }
 
     /// Waits as for a file that is being written.
-    fn wait_a_while(&mut self, look: &Look) {
-        self.wait(look.now.saturating_add(look.settle.max(POLL)));
+    fn wait_a_while(&mut self, call: &mut Call<'_>, key: &[u8]) {
+        self.wait(call, key, call.look.now.saturating_add(call.look.settle.max(POLL)));
+    }
+}
+
+fn not_followed() -> SourceError {
+    SourceError {
+        code: "symbolic-link",
+        message: "a symbolic link is not followed".to_owned(),
+        hint: Some("put the file itself here, or let `path` name the folder it is in".to_owned()),
     }
 }

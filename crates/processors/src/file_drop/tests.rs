@@ -153,9 +153,11 @@ impl Inbox {
         }
     }
 
-    /// All names, hidden ones too.
+    /// All names, hidden ones too, but for the folder of claims where no file is in it.
     fn names(&self) -> Vec<String> {
-        names(&self.dir.path().join("in"))
+        let mut names = names(&self.dir.path().join("in"));
+        names.retain(|name| name != ".opendmp-claimed" || holds_files(&self.path(b".opendmp-claimed")));
+        names
     }
 
     async fn audit(&self) -> Vec<(String, AuditState)> {
@@ -163,6 +165,11 @@ impl Inbox {
         let audit = self.source.audit(&self.book, &releasing).await.unwrap();
         audit.entries.into_iter().map(|entry| (entry.path, entry.state)).collect()
     }
+}
+
+fn holds_files(dir: &Path) -> bool {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries.into_iter().any(|entry| !entry.file_type().unwrap().is_dir() || holds_files(&entry.path()))
 }
 
 fn names(dir: &Path) -> Vec<String> {

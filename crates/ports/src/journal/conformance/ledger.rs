@@ -92,10 +92,15 @@ pub(super) async fn recent_versions_go_by_content(d: Desk) {
         arrival
     };
     let settled = |text: &str| NewArrival { stat: Some(stat(7)), ..recent(text) };
-    let known = || async { d.j().await.known(d.source, vec![b"a".to_vec()]).await.expect(OK)[0].expect("a known path") };
+    let known =
+        || async { d.j().await.known(d.source, vec![b"a".to_vec()]).await.expect(OK)[0].expect("a known path") };
     assert_eq!(d.ingest(d.ingest_of(vec![recent("1")])).await.new, 1);
     assert!(known().await.stat.recent, "and it is written down");
-    assert_eq!(d.ingest(d.ingest_of(vec![recent("1"), settled("1")])).await.new, 0, "the same content is the same version");
+    assert_eq!(
+        d.ingest(d.ingest_of(vec![recent("1"), settled("1")])).await.new,
+        0,
+        "the same content is the same version"
+    );
     assert_eq!(d.ingest(d.ingest_of(vec![recent("2")])).await.new, 1, "its times don't tell of the change");
     let elsewhere = d.j().await.source(DEFAULT_SPACE, "file_drop:/other").await.expect(OK);
     d.j().await.affirm(elsewhere, vec![Arrival(2)]).await.expect(OK);
