@@ -292,7 +292,7 @@ impl FileDrop {
         limit: usize,
     ) -> (tokio::sync::OwnedMutexGuard<Scanner>, Result<Over, SourceError>) {
         let mut guard = scanner;
-        guard.begin(at);
+        guard.begin(&self.shared, at);
         let mut seen = 0;
         loop {
             let (shared, owner) = (self.shared.clone(), ledger.owner().to_owned());

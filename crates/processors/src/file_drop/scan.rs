@@ -82,6 +82,12 @@ impl Shared {
         self.offered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// What was claimed in its place, to be looked for in the ledger: once it is there it needs no memory.
+    fn offered_in_place(&self) -> Vec<Found> {
+        let offered = self.offered();
+        offered.keys().filter(|key| !key.starts_with(CLAIMED)).cloned().map(Found::Offered).collect()
+    }
+
     pub(super) fn changed(&self) -> std::sync::MutexGuard<'_, Changed> {
         self.changed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -291,11 +297,17 @@ impl Scanner {
     }
 
     /// Begins a call, which may find what an earlier one left that was cancelled.
-    pub(super) fn begin(&mut self, at: At) {
+    pub(super) fn begin(&mut self, shared: &Shared, at: At) {
         // Its names were taken along.
         self.unseen |= self.brief.take().is_some();
         if at == At::Everything && self.pass.as_ref().is_some_and(|pass| pass.asking) {
             self.pass = None;
+        }
+        if let Some(pass) = self.pass.as_mut().filter(|_| at == At::Everything) {
+            // What the call before claimed is in the ledger by now.
+            for found in shared.offered_in_place() {
+                pass.window.push_front(found);
+            }
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) fn same(one: &FileStat, other: &FileStat) -> bool {
 pub(super) fn recent_until(stat: &FileStat, look: &Look) -> Option<i64> {
     let changed = changed(stat);
     let until = changed.saturating_add(tick_of(stat, TICK));
-    (!look.foreign_clock && changed <= look.now && look.now < until).then_some(until)
+    (!look.foreign_clock && changed <= look.now.saturating_add(TICK) && look.now < until).then_some(until)
 }
 
 /// The moment of the last change, milliseconds since 1970, rounded up.
@@ -68,7 +68,12 @@ impl Still {
         let Look { now, settle, tick, foreign_clock, scan } = *look;
         let quiet = settle.max(tick_of(stat, tick));
         let changed = changed(stat);
-        if !foreign_clock && changed <= now {
+        if quiet == 0 {
+            self.seen.remove(path);
+            return Verdict::Take((now - changed).max(0));
+        }
+        // A look that began just before the change is of the same clock.
+        if !foreign_clock && changed <= now.saturating_add(TICK) {
             let ready = changed.saturating_add(quiet);
             if ready <= now {
                 self.seen.remove(path);
@@ -165,7 +170,8 @@ mod tests {
         let coarse = FileStat { ctime: NOW / 1_000 * 1_000_000_000, mtime: 0, ..stat(0) };
         assert_eq!(recent_until(&coarse, &look(NOW + 1_999, 0, false)), Some(NOW + 2_001));
         assert_eq!(recent_until(&stat(5), &look(NOW, 0, true)), None, "another clock tells nothing");
-        assert_eq!(recent_until(&stat(-5), &look(NOW, 0, false)), None, "nor does the future");
+        assert_eq!(recent_until(&stat(-5), &look(NOW, 0, false)), Some(NOW + 25), "a look that began before");
+        assert_eq!(recent_until(&stat(-50), &look(NOW, 0, false)), None, "nor does the future tell anything");
     }
 
     #[test]

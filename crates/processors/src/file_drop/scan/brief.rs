@@ -1,6 +1,6 @@
 //! Begins a look at names.
 
-use super::super::aside::{CLAIMED, Place};
+use super::super::aside::Place;
 use super::super::no_root;
 use super::super::walk::DEEPEST;
 use super::{Found, Pass, Scanner, Shared};
@@ -18,9 +18,8 @@ impl Pass {
         let (mut names, more) = shared.changed().take();
         scanner.unseen |= more;
         names.extend(scanner.waiting.take_due(now));
-        // What is claimed and kept is known once it is settled.
-        let offered = || shared.offered().keys().filter(|key| !key.starts_with(CLAIMED)).cloned().collect::<Vec<_>>();
-        if names.is_empty() && shared.offered().is_empty() {
+        let offered = shared.offered_in_place();
+        if names.is_empty() && offered.is_empty() {
             return Ok(None);
         }
         let root = match Folder::open(&shared.root) {
@@ -57,7 +56,7 @@ impl Pass {
                 found.push(Found::Fresh(name));
             }
         }
-        found.extend(offered().into_iter().map(Found::Offered));
+        found.extend(offered);
         found.sort_by(|one, other| (one.path(), one.age()).cmp(&(other.path(), other.age())));
         pass.window = found.into();
         Ok(Some(pass))
