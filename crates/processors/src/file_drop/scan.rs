@@ -5,12 +5,11 @@
 
 mod brief;
 mod judge;
+mod pass;
+mod shared;
 mod waiting;
 
-use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use opendmp_model::ids::Arrival;
@@ -18,23 +17,18 @@ use opendmp_model::ledger::{FileStat, Known};
 use opendmp_model::name;
 use opendmp_processor::{Body, Claim, SourceError};
 
+use self::pass::Pass;
+pub(super) use self::shared::Shared;
 pub(super) use self::waiting::Changed;
 use self::waiting::Waiting;
-use super::area::{self, Areas, Present};
-use super::aside::{self, CLAIMED, Life, Place};
-use super::pattern::Matcher;
+use super::After;
+use super::area::{Areas, Present};
+use super::aside::{self, Place};
 use super::still::{Look, Still, TICK, same};
-use super::walk::{Met, Walk};
-use super::{After, failed, no_root};
-use crate::beneath::{Folder, join, version};
+use crate::beneath::Folder;
 
 /// How many paths the ledger is asked for at a time.
 const BATCH: usize = 1_000;
-/// How many names are sorted at a time: within a window files are claimed by name, from window to window as the file
-/// system lists them.
-const WINDOW: usize = 65_536;
-/// How many bytes of names a window has.
-const WINDOW_BYTES: usize = 8 << 20;
 /// How many files one call looks at: what is told meanwhile is taken in between.
 const SLICE: usize = 4_096;
 /// How many bytes one call reads.
@@ -47,70 +41,6 @@ const MOST_PROBLEMS: usize = 1_000;
 const MOST_TOLD: usize = 10_000;
 /// The least time until a file is looked at again that someone is writing, in milliseconds.
 const POLL: i64 = 250;
-
-/// What does not change while a source is open, and what all its calls share.
-pub(super) struct Shared {
-    pub root: PathBuf,
-    pub written: String,
-    pub matcher: Matcher,
-    pub recursive: bool,
-    pub settle: i64,
-    pub after: After,
-    pub to: Option<PathBuf>,
-    pub life: Life,
-    /// The folder that claims are set aside in now.
-    pub present: Present,
-    /// What is to be looked at again, told from outside the scan.
-    pub changed: Mutex<Changed>,
-    /// How often the folder was listed from its beginning.
-    pub listed: AtomicU64,
-    /// Whether the kernel can be asked for writers, once that was tried.
-    pub leases: OnceLock<bool>,
-    /// Whether the folder's file system may keep time by another clock than ours.
-    pub foreign_clock: OnceLock<bool>,
-    /// What was claimed and is neither known to the ledger nor given back, by path from the root.
-    pub offered: Mutex<HashMap<Vec<u8>, FileStat>>,
-}
-
-impl Shared {
-    /// Whether the kernel can be asked for writers, as far as is known.
-    pub(super) fn asks_writers(&self) -> bool {
-        self.leases.get() == Some(&true)
-    }
-
-    pub(super) fn offered(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, FileStat>> {
-        self.offered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// What was claimed in its place, to be looked for in the ledger: once it is there it needs no memory.
-    fn offered_in_place(&self) -> Vec<Found> {
-        let offered = self.offered();
-        offered.keys().filter(|key| !key.starts_with(CLAIMED)).cloned().map(Found::Offered).collect()
-    }
-
-    pub(super) fn changed(&self) -> std::sync::MutexGuard<'_, Changed> {
-        self.changed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Takes back an offer, so that what it was of is looked at again.
-    pub(super) fn take_back(&self, key: Vec<u8>) {
-        self.offered().remove(&key);
-        self.changed().tell(key);
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if self.present.is_some()
-            && let Ok(root) = Folder::open(&self.root)
-        {
-            self.present.end(&root);
-        }
-    }
-}
-
-/// How many folders of claims one look goes through; the next goes on.
-const MOST_TOKENS: usize = 10_000;
 
 /// Something to be judged.
 #[derive(Debug)]
@@ -193,31 +123,6 @@ pub(super) enum At {
     Names,
 }
 
-/// A look under way.
-struct Pass {
-    number: u64,
-    root: Folder,
-    foreign_clock: bool,
-    /// The folders of claims that are to be walked, before the folder itself.
-    tokens: VecDeque<Vec<u8>>,
-    /// The folders that are to be walked of a look at names: those that are new.
-    folders: VecDeque<Vec<u8>>,
-    /// The walk under way, and the claim's folder it goes through.
-    walk: Option<(Option<Place>, Walk)>,
-    walked: bool,
-    window: VecDeque<Found>,
-    batch: VecDeque<(Found, Answer)>,
-    /// Whether a batch is out to be asked for; a call that was cancelled meanwhile has taken it along.
-    asking: bool,
-    /// The folder opened last.
-    near: Option<(Vec<u8>, Arc<Folder>)>,
-    complete: bool,
-    /// Whether something was left out that the next look at everything finds.
-    unseen: bool,
-    /// A path of which an older version waits, so that newer ones wait behind it.
-    held: Option<Vec<u8>>,
-}
-
 /// What is kept between calls.
 pub(super) struct Scanner {
     /// The look at everything that is under way.
@@ -261,8 +166,8 @@ impl Scanner {
 
     /// Stops the look, after an error.
     pub(super) fn stop(&mut self) {
-        self.pass = None;
-        self.unseen |= self.brief.take().is_some();
+        (self.pass, self.brief) = (None, None);
+        self.unseen = true;
     }
 
     /// Whether something is to be handed over that an earlier call claimed.
@@ -448,144 +353,5 @@ impl Call<'_> {
         self.scanner.still.forget(&key);
         self.shared.offered().insert(key, stat);
         self.scanner.ready.push(claim);
-    }
-}
-
-impl Pass {
-    fn begin(scanner: &Scanner, shared: &Shared, owner: &[u8]) -> Result<Self, SourceError> {
-        let root = Folder::open(&shared.root).map_err(|error| no_root(&shared.root, &error))?;
-        let mut pass = Self::of(root, scanner.passes, shared);
-        if let Ok(area) = pass.root.descend(&join(CLAIMED, owner)) {
-            for (token, _) in area.list().into_iter().flatten().flatten() {
-                if !shared.life.looks_after(&token) {
-                    continue;
-                }
-                if pass.tokens.len() >= MOST_TOKENS {
-                    (pass.complete, pass.unseen) = (false, true);
-                    break;
-                }
-                // Folders that a crash left empty.
-                if shared.life.made(&token) || !area::remove(&pass.root, owner, &token) {
-                    pass.tokens.push_back(token);
-                }
-            }
-            if pass.tokens.is_empty() {
-                aside::remove_bare(&pass.root, owner);
-            }
-        }
-        pass.window = shared.offered().keys().map(|key| Found::Offered(key.clone())).collect();
-        Ok(pass)
-    }
-
-    fn of(root: Folder, number: u64, shared: &Shared) -> Self {
-        let foreign_clock = *shared.foreign_clock.get_or_init(|| root.foreign_clock());
-        Self {
-            number,
-            root,
-            foreign_clock,
-            tokens: VecDeque::new(),
-            folders: VecDeque::new(),
-            walk: None,
-            walked: false,
-            window: VecDeque::new(),
-            batch: VecDeque::new(),
-            asking: false,
-            near: None,
-            complete: true,
-            unseen: false,
-            held: None,
-        }
-    }
-
-    /// Begins the next walk, if there is one more.
-    fn next_walk(&mut self, call: &Call<'_>) -> Result<bool, SourceError> {
-        while let Some(token) = self.tokens.pop_front() {
-            let place = Place { owner: call.owner.to_vec(), token, path: Vec::new() };
-            let folder = self.root.descend(&join(CLAIMED, &join(&place.owner, &place.token)));
-            // Gone, if it can't be opened: its files were released.
-            if let Ok(walk) = folder.and_then(|folder| Walk::new(folder, true)) {
-                self.walk = Some((Some(place), walk));
-                return Ok(true);
-            }
-        }
-        while let Some(path) = self.folders.pop_front() {
-            let folder = self.root.descend(&path);
-            if let Ok(walk) = folder.and_then(|folder| Walk::within(folder, path, true)) {
-                self.walk = Some((None, walk));
-                return Ok(true);
-            }
-        }
-        if std::mem::replace(&mut self.walked, true) {
-            return Ok(false);
-        }
-        call.shared.listed.fetch_add(1, Ordering::Relaxed);
-        let walk = self.root.again().and_then(|root| Walk::new(root, call.shared.recursive));
-        self.walk = Some((None, walk.map_err(|error| failed("listing", b".", &error))?));
-        Ok(true)
-    }
-
-    /// Gathers the next window of names, sorted.
-    fn fill(&mut self, call: &mut Call<'_>) -> Result<(), SourceError> {
-        let mut bytes = 0;
-        let mut found = Vec::new();
-        while found.len() < WINDOW && bytes < WINDOW_BYTES {
-            let Some((of, walk)) = &mut self.walk else {
-                if self.next_walk(call)? {
-                    continue;
-                }
-                break;
-            };
-            let matcher = of.is_none().then_some(&call.shared.matcher);
-            let none = FileStat::default();
-            match walk.next(matcher) {
-                Some(Met::File(path)) => {
-                    bytes += path.len();
-                    let Some(of) = of else {
-                        found.push(Found::Fresh(path));
-                        continue;
-                    };
-                    let place = Place { path, ..of.clone() };
-                    let looked = place.open(&self.root).and_then(|(folder, name)| folder.stat(name));
-                    // What is gone was released meanwhile.
-                    found.extend(looked.ok().map(|stat| Found::Left(place, version(&stat))));
-                }
-                Some(Met::Link(path)) => call.tell(&path, none, not_followed()),
-                Some(Met::Closed(path, error)) => call.tell(&path, none, failed("listing", &path, &error)),
-                Some(Met::TooDeep(path)) => call.tell(
-                    &path,
-                    none,
-                    SourceError {
-                        code: "too-deep",
-                        message: "the folders are nested too deep".to_owned(),
-                        hint: Some("let `path` name a folder further down".to_owned()),
-                    },
-                ),
-                None => self.walk = None,
-            }
-        }
-        // Of several versions of one path those that were set aside come first, the oldest before the others, so that
-        // the newest arrives last.
-        found.sort_by(|one, other| (one.path(), one.age()).cmp(&(other.path(), other.age())));
-        self.window = found.into();
-        Ok(())
-    }
-
-    /// Has a name looked at again.
-    fn wait(&mut self, call: &mut Call<'_>, key: &[u8], until: i64) {
-        self.complete = false;
-        self.unseen |= !call.scanner.waiting.put(key, until, self.number);
-    }
-
-    /// Waits as for a file that is being written.
-    fn wait_a_while(&mut self, call: &mut Call<'_>, key: &[u8]) {
-        self.wait(call, key, call.look.now.saturating_add(call.look.settle.max(POLL)));
-    }
-}
-
-fn not_followed() -> SourceError {
-    SourceError {
-        code: "symbolic-link",
-        message: "a symbolic link is not followed".to_owned(),
-        hint: Some("put the file itself here, or let `path` name the folder it is in".to_owned()),
     }
 }

@@ -16,7 +16,8 @@ use super::super::aside::{CLAIMED, Place, same_content};
 use super::super::lease::{self, Writer};
 use super::super::still::{Look, Verdict, recent_until, same};
 use super::super::{After, failed};
-use super::{Answer, Call, Found, Pass, Shared, not_followed};
+use super::pass::{Pass, not_followed};
+use super::{Answer, Call, Found, Shared};
 use crate::beneath::{Folder, Taken, is_file, is_link, split, version, version_of};
 
 /// Content up to this many bytes is read at once, so that it needs no open file.
