@@ -1,7 +1,8 @@
 //! Source `file_drop`: the files of a folder, each version of each once.
 //!
 //! Here are the config and the source as the engine sees it. What is taken by name: `pattern`; when a file stands
-//! still: `still` and `lease`; one look through the folder: `scan` over `walk`; files claimed by renaming: `aside`.
+//! still: `still` and `lease`; looks at the folder and at single names: `scan` over `walk`; files claimed by renaming:
+//! `aside`, in folders kept by `area`.
 //!
 //! A file that is replaced, appended to or removed while all this goes on is either taken as the whole it was when it
 //! stood still, or offered again as it is then. Only a name in `.opendmp-claimed` is ever removed.
