@@ -19,9 +19,10 @@ mod intents;
 pub mod live;
 mod loaded;
 pub mod metrics;
+mod sources;
 mod spans;
 pub mod watch;
 
 pub use engine::{Engine, Options, Trouble};
-pub use ingest::ScanReport;
+pub use ingest::{At, ScanReport};
 pub use loaded::{Loaded, Node};
