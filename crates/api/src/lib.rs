@@ -8,6 +8,7 @@
 pub mod ask;
 pub mod backup;
 mod client;
+mod request;
 mod router;
 pub mod rows;
 mod serve;

@@ -22,11 +22,12 @@ use opendmp_ports::transport::{Hint, StepCounts};
 use opendmp_ports::{Error, ErrorKind};
 use opendmp_processor::Audit;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument;
 
 use crate::engine::SourceLedger;
 use crate::ingest::{identity, port_fault, source_fault};
 use crate::loaded::run_blocking;
-use crate::{Engine, Loaded};
+use crate::{Engine, Loaded, spans};
 
 /// A flow as a person hands it in.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -327,7 +328,10 @@ impl Engine {
                     self.clock.sleep(Duration::from_millis(50)).await;
                     continue;
                 }
-                let report = self.ingest_once(loaded, node, Some(run)).await?;
+                let report = self
+                    .ingest_once(loaded, node, Some(run))
+                    .instrument(spans::source(&loaded.plan.slug, &node.id))
+                    .await?;
                 for (path, problem) in report.problems {
                     if told.insert((path.clone(), problem.code)) {
                         let about = opendmp_model::name::printable(&path);
@@ -337,9 +341,11 @@ impl Engine {
                 if report.complete && report.arrived == 0 {
                     break;
                 }
-                if report.arrived == 0 {
-                    let now = self.clock.now();
-                    let wait = report.again.map_or(50, |at| at.saturating_sub(now).clamp(5, 1_000));
+                let now = self.clock.now();
+                // A long look goes on at once.
+                if report.arrived == 0 && report.everything.is_none_or(|at| at > now) {
+                    let at = report.again.into_iter().chain(report.everything).min();
+                    let wait = at.map_or(50, |at| at.saturating_sub(now).clamp(5, 1_000));
                     self.clock.sleep(Duration::from_millis(wait as u64)).await;
                 }
             }
@@ -540,6 +546,7 @@ async fn open_given(
             size: meta.size(),
             mtime: now.saturating_mul(1_000_000).saturating_add(nth as i64),
             ctime: 0,
+            recent: false,
         };
         Ok((Arc::new(file), stat, path.as_os_str().as_bytes().to_vec()))
     };

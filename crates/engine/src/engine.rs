@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use opendmp_model::ids::Arrival;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{FlowRow, Lease, SourceId, VersionId};
 use opendmp_ports::transport::Hint;
@@ -14,6 +15,8 @@ use opendmp_processor::{Ledger, Registry, SourceError};
 use tokio::sync::OnceCell;
 
 use crate::loaded::Loaded;
+use crate::metrics::Metrics;
+use crate::metrics::ports::{MeteredContent, MeteredJournal, MeteredTransport};
 
 /// What an engine may use.
 #[derive(Clone, Debug)]
@@ -84,13 +87,15 @@ pub struct Engine {
     pub options: Options,
     /// Its right to settle.
     pub lease: Lease,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
     loaded: Mutex<HashMap<VersionId, Arc<OnceCell<Arc<Loaded>>>>>,
     sources: Mutex<HashMap<String, SourceId>>,
     troubles: Mutex<HashMap<String, Trouble>>,
 }
 
 impl Engine {
-    /// An engine over these ports, holding `lease`.
+    /// An engine over these ports, holding `lease`. What it does with them is metered.
     pub fn new(
         journal: Arc<dyn Journal>,
         content: Arc<dyn Content>,
@@ -100,14 +105,16 @@ impl Engine {
         options: Options,
         lease: Lease,
     ) -> Self {
+        let metrics = Arc::<Metrics>::default();
         Self {
-            journal,
-            content,
-            transport,
+            journal: Arc::new(MeteredJournal { inner: journal, metrics: Arc::clone(&metrics) }),
+            content: Arc::new(MeteredContent { inner: content, metrics: Arc::clone(&metrics) }),
+            transport: Arc::new(MeteredTransport { inner: transport, metrics: Arc::clone(&metrics) }),
             clock,
             registry,
             options,
             lease,
+            metrics,
             loaded: Mutex::default(),
             sources: Mutex::default(),
             troubles: Mutex::default(),
@@ -266,6 +273,10 @@ fn ledger_error(error: Error) -> SourceError {
 impl Ledger for SourceLedger<'_> {
     async fn known(&self, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>, SourceError> {
         self.journal.known(self.source, paths).await.map_err(ledger_error)
+    }
+
+    async fn affirm(&self, arrivals: Vec<Arrival>) -> Result<(), SourceError> {
+        self.journal.affirm(self.source, arrivals).await.map_err(ledger_error)
     }
 
     async fn releasing(&self, releases: Vec<Bytes>) -> Result<Vec<bool>, SourceError> {

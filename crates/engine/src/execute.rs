@@ -33,11 +33,13 @@ use opendmp_ports::{Error, ErrorKind};
 use opendmp_processor::{
     Body, Collect, Done, Emission, Emissions, Input, NewContent, Opened, Outcome as Said, Processor,
 };
+use tracing::Instrument;
 
 use crate::Engine;
 use crate::decide::{After, COMMIT_AFTER, after_fault, chunk};
 use crate::failpoint::reach;
 use crate::loaded::{Loaded, Node, run_blocking};
+use crate::spans;
 
 use fan::{Siblings, Streamed};
 
@@ -92,6 +94,7 @@ struct TaskNote {
 /// stays claimed then, and is to be handed back.
 pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, Error> {
     let loaded = engine.load(claimed.version).await?;
+    spans::of_flow(&loaded.plan.slug);
     let mut work = Work {
         engine,
         loaded: &loaded,
@@ -704,6 +707,12 @@ impl Engine {
             .await?;
         reach("after-settle");
         if let Settled::Applied(applied) = &settled {
+            if applied.dead > 0 {
+                tracing::warn!(
+                    dead_letters = applied.dead,
+                    "items could not be processed; `opendmp dead-letters` tells"
+                );
+            }
             if applied.tasks > 0 {
                 self.transport.send(Hint::Tasks);
             }
@@ -736,12 +745,18 @@ impl Engine {
 
     /// Executes and settles a claimed task; hands it back where it can't be.
     pub async fn work_on(&self, claimed: &Claimed) -> Result<(), Error> {
+        let _in_work = self.metrics.begin_work();
+        self.work_out(claimed).instrument(spans::task(claimed)).await
+    }
+
+    async fn work_out(&self, claimed: &Claimed) -> Result<(), Error> {
         reach("after-queue-claim");
         let done = async {
             let settlement = execute(self, claimed).await?;
             self.settle(claimed, settlement).await
         };
         if let Err(error) = done.await {
+            self.metrics.returned();
             // Patiently: what stays claimed is not worked on again until somebody takes over.
             self.patiently("journal", || self.journal.unclaim(self.lease, vec![claimed.task.id])).await?;
             return Err(error);

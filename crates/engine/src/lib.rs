@@ -3,8 +3,8 @@
 //! One item's way: [`ingest`] claims it from its source and makes it durable; [`execute`] takes it through as many
 //! processors as it can and makes one settlement of all that comes of it; [`intents`] carries out what the settlement
 //! decided to do outside. [`live`] keeps these going by itself, [`control`] is what people ask of it. What is
-//! decided on the way stands in [`decide`], apart from what carries it out. [`reprocess`] takes what arrived before
-//! through a new version.
+//! decided on the way stands in [`decide`], apart from what carries it out. What is counted on the way stands in
+//! [`metrics`]. [`reprocess`] takes what arrived before through a new version.
 //!
 //! The engine knows no database, no broker, no web framework: it sees ports and kinds.
 
@@ -18,9 +18,12 @@ mod ingest;
 mod intents;
 pub mod live;
 mod loaded;
+pub mod metrics;
 pub mod reprocess;
+mod sources;
+mod spans;
 pub mod watch;
 
 pub use engine::{Engine, Options, Trouble};
-pub use ingest::ScanReport;
+pub use ingest::{At, ScanReport};
 pub use loaded::{Loaded, Node};

@@ -52,8 +52,20 @@ fn schema_1_is_frozen() {
 #[test]
 fn schema_2_is_frozen() {
     let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()));
+    let path = dir.path().join("journal.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(include_str!("../migrations/0001_first.sql")).unwrap();
+    conn.execute_batch(include_str!("../migrations/0002_held.sql")).unwrap();
+    conn.execute_batch("PRAGMA application_id = 0x4f444d50; PRAGMA user_version = 2;").unwrap();
     let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v2.txt")).unwrap();
+    assert!(dump(&path) == golden, "a stored schema is never changed");
+}
+
+#[test]
+fn schema_3_is_frozen() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v3.txt")).unwrap();
     let dumped = dump(&dir.path().join("journal.db"));
     assert!(dumped == golden, "a stored schema is never changed, make a new migration; it is now\n{dumped}");
 }
@@ -66,7 +78,7 @@ fn content(text: &str) -> ContentRef {
 fn arrival(path: &[u8], text: &str) -> NewArrival {
     NewArrival {
         path: path.to_vec(),
-        stat: Some(FileStat { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 }),
+        stat: Some(FileStat { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5, recent: false }),
         name: opendmp_model::name::from_bytes(path).into(),
         content: content(text),
         media_type: Some("text/csv".into()),

@@ -73,7 +73,8 @@ pub(crate) async fn stoppable<T: Send + 'static>(
 ) -> Result<T, JoinError> {
     let guard = StopOnDrop(Stop::default());
     let stop = guard.0.clone();
-    tokio::task::spawn_blocking(move || work(&stop)).await
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(|| work(&stop))).await
 }
 
 /// As [`stoppable`], and no longer than `timeout`.

@@ -332,6 +332,9 @@ impl External {
             status
         };
         let ended = tokio::time::timeout(self.timeout, work).await;
+        // What it wrote is the item's log, and no business of the server's.
+        let status = ended.as_ref().ok().and_then(|status| Some(tracing::field::display(status.as_ref().ok()?)));
+        tracing::debug!(command = self.shown(), status, in_time = ended.is_ok(), "a command ended");
         drop(group);
         log.extend(stdout.lines("stdout"));
         log.extend(stderr.lines("stderr"));
@@ -609,7 +612,8 @@ impl Tail {
 }
 
 async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(work)
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
         .await
         .map_err(|error| Fault::new(FaultKind::Unavailable, "interrupted", error.to_string()))
 }

@@ -30,8 +30,8 @@ pub use pools::{Options, Pools};
 pub use scratch::ScratchFile;
 pub use spool::Spooled;
 pub use value::{
-    CallContent, CallItem, CallResult, Child, ChildContent, Failure, Language, LogLevel, LogLine, Outcome, PoolKey,
-    ScriptSpec,
+    CallContent, CallItem, CallResult, Child, ChildContent, Failure, Language, LogLevel, LogLine, Numbers, Outcome,
+    PoolKey, ScriptSpec,
 };
 
 /// The Python worker, as it is written into each scratch directory.

@@ -234,3 +234,18 @@ impl PoolKey {
         Self { flow: flow.into(), environment: environment.id.clone() }
     }
 }
+
+/// How many processes there are and were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Living and in a call.
+    pub busy: usize,
+    /// Living and waiting for one.
+    pub idle: usize,
+    /// That may live at a time.
+    pub most: usize,
+    /// Ever started by these pools.
+    pub started: u64,
+    /// That ended in the middle of a call: crashed, or stopped for time or memory.
+    pub died: u64,
+}

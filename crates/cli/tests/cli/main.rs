@@ -4,6 +4,7 @@ mod backup;
 mod exits;
 mod help;
 mod journey;
+mod operate;
 mod output;
 mod place;
 mod reprocess;

@@ -3,4 +3,5 @@
 mod failpoints;
 mod harness;
 mod odd;
+mod reprocess;
 mod torture;

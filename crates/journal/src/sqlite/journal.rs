@@ -82,6 +82,10 @@ impl Journal for SqliteJournal {
         self.read("journal known", work).await
     }
 
+    async fn affirm(&self, source: SourceId, arrivals: Vec<Arrival>) -> Result<()> {
+        self.write("journal affirm", move |t| t.affirm(source, &arrivals)).await
+    }
+
     async fn releasing(&self, source: SourceId, releases: Vec<Vec<u8>>) -> Result<Vec<bool>> {
         let work = move |conn: &rusqlite::Connection| {
             let mut releasing = Releasing::new(conn, source)?;

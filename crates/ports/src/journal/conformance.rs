@@ -4,6 +4,7 @@
 //! An implementation that is durable runs the suite twice: as it is, and closed and opened again between any two
 //! calls ([`all`] with `reopen`), so that nothing of what it answered lives in memory alone.
 
+mod again;
 mod definitions;
 mod desk;
 mod exports;
@@ -52,7 +53,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         ledger {
             arrivals_are_numbered, tasks_go_to_each_reader, kept_versions_come_once, items_without_a_version_go_by_content,
             repeats_within_an_ingest, releases_come_once, origins_stay, trials_leave_no_trace,
-            a_lost_lease_takes_nothing_in, runs_are_chosen, odd_paths_stay_as_they_are, large_ingests_are_cut,
+            recent_versions_go_by_content, a_lost_lease_takes_nothing_in, runs_are_chosen, odd_paths_stay_as_they_are, large_ingests_are_cut,
         }
         queue {
             claims_are_exclusive, claims_keep_order, due_times_are_kept, suspects_stand_apart, runs_are_claimed_alone,
@@ -87,10 +88,15 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             older_never_overwrites_newer, one_at_a_time_and_in_order, an_older_one_goes_first, many_numbers_are_found,
             a_foreign_target_is_given_up, a_moved_revision_is_not_confused,
         }
-        runs { runs_end, open_runs_wait, runs_count, runs_are_listed }
+        runs { runs_end, open_runs_wait, flows_tell_since_when, runs_count, runs_are_listed }
         letters {
             letters_are_listed, letters_are_filtered, letters_go_in_again, only_open_letters_go_in,
             letters_of_one_flow, letters_are_discarded, flows_are_abandoned, letters_fail_again,
+        }
+        again {
+            historic_arrivals_are_the_newest_of_their_paths, historic_arrivals_of_a_collection,
+            a_reprocess_is_fed_part_by_part, a_reprocess_may_be_stopped, a_lost_lease_feeds_nothing,
+            repeats_are_known, results_are_remembered, what_was_remembered_first_is_forgotten_first,
         }
         history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
     }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::Item;
-use opendmp_model::ledger::Known;
+use opendmp_model::ledger::{FileStat, Known};
 
 use self::state::State;
 use super::Journal;
@@ -151,6 +151,7 @@ impl Journal for MemoryJournal {
             outstanding: 0,
             held: 0,
             dead_letters: 0,
+            unfinished_since: None,
             changed: new.at,
         });
         Ok((flow, version))
@@ -188,19 +189,19 @@ impl Journal for MemoryJournal {
                 state.flush_flow(change.flow, change.at);
             }
         }
-        Ok(state.flows[&change.flow].clone())
+        state.flow_row(change.flow).ok_or_else(|| decide::missing(operation, format!("flow {}", change.flow)))
     }
 
     async fn flows(&self, space: SpaceId) -> Result<Vec<FlowRow>> {
         let state = self.lock();
         let live = state.flows.values().filter(|f| f.space == space && f.state != FlowState::Deleted);
-        let mut rows: Vec<FlowRow> = live.cloned().collect();
+        let mut rows: Vec<FlowRow> = live.filter_map(|flow| state.flow_row(flow.id)).collect();
         rows.sort_by(|a, b| a.slug.cmp(&b.slug));
         Ok(rows)
     }
 
     async fn flow(&self, flow: FlowId) -> Result<FlowRow> {
-        self.lock().flows.get(&flow).cloned().ok_or_else(|| decide::missing("journal flow", format!("flow {flow}")))
+        self.lock().flow_row(flow).ok_or_else(|| decide::missing("journal flow", format!("flow {flow}")))
     }
 
     async fn version(&self, version: VersionId) -> Result<VersionRow> {
@@ -237,6 +238,21 @@ impl Journal for MemoryJournal {
     async fn known(&self, source: SourceId, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>> {
         let state = self.lock();
         Ok(paths.into_iter().map(|path| state.paths.get(&(source, path)).copied()).collect())
+    }
+
+    async fn affirm(&self, source: SourceId, arrivals: Vec<Arrival>) -> Result<()> {
+        let mut state = self.lock();
+        let identity = state.sources.get((source.0 as usize).wrapping_sub(1)).map(|(_, identity)| identity.clone());
+        for arrival in arrivals {
+            let row = state.arrivals.get_mut(&arrival).filter(|row| Some(&row.source) == identity.as_ref());
+            let Some(row) = row else { continue };
+            row.stat = row.stat.map(FileStat::settled);
+            let path = row.path.clone();
+            if let Some(known) = state.paths.get_mut(&(source, path)).filter(|known| known.latest == arrival) {
+                known.stat = known.stat.settled();
+            }
+        }
+        Ok(())
     }
 
     async fn releasing(&self, source: SourceId, releases: Vec<Vec<u8>>) -> Result<Vec<bool>> {

@@ -127,6 +127,8 @@ pub struct FlowRow {
     pub held: u64,
     /// Open dead letters.
     pub dead_letters: u64,
+    /// When the oldest of its runs began that are not done; `None` where all are.
+    pub unfinished_since: Option<i64>,
     /// When it was last changed.
     pub changed: i64,
 }

@@ -9,7 +9,8 @@ use crate::sqlite::blobs::state_of;
 use crate::sqlite::fail::Result;
 
 const FLOW: &str = "SELECT f.id, f.space, f.slug, f.name, f.state, f.version, v.hash, f.base, f.items + f.intents, \
-                    f.dead, f.changed, f.held FROM flow f JOIN version v ON v.id = f.version";
+                    f.dead, f.changed, f.held, (SELECT r.started FROM run r INDEXED BY run_open WHERE r.flow = f.id AND \
+                    r.finished IS NULL ORDER BY r.id LIMIT 1) FROM flow f JOIN version v ON v.id = f.version";
 
 fn flow_row(row: &Row<'_>) -> rusqlite::Result<(FlowRow, i64)> {
     let flow = FlowRow {
@@ -25,6 +26,7 @@ fn flow_row(row: &Row<'_>) -> rusqlite::Result<(FlowRow, i64)> {
         held: row.get::<_, i64>(11)?.max(0) as u64,
         dead_letters: row.get::<_, i64>(9)?.max(0) as u64,
         changed: row.get(10)?,
+        unfinished_since: row.get(12)?,
     };
     Ok((flow, row.get(4)?))
 }

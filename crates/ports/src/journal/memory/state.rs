@@ -139,6 +139,13 @@ impl State {
         self.leases.get(&lease).copied().unwrap_or(false)
     }
 
+    /// A flow as it is told: with what is counted when it is asked for.
+    pub(super) fn flow_row(&self, flow: FlowId) -> Option<FlowRow> {
+        let open = self.runs.values().filter(|run| run.flow == flow && run.row.finished.is_none());
+        let unfinished_since = open.map(|run| run.row.started).next();
+        Some(FlowRow { unfinished_since, ..self.flows.get(&flow)?.clone() })
+    }
+
     pub(super) fn next_arrival(&mut self) -> Arrival {
         Arrival(next(&mut self.last.arrival))
     }
