@@ -526,9 +526,16 @@ impl Service {
         let mut retried: Vec<Retried> = Vec::new();
         let mut pages = self.pages(letters).await?;
         while let Some(page) = pages.next(self).await? {
-            let mut flows: BTreeMap<FlowId, Vec<DeadRow>> = BTreeMap::new();
+            // Of an arrival that failed in several passes, one pass after the other, so that the newest comes last.
+            let mut passes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+            for id in page.iter().map(|row| row.item.id) {
+                passes.entry(id.arrival).or_default().insert(id.pass);
+            }
+            let mut flows: BTreeMap<(FlowId, usize), Vec<DeadRow>> = BTreeMap::new();
             for row in page {
-                flows.entry(row.flow_id).or_default().push(row);
+                let id = row.item.id;
+                let earlier = passes.get(&id.arrival).map_or(0, |passes| passes.range(..id.pass).count());
+                flows.entry((row.flow_id, earlier)).or_default().push(row);
             }
             for rows in flows.into_values() {
                 let flow = rows[0].flow.clone();

@@ -128,7 +128,8 @@ pub trait Journal: Send + Sync {
     /// Dead letters, newest first.
     async fn dead_letters(&self, filter: Filter) -> Result<Page<DeadRow>>;
 
-    /// Sends dead letters in again, as a new pass in a new run. Those that are not open are left out.
+    /// Sends dead letters in again, as a new pass in a new run. Those that are not open are left out, and of each arrival
+    /// all but those of the newest pass ([`decide::newest_passes`]).
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)>;
 
     /// Begins a reprocess: opens its run and a pass of its own. The run can't be done before all is sent in, or the

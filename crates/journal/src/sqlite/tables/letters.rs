@@ -171,6 +171,7 @@ impl Tables<'_> {
                 open.push((id, letter));
             }
         }
+        decide::newest_passes(&mut open, |(id, _)| *id);
         if open.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, operation, "none of these dead letters is open").into());
         }

@@ -310,7 +310,7 @@ impl State {
 
     pub(super) fn reenter(&mut self, reentry: &Reentry) -> Result<(RunId, u64)> {
         let mut seen = HashSet::new();
-        let open: Vec<TaskId> = reentry
+        let mut open: Vec<TaskId> = reentry
             .letters
             .iter()
             .copied()
@@ -318,6 +318,7 @@ impl State {
                 self.dead.get(id).is_some_and(|letter| letter.row.state == DeadState::Open) && seen.insert(*id)
             })
             .collect();
+        decide::newest_passes(&mut open, |id| *id);
         if open.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, "journal reenter", "none of these dead letters is open"));
         }
