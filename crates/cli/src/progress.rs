@@ -198,7 +198,10 @@ fn steps(processors: &[RunProcessor], counts: &BTreeMap<String, StepCounts>, fed
             notes.push_str(&format!(", {} dead", words::grouped(own.dead)));
         }
         short.push_str(&notes);
-        let each = own.took.checked_div(own.done + own.dead).filter(|each| *each >= 1_000 && processor.role == Role::Transform);
+        let each = own
+            .took
+            .checked_div(own.done + own.dead)
+            .filter(|each| *each >= 1_000 && processor.role == Role::Transform);
         let text = match each {
             Some(each) => format!("{short:<13} {} each", words::took(each)),
             None => short.clone(),

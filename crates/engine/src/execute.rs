@@ -25,8 +25,7 @@ use opendmp_model::manifest::Load;
 use opendmp_ports::content::{Body as Stored, SMALL};
 use opendmp_ports::journal::{
     Claimed, Closing, HoldRule, NewDeadLetter, NewExport, NewMemo, NewRevision, NewTask, Reader, Settlement,
-    dead_letter_id,
-    decide as journal,
+    dead_letter_id, decide as journal,
 };
 use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, ErrorKind};
@@ -569,9 +568,10 @@ impl Work<'_> {
         let revisions = self.revisions.iter_mut().map(|(revision, bytes)| (&mut revision.item, bytes));
         let dead = self.dead.iter_mut().map(|(letter, bytes)| (&mut letter.item, bytes));
         let held = self.held.values_mut().flat_map(|(_, _, live)| live.iter_mut().map(|l| (&mut l.item, &mut l.bytes)));
-        let memos = self.memos.iter_mut().flat_map(|(memo, bytes)| {
-            memo.children.iter_mut().zip(bytes).map(|((_, item), bytes)| (item, bytes))
-        });
+        let memos = self
+            .memos
+            .iter_mut()
+            .flat_map(|(memo, bytes)| memo.children.iter_mut().zip(bytes).map(|((_, item), bytes)| (item, bytes)));
         let all = tasks.chain(revisions).chain(dead).chain(held).chain(memos);
         let unstored = all.filter_map(|(item, bytes)| Some((item, bytes.take()?))).collect();
         store_all(engine, unstored).await

@@ -28,7 +28,10 @@ pub(crate) fn reach(moment: &'static str) {
         let (moment, times) = text.split_once(':').unwrap_or((&text, "1"));
         Some((moment.to_owned(), AtomicU64::new(times.parse().ok()?)))
     });
-    debug_assert!(MOMENTS.iter().chain(&REPROCESS_MOMENTS).any(|known| *known == moment), "`{moment}` is not in the list");
+    debug_assert!(
+        MOMENTS.iter().chain(&REPROCESS_MOMENTS).any(|known| *known == moment),
+        "`{moment}` is not in the list"
+    );
     if let Some((wanted, left)) = &*WANTED
         && wanted == moment
         && left.fetch_sub(1, Ordering::SeqCst) == 1

@@ -64,7 +64,8 @@ fn present(flow: &FlowRow) -> Result<(), Fault> {
     match flow.state {
         FlowState::Enabled | FlowState::Disabled => Ok(()),
         FlowState::Deleting | FlowState::Deleted => {
-            Err(refused("flow-deleted", format!("the flow `{}` is deleted", flow.slug)).with_hint("enable it again first"))
+            Err(refused("flow-deleted", format!("the flow `{}` is deleted", flow.slug))
+                .with_hint("enable it again first"))
         }
     }
 }
@@ -147,7 +148,10 @@ impl Engine {
                 entries.push(decide::reentered(ItemId { pass: Pass(0), ..item.id }, item.id));
             }
             for (reader, _) in node.readers_of(None) {
-                tasks.extend(decide::tasks_for(reader, items.iter().map(|item| decide::deliver(item, reader)).collect()));
+                tasks.extend(decide::tasks_for(
+                    reader,
+                    items.iter().map(|item| decide::deliver(item, reader)).collect(),
+                ));
             }
         }
         let at = self.clock.now();

@@ -18,8 +18,7 @@ use opendmp_ports::journal::{
     ClaimRequest, Claimed, Closing, DEFAULT_SPACE, End, Feed, Filter, Finished, FlowChange, FlowId, FlowState,
     HeldPart, HeldRow, HoldRule, Ingest, Intent, Lease, MemoKey, MemoLimit, MemoryJournal, NewArrival, NewDeadLetter,
     NewExport, NewHeld, NewMemo, NewReprocess, NewRevision, NewTask, NewVersion, Reader, Reentry, RunChoice, RunId,
-    RunMode, Selection, Settlement, SourceId, VersionId,
-    dead_letter_id, decide,
+    RunMode, Selection, Settlement, SourceId, VersionId, dead_letter_id, decide,
 };
 use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, Journal};

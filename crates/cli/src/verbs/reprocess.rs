@@ -202,10 +202,8 @@ fn text(foreseen: &ReprocessForeseen, term: &Term) -> String {
         ];
         let _ = write!(out, "\n{}", table::table(&plan.steps, &columns, term.width()));
         if plan.steps.iter().any(|step| !step.exact && !step.open) {
-            let _ = writeln!(
-                out,
-                "\n  at most: as if each result behind a step that runs again were one, and a new one"
-            );
+            let _ =
+                writeln!(out, "\n  at most: as if each result behind a step that runs again were one, and a new one");
         }
     }
     out

@@ -76,9 +76,8 @@ fn l1_l2_kills_during_a_reprocess_lose_and_double_nothing() {
     place.start_and_wait();
     let mut asking = place.command(&["reprocess", "torture", "--yes"]);
     let mut asking = asking.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    place.wait_for("it is begun", |place| {
-        place.json(&["runs", "list"]).iter().any(|run| run["trigger"] == "reprocess")
-    });
+    place
+        .wait_for("it is begun", |place| place.json(&["runs", "list"]).iter().any(|run| run["trigger"] == "reprocess"));
     for _ in 0..6 {
         pause(50 + rng.below(600));
         place.kill();

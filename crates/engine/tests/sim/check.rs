@@ -382,7 +382,12 @@ pub fn walk(world: &World, at_rest: bool) {
             }
         }
     }
-    let all = known.entries.keys().filter(|at| at.1 != "retry" && at.1 != "reprocess").chain(known.queued.keys()).chain(known.dead.keys());
+    let all = known
+        .entries
+        .keys()
+        .filter(|at| at.1 != "retry" && at.1 != "reprocess")
+        .chain(known.queued.keys())
+        .chain(known.dead.keys());
     for at in all {
         if !visited.contains(at) {
             world.broken(Law::L2, format!("{} before {} came from nowhere", at.0, at.1));

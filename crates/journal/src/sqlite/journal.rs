@@ -16,7 +16,8 @@ use opendmp_ports::{Journal, Result};
 
 use super::fail::Result as Fallible;
 use super::tables::{
-    KnownPaths, Prepared, PreparedFeed, RawClaimed, RawIntent, Releasing, Tables, find_reprocess, json, open_reprocesses,
+    KnownPaths, Prepared, PreparedFeed, RawClaimed, RawIntent, Releasing, Tables, find_reprocess, json,
+    open_reprocesses,
 };
 use super::{SqliteJournal, read};
 
@@ -182,9 +183,8 @@ impl Journal for SqliteJournal {
     }
 
     async fn reprocess(&self, run: RunId) -> Result<Reprocess> {
-        let find = move |conn: &rusqlite::Connection| {
-            Ok(find_reprocess(conn, run)?.ok_or_else(|| decide::no_reprocess(run))?)
-        };
+        let find =
+            move |conn: &rusqlite::Connection| Ok(find_reprocess(conn, run)?.ok_or_else(|| decide::no_reprocess(run))?);
         self.read("journal reprocess", find).await
     }
 

@@ -54,11 +54,8 @@ pub(crate) fn historic(
     let last: i64 = conn.prepare_cached("SELECT arrival FROM counter")?.query_row([], |row| row.get(0))?;
     let upto = upto.min(Arrival(last as u64));
     let asked = Asked { conn, flow, slug: &slug, since: selection.since.unwrap_or(i64::MIN), upto, limit };
-    let (rows, next) = if selection.is_by_origin() {
-        asked.by_origin(selection, after)?
-    } else {
-        asked.by_arrival(after)?
-    };
+    let (rows, next) =
+        if selection.is_by_origin() { asked.by_origin(selection, after)? } else { asked.by_arrival(after)? };
     Ok(HistoricPage { arrivals: told(conn, &slug, rows)?, next })
 }
 

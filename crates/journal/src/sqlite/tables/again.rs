@@ -13,8 +13,7 @@ use super::{Origin, Tables};
 use crate::sqlite::blobs::{reprocess_number, reprocess_of};
 use crate::sqlite::fail::{Fail, Result};
 
-const COLUMNS: &str =
-    "run, flow, version, pass, state, selection, cursor, upto, taken, gone, context, actor";
+const COLUMNS: &str = "run, flow, version, pass, state, selection, cursor, upto, taken, gone, context, actor";
 
 /// A reprocess as it is stored.
 fn raw(row: &Row<'_>) -> rusqlite::Result<(Reprocess, i64, String)> {
@@ -105,8 +104,7 @@ impl Tables<'_> {
                    VALUES (?1, ?2, ?3, ?4, 0, ?5, 0, ?6, ?7, ?8)";
         let (run, upto) = (run.0 as i64, self.memory.last.arrival);
         let selection = json(&new.selection);
-        self.sql(sql)?
-            .execute(params![run, new.flow.0, version, pass.0, selection, upto, new.context, new.actor])?;
+        self.sql(sql)?.execute(params![run, new.flow.0, version, pass.0, selection, upto, new.context, new.actor])?;
         let flow = self.flow(new.flow)?;
         let (space, slug) = (flow.space, flow.slug.clone());
         self.audit(space, new.at, &new.actor, "reprocess", &slug, Some(&new.trigger))?;
@@ -138,8 +136,7 @@ impl Tables<'_> {
         let state = if feed.next.is_none() { ReprocessState::Fed } else { ReprocessState::Feeding };
         let sql = "UPDATE reprocess SET state = ?2, cursor = ?3, taken = taken + ?4, gone = gone + ?5 WHERE run = ?1";
         let (run, cursor) = (feed.run.0 as i64, feed.next.unwrap_or(found.upto).0 as i64);
-        self.sql(sql)?
-            .execute(params![run, reprocess_number(state), cursor, feed.taken as i64, feed.gone as i64])?;
+        self.sql(sql)?.execute(params![run, reprocess_number(state), cursor, feed.taken as i64, feed.gone as i64])?;
         for steps in &feed.history {
             self.record(feed.run, feed.at, &found.actor, std::slice::from_ref(steps))?;
         }

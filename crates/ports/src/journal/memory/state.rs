@@ -7,8 +7,8 @@ use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 
-use super::held::Group;
 use super::again::{Beside, StoredMemo};
+use super::held::Group;
 use crate::Result;
 use crate::journal::again::{MemoKey, Reprocess};
 use crate::journal::decide;
