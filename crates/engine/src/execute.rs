@@ -604,6 +604,7 @@ impl Engine {
         // Not waited out: what a failed sync has lost must be put again, so the whole task is done again.
         self.content.sync().await?;
         reach("after-sync");
+        self.content.vouch(&crate::garbage::named(&settlement)).await?;
         let counts = settlement.counts.clone();
         let tasks = (!settlement.tasks.is_empty()).then_some(Hint::Tasks);
         let exports = settlement.revisions.iter().any(|revision| revision.export.is_some()).then_some(Hint::Intents);
@@ -648,6 +649,8 @@ impl Engine {
     /// Executes and settles a claimed task; hands it back where it can't be.
     pub async fn work_on(&self, claimed: &Claimed) -> Result<(), Error> {
         reach("after-queue-claim");
+        // Until what is stored for it is named, or never will be.
+        let _hold = self.content.hold();
         let done = async {
             let settlement = execute(self, claimed).await?;
             self.settle(claimed, settlement).await

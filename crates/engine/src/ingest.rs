@@ -44,6 +44,7 @@ impl Engine {
         let scan = source.claim(&ledger, started, CLAIM_ITEMS).await.map_err(source_fault)?;
         reach("after-claim");
         let mut report = ScanReport { arrived: 0, complete: scan.complete, again: scan.again, problems: scan.problems };
+        let _hold = self.content.hold();
         let mut claims = scan.claims.into_iter();
         let mut arrivals = Vec::new();
         let mut kept = Vec::new();
@@ -113,6 +114,8 @@ impl Engine {
         started: i64,
     ) -> Result<u64, Error> {
         self.content.sync().await?;
+        let named: Vec<_> = arrivals.iter().map(|arrival| arrival.content).collect();
+        self.content.vouch(&named).await?;
         let count = arrivals.len();
         let releases = arrivals.iter().any(|arrival| arrival.release.is_some());
         let trigger = || match arrivals.as_slice() {

@@ -13,6 +13,7 @@ mod engine;
 pub mod execute;
 pub mod explain;
 pub mod failpoint;
+pub mod garbage;
 mod ingest;
 mod intents;
 pub mod live;

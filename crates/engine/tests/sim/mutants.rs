@@ -9,7 +9,7 @@ use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
-use opendmp_ports::content::{Body, MemoryContent, Usage};
+use opendmp_ports::content::{Body, Collection, Hold, MemoryContent, Usage};
 use opendmp_ports::journal::*;
 use opendmp_ports::{Content, Journal, Result};
 
@@ -176,6 +176,18 @@ struct Forgetful(Arc<MemoryContent>);
 
 #[async_trait]
 impl Content for Forgetful {
+    fn hold(&self) -> Hold {
+        self.0.hold()
+    }
+
+    async fn collect(&self) -> Result<Box<dyn Collection>> {
+        self.0.collect().await
+    }
+
+    async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
+        self.0.vouch(named).await
+    }
+
     async fn put(&self, bytes: Bytes) -> Result<ContentRef> {
         self.0.put(bytes).await
     }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, SlotId, TaskId};
+use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadRow, Filter, Finished, FlowChange, FlowId, FlowRow,
@@ -10,10 +11,13 @@ use opendmp_ports::journal::{
     Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::{Journal, Result};
+use tokio::sync::mpsc;
 
+use super::database::FILE;
 use super::fail::Result as Fallible;
+use super::readers::closed;
 use super::tables::{KnownPaths, Prepared, RawClaimed, RawIntent, Releasing, Tables, json};
-use super::{SqliteJournal, read};
+use super::{SqliteJournal, read, roots};
 
 #[async_trait]
 impl Journal for SqliteJournal {
@@ -183,6 +187,15 @@ impl Journal for SqliteJournal {
 
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow> {
         self.read("journal arrival", move |conn| read::arrival(conn, arrival)).await
+    }
+
+    async fn roots(&self, to: mpsc::Sender<Vec<ContentRef>>) -> Result<()> {
+        let operation = "journal roots";
+        // Through the queue of the writer: what was sent to it before is committed then, also where its sender has left.
+        self.write(operation, |_| Ok(())).await?;
+        let file = self.dir.join(FILE);
+        let sent = tokio::task::spawn_blocking(move || roots::send(&file, &to)).await;
+        sent.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -10,13 +10,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, SlotId, TaskId};
+use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
+use tokio::sync::mpsc;
 
 use self::state::State;
 use super::Journal;
 use super::decide;
 use super::types::*;
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -421,6 +423,12 @@ impl Journal for MemoryJournal {
         let state = self.lock();
         let row = state.arrivals.get(&arrival).cloned();
         row.ok_or_else(|| decide::missing("journal arrival", format!("arrival {}", arrival.0)))
+    }
+
+    async fn roots(&self, to: mpsc::Sender<Vec<ContentRef>>) -> Result<()> {
+        let named = self.lock().roots();
+        let left = || Error::new(ErrorKind::Unavailable, "journal roots", "whoever asked has left");
+        to.send(named).await.map_err(|_| left())
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -11,7 +11,9 @@ mod types;
 use async_trait::async_trait;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, SlotId, TaskId};
+use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
+use tokio::sync::mpsc;
 
 use crate::Result;
 
@@ -129,6 +131,14 @@ pub trait Journal: Send + Sync {
 
     /// One arrival.
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow>;
+
+    /// Sends every reference to content that somebody may still follow: of open tasks, held items, open dead letters,
+    /// intents, dataset revisions and arrivals. All in one view, which has whatever was sent to this journal before the
+    /// call, answered or not; a reference may be told more than once. Memory does not grow with the journal.
+    ///
+    /// # Errors
+    /// `Unavailable` where the receiver is dropped before the end.
+    async fn roots(&self, to: mpsc::Sender<Vec<ContentRef>>) -> Result<()>;
 
     /// Every settlement that concerns an arrival, in commit order.
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>>;
