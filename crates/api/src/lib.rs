@@ -8,6 +8,7 @@
 pub mod ask;
 pub mod backup;
 mod client;
+pub mod garbage;
 mod router;
 pub mod rows;
 mod serve;

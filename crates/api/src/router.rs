@@ -21,6 +21,7 @@ use crate::ask::{
     BackupRequest, DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference,
     Retried, RunRequest, Status, Upload, WhichRevision,
 };
+use crate::garbage::CollectRequest;
 use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, Page, Revisions, Run};
 use crate::service::Service;
 use crate::{ACTOR, HASH};
@@ -57,6 +58,7 @@ pub fn router(service: Arc<Service>) -> axum::Router {
         .route("/api/v1/dead-letters/retry", post(retry))
         .route("/api/v1/dead-letters/discard", post(discard))
         .route("/api/v1/backups", post(back_up))
+        .route("/api/v1/garbage/collect", post(collect_garbage))
         .fallback(nothing)
         .layer(DefaultBodyLimit::max(MOST_REQUEST))
         .with_state(service)
@@ -245,6 +247,10 @@ async fn discard(State(service): Asked, Actor(actor): Actor, Ask(letters): Ask<L
 
 async fn back_up(State(service): Asked, Ask(request): Ask<BackupRequest>) -> Response {
     lines(service.spawn(move |service, tell| async move { service.back_up(request.path(), &tell).await }))
+}
+
+async fn collect_garbage(State(service): Asked, Ask(request): Ask<CollectRequest>) -> Response {
+    lines(service.spawn(move |service, tell| async move { service.collect_garbage(request, &tell).await }))
 }
 
 /// Events as lines of JSON, each sent when it happens.

@@ -86,6 +86,8 @@ pub enum Verb {
     Restore(verbs::restore::Args),
     /// Read everything that is stored and compare it with its hashes
     Verify(verbs::verify::Args),
+    /// Let go of content that nothing needs any more
+    Gc(verbs::gc::Args),
     /// Check what is installed, writable and reachable
     Doctor(verbs::doctor::Args),
     /// List the kinds of processors, sources and destinations, or explain one
