@@ -104,7 +104,7 @@ fn garbage_is_let_go_and_everything_else_stays() {
     until("it failed again", || place.rows(&["dead-letters", "list"]).len() == 1);
     let during = place.ok(&["verify"]);
     assert!(during.contains("is whole"), "{during}");
-    place.ok(&["dead-letters", "discard", "--all", "--reason", "bad"]);
+    place.ok(&["dead-letters", "discard", "--all", "--yes", "--reason", "bad"]);
     assert!(collected(&place, &[])["contents"].as_u64().unwrap() > 0, "the item of the dead letter");
     // An earlier backup goes on and stays whole, and a new one is.
     drop_files(&place, 60..70);
