@@ -110,6 +110,12 @@ pub enum Format {
     Json,
 }
 
+/// Reads a size such as `64 MiB`, in bytes.
+pub fn size(text: &str) -> Result<u64, String> {
+    let read = text.parse::<opendmp_model::document::ByteSize>();
+    read.map(opendmp_model::document::ByteSize::get).map_err(|error| format!("{error}: {}", error.hint))
+}
+
 /// Reads a duration such as `30s`, `5m`, `2h`.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     let read = text.parse::<opendmp_model::document::HumanDuration>();

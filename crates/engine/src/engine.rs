@@ -14,6 +14,7 @@ use opendmp_processor::{Ledger, Registry, SourceError};
 use tokio::sync::OnceCell;
 
 use crate::loaded::Loaded;
+use crate::quota::{Counted, Quotas};
 
 /// What an engine may use.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Options {
     pub roots: Vec<std::path::PathBuf>,
     /// Free bytes below which nothing is taken in.
     pub reserve: u64,
+    /// How much is taken in at most.
+    pub quotas: Quotas,
     /// Bytes held in memory for one task's results before they are stored.
     pub memory: u64,
 }
@@ -47,6 +50,7 @@ impl Default for Options {
             backlog: 20_000,
             roots: Vec::new(),
             reserve: 64 << 20,
+            quotas: Quotas::default(),
             memory: 32 << 20,
         }
     }
@@ -84,6 +88,7 @@ pub struct Engine {
     loaded: Mutex<HashMap<VersionId, Arc<OnceCell<Arc<Loaded>>>>>,
     sources: Mutex<HashMap<String, SourceId>>,
     troubles: Mutex<HashMap<String, Trouble>>,
+    pub(crate) dead: Counted,
 }
 
 impl Engine {
@@ -108,6 +113,7 @@ impl Engine {
             loaded: Mutex::default(),
             sources: Mutex::default(),
             troubles: Mutex::default(),
+            dead: Counted::default(),
         }
     }
 

@@ -617,6 +617,9 @@ impl Engine {
             .await?;
         reach("after-settle");
         if let Settled::Applied(applied) = &settled {
+            if applied.dead > 0 {
+                self.count_dead_again();
+            }
             if applied.tasks > 0 {
                 self.transport.send(Hint::Tasks);
             }

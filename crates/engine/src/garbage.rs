@@ -20,7 +20,7 @@ use crate::failpoint::reach;
 /// How often garbage is collected by itself.
 const OFTEN: Duration = Duration::from_secs(60 * 60);
 
-/// How often it is looked whether the disk gets full.
+/// How often it is looked whether the disk or the quota gets full.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// How long it is waited between two collections although the disk is nearly full: what the first one left is named.
@@ -106,10 +106,11 @@ impl Engine {
         }
     }
 
-    /// Whether the disk has little more than the reserve left.
+    /// Whether the disk has little more than the reserve left, or nine tenths of the quota are used.
     async fn is_nearly_full(&self) -> bool {
-        let free = self.content.usage().await.ok().and_then(|usage| usage.free);
-        free.is_some_and(|free| free < self.options.reserve.saturating_mul(2))
+        let Ok(usage) = self.content.usage().await else { return false };
+        usage.free.is_some_and(|free| free < self.options.reserve.saturating_mul(2))
+            || self.options.quotas.content.is_some_and(|quota| usage.stored >= quota - quota / 10)
     }
 }
 

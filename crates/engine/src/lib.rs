@@ -18,8 +18,10 @@ mod ingest;
 mod intents;
 pub mod live;
 mod loaded;
+mod quota;
 pub mod watch;
 
 pub use engine::{Engine, Options, Trouble};
 pub use ingest::ScanReport;
 pub use loaded::{Loaded, Node};
+pub use quota::Quotas;

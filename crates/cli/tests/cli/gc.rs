@@ -123,3 +123,39 @@ fn garbage_is_let_go_and_everything_else_stays() {
     again.run(&["verify"]).exits(0);
     assert_eq!(again.rows(&["datasets", "list", "--all"]).len(), 70);
 }
+
+#[test]
+fn a_quota_pauses_the_ingest_until_there_is_room() {
+    let place = Place::new();
+    place.write("flow.yaml", FLOW);
+    fs::create_dir(place.path("inbox")).unwrap();
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    let wrong = place.run(&["serve", "--content-quota", "5 gigs"]).exits(2);
+    assert!(wrong.err.contains("units are"), "{}", wrong.err);
+    let server = place.serve(&["--most-dead-letters", "2", "--content-quota", "1GiB"]);
+    for n in 0..2 {
+        place.write(&format!("inbox/bad-{n}.txt"), "bad");
+    }
+    until("both are dead", || place.rows(&["dead-letters", "list"]).len() == 2);
+    server.stop().exits(0);
+    place.write("inbox/good.txt", "good");
+    let server = place.serve(&["--most-dead-letters", "2", "--content-quota", "1GiB"]);
+    let status = || serde_json::from_str::<Value>(&server.get("/healthz").1).unwrap();
+    until("it is told", || {
+        status()["troubles"].to_string().contains("2 dead letters wait, their quota of 2 is reached")
+    });
+    assert!(status()["troubles"][0]["hint"].as_str().unwrap().contains("opendmp dead-letters list"));
+    assert!(place.path("inbox/good.txt").exists(), "nothing is taken in");
+    place.ok(&["dead-letters", "discard", "--all", "--yes", "--reason", "bad"]);
+    until("it goes on by itself", || place.rows(&["datasets", "list"]).len() == 1);
+    until("the trouble is over", || status()["troubles"] == Value::Array(Vec::new()));
+    server.stop().exits(0);
+
+    let server = place.serve(&["--content-quota", "10B"]);
+    place.write("inbox/later.txt", "later");
+    let status = || serde_json::from_str::<Value>(&server.get("/healthz").1).unwrap();
+    until("it is told", || {
+        status()["troubles"].to_string().contains("its quota of 10 B is reached: nothing is taken in")
+    });
+    server.stop().exits(0);
+}

@@ -40,6 +40,7 @@ macro_rules! journal {
             backlog(flow: Option<FlowId>) -> Backlog;
             abandon(flow: FlowId, limit: usize, actor: &str, at: i64) -> u64;
             dead_letters(filter: Filter) -> Page<DeadRow>;
+            dead_held() -> DeadHeld;
             reenter(reentry: Reentry) -> (RunId, u64);
             discard(letters: Vec<TaskId>, reason: &str, actor: &str, at: i64) -> u64;
             runs(filter: Filter) -> Page<RunRow>;

@@ -6,9 +6,9 @@ use opendmp_model::ids::{Arrival, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadRow, Filter, Finished, FlowChange, FlowId, FlowRow,
-    HistoryRow, Ingest, Ingested, Intent, Lease, NewVersion, Page, Reentry, RevisionRow, RunId, RunMode, RunRow,
-    Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Filter, Finished, FlowChange, FlowId,
+    FlowRow, HistoryRow, Ingest, Ingested, Intent, Lease, NewVersion, Page, Reentry, RevisionRow, RunId, RunMode,
+    RunRow, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -154,6 +154,10 @@ impl Journal for SqliteJournal {
 
     async fn dead_letters(&self, filter: Filter) -> Result<Page<DeadRow>> {
         self.read("journal dead letters", move |conn| read::dead_letters(conn, &filter)).await
+    }
+
+    async fn dead_held(&self) -> Result<DeadHeld> {
+        self.read("journal dead held", read::dead_held).await
     }
 
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)> {

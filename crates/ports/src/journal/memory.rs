@@ -351,6 +351,15 @@ impl Journal for MemoryJournal {
         Ok(page(rows.into_iter().map(|letter| (letter.order, letter.row.clone())), &filter, u64::to_string))
     }
 
+    async fn dead_held(&self) -> Result<DeadHeld> {
+        let state = self.lock();
+        let open = state.dead.values().filter(|letter| letter.row.state == DeadState::Open);
+        Ok(open.fold(DeadHeld::default(), |held, letter| DeadHeld {
+            letters: held.letters + 1,
+            bytes: held.bytes + letter.row.item.content.size,
+        }))
+    }
+
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)> {
         self.lock().reenter(&reentry)
     }

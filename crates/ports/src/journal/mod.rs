@@ -108,6 +108,9 @@ pub trait Journal: Send + Sync {
     /// Dead letters, newest first.
     async fn dead_letters(&self, filter: Filter) -> Result<Page<DeadRow>>;
 
+    /// What all open dead letters hold.
+    async fn dead_held(&self) -> Result<DeadHeld>;
+
     /// Sends dead letters in again, as a new pass in a new run. Those that are not open are left out.
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)>;
 

@@ -644,6 +644,15 @@ pub enum DeadState {
     },
 }
 
+/// What the open dead letters hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeadHeld {
+    /// Their number.
+    pub letters: u64,
+    /// Bytes of their items.
+    pub bytes: u64,
+}
+
 /// A dead letter.
 #[derive(Clone, Debug)]
 pub struct DeadRow {
