@@ -1178,7 +1178,7 @@ class Worker:
         # About what this costs the server in memory.
         self.described += 200 + len(name) + len(media) + len(port) + 16 * len(attributes)
         if self.described > self.most_described:
-            raise hinted(ValueError("the results of this item have too many names and attributes to be held in memory"),
+            raise hinted(ValueError("the results of this item have too many names and attributes to be kept"),
                          "keep large values in the content, or let a result hold more rows")
         if content is None:
             record = (SAME, 0, 0, 0, b"")

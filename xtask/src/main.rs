@@ -18,8 +18,10 @@ usage: cargo xtask COMMAND
   demo [--dir D]                        build opendmp, run examples/penguins in a fresh folder, show what came of it
   test [FILTER] [--list]                every check and test; FILTER is a step, or part of the names of tests
   advisories                            known vulnerabilities of the dependencies; needs the network to github.com
-  bench [W1|W1c|W3|W4]... [--runs N] [--debug] [--binary PATH]
-                                        the workloads beside their floors, on a release build unless told otherwise
+  bench [W1|W1c|W2p|W2b|W2d|W3|W4|W5|W4-1000|W5z|growth|flows|split|kept]...
+        [--peers] [--runs N] [--scale F] [--debug] [--binary PATH]
+                                        the workloads beside their floors, on a release build unless told otherwise;
+                                        those after W5 take long and are measured only when named
 ";
 
 fn main() -> ExitCode {

@@ -440,6 +440,9 @@ pub struct Problem {
     /// All that is wrong with a flow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnostics: Option<Diagnostics>,
+    /// The request that it answers, by which the server's log tells of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 impl fmt::Display for Problem {
@@ -451,7 +454,7 @@ impl fmt::Display for Problem {
 impl Problem {
     /// A problem with a status, a code and words.
     pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), hint: None, diagnostics: None }
+        Self { status, code: code.into(), message: message.into(), hint: None, diagnostics: None, request_id: None }
     }
 
     /// The same with a hint.
@@ -459,6 +462,12 @@ impl Problem {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same with the id of the request that is being answered.
+    pub(crate) fn of_present_request(self) -> Self {
+        let request_id = self.request_id.or_else(|| crate::request::present().map(|id| id.to_string()));
+        Self { request_id, ..self }
     }
 }
 
@@ -470,7 +479,7 @@ impl From<Fault> for Problem {
             (_, FaultKind::Unavailable) => 503,
             _ => 500,
         };
-        Self { status, code: fault.code, message: fault.message, hint: fault.hint, diagnostics: None }
+        Self { status, code: fault.code, message: fault.message, hint: fault.hint, diagnostics: None, request_id: None }
     }
 }
 
@@ -483,6 +492,7 @@ impl From<Refusal> for Problem {
                 message: format!("the flow has {}", diagnostics.summary()),
                 hint: None,
                 diagnostics: Some(diagnostics),
+                request_id: None,
             },
             Refusal::Fault(fault) => fault.into(),
         }

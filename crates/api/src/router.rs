@@ -8,10 +8,12 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures::stream;
+use opendmp_engine::metrics::CONTENT_TYPE;
 use opendmp_model::name;
 use opendmp_ports::content::Body;
 use opendmp_ports::journal::{DEFAULT_SPACE, FlowState, RunId};
@@ -24,7 +26,7 @@ use crate::ask::{
 use crate::garbage::CollectRequest;
 use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, Page, Revisions, Run};
 use crate::service::Service;
-use crate::{ACTOR, HASH};
+use crate::{ACTOR, HASH, request};
 
 /// The largest request: a flow and the files it names.
 const MOST_REQUEST: usize = 64 << 20;
@@ -39,6 +41,7 @@ type Answer<T> = Result<Json<T>, Problem>;
 pub fn router(service: Arc<Service>) -> axum::Router {
     axum::Router::new()
         .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
         .route("/api/v1/flows", get(flows).post(enable))
         .route("/api/v1/flows/{flow}", axum::routing::delete(delete))
@@ -61,18 +64,24 @@ pub fn router(service: Arc<Service>) -> axum::Router {
         .route("/api/v1/garbage/collect", post(collect_garbage))
         .fallback(nothing)
         .layer(DefaultBodyLimit::max(MOST_REQUEST))
+        .layer(from_fn_with_state(Arc::clone(&service), request::around))
         .with_state(service)
 }
 
 /// Only how it is: for anyone who can reach it.
 pub fn health(service: Arc<Service>) -> axum::Router {
-    axum::Router::new().route("/healthz", get(healthz)).fallback(nothing).with_state(service)
+    axum::Router::new()
+        .route("/healthz", get(healthz))
+        .fallback(nothing)
+        .layer(from_fn_with_state(Arc::clone(&service), request::around))
+        .with_state(service)
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(self)).into_response()
+        let problem = self.of_present_request();
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(problem)).into_response()
     }
 }
 
@@ -127,6 +136,13 @@ async fn nothing() -> Problem {
 async fn healthz(State(service): Asked) -> (StatusCode, Json<Status>) {
     let (code, status) = service.status().await;
     (StatusCode::from_u16(code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), Json(status))
+}
+
+/// What is counted, for Prometheus.
+async fn metrics(State(service): Asked) -> Response {
+    let healthy = service.status().await.0 == 200;
+    let text = service.engine().metrics_text(healthy).await;
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }
 
 async fn status(State(service): Asked) -> Json<Status> {

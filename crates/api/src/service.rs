@@ -16,11 +16,13 @@ use opendmp_ports::journal::{DeadRow, DeadState, Filter, FlowId, RevisionRow, Ru
 use opendmp_processor::Progress;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::ask::{
     Event, Follow, Found, Letters, Listing, Mode, Problem, Reference, Retried, RunEnd, RunRequest, Status, processors,
 };
 use crate::backup::Backups;
+use crate::request;
 use crate::rows::{Flow, Run, time};
 
 /// Problems with source items that are told one by one; more are only counted.
@@ -175,6 +177,7 @@ impl Service {
         let base = text.base.clone();
         let saved = self.engine.save(text, actor, &tell.progress_of_work()).await?;
         let (run, loaded) = self.engine.begin_run(&saved, &base, &request.trigger, actor).await?;
+        tracing::debug!(run = run.0, flow = loaded.plan.slug, "a run begins");
         let resumed = match self.mode {
             Mode::Command => self.interrupted(Some(&loaded.flow.slug), Some(run)).await?,
             Mode::Server => Vec::new(),
@@ -518,12 +521,14 @@ impl Service {
         let job = work(Arc::clone(self), tell);
         let mut jobs = lock(&self.jobs);
         while jobs.try_join_next().is_some() {}
-        jobs.spawn(async move {
+        let job = async move {
             if let Err(problem) = job.await {
+                let problem = problem.of_present_request();
                 tracing::debug!(code = problem.code, "{problem}");
                 failed.send(Event::Failed(problem)).await;
             }
-        });
+        };
+        jobs.spawn(request::within(request::present(), job).in_current_span());
         events
     }
 }

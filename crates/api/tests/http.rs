@@ -177,3 +177,63 @@ async fn a_backup_is_followed_and_ends_with_the_service() {
     service.stop(std::time::Duration::from_secs(30)).await;
     assert_eq!(events.next().await.unwrap_err().code, "stopped");
 }
+
+/// Asks with a request id; the one that comes back, and the body.
+async fn identified(routes: axum::Router, path: &str, id: Option<&str>) -> (String, Bytes) {
+    let mut request = Request::get(path);
+    if let Some(id) = id {
+        request = request.header("x-request-id", id);
+    }
+    let response = routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    (id, response.into_body().collect().await.unwrap().to_bytes())
+}
+
+#[tokio::test]
+async fn every_answer_bears_the_id_of_its_request() {
+    let routes = || router(service());
+    assert_eq!(identified(routes(), "/api/v1/flows", Some("mine-1")).await.0, "mine-1");
+    let (made, _) = identified(routes(), "/api/v1/flows", None).await;
+    assert_eq!(made.len(), 16);
+    let (other, _) = identified(routes(), "/api/v1/flows", Some("two words")).await;
+    assert!(other.len() == 16 && other != made, "what can't be an id is not taken over: {other}");
+    assert_eq!(identified(health(service()), "/healthz", Some("mine-2")).await.0, "mine-2");
+    for path in ["/api/v1/runs/99", "/nothing"] {
+        let (id, body) = identified(routes(), path, Some("mine-3")).await;
+        let told: Problem = serde_json::from_slice(&body).unwrap();
+        assert_eq!((id.as_str(), told.request_id.as_deref()), ("mine-3", Some("mine-3")), "{path}");
+    }
+    // A refusal at the end of a long answer bears it, too.
+    let request = Request::post("/api/v1/flows").header("x-request-id", "mine-4");
+    let request = request.header("content-type", "application/json").body(r#"{"text":"x","base":"/"}"#.into()).unwrap();
+    let (_, lines) = ask(routes(), request).await;
+    let told: Event = serde_json::from_slice(lines.trim_ascii()).unwrap();
+    assert!(matches!(&told, Event::Failed(problem) if problem.request_id.as_deref() == Some("mine-4")), "{told:?}");
+}
+
+#[tokio::test]
+async fn metrics_are_told_with_requests_by_route() {
+    let service = service();
+    for path in ["/api/v1/runs/1", "/api/v1/runs/2", "/api/v1/flows", "/made-up/1", "/made-up/2"] {
+        ask(router(Arc::clone(&service)), Request::get(path).body(Body::empty()).unwrap()).await;
+    }
+    service.engine().trouble("journal", "no space left", None);
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let response = router(Arc::clone(&service)).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let text = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    for line in [
+        r#"opendmp_requests_total{method="GET",route="/api/v1/runs/{run}",status="404"} 2"#,
+        r#"opendmp_requests_total{method="GET",route="/api/v1/flows",status="200"} 1"#,
+        r#"opendmp_requests_total{method="GET",route="none",status="404"} 2"#,
+        "opendmp_healthy 0",
+        "opendmp_troubles 1",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
+    }
+    assert!(!text.contains("made-up"), "what is asked for makes no names");
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    assert_eq!(ask(health(service), request).await.0, StatusCode::NOT_FOUND, "not for anyone who can reach TCP");
+}

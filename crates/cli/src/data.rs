@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use opendmp_api::{Client, GRACE, SOCKET, Service};
 use opendmp_content::DirectoryContent;
+use opendmp_engine::metrics::Workers;
 use opendmp_engine::{Engine, Options, Quotas};
 use opendmp_journal::SqliteJournal;
 use opendmp_journal::lock::DataDirLock;
@@ -20,7 +21,7 @@ use opendmp_ports::journal::{Lease, TakeOver};
 use opendmp_ports::transport::InProcess;
 use opendmp_ports::{Clock, ErrorKind, Journal};
 use opendmp_processor::Registry;
-use opendmp_script::Pools;
+use opendmp_script::{Numbers, Pools};
 
 use crate::backup::{Maker, RESTORING};
 use crate::fail::Fail;
@@ -248,8 +249,9 @@ impl Opened {
             // No lease settles anything, so nothing is fenced and no claim counts as lost.
             false => TakeOver { lease: Lease(0), ..TakeOver::default() },
         };
+        let journal = Arc::new(journal);
         let engine = Engine::new(
-            Arc::new(journal),
+            Arc::clone(&journal) as Arc<dyn Journal>,
             Arc::new(content),
             Arc::new(InProcess::default()),
             Arc::new(clock),
@@ -257,6 +259,14 @@ impl Opened {
             options,
             left.lease,
         );
+        let metrics = Arc::clone(&engine.metrics);
+        journal.on_commit(move |commit| metrics.committed(commit.calls, commit.took));
+        if let Some(pools) = pools.clone() {
+            engine.metrics.ask_workers(move || {
+                let Numbers { busy, idle, most, started, died } = pools.numbers();
+                Workers { busy, idle, most, started, died }
+            });
+        }
         Ok(Self { engine: Arc::new(engine), left, pools, backups: Arc::new(maker), lock })
     }
 

@@ -22,11 +22,12 @@ use opendmp_ports::transport::{Hint, StepCounts};
 use opendmp_ports::{Error, ErrorKind};
 use opendmp_processor::Audit;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument;
 
 use crate::engine::SourceLedger;
 use crate::ingest::{identity, port_fault, source_fault};
 use crate::loaded::run_blocking;
-use crate::{Engine, Loaded};
+use crate::{Engine, Loaded, spans};
 
 /// A flow as a person hands it in.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -327,7 +328,10 @@ impl Engine {
                     self.clock.sleep(Duration::from_millis(50)).await;
                     continue;
                 }
-                let report = self.ingest_once(loaded, node, Some(run)).await?;
+                let report = self
+                    .ingest_once(loaded, node, Some(run))
+                    .instrument(spans::source(&loaded.plan.slug, &node.id))
+                    .await?;
                 for (path, problem) in report.problems {
                     if told.insert((path.clone(), problem.code)) {
                         let about = opendmp_model::name::printable(&path);

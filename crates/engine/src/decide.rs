@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use opendmp_model::document::OnError;
 use opendmp_model::fault::FaultKind;
+use opendmp_ports::journal::GroupRow;
+use opendmp_ports::journal::decide::is_full;
 
 /// What becomes of an item that a step did not process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,37 @@ pub fn after_fault(kind: FaultKind, failures: u32, asked: Option<Duration>, on_e
 pub fn backoff(on_error: &OnError, n: u32) -> Duration {
     let first = on_error.backoff.get();
     first.saturating_mul(1u32.checked_shl(n).unwrap_or(u32::MAX)).min(on_error.max_backoff.get().max(first))
+}
+
+/// How much of a group is to be taken now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Nothing.
+    NotYet,
+    /// As much as it is to have, of what nothing can come before any more.
+    Full,
+    /// Whatever is in it, in parts as large as it is to have at most.
+    All,
+}
+
+/// Decides about a group.
+pub fn cut(group: &GroupRow, now: i64) -> Cut {
+    let quiet = |quiet: i64| group.changed.saturating_add(quiet) <= now;
+    if group.items == 0 {
+        Cut::NotYet
+    } else if group.flush || group.rule.quiet.is_some_and(quiet) {
+        Cut::All
+    } else if is_full(&group.rule, group.items, group.bytes) {
+        Cut::Full
+    } else {
+        Cut::NotYet
+    }
+}
+
+/// When a group is looked at again that is full, but for which something earlier is still under way: soon at first,
+/// less and less often afterwards.
+pub fn again(group: &GroupRow, now: i64) -> i64 {
+    now.saturating_add((now.saturating_sub(group.changed) / 4).clamp(20, 5_000))
 }
 
 /// How long a task is worked on before what is done is committed and the rest goes back to the queue.

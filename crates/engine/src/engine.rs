@@ -14,6 +14,8 @@ use opendmp_processor::{Ledger, Registry, SourceError};
 use tokio::sync::OnceCell;
 
 use crate::loaded::Loaded;
+use crate::metrics::Metrics;
+use crate::metrics::ports::{MeteredContent, MeteredJournal, MeteredTransport};
 use crate::quota::{Counted, Quotas};
 
 /// What an engine may use.
@@ -35,6 +37,8 @@ pub struct Options {
     pub reserve: u64,
     /// How much is taken in at most.
     pub quotas: Quotas,
+    /// Results of one item in one settlement at most; more are written down first, and expanded part by part.
+    pub fanout: usize,
     /// Bytes held in memory for one task's results before they are stored.
     pub memory: u64,
 }
@@ -51,6 +55,7 @@ impl Default for Options {
             roots: Vec::new(),
             reserve: 64 << 20,
             quotas: Quotas::default(),
+            fanout: 4_000,
             memory: 32 << 20,
         }
     }
@@ -85,6 +90,8 @@ pub struct Engine {
     pub options: Options,
     /// Its right to settle.
     pub lease: Lease,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
     loaded: Mutex<HashMap<VersionId, Arc<OnceCell<Arc<Loaded>>>>>,
     sources: Mutex<HashMap<String, SourceId>>,
     troubles: Mutex<HashMap<String, Trouble>>,
@@ -92,7 +99,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over these ports, holding `lease`.
+    /// An engine over these ports, holding `lease`. What it does with them is metered.
     pub fn new(
         journal: Arc<dyn Journal>,
         content: Arc<dyn Content>,
@@ -102,14 +109,16 @@ impl Engine {
         options: Options,
         lease: Lease,
     ) -> Self {
+        let metrics = Arc::<Metrics>::default();
         Self {
-            journal,
-            content,
-            transport,
+            journal: Arc::new(MeteredJournal { inner: journal, metrics: Arc::clone(&metrics) }),
+            content: Arc::new(MeteredContent { inner: content, metrics: Arc::clone(&metrics) }),
+            transport: Arc::new(MeteredTransport { inner: transport, metrics: Arc::clone(&metrics) }),
             clock,
             registry,
             options,
             lease,
+            metrics,
             loaded: Mutex::default(),
             sources: Mutex::default(),
             troubles: Mutex::default(),

@@ -6,6 +6,9 @@
 //! nothing is left to do, or when [`COMMIT_AFTER`] has passed: what is done is committed, the rest goes back to the
 //! queue as tasks of its own, so that a crash costs little and a long bundle does not stand in the way.
 
+mod fan;
+mod gather;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,21 +17,30 @@ use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use opendmp_model::fault::{Fault, FaultKind, LogLine};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
-use opendmp_model::ids::{ContentHash, SlotId};
+use opendmp_model::ids::{ContentHash, PathHash, SlotId};
 use opendmp_model::item::{Attributes, BUNDLE_ITEMS, ContentRef, Item, Place, label};
 use opendmp_model::kinds::DEFAULT_PORT;
+use opendmp_model::manifest::Load;
 use opendmp_ports::content::{Body as Stored, SMALL};
 use opendmp_ports::journal::{
-    Claimed, NewDeadLetter, NewExport, NewRevision, NewTask, Reader, Settlement, dead_letter_id, decide as journal,
+    Claimed, Closing, HoldRule, NewDeadLetter, NewExport, NewRevision, NewTask, Reader, Settlement, dead_letter_id,
+    decide as journal,
 };
 use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, ErrorKind};
-use opendmp_processor::{Body, Collect, Done, Emission, Input, NewContent, Opened, Outcome as Said, Processor};
+use opendmp_processor::{
+    Body, Collect, Done, Emission, Emissions, Input, NewContent, Opened, Outcome as Said, Processor,
+};
+use tracing::Instrument;
 
 use crate::Engine;
 use crate::decide::{After, COMMIT_AFTER, after_fault, chunk};
 use crate::failpoint::reach;
 use crate::loaded::{Loaded, Node, run_blocking};
+use crate::spans;
+
+use fan::{Siblings, Streamed};
+pub(crate) use fan::{read_blocks, read_children};
 
 /// An item under way: its bytes may be in memory only.
 #[derive(Clone, Debug)]
@@ -48,6 +60,9 @@ struct Work<'a> {
     /// Items waiting before processors, by rank and then index, so that branches that meet again meet here.
     waiting: BTreeMap<(usize, usize, u32), Vec<Live>>,
     tasks: Vec<(Reader, Vec<Live>, TaskNote)>,
+    /// By group: the aggregate and its rule, and what it holds from now on.
+    held: BTreeMap<PathHash, (Reader, HoldRule, Vec<Live>)>,
+    closing: Option<Closing>,
     revisions: Vec<(NewRevision, Option<Bytes>)>,
     dead: Vec<(NewDeadLetter, Option<Bytes>)>,
     history: Vec<StepRecord>,
@@ -66,6 +81,7 @@ struct TaskNote {
     due: Option<i64>,
     fault: Option<Fault>,
     lost: u32,
+    load: Load,
 }
 
 /// Executes a claimed task to its settlement.
@@ -75,6 +91,7 @@ struct TaskNote {
 /// stays claimed then, and is to be handed back.
 pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, Error> {
     let loaded = engine.load(claimed.version).await?;
+    spans::of_flow(&loaded.plan.slug);
     let mut work = Work {
         engine,
         loaded: &loaded,
@@ -82,6 +99,8 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
         began: engine.clock.now(),
         waiting: BTreeMap::new(),
         tasks: Vec::new(),
+        held: BTreeMap::new(),
+        closing: None,
         revisions: Vec::new(),
         dead: Vec::new(),
         history: Vec::new(),
@@ -96,8 +115,16 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
         work.bury(&task.to, task.items.clone(), &fault);
         return work.settlement().await;
     };
+    if let Load::Look(group) = task.load {
+        work.look(node, group).await?;
+        return work.settlement().await;
+    }
     if task.lost >= journal::LOST_LIMIT {
         work.bury(&task.to, task.items.clone(), &journal::lost(task.lost));
+        return work.settlement().await;
+    }
+    if let Load::Expand(manifest) = task.load {
+        work.expand(node, manifest).await?;
         return work.settlement().await;
     }
     if task.lost > 0 && task.items.len() > 1 {
@@ -115,13 +142,13 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
     }
     let items = task.items.iter().map(|item| Live { item: item.clone(), bytes: None }).collect();
     work.waiting.insert((node.planned.rank, node.index, task.to.input), items);
-    work.run().await?;
+    work.run(true).await?;
     work.settlement().await
 }
 
 impl Work<'_> {
-    async fn run(&mut self) -> Result<(), Error> {
-        let mut first = true;
+    /// Takes what waits through its processors, the task's own `first`.
+    async fn run(&mut self, mut first: bool) -> Result<(), Error> {
         while let Some(((_, index, input), items)) = self.waiting.pop_first() {
             let node = &self.loaded.nodes[index];
             let to = Reader { processor: Arc::clone(&node.id), input };
@@ -176,7 +203,11 @@ impl Work<'_> {
                     entries.push(self.collect(node, to, &collect, live, failures));
                 }
             }
-            Ok(Opened::Ingest(_) | Opened::Aggregate(_)) => {
+            Ok(Opened::Aggregate(aggregate)) => {
+                let aggregate = aggregate.clone();
+                entries = self.gather(node, to, &aggregate, items);
+            }
+            Ok(Opened::Ingest(_)) => {
                 let fault = Fault::new(FaultKind::Rejected, "not-a-step", format!("`{}` takes no items", node.id));
                 for live in items {
                     entries.push(self.fail(node, to, live, fault.clone(), None, failures, Vec::new(), 0));
@@ -247,10 +278,19 @@ impl Work<'_> {
     /// Takes one outcome over: children are delivered, faults decided about.
     async fn take(&mut self, node: &Node, to: &Reader, live: Live, done: Done, failures: u32) -> Result<Entry, Error> {
         let took = done.took.as_micros() as u64;
-        let (many, children) = match done.outcome {
+        let mut done = done;
+        if let Said::Emit { many: true, children } = &mut done.outcome
+            && children.len() > self.engine.options.fanout
+        {
+            let children = std::mem::take(children);
+            done.outcome = Said::Stream(Emissions::new(children.into_iter().map(Ok)));
+        }
+        let outcome = std::mem::replace(&mut done.outcome, Said::Emit { many: false, children: Vec::new() });
+        let (many, children) = match outcome {
             Said::Emit { many, children } => (many, children),
-            Said::Stream(children) => match run_blocking(move || children.collect::<Result<Vec<_>, Fault>>()).await? {
-                Ok(children) => (true, children),
+            Said::Stream(children) => match self.stream(node, &live, children).await? {
+                Ok(Streamed::Few(children)) => (true, children),
+                Ok(Streamed::Many(manifest)) => return Ok(self.spooled(node, to, live, manifest, done)),
                 Err(fault) => return Ok(self.fail(node, to, live, fault, None, failures, done.log, took)),
             },
             Said::Fault(fault) => return Ok(self.fail(node, to, live, fault, None, failures, done.log, took)),
@@ -259,7 +299,7 @@ impl Work<'_> {
             }
         };
         let mut recorded = Vec::with_capacity(children.len());
-        let mut names: BTreeMap<String, u32> = BTreeMap::new();
+        let mut names = Siblings::default();
         let mut deliveries = Vec::new();
         for (ordinal, emission) in children.into_iter().enumerate() {
             let port = emission.port.clone();
@@ -267,20 +307,12 @@ impl Work<'_> {
                 Ok(made) => made,
                 // The step's process has changed its own result: nothing of this item is kept.
                 Err(error) if error.kind == ErrorKind::Invalid => {
-                    let fault = Fault::new(FaultKind::Failed, "result-lost", error.message);
-                    return Ok(self.fail(node, to, live, fault, None, failures, done.log, took));
+                    return Ok(self.fail(node, to, live, result_lost(error), None, failures, done.log, took));
                 }
                 Err(error) => return Err(error),
             };
-            let child = &made.item;
-            recorded.push(Child {
-                id: child.id,
-                port: port.clone().filter(|port| &**port != DEFAULT_PORT),
-                name: (child.name != live.item.name).then(|| Arc::clone(&child.name)),
-                content: (child.content.hash != live.item.content.hash)
-                    .then_some((child.content.hash, child.content.size)),
-                attributes: changed(&live.item.attributes, &child.attributes),
-            });
+            let named = port.clone().filter(|port| &**port != DEFAULT_PORT);
+            recorded.push(child_of(&live.item, &made.item, named));
             for (reader, index) in node.readers_of(port.as_deref()) {
                 let delivered = Live { item: journal::deliver(&made.item, reader), bytes: made.bytes.clone() };
                 let rank = self.loaded.nodes[*index].planned.rank;
@@ -311,7 +343,7 @@ impl Work<'_> {
         emission: Emission,
         ordinal: u32,
         many: bool,
-        names: &mut BTreeMap<String, u32>,
+        names: &mut Siblings,
     ) -> Result<Live, Error> {
         let mut item = parent.item.clone();
         let port = emission.port.as_deref().unwrap_or(DEFAULT_PORT);
@@ -328,10 +360,8 @@ impl Work<'_> {
             item.attributes = Arc::new(attributes);
         }
         if many {
-            let nth = names.entry(item.name.to_string()).or_default();
-            item.label = label(item.label, &item.name, *nth);
+            item.label = label(item.label, &item.name, names.nth(&item.name, ordinal));
             item.index = ordinal;
-            *nth += 1;
         }
         let bytes = match emission.content {
             NewContent::Same => parent.bytes.clone(),
@@ -392,7 +422,7 @@ impl Work<'_> {
             After::Retry { due, failures } => {
                 let own = *to == self.claimed.task.to;
                 let generation = if own { self.claimed.task.generation + 1 } else { 1 };
-                let note = TaskNote { failures, generation, due: Some(due), fault: Some(fault), lost: 0 };
+                let note = TaskNote { failures, generation, due: Some(due), fault: Some(fault), ..TaskNote::default() };
                 self.tasks.push((to.clone(), vec![live], note));
                 Outcome::Retried
             }
@@ -477,6 +507,7 @@ impl Work<'_> {
     /// Stores what is still in memory and makes one settlement of everything. Content is durable when this answers.
     async fn settlement(mut self) -> Result<Settlement, Error> {
         self.store().await?;
+        let held = self.new_held();
         let mut tasks = Vec::new();
         for (to, live, note) in self.tasks {
             let items = live.into_iter().map(|live| live.item).collect();
@@ -489,6 +520,7 @@ impl Work<'_> {
                     generation: note.generation,
                     due: note.due,
                     fault: note.fault.clone(),
+                    load: note.load,
                     ..task
                 };
                 tasks.push(task);
@@ -499,6 +531,8 @@ impl Work<'_> {
             lease: self.engine.lease,
             attempt: self.claimed.attempt,
             tasks,
+            held,
+            closing: self.closing,
             revisions: self.revisions.into_iter().map(|(revision, _)| revision).collect(),
             dead_letters: self.dead.into_iter().map(|(letter, _)| letter).collect(),
             history: self.history,
@@ -513,24 +547,55 @@ impl Work<'_> {
         let tasks = self.tasks.iter_mut().flat_map(|(_, live, _)| live.iter_mut().map(|l| (&mut l.item, &mut l.bytes)));
         let revisions = self.revisions.iter_mut().map(|(revision, bytes)| (&mut revision.item, bytes));
         let dead = self.dead.iter_mut().map(|(letter, bytes)| (&mut letter.item, bytes));
-        let mut unstored: Vec<(&mut Item, Bytes)> =
-            tasks.chain(revisions).chain(dead).filter_map(|(item, bytes)| Some((item, bytes.take()?))).collect();
-        // The same bytes may wait in several branches: stored once.
-        let mut places: BTreeMap<ContentHash, usize> = BTreeMap::new();
-        let mut many: Vec<Bytes> = Vec::new();
-        for (item, bytes) in &unstored {
-            places.entry(item.content.hash).or_insert_with(|| {
-                many.push(bytes.clone());
-                many.len() - 1
-            });
+        let held = self.held.values_mut().flat_map(|(_, _, live)| live.iter_mut().map(|l| (&mut l.item, &mut l.bytes)));
+        let all = tasks.chain(revisions).chain(dead).chain(held);
+        let unstored = all.filter_map(|(item, bytes)| Some((item, bytes.take()?))).collect();
+        store_all(engine, unstored).await
+    }
+}
+
+/// Stores bytes that are in memory only, and says where.
+async fn store_all(engine: &Engine, mut unstored: Vec<(&mut Item, Bytes)>) -> Result<(), Error> {
+    // The same bytes may wait in several branches: stored once.
+    let mut places: BTreeMap<ContentHash, usize> = BTreeMap::new();
+    let mut many: Vec<Bytes> = Vec::new();
+    for (item, bytes) in &unstored {
+        places.entry(item.content.hash).or_insert_with(|| {
+            many.push(bytes.clone());
+            many.len() - 1
+        });
+    }
+    if !many.is_empty() {
+        let stored = engine.patiently("content", || engine.content.put_many(many.clone())).await?;
+        for (item, _) in &mut unstored {
+            item.content = stored[places[&item.content.hash]];
         }
-        if !many.is_empty() {
-            let stored = engine.patiently("content", || engine.content.put_many(many.clone())).await?;
-            for (item, _) in &mut unstored {
-                item.content = stored[places[&item.content.hash]];
-            }
-        }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// The step's own process has changed its result.
+fn result_lost(error: Error) -> Fault {
+    Fault::new(FaultKind::Failed, "result-lost", error.message)
+}
+
+/// Stored bytes are not there any more, or not what they were.
+fn lost_content(error: Error) -> Fault {
+    let fault = Fault::new(FaultKind::Rejected, "content-lost", error.to_string());
+    match error.hint {
+        Some(hint) => fault.with_hint(hint),
+        None => fault,
+    }
+}
+
+/// A child as the history has it.
+fn child_of(parent: &Item, child: &Item, port: Option<Arc<str>>) -> Child {
+    Child {
+        id: child.id,
+        port,
+        name: (child.name != parent.name).then(|| Arc::clone(&child.name)),
+        content: (child.content.hash != parent.content.hash).then_some((child.content.hash, child.content.size)),
+        attributes: changed(&parent.attributes, &child.attributes),
     }
 }
 
@@ -542,6 +607,14 @@ fn changed(parent: &Arc<Attributes>, child: &Arc<Attributes>) -> Option<Box<str>
     let differs = |(key, value): &(&String, &serde_json::Value)| parent.get(*key) != Some(*value);
     let map: Attributes = child.iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect();
     (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string().into())
+}
+
+/// Opens what is stored; that it is not there is the item's fault, or rather the disk's.
+async fn open(engine: &Engine, item: &Item) -> Result<Result<Body, Fault>, Error> {
+    Ok(match engine.patiently("content", || engine.content.open(&item.content)).await {
+        Ok(stored) => Ok(body(stored)),
+        Err(error) => Err(lost_content(error)),
+    })
 }
 
 /// One call of a processor.
@@ -557,15 +630,9 @@ async fn call(
         let body = match &live.bytes {
             _ if !processor.reads_content() => Body::Unread,
             Some(bytes) => Body::Bytes(bytes.clone()),
-            None => match engine.patiently("content", || engine.content.open(&live.item.content)).await {
-                Ok(stored) => body(stored),
-                Err(error) => {
-                    let fault = Fault::new(FaultKind::Rejected, "content-lost", error.to_string());
-                    return Ok(Err(match error.hint {
-                        Some(hint) => fault.with_hint(hint),
-                        None => fault,
-                    }));
-                }
+            None => match open(engine, &live.item).await? {
+                Ok(body) => body,
+                Err(fault) => return Ok(Err(fault)),
             },
         };
         inputs.push(Input { item: live.item.clone(), body });
@@ -619,6 +686,10 @@ impl Engine {
         if let Settled::Applied(applied) = &settled {
             if applied.dead > 0 {
                 self.count_dead_again();
+                tracing::warn!(
+                    dead_letters = applied.dead,
+                    "items could not be processed; `opendmp dead-letters` tells"
+                );
             }
             if applied.tasks > 0 {
                 self.transport.send(Hint::Tasks);
@@ -643,6 +714,7 @@ impl Engine {
             limit: 1,
             suspects,
             run: None,
+            idle: false,
         };
         let Some(claimed) = self.journal.claim(request).await?.pop() else { return Ok(false) };
         self.work_on(&claimed).await?;
@@ -651,6 +723,11 @@ impl Engine {
 
     /// Executes and settles a claimed task; hands it back where it can't be.
     pub async fn work_on(&self, claimed: &Claimed) -> Result<(), Error> {
+        let _in_work = self.metrics.begin_work();
+        self.work_out(claimed).instrument(spans::task(claimed)).await
+    }
+
+    async fn work_out(&self, claimed: &Claimed) -> Result<(), Error> {
         reach("after-queue-claim");
         // Until what is stored for it is named, or never will be.
         let _hold = self.content.hold();
@@ -659,6 +736,7 @@ impl Engine {
             self.settle(claimed, settlement).await
         };
         if let Err(error) = done.await {
+            self.metrics.returned();
             // Patiently: what stays claimed is not worked on again until somebody takes over.
             self.patiently("journal", || self.journal.unclaim(self.lease, vec![claimed.task.id])).await?;
             return Err(error);

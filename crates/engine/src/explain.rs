@@ -228,7 +228,7 @@ impl<'a> Index<'a> {
                             index.ended.entry(entry.input).or_default().push(found);
                         }
                         Outcome::Retried | Outcome::Dead => index.failed.entry(entry.input).or_default().push(found),
-                        Outcome::Emitted | Outcome::Arrived | Outcome::Reentered => {}
+                        _ => {}
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Garbage: content that nobody names any more is let go, when somebody asks and by itself now and then.
 //!
-//! The order matters, and is told in `docs/decisions/0010-garbage.md`: the store sets its fence first, then the journal
+//! The order matters, and is told in `docs/decisions/0011-garbage.md`: the store sets its fence first, then the journal
 //! is asked for what it names, then everything else from before the fence goes. What is being stored meanwhile is held
 //! ([`opendmp_ports::content::Hold`]) by whoever works on it.
 
@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opendmp_model::item::ContentRef;
+use opendmp_model::manifest::{Load, Manifest};
 use opendmp_ports::Error;
 use opendmp_ports::content::{Collection, Freed, Step};
-use opendmp_ports::journal::Settlement;
+use opendmp_ports::journal::{Named, Settlement};
 use tokio::sync::{mpsc, watch};
 
 use crate::Engine;
+use crate::execute::{read_blocks, read_children};
 use crate::failpoint::reach;
 
 /// How often garbage is collected by itself.
@@ -60,20 +62,42 @@ impl Engine {
         Ok(freed)
     }
 
-    /// Names to a collection all content that must stay. What refers to further content from within its own bytes (a
-    /// manifest that lists blocks) is to be opened here, and what it lists named as well.
+    /// Names to a collection all content that must stay: what the journal names, and what is listed in manifests that
+    /// are still to be expanded, down to the children's own content.
     async fn roots(&self, collection: &mut dyn Collection) -> Result<(), Error> {
-        let (sender, mut batches) = mpsc::channel::<Vec<ContentRef>>(BATCHES);
+        let (sender, mut batches) = mpsc::channel::<Vec<Named>>(BATCHES);
         // Owns its end, so that the journal does not go on where the store could not.
         let named = async move {
             while let Some(batch) = batches.recv().await {
-                collection.keep(batch).await?;
+                let (mut plain, mut manifests) = (Vec::with_capacity(batch.len()), Vec::new());
+                for named in batch {
+                    match named {
+                        Named::Content(content) => plain.push(content),
+                        Named::Manifest(manifest) => manifests.push(manifest),
+                    }
+                }
+                collection.keep(plain).await?;
+                for manifest in manifests {
+                    self.listed(&manifest, collection).await?;
+                }
             }
             Ok::<(), Error>(())
         };
         let (told, named) = tokio::join!(self.journal.roots(sender), named);
         // Why the store failed says more than that the journal was left alone.
         named.and(told)
+    }
+
+    /// Names what a manifest lists from its next block on, a block at a time.
+    async fn listed(&self, manifest: &Manifest, collection: &mut dyn Collection) -> Result<(), Error> {
+        let left = read_blocks(self, manifest).await?.into_iter().skip(manifest.next as usize);
+        collection.keep(vec![manifest.content]).await?;
+        for block in left {
+            let children = read_children(self, &block).await?;
+            let content = children.iter().map(|(_, item)| item.content);
+            collection.keep(content.chain([block.content]).collect()).await?;
+        }
+        Ok(())
     }
 
     /// Collects garbage hourly, and when the disk is nearly full, until `stop`.
@@ -119,5 +143,10 @@ pub(crate) fn named(settlement: &Settlement) -> Vec<ContentRef> {
     let tasks = settlement.tasks.iter().flat_map(|task| task.items.iter().map(|item| item.content));
     let revisions = settlement.revisions.iter().map(|revision| revision.item.content);
     let letters = settlement.dead_letters.iter().map(|letter| letter.item.content);
-    tasks.chain(revisions).chain(letters).collect()
+    let held = settlement.held.iter().flat_map(|held| held.items.iter().map(|item| item.content));
+    let manifests = settlement.tasks.iter().filter_map(|task| match &task.load {
+        Load::Expand(manifest) => Some(manifest.content),
+        Load::Items | Load::Look(_) => None,
+    });
+    tasks.chain(revisions).chain(letters).chain(held).chain(manifests).collect()
 }

@@ -37,6 +37,14 @@ impl Engine {
     /// # Errors
     /// A fault where the source can't be opened or looked at; nothing is lost, what was claimed is offered again.
     pub async fn ingest_once(&self, loaded: &Loaded, node: &Node, run: Option<RunId>) -> Result<ScanReport, Fault> {
+        let begun = Instant::now();
+        let report = self.look_once(loaded, node, run).await;
+        let problems = report.as_ref().map_or(1, |report| report.problems.len() as u64);
+        self.metrics.looked(loaded.flow.id, &node.id, begun.elapsed(), problems);
+        report
+    }
+
+    async fn look_once(&self, loaded: &Loaded, node: &Node, run: Option<RunId>) -> Result<ScanReport, Fault> {
         let source = node.source(self).await?;
         let id = self.source_id(&loaded.flow, &identity(loaded, node, &*source)).await.map_err(port_fault)?;
         let ledger = SourceLedger::new(self, id);
@@ -117,6 +125,7 @@ impl Engine {
         let named: Vec<_> = arrivals.iter().map(|arrival| arrival.content).collect();
         self.content.vouch(&named).await?;
         let count = arrivals.len();
+        let bytes = arrivals.iter().map(|arrival| arrival.content.size).sum();
         let releases = arrivals.iter().any(|arrival| arrival.release.is_some());
         let trigger = || match arrivals.as_slice() {
             [one] => format!("`{}` in `{}`", opendmp_model::name::printable(&one.name), node.id),
@@ -150,6 +159,7 @@ impl Engine {
             self.patiently("journal", || self.heralded(self.journal.ingest(ingest.clone()), follows)).await?
         };
         reach("after-arrive");
+        self.metrics.took_in(loaded.flow.id, &node.id, bytes);
         let counts = StepCounts { done: ingested.new, emitted: ingested.new, ..StepCounts::default() };
         let processors = BTreeMap::from([(node.id.to_string(), counts)]);
         self.transport.send(Hint::Settled(Arc::new(Progress { flow: loaded.flow.id, run: ingested.run, processors })));

@@ -11,12 +11,14 @@ use opendmp_ports::Error;
 use opendmp_ports::journal::{Action, End, ExportAction, Finished, Intent};
 use opendmp_ports::transport::Hint;
 use opendmp_processor::{Export, ExportEnd, Opened};
+use tracing::Instrument;
 
 use crate::Engine;
 use crate::decide::backoff;
 use crate::execute::body;
 use crate::failpoint::reach;
 use crate::ingest::{port_fault, source_fault};
+use crate::spans;
 
 /// How many intents are carried out at once.
 const AT_ONCE: usize = 64;
@@ -31,7 +33,8 @@ impl Engine {
             return Ok(0);
         }
         let runs: std::collections::BTreeSet<_> = intents.iter().map(|intent| intent.run).collect();
-        let mut running: FuturesUnordered<_> = intents.iter().map(|intent| self.carry_out(intent)).collect();
+        let carry_out = |intent| self.carry_out(intent).instrument(spans::intent(intent));
+        let mut running: FuturesUnordered<_> = intents.iter().map(carry_out).collect();
         let mut done = Vec::with_capacity(count);
         while let Some(finished) = running.next().await {
             done.push(finished);
@@ -46,7 +49,7 @@ impl Engine {
     /// Carries one claimed intent out and records how it ended.
     pub(crate) async fn carry_out_and_finish(&self, intent: Intent) -> Result<(), Error> {
         reach("before-export");
-        let finished = self.carry_out(&intent).await;
+        let finished = self.carry_out(&intent).instrument(spans::intent(&intent)).await;
         reach("after-export");
         self.patiently("journal", || self.journal.finish(vec![finished.clone()])).await?;
         reach("after-finish");
@@ -62,6 +65,10 @@ impl Engine {
             Action::Release { releases } => self.release(intent, releases).await,
             Action::Export(export) => self.export(intent, export).await,
         };
+        self.metrics.carried_out(intent, &end);
+        if let End::Refused(fault) = &end {
+            tracing::warn!(code = fault.code, "an export was refused; `opendmp dead-letters` tells");
+        }
         let about = format!("{} of flow {}", intent.processor, intent.flow);
         match &end {
             End::Retry { fault, .. } => self.trouble(&about, &fault.to_string(), fault.hint.as_deref()),
@@ -73,6 +80,7 @@ impl Engine {
     async fn release(&self, intent: &Intent, releases: &[bytes::Bytes]) -> End {
         let source = async {
             let loaded = self.load(intent.version).await.map_err(port_fault)?;
+            spans::of_flow(&loaded.plan.slug);
             let node = loaded.node(&intent.processor).ok_or_else(gone)?;
             node.source(self).await
         };
@@ -92,6 +100,7 @@ impl Engine {
             Ok(loaded) => loaded,
             Err(error) => return self.again(intent, port_fault(error), &OnError::default()),
         };
+        spans::of_flow(&loaded.plan.slug);
         let Some(node) = loaded.node(&intent.processor) else { return End::Refused(gone()) };
         let on_error = node.planned.settings.on_error;
         let sink = match node.opened(self).await {

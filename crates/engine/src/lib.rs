@@ -3,7 +3,8 @@
 //! One item's way: [`ingest`] claims it from its source and makes it durable; [`execute`] takes it through as many
 //! processors as it can and makes one settlement of all that comes of it; [`intents`] carries out what the settlement
 //! decided to do outside. [`live`] keeps these going by itself, [`control`] is what people ask of it. What is
-//! decided on the way stands in [`decide`], apart from what carries it out.
+//! decided on the way stands in [`decide`], apart from what carries it out. What is counted on the way stands in
+//! [`metrics`].
 //!
 //! The engine knows no database, no broker, no web framework: it sees ports and kinds.
 
@@ -18,7 +19,9 @@ mod ingest;
 mod intents;
 pub mod live;
 mod loaded;
+pub mod metrics;
 mod quota;
+mod spans;
 pub mod watch;
 
 pub use engine::{Engine, Options, Trouble};

@@ -13,9 +13,10 @@ use opendmp_ports::transport::Hint;
 use opendmp_processor::WatchRequest;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tracing::Instrument;
 
-use crate::Engine;
 use crate::watch::Folders;
+use crate::{Engine, spans};
 
 /// How long a sweep may be late in finding what a lost hint left.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -167,7 +168,14 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
         Scope::All => None,
         Scope::Run(run) => Some(run),
     };
-    let request = |limit, suspects| ClaimRequest { lease: engine.lease, now: engine.clock.now(), limit, suspects, run };
+    let request = |limit, suspects| ClaimRequest {
+        lease: engine.lease,
+        now: engine.clock.now(),
+        limit,
+        suspects,
+        run,
+        idle: false,
+    };
     let start = |running: &mut JoinSet<()>, claimed: Claimed| {
         let (engine, in_work) = (Arc::clone(&engine), Arc::clone(&in_work));
         in_work.set().insert(claimed.task.id);
@@ -345,11 +353,13 @@ async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: 
                     }
                 }
                 for key in wanted {
-                    let (version, processor) = (key.1, key.3.clone());
+                    let (flow, version, processor) = (key.0, key.1, key.3.clone());
                     watched.entry(key).or_insert_with(|| {
                         let (stop, ended) = watch::channel(false);
+                        let slug = rows.iter().find(|row| row.id == flow).map_or("", |row| row.slug.as_str());
+                        let span = spans::source(slug, &processor);
                         let task = source(Arc::clone(&engine), version, processor, watcher.clone(), ended);
-                        Watched { stop, task: tokio::spawn(task) }
+                        Watched { stop, task: tokio::spawn(task.instrument(span)) }
                     });
                 }
                 engine.unload(&rows).await;

@@ -14,6 +14,7 @@ use opendmp_model::plan::{PlannedProcessor, RunPlan, compile_checked};
 use opendmp_ports::journal::{FlowRow, Reader, VersionId};
 use opendmp_ports::{Error, ErrorKind};
 use opendmp_processor::{Context, Opened};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::Engine;
@@ -51,6 +52,8 @@ pub struct Node {
     opened: OnceCell<Opened>,
     /// Nanoseconds an item takes, smoothed; 0: not known yet.
     pace: AtomicU64,
+    /// How long its calls take; of a step only.
+    calls: Option<Histogram>,
 }
 
 impl Loaded {
@@ -119,7 +122,9 @@ pub(crate) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + S
         return Ok(work());
     }
     let failed = |error| Error::new(ErrorKind::Unavailable, "engine", format!("a thread ended early: {error}"));
-    tokio::task::spawn_blocking(work).await.map_err(failed)
+    // What it logs belongs to what it is done for.
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(failed)
 }
 
 fn history_context(engine: &Engine, plan: &RunPlan, planned: &PlannedProcessor) -> HistoryContext {
@@ -179,6 +184,7 @@ impl Node {
             open_with,
             opened: OnceCell::new(),
             pace: AtomicU64::new(0),
+            calls: (planned.role == Role::Transform).then(|| engine.metrics.calls(flow.id, &planned.id)),
             planned,
         }
     }
@@ -231,6 +237,9 @@ impl Node {
 
     /// Learns from a call that took `items` and this long.
     pub fn learn(&self, items: usize, took: Duration) {
+        if let Some(calls) = &self.calls {
+            calls.observe(took.as_secs_f64());
+        }
         let seen = (took.as_nanos() / items.max(1) as u128).clamp(1, u128::from(u64::MAX)) as u64;
         let before = self.pace.load(Ordering::Relaxed);
         let after = if before == 0 { seen } else { before / 2 + seen / 2 };

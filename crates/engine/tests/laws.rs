@@ -66,6 +66,20 @@ fn l1_nothing_lost() {
 }
 
 #[test]
+fn l1_many_of_one_and_one_of_many() {
+    let setup = Setup { flows: vec![Flow::Many, Flow::Straight], crashes: 100, ..Setup::default() };
+    let counted = hold(&setup, 60);
+    happened(&counted, &["settled", "crashes", "spooled", "closed groups", "exported"]);
+}
+
+#[test]
+fn l2_many_of_one_and_one_of_many() {
+    let setup = Setup { flows: vec![Flow::Many], mode: Mode::Several, crashes: 200, ..Setup::default() };
+    let counted = hold(&setup, 60);
+    happened(&counted, &["settled already", "fenced", "spooled", "closed groups", "take-overs"]);
+}
+
+#[test]
 fn l2_one_truth() {
     let setup = Setup { mode: Mode::Several, crashes: 200, ..Setup::default() };
     let counted = hold(&setup, 60);
@@ -131,11 +145,15 @@ fn suspects_run_alone() {
 
 #[test]
 fn the_rules_notice_ports_that_lie() {
+    let many = || Setup { flows: vec![Flow::Many], ..Setup::default() };
     let several = || Setup { mode: Mode::Several, crashes: 200, ..Setup::default() };
     for (mutant, setup, laws) in [
         (Mutant::DropsTask, Setup::default(), &[Law::L1][..]),
         (Mutant::DropsDeadLetter, Setup::default(), &[Law::L1]),
         (Mutant::ForgetsReader, Setup::default(), &[Law::L1]),
+        (Mutant::DropsHeld, many(), &[Law::L1]),
+        (Mutant::KeepsJoined, many(), &[Law::L2]),
+        (Mutant::SkipsBlock, many(), &[Law::L1]),
         (Mutant::AcceptsLate, several(), &[Law::L2]),
         (Mutant::MixesAttempts, several(), &[Law::L1, Law::L2]),
         (Mutant::ClaimsTwice, several(), &[Law::L2]),
@@ -146,6 +164,8 @@ fn the_rules_notice_ports_that_lie() {
         (Mutant::ReleasesAtClaim, Setup::default(), &[Law::L4]),
         (Mutant::ReleasesByPath, Setup::default(), &[Law::L4]),
     ] {
+        let began = std::time::Instant::now();
         notices(mutant, setup, laws);
+        println!("{mutant:?} was noticed after {:?}", began.elapsed());
     }
 }

@@ -126,6 +126,8 @@ impl Desk {
             lease: self.lease,
             attempt: claimed.attempt,
             tasks: Vec::new(),
+            held: Vec::new(),
+            closing: None,
             revisions: if datasets { items.iter().map(revision).collect() } else { Vec::new() },
             dead_letters: Vec::new(),
             history: vec![StepRecord {
@@ -140,7 +142,8 @@ impl Desk {
     }
 
     async fn claim(&self, limit: usize, run: Option<RunId>) -> Outcomes<Vec<Claimed>> {
-        let request = ClaimRequest { lease: self.lease, now: 1_700_000_000_000, limit, suspects: false, run };
+        let request =
+            ClaimRequest { lease: self.lease, now: 1_700_000_000_000, limit, suspects: false, run, idle: false };
         Ok(self.journal.claim(request).await?)
     }
 

@@ -8,4 +8,4 @@
 pub mod lock;
 mod sqlite;
 
-pub use sqlite::{Options, SqliteJournal, backup};
+pub use sqlite::{Commit, Options, SqliteJournal, backup};

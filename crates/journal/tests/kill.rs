@@ -82,7 +82,7 @@ async fn child() {
                     at: 1,
                 };
                 let run = journal.ingest(ingest).await.unwrap().run;
-                let request = ClaimRequest { lease, now: 1, limit: 1, suspects: false, run: Some(run) };
+                let request = ClaimRequest { lease, now: 1, limit: 1, suspects: false, run: Some(run), idle: false };
                 let claimed = journal.claim(request).await.unwrap().remove(0);
                 let items = &claimed.task.items;
                 tell("arrived", items.iter().map(|item| item.id.arrival));
@@ -106,6 +106,8 @@ async fn child() {
                     lease,
                     attempt: claimed.attempt,
                     tasks: vec![],
+                    held: Vec::new(),
+                    closing: None,
                     revisions: revisions.collect(),
                     dead_letters: vec![],
                     history: vec![StepRecord { context: 1, started: 1, entries: entries.collect() }],

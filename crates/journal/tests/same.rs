@@ -10,13 +10,15 @@ use opendmp_journal::{Options, SqliteJournal};
 use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::history::{Context, Entry, Result as Outcome, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, SlotId, TaskId};
-use opendmp_model::item::{Attributes, ContentRef, Item, Place};
+use opendmp_model::ids::{Arrival, ContentHash, PathHash, SlotId, TaskId};
+use opendmp_model::item::{Attributes, ContentRef, Item, Order, Place};
 use opendmp_model::ledger::FileStat;
+use opendmp_model::manifest::Load;
 use opendmp_ports::journal::{
-    ClaimRequest, Claimed, DEFAULT_SPACE, End, Filter, Finished, FlowChange, FlowId, FlowState, Ingest, Intent, Lease,
-    MemoryJournal, NewArrival, NewDeadLetter, NewExport, NewRevision, NewTask, NewVersion, Reader, Reentry, RunChoice,
-    RunId, RunMode, Settlement, SourceId, VersionId, dead_letter_id, decide,
+    ClaimRequest, Claimed, Closing, DEFAULT_SPACE, End, Filter, Finished, FlowChange, FlowId, FlowState, HeldPart,
+    HeldRow, HoldRule, Ingest, Intent, Lease, MemoryJournal, NewArrival, NewDeadLetter, NewExport, NewHeld,
+    NewRevision, NewTask, NewVersion, Reader, Reentry, RunChoice, RunId, RunMode, Settlement, SourceId, VersionId,
+    dead_letter_id, decide,
 };
 use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, Journal};
@@ -61,6 +63,15 @@ struct Twins {
 
 const NAMES: [&str; 5] = ["a.csv", "b.csv", "größe\n.txt", "caf\\xe9", "a.csv.gz"];
 const PROCESSORS: [&str; 3] = ["clean", "sort", "shelf"];
+const RULES: [HoldRule; 3] = [
+    HoldRule { count: Some(3), bytes: None, quiet: None, end_of_run: false },
+    HoldRule { count: None, bytes: Some(4), quiet: Some(6), end_of_run: false },
+    HoldRule { count: None, bytes: None, quiet: None, end_of_run: true },
+];
+
+fn group_of(number: usize) -> PathHash {
+    PathHash::root(PROCESSORS[number])
+}
 
 impl Twins {
     fn chance(&mut self, percent: u32) -> bool {
@@ -139,6 +150,7 @@ impl Twins {
             limit: self.rng.random_range(0..6),
             suspects: self.chance(30),
             run: self.pick(&self.runs.clone()).filter(|_| self.rng.random_range(0..4) == 0),
+            idle: self.chance(15),
         };
         if let Ok(claimed) = both!(self, claim(request)) {
             self.held.extend(claimed);
@@ -158,10 +170,15 @@ impl Twins {
 
     async fn settlement(&mut self, claimed: &Claimed) -> Settlement {
         let slug = self.memory.flow(claimed.flow).await.unwrap().slug;
+        let mut held: BTreeMap<usize, Vec<Item>> = BTreeMap::new();
         let (mut tasks, mut revisions, mut dead_letters, mut entries) = (vec![], vec![], vec![], vec![]);
         for item in &claimed.task.items {
             let mut result = Outcome::Emitted;
-            match self.rng.random_range(0..4) {
+            match self.rng.random_range(0..5) {
+                4 => {
+                    held.entry(self.rng.random_range(0..RULES.len())).or_default().push(item.clone());
+                    result = Outcome::Held;
+                }
                 0 => {
                     let to = self.reader();
                     let child = item.id.child(&claimed.task.to.processor, "out", 0);
@@ -199,6 +216,8 @@ impl Twins {
             lease: self.lease,
             attempt: claimed.attempt,
             tasks,
+            held: held.into_iter().map(|(group, items)| self.new_held(group, items)).collect(),
+            closing: self.closing(claimed).await,
             revisions,
             dead_letters,
             history: vec![StepRecord { context: 1, started: self.now, entries }],
@@ -209,6 +228,31 @@ impl Twins {
             at: self.now,
             actor: "worker".into(),
         }
+    }
+
+    fn new_held(&self, group: usize, mut items: Vec<Item>) -> NewHeld {
+        items.sort_by_key(Order::of);
+        let to = Reader { processor: PROCESSORS[group].into(), input: 0 };
+        NewHeld { group: group_of(group), to, rule: RULES[group], items }
+    }
+
+    /// Takes some of what a look looks at.
+    async fn closing(&mut self, claimed: &Claimed) -> Option<Closing> {
+        let Load::Look(group) = claimed.task.load else { return None };
+        let rows = both!(self, held(claimed.flow, group, None, 9)).unwrap();
+        let again = if self.chance(30) { self.now + 5 } else { 0 };
+        let mut closing = Closing { group, whole: vec![], parts: vec![], again };
+        for HeldRow { row, mut items } in rows {
+            match self.rng.random_range(0..3) {
+                0 => closing.whole.push(row),
+                1 if items.len() > 1 => {
+                    let rest = items.split_off(self.rng.random_range(1..items.len()));
+                    closing.parts.push(HeldPart { row, taken: items, rest });
+                }
+                _ => {}
+            }
+        }
+        Some(closing)
     }
 
     async fn settle(&mut self) {
@@ -350,6 +394,15 @@ impl Twins {
             let _ = both!(self, flow(flow));
             let _ = both!(self, version(version));
             let _ = both!(self, backlog(Some(flow)));
+            let upstream: Vec<Arc<str>> = PROCESSORS[..2].iter().map(|name| (*name).into()).collect();
+            let _ = both!(self, watermark(flow, upstream));
+            for group in (0..RULES.len()).map(group_of) {
+                let _ = both!(self, group(flow, group));
+                let mut after = None;
+                while let Some(row) = both!(self, held(flow, group, after, 2)).unwrap().pop() {
+                    after = Some(row.row);
+                }
+            }
         }
         for source in self.sources.clone() {
             let _ = both!(self, known(source, NAMES.map(opendmp_model::name::to_bytes).to_vec()));

@@ -41,8 +41,19 @@ fn dump(path: &Path) -> String {
 #[test]
 fn schema_1_is_frozen() {
     let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()));
+    let path = dir.path().join("journal.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(include_str!("../migrations/0001_first.sql")).unwrap();
+    conn.execute_batch("PRAGMA application_id = 0x4f444d50; PRAGMA user_version = 1;").unwrap();
     let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v1.txt")).unwrap();
+    assert!(dump(&path) == golden, "a stored schema is never changed");
+}
+
+#[test]
+fn schema_2_is_frozen() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v2.txt")).unwrap();
     let dumped = dump(&dir.path().join("journal.db"));
     assert!(dumped == golden, "a stored schema is never changed, make a new migration; it is now\n{dumped}");
 }
@@ -108,7 +119,7 @@ async fn fill(journal: &SqliteJournal) {
         at: 10,
     };
     let run = journal.ingest(ingest).await.unwrap().run;
-    let request = ClaimRequest { lease, now: 20, limit: 9, suspects: false, run: Some(run) };
+    let request = ClaimRequest { lease, now: 20, limit: 9, suspects: false, run: Some(run), idle: false };
     let claimed = journal.claim(request).await.unwrap().remove(0);
     journal.settle(vec![settlement(&claimed, lease, context)]).await.unwrap();
     let intents = journal.claim_intents(lease, 30, 2).await.unwrap();
@@ -158,6 +169,8 @@ fn settlement(claimed: &Claimed, lease: opendmp_ports::journal::Lease, context: 
         lease,
         attempt: 1,
         tasks: later.collect(),
+        held: Vec::new(),
+        closing: None,
         revisions: vec![revision(&items[0], b"a.csv"), revision(&items[1], b"a.csv")],
         dead_letters: vec![letter],
         history: vec![StepRecord { context, started: 21, entries: items.iter().zip(results).map(entry).collect() }],
@@ -196,11 +209,13 @@ async fn a_stored_database_of_version_1_opens() {
     assert_eq!((row.path.as_slice(), row.source.as_str()), (&b"caf\xe9"[..], "file_drop:/data/inbox"));
     // And goes on.
     let lease = journal.open_lease("later", true, 100).await.unwrap().lease;
-    let request = ClaimRequest { lease, now: 100, limit: 9, suspects: false, run: None };
+    let request = ClaimRequest { lease, now: 100, limit: 9, suspects: false, run: None, idle: false };
     let claimed = journal.claim(request).await.unwrap().remove(0);
     assert_eq!((&*claimed.task.to.processor, claimed.task.due), ("sort", Some(99)));
     let settlement = Settlement {
         tasks: vec![],
+        held: Vec::new(),
+        closing: None,
         revisions: vec![],
         dead_letters: vec![],
         history: vec![],
@@ -227,6 +242,8 @@ fn settlement_of_nothing(lease: opendmp_ports::journal::Lease) -> Settlement {
         lease,
         attempt: 1,
         tasks: vec![],
+        held: Vec::new(),
+        closing: None,
         revisions: vec![],
         dead_letters: vec![],
         history: vec![],
@@ -249,8 +266,8 @@ async fn write_golden() {
     // Small pages keep the file small; they are not part of the format.
     conn.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM;").unwrap();
     drop(conn);
-    std::fs::write(format!("{GOLDEN}/schema-v1.txt"), dump(&path)).unwrap();
-    std::fs::copy(&path, format!("{GOLDEN}/journal-v1.db")).unwrap();
+    std::fs::write(format!("{GOLDEN}/schema-v2.txt"), dump(&path)).unwrap();
+    std::fs::copy(&path, format!("{GOLDEN}/journal-v2.db")).unwrap();
 }
 
 /// Names and contents of all files in a directory.
@@ -263,11 +280,11 @@ fn files(dir: &Path) -> BTreeMap<std::ffi::OsString, Vec<u8>> {
 fn a_newer_database_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    Connection::open(dir.path().join("journal.db")).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(dir.path().join("journal.db")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = files(dir.path());
     let error = SqliteJournal::open(dir.path(), Options::default()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Newer);
-    assert!(error.message.contains("format 2") && error.hint.is_some(), "{error}");
+    assert!(error.message.contains("format 99") && error.hint.is_some(), "{error}");
     assert_eq!(files(dir.path()), before);
 }
 

@@ -50,9 +50,15 @@ pub enum Result {
     Arrived,
     /// A person sent it in again.
     Reentered,
+    /// More children than one settlement carries: they are emitted in entries of their own that follow.
+    Spooled,
+    /// An aggregate holds it.
+    Held,
+    /// A group was closed, and made into the child. The item is the group's first.
+    Joined,
 }
 
-const RESULTS: [Result; 7] = [
+const RESULTS: [Result; 10] = [
     Result::Emitted,
     Result::Collected,
     Result::Unchanged,
@@ -60,6 +66,9 @@ const RESULTS: [Result; 7] = [
     Result::Retried,
     Result::Arrived,
     Result::Reentered,
+    Result::Spooled,
+    Result::Held,
+    Result::Joined,
 ];
 
 /// One child in the history.

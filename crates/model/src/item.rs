@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::ids::{Arrival, ContentHash, ItemId};
+use crate::ids::{Arrival, ContentHash, ID_LEN, ItemId, Pass, PathHash};
 
 /// Attributes of an item: names to JSON scalars (text, number, boolean, null).
 pub type Attributes = serde_json::Map<String, Value>;
@@ -83,6 +83,40 @@ impl Item {
     /// `folder`, which a file ingest sets.
     pub fn folder(&self) -> &str {
         self.attributes.get("folder").and_then(Value::as_str).unwrap_or("")
+    }
+}
+
+/// What held items are ordered by: arrival, pass, place among siblings, path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Order {
+    /// The source item it comes from.
+    pub arrival: Arrival,
+    /// Which time through.
+    pub pass: Pass,
+    /// [`Item::index`].
+    pub index: u32,
+    /// The way it took through the graph.
+    pub path: PathHash,
+}
+
+/// Bytes of an encoded [`Order`].
+pub const ORDER_LEN: usize = ID_LEN + 4;
+
+impl Order {
+    /// Of an item.
+    pub fn of(item: &Item) -> Self {
+        let ItemId { arrival, pass, path } = item.id;
+        Self { arrival, pass, index: item.index, path }
+    }
+
+    /// Big-endian, so that bytes are in the same order.
+    pub fn to_bytes(self) -> [u8; ORDER_LEN] {
+        let mut out = [0; ORDER_LEN];
+        out[..8].copy_from_slice(&self.arrival.0.to_be_bytes());
+        out[8..12].copy_from_slice(&self.pass.0.to_be_bytes());
+        out[12..16].copy_from_slice(&self.index.to_be_bytes());
+        out[16..].copy_from_slice(&self.path.0);
+        out
     }
 }
 

@@ -13,5 +13,6 @@ pub mod ids;
 pub mod item;
 pub mod kinds;
 pub mod ledger;
+pub mod manifest;
 pub mod name;
 pub mod plan;

@@ -5,10 +5,11 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,23 +27,43 @@ const SMALL: usize = 256 << 10;
 
 /// Says whether the result of some work is still waited for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub(crate) struct Stop(Arc<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    gone: AtomicBool,
+    /// When the time of the work is over, and how much it had.
+    end: Mutex<Option<(Instant, Duration)>>,
+}
 
 impl Stop {
-    /// Nothing, or why the work is to end here. Nobody reads that fault: who would have is gone.
+    /// Nothing, or why the work is to end here. Of a call that was cancelled nobody reads that fault.
     pub(crate) fn check(&self) -> Result<(), Fault> {
-        if self.0.load(Ordering::Relaxed) {
+        if self.0.gone.load(Ordering::Relaxed) {
             return Err(Fault::new(FaultKind::Unavailable, "interrupted", "the call was cancelled"));
         }
-        Ok(())
+        match *self.0.end.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((end, timeout)) if Instant::now() > end => Err(timed_out(timeout)),
+            _ => Ok(()),
+        }
     }
+
+    /// Ends the work at `end`; it had `timeout` in all.
+    pub(crate) fn at(&self, end: Instant, timeout: Duration) {
+        *self.0.end.lock().unwrap_or_else(PoisonError::into_inner) = Some((end, timeout));
+    }
+}
+
+fn timed_out(timeout: Duration) -> Fault {
+    let message = format!("it took longer than {} s, and was stopped", timeout.as_secs_f64());
+    Fault::new(FaultKind::TimedOut, "timed-out", message).with_hint("raise `timeout` if that is how long it takes")
 }
 
 struct StopOnDrop(Stop);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        self.0.0.gone.store(true, Ordering::Relaxed);
     }
 }
 
@@ -52,7 +73,8 @@ pub(crate) async fn stoppable<T: Send + 'static>(
 ) -> Result<T, JoinError> {
     let guard = StopOnDrop(Stop::default());
     let stop = guard.0.clone();
-    tokio::task::spawn_blocking(move || work(&stop)).await
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(|| work(&stop))).await
 }
 
 /// As [`stoppable`], and no longer than `timeout`.
@@ -65,11 +87,7 @@ pub(crate) async fn in_time<T: Send + 'static>(
         // Trying again without end would not help an item that a library panics on.
         Ok(Err(error)) if error.is_panic() => Err(Fault::new(FaultKind::Failed, "panicked", error.to_string())),
         Ok(Err(error)) => Err(Fault::new(FaultKind::Unavailable, "interrupted", error.to_string())),
-        Err(_) => {
-            let message = format!("it took longer than {} s, and was stopped", timeout.as_secs_f64());
-            Err(Fault::new(FaultKind::TimedOut, "timed-out", message)
-                .with_hint("raise `timeout` if that is how long it takes"))
-        }
+        Err(_) => Err(timed_out(timeout)),
     }
 }
 
@@ -101,6 +119,8 @@ pub(crate) struct Blocks {
     body: Body,
     /// Where the next block begins.
     next: u64,
+    /// Where the last one ends at the latest.
+    end: u64,
     block: Bytes,
     stop: Stop,
 }
@@ -108,7 +128,12 @@ pub(crate) struct Blocks {
 impl Blocks {
     /// From the beginning.
     pub(crate) fn new(body: Body, stop: &Stop) -> Self {
-        Self { body, next: 0, block: Bytes::new(), stop: stop.clone() }
+        Self::within(body, 0..u64::MAX, stop)
+    }
+
+    /// Those of a part; what there is not of it is not given.
+    pub(crate) fn within(body: Body, part: Range<u64>, stop: &Stop) -> Self {
+        Self { body, next: part.start, end: part.end, block: Bytes::new(), stop: stop.clone() }
     }
 
     /// How many bytes there are in all.
@@ -127,14 +152,34 @@ impl Blocks {
             self.block = match &self.body {
                 Body::Unread => Bytes::new(),
                 Body::Bytes(bytes) => {
-                    let from = usize::try_from(self.next).unwrap_or(usize::MAX).min(bytes.len());
-                    bytes.slice(from..bytes.len().min(from + BLOCK))
+                    let end = usize::try_from(self.end).unwrap_or(usize::MAX).min(bytes.len());
+                    let from = usize::try_from(self.next).unwrap_or(usize::MAX).min(end);
+                    bytes.slice(from..end.min(from + BLOCK))
                 }
-                Body::File(file) => read_block(file, self.next).map_err(|error| unread(&error))?,
+                Body::File(file) => {
+                    let most = usize::try_from(self.end.saturating_sub(self.next)).unwrap_or(BLOCK).min(BLOCK);
+                    read_block(file, self.next, most).map_err(|error| unread(&error))?
+                }
             };
             self.next += self.block.len() as u64;
         }
         Ok(&self.block)
+    }
+
+    /// As [`Blocks::block`], and it is left behind.
+    pub(crate) fn take_block(&mut self) -> Result<Bytes, Fault> {
+        self.block()?;
+        Ok(std::mem::take(&mut self.block))
+    }
+
+    /// Where the next byte is.
+    pub(crate) fn position(&self) -> u64 {
+        self.next - self.block.len() as u64
+    }
+
+    /// Goes on from there.
+    pub(crate) fn go_to(&mut self, position: u64) {
+        (self.next, self.block) = (position, Bytes::new());
     }
 
     /// Leaves so many bytes of the block behind.
@@ -143,11 +188,11 @@ impl Blocks {
     }
 }
 
-/// A whole block from `at`, or what is left. Positions of the file itself are shared, and left alone.
-fn read_block(file: &File, at: u64) -> io::Result<Bytes> {
-    let mut buffer = vec![0; BLOCK];
+/// So many bytes from `at`, or what is left. Positions of the file itself are shared, and left alone.
+fn read_block(file: &File, at: u64, most: usize) -> io::Result<Bytes> {
+    let mut buffer = vec![0; most];
     let mut filled = 0;
-    while filled < BLOCK {
+    while filled < most {
         match file.read_at(&mut buffer[filled..], at + filled as u64) {
             Ok(0) => break,
             Ok(read) => filled += read,
@@ -179,10 +224,21 @@ impl BufRead for Blocks {
     }
 }
 
+/// The most that may come of an item, and how it is told that it was more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    /// In bytes.
+    pub bytes: u64,
+    /// What they are of: `the item holds`.
+    pub what: &'static str,
+    /// The limit as it was written, and its key.
+    pub said: (ByteSize, &'static str),
+}
+
 /// A result that grows: in memory while it is small, then in a scratch file, up to a size that is no longer meant.
 pub(crate) struct Spill {
     scratch: PathBuf,
-    most: ByteSize,
+    most: Most,
     written: u64,
     small: Vec<u8>,
     large: Option<NamedTempFile>,
@@ -192,7 +248,17 @@ pub(crate) struct Spill {
 impl Spill {
     /// Nothing yet, at most `most` bytes later, in the folder `scratch` if need be.
     pub(crate) fn new(scratch: PathBuf, most: ByteSize, stop: &Stop) -> Self {
+        Self::within(scratch, Most { bytes: most.get(), what: "the item holds", said: (most, "max_size") }, stop)
+    }
+
+    /// As [`Spill::new`], where other words say what is too much.
+    pub(crate) fn within(scratch: PathBuf, most: Most, stop: &Stop) -> Self {
         Self { scratch, most, written: 0, small: Vec::new(), large: None, stop: stop.clone() }
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
     }
 
     /// Adds bytes.
@@ -202,10 +268,10 @@ impl Spill {
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.stop.check()?;
         self.written += bytes.len() as u64;
-        if self.written > self.most.get() {
-            let message = format!("the item holds more than {}", self.most);
-            return Err(Fault::new(FaultKind::Rejected, "holds-too-much", message)
-                .with_hint("raise `max_size` if that much is meant to be in it"));
+        if self.written > self.most.bytes {
+            let Most { what, said: (most, key), .. } = self.most;
+            return Err(Fault::new(FaultKind::Rejected, "holds-too-much", format!("{what} more than {most}"))
+                .with_hint(format!("raise `{key}` if that much is meant to be in it")));
         }
         if self.large.is_none() && self.small.len() + bytes.len() <= SMALL {
             self.small.extend_from_slice(bytes);

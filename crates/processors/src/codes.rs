@@ -16,6 +16,8 @@ pub const CODES: &[CodeInfo] = table! {
     "duplicate-name": "Two inline items have the same name. Names tell them apart, so each is used once.";
     "bad-attribute": "An attribute is a text, a number, true or false, so that it can stand in names and conditions.";
     "bad-collection": "A collection's name is one line of text and not empty.";
+    "never-full": "An `aggregate` holds items until a group of them is full, and nothing says when that is, so it would hold them for ever. Its `batch` says so: after so many items (`count`) or bytes (`bytes`), when nothing came for a while (`quiet`), or at the end of the run (`end_of_run`).";
+    "other-header": "An `aggregate` with `as: csv` puts the rows of all items below one header, the first item's. This item has another one, so its columns would mean something else.";
     "no-code": "A script needs its code: in the flow with `code:`, or in a file beside it with `file:`.";
     "two-codes": "A script has its code in the flow or in a file, not in both.";
     "bad-code": "The script is not valid Python, or has no function `process` of one parameter. It was looked at without running it.";
@@ -33,5 +35,13 @@ pub const CODES: &[CodeInfo] = table! {
     "damaged": "The archive can't be read, or what comes out of it does not have the checksum that was written into it. Its bytes were changed since it was made.";
     "trailing-bytes": "Bytes follow the end of the archive that are not another one. Nothing of it is passed on, because what they were meant to be can't be told.";
     "holds-too-much": "The item holds more than the `max_size` of this `decompress`. A few kilobytes can be made to hold any amount, so there is always a limit.";
+    "header-too-long": "The first row of a CSV is its header, and this one is longer than any header. Most often the item is no CSV, or its lines end otherwise.";
+    "open-quote": "A field of the CSV begins with a quote that is never closed, so the rest of the file would be one field. Most often the end of the file is missing.";
+    "bad-json": "The item is not JSON (RFC 8259) at the place that is told. Comments, trailing commas and NaN are no JSON.";
+    "no-array": "`split` with `as: json` takes an array, and makes a document of each of its elements. This item is another JSON value.";
+    "encrypted": "A member of the archive can only be read with a password, which `split` does not have.";
+    "unknown-method": "A member of the zip archive was packed in a way that `split` can't read. It reads members that were stored or deflated.";
+    "sparse-member": "The tar archive has a sparse file in the form of pax archives, which can't be read. GNU archives with sparse files can.";
+    "too-many-children": "The item would have more children than can be told apart by a number of 32 bits.";
     "window-too-large": "The zstd archive was made with a window of more than 128 MiB (`--long=28` and above), so that much memory would be needed to read it. Make it again with a smaller one.";
 };

@@ -4,6 +4,10 @@
 //! memory. Each command has a scratch folder and a process group of its own, and ends with the call: on time-out, on
 //! cancellation and when the server dies.
 
+mod outputs;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,8 +27,8 @@ use opendmp_model::item::{Attributes, Item};
 use opendmp_model::kinds::{Class, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
 use opendmp_model::name;
 use opendmp_processor::{
-    Body, Context, Done, Emission, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Registry, ScratchFile,
-    Stream, config, saved_config,
+    Body, Context, Done, Emission, Emissions, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Registry,
+    ScratchFile, Stream, config, saved_config,
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use schemars::JsonSchema;
@@ -33,6 +37,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
+use self::outputs::Outputs;
 use crate::template::Template;
 
 /// The config of an `external`.
@@ -93,9 +98,6 @@ const SMALL: u64 = 256 << 10;
 
 /// How much of standard error, and of standard output where that is not the result, is kept: its end.
 const MOST_LOG: usize = 64 << 10;
-
-/// How many files a folder of results may have.
-const MOST_OUTPUTS: usize = 1_000_000;
 
 const DOCS: &str = "\
 Runs a command for each item, with a scratch folder of its own as working directory, which is removed afterwards. What \
@@ -330,6 +332,9 @@ impl External {
             status
         };
         let ended = tokio::time::timeout(self.timeout, work).await;
+        // What it wrote is the item's log, and no business of the server's.
+        let status = ended.as_ref().ok().and_then(|status| Some(tracing::field::display(status.as_ref().ok()?)));
+        tracing::debug!(command = self.shown(), status, in_time = ended.is_ok(), "a command ended");
         drop(group);
         log.extend(stdout.lines("stdout"));
         log.extend(stderr.lines("stderr"));
@@ -355,7 +360,7 @@ impl External {
         let (scratch, body, by_file) = (self.scratch.clone(), input.body.clone(), self.by_file);
         let own_name = input.item.name.to_string();
         let wanted = match &self.name {
-            Some(template) => template.item_name(&input.item)?,
+            Some(template) => template.item_name(&input.item, &[])?,
             None => own_name.clone(),
         };
         let make = move || -> io::Result<Room> {
@@ -473,52 +478,27 @@ impl External {
     async fn take(&self, item: &Item, room: &Arc<Room>) -> Result<Outcome, Fault> {
         let (room, results) = (Arc::clone(room), self.results);
         let renamed = match (&self.name, results) {
-            (Some(template), Results::Stdout | Results::File) => Some(template.item_name(item)?),
+            (Some(template), Results::Stdout | Results::File) => Some(template.item_name(item, &[])?),
             _ => None,
         };
         let media_type = self.read.media_type.clone();
         let shown = self.shown();
         let take = move || -> Result<Outcome, Fault> {
-            let emission = |path: &Path, name: Option<String>| {
-                Ok(Emission {
-                    port: None,
-                    name,
-                    media_type: media_type.clone(),
-                    attributes: Attributes::new(),
-                    content: content(path, &room).map_err(|error| world("reading a result", &error))?,
-                })
+            if results == Results::Folder {
+                return Ok(Outcome::Stream(Emissions::new(Outputs::list(room, media_type)?)));
+            }
+            if !is_regular(&room.output) {
+                let message = format!("`{shown}` ended well, but wrote no file `{{output}}`");
+                return Err(Fault::new(FaultKind::Failed, "no-output", message));
+            }
+            let child = Emission {
+                port: None,
+                name: renamed,
+                media_type,
+                attributes: Attributes::new(),
+                content: content(&room.output, &room).map_err(|error| world("reading a result", &error))?,
             };
-            if results != Results::Folder {
-                if !is_regular(&room.output) {
-                    let message = format!("`{shown}` ended well, but wrote no file `{{output}}`");
-                    return Err(Fault::new(FaultKind::Failed, "no-output", message));
-                }
-                return Ok(Outcome::Emit { many: false, children: vec![emission(&room.output, renamed)?] });
-            }
-            let mut names = Vec::new();
-            for entry in std::fs::read_dir(&room.outputs).map_err(|error| world("listing the results", &error))? {
-                let entry = entry.map_err(|error| world("listing the results", &error))?;
-                if !is_regular(&entry.path()) {
-                    let name = name::printable(&name::from_bytes(entry.file_name().as_bytes()));
-                    let message = format!("`{name}` in `{{outputs}}` is not a regular file");
-                    return Err(Fault::new(FaultKind::Failed, "bad-output", message)
-                        .with_hint("write all results into the folder itself"));
-                }
-                names.push(entry.file_name());
-                if names.len() > MOST_OUTPUTS {
-                    return Err(Fault::new(
-                        FaultKind::Failed,
-                        "too-many-outputs",
-                        format!("more than {MOST_OUTPUTS} results"),
-                    ));
-                }
-            }
-            names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
-            let mut children = Vec::with_capacity(names.len());
-            for file in names {
-                children.push(emission(&room.outputs.join(&file), Some(name::from_bytes(file.as_bytes())))?);
-            }
-            Ok(Outcome::Emit { many: true, children })
+            Ok(Outcome::Emit { many: false, children: vec![child] })
         };
         beside(take).await?
     }
@@ -632,7 +612,8 @@ impl Tail {
 }
 
 async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(work)
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
         .await
         .map_err(|error| Fault::new(FaultKind::Unavailable, "interrupted", error.to_string()))
 }
@@ -645,6 +626,3 @@ fn world(what: &str, error: &io::Error) -> Fault {
         _ => fault,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -151,7 +151,8 @@ impl Sink for FolderSink {
     async fn export(&self, export: Export) -> Result<ExportEnd, Fault> {
         let inner = self.inner.clone();
         let shown = self.display(&export.target);
-        let done = tokio::task::spawn_blocking(move || inner.export(&export)).await;
+        let span = tracing::Span::current();
+        let done = tokio::task::spawn_blocking(move || span.in_scope(|| inner.export(&export))).await;
         match done {
             Ok(Ok(end)) => Ok(end),
             Ok(Err(stop)) => Err(stop.fault(&shown)),

@@ -1,5 +1,6 @@
 //! The kinds that come with OpenDMP, one file each.
 
+pub mod aggregate;
 mod beneath;
 mod blocks;
 mod codes;
@@ -14,10 +15,13 @@ pub mod folder;
 pub mod generate;
 pub mod ingest;
 pub mod inline;
+mod json;
 mod life;
 mod register;
 pub mod route;
+mod rows;
 pub mod script;
+pub mod split;
 mod template;
 
 pub use register::{Host, explanations, register};

@@ -9,7 +9,8 @@ use opendmp_script::Pools;
 use opendmp_script::environment::Tools;
 
 use crate::{
-    codes, collect, compress, decompress, external, file_drop, folder, generate, ingest, inline, route, script,
+    aggregate, codes, collect, compress, decompress, external, file_drop, folder, generate, ingest, inline, route,
+    script, split,
 };
 
 /// What the kinds may use of the machine.
@@ -34,6 +35,8 @@ pub fn register(host: Host) -> Registry {
         .processor(route::Kind)
         .processor(compress::Kind::new(host.scratch.clone()))
         .processor(decompress::Kind::new(host.scratch.clone()))
+        .processor(split::Kind::new(host.scratch.clone()))
+        .processor(aggregate::Kind)
         .processor(collect::Kind)
         .source(file_drop::Kind)
         .source(inline::Kind)

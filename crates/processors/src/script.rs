@@ -15,8 +15,8 @@ use opendmp_model::kinds::{
     self as model, Class, Determinism, Facts, FileProblem, Files, KindInfo, Problem, Role, schema_of,
 };
 use opendmp_processor::{
-    Body, Context, Done, Emission, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Progress, Registry,
-    SharedFiles, Stream, config, saved_config,
+    Body, Context, Done, Emission, Emissions, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Progress,
+    Registry, SharedFiles, Stream, config, saved_config,
 };
 use opendmp_script::environment::{self, Environment, Lock, Metadata, Tools};
 use opendmp_script::{
@@ -389,6 +389,13 @@ fn done(result: opendmp_script::CallResult) -> Done {
     let failed = |kind, code: &str, message: String| Outcome::Fault(Fault::new(kind, code, message));
     let outcome = match result.outcome {
         Said::Emit { many, children } => Outcome::Emit { many, children: children.into_iter().map(emission).collect() },
+        Said::Spooled(children) => Outcome::Stream(Emissions::new(children.map(|child| match child {
+            Ok(child) => Ok(emission(child)),
+            Err(error) => {
+                let message = format!("the results can't be read from their scratch file: {error}");
+                Err(Fault::new(FaultKind::Unavailable, "scratch", message))
+            }
+        }))),
         Said::Reject { reason } => failed(FaultKind::Rejected, "rejected", reason),
         Said::Retry { reason, after } => {
             Outcome::Retry { fault: Fault::new(FaultKind::Unavailable, "retry", reason), after }

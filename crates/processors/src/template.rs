@@ -175,9 +175,9 @@ impl Template {
         Ok(out)
     }
 
-    /// The name for an item, without folders.
-    pub(crate) fn item_name(&self, item: &Item) -> Result<String, Fault> {
-        let text = self.text(item, &[])?;
+    /// The name for an item, without folders; `own` as with [`Template::text`].
+    pub(crate) fn item_name(&self, item: &Item, own: &[&str]) -> Result<String, Fault> {
+        let text = self.text(item, own)?;
         if text.is_empty() || text == "." || text == ".." || text.contains(['/', '\0']) {
             return Err(bad(item, format!("`{}` can't be the name of an item", name::printable(&text))));
         }

@@ -19,6 +19,7 @@ mod pools;
 mod process;
 pub mod sandbox;
 mod scratch;
+mod spool;
 mod value;
 mod watch;
 mod worker;
@@ -27,9 +28,10 @@ pub use error::Error;
 pub use interpreter::{Inspection, SyntaxProblem, check_syntax};
 pub use pools::{Options, Pools};
 pub use scratch::ScratchFile;
+pub use spool::Spooled;
 pub use value::{
-    CallContent, CallItem, CallResult, Child, ChildContent, Failure, Language, LogLevel, LogLine, Outcome, PoolKey,
-    ScriptSpec,
+    CallContent, CallItem, CallResult, Child, ChildContent, Failure, Language, LogLevel, LogLine, Numbers, Outcome,
+    PoolKey, ScriptSpec,
 };
 
 /// The Python worker, as it is written into each scratch directory.

@@ -7,16 +7,18 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::error::Error;
 use crate::sandbox::Sandbox;
 use crate::scratch::Scratch;
-use crate::value::{CallItem, CallResult, Failure, Outcome, PoolKey, ScriptSpec};
+use crate::value::{CallItem, CallResult, Failure, Numbers, Outcome, PoolKey, ScriptSpec};
 use crate::worker::{End, Loaded, Worker, closed};
 
 /// Workers that die before they begin with anything are replaced so often, then the call is given up.
@@ -41,9 +43,9 @@ pub struct Options {
     pub start_timeout: Duration,
     /// Bytes of results that one call may hold in memory; what is more comes in files.
     pub result_memory: u64,
-    /// Results that one item may have.
+    /// Results that one item may have. Where they are many, they are kept in a file.
     pub max_children: u64,
-    /// Bytes that the names and attributes of one item's results may take in memory.
+    /// Bytes that the names and attributes of one item's results may take, mostly in that file.
     pub max_metadata: u64,
     /// Bytes that one file written by a script may have.
     pub file_limit: u64,
@@ -67,8 +69,9 @@ impl Options {
             recycle_after_calls: 1_000_000,
             start_timeout: Duration::from_secs(60),
             result_memory: 64 << 20,
-            max_children: 1_000_000,
-            max_metadata: 256 << 20,
+            // They are numbered with 32 bits.
+            max_children: u32::MAX as u64,
+            max_metadata: 64 << 30,
             file_limit: 64 << 30,
             home: None,
             env: Vec::new(),
@@ -100,6 +103,8 @@ struct Inner {
     state: Mutex<State>,
     /// Told when a call ends.
     left: Notify,
+    started: AtomicU64,
+    died: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -174,7 +179,14 @@ impl Pools {
         let sandbox = Sandbox::new(forbidden).map_err(|error| Error::start("find the forbidden places", error))?;
         let slots = Arc::new(Semaphore::new(options.max_workers.max(1)));
         let shared = Arc::new(Shared { options, scratch, sandbox, closing: watch::Sender::new(false) });
-        let inner = Inner { shared, slots, state: Mutex::default(), left: Notify::new() };
+        let inner = Inner {
+            shared,
+            slots,
+            state: Mutex::default(),
+            left: Notify::new(),
+            started: AtomicU64::new(0),
+            died: AtomicU64::new(0),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -211,17 +223,14 @@ impl Pools {
                         }
                     }
                     End::Died { blamed, status, stderr } => {
+                        self.inner.died.fetch_add(1, Ordering::Relaxed);
                         let item = blamed.map(|at| items[at].name.as_str());
                         tracing::debug!(flow = key.flow, script = spec.file_name, item, status, "a worker died");
                         lost = if pending.len() < before { 0 } else { lost + 1 };
                         if lost == LOST {
-                            tracing::warn!(
-                                flow = key.flow,
-                                script = spec.file_name,
-                                status,
-                                stderr,
-                                "workers die idle"
-                            );
+                            tracing::warn!(flow = key.flow, script = spec.file_name, status, "workers die idle");
+                            // Of the script's own making, so not for every log.
+                            tracing::debug!(stderr, "what the last of them wrote");
                             return Err(Error::Lost { status });
                         }
                     }
@@ -282,6 +291,18 @@ impl Pools {
         (busy, self.inner.state().idle.len())
     }
 
+    /// How many processes live now, may live, and ever did.
+    pub fn numbers(&self) -> Numbers {
+        let (busy, idle) = self.workers();
+        Numbers {
+            busy,
+            idle,
+            most: self.inner.shared.options.max_workers.max(1),
+            started: self.inner.started.load(Ordering::Relaxed),
+            died: self.inner.died.load(Ordering::Relaxed),
+        }
+    }
+
     /// Wait for the right to keep a worker busy.
     async fn enter(&self, key: &PoolKey) -> Result<Seat, Error> {
         if self.inner.closing() {
@@ -336,10 +357,11 @@ impl Pools {
             }
         }
         let mut worker = Worker::start(shared, spec).await?;
+        self.inner.started.fetch_add(1, Ordering::Relaxed);
         match worker.load(shared, spec).await {
             Ok(loaded) => Ok((worker, loaded)),
             Err(error) => {
-                tokio::spawn(worker.close());
+                tokio::spawn(worker.close().in_current_span());
                 Err(error)
             }
         }
@@ -386,7 +408,7 @@ impl Pools {
             state.idle.push(Idle { key: seat.key.clone(), worker, since: Instant::now() });
         } else {
             drop(state);
-            tokio::spawn(worker.close());
+            tokio::spawn(worker.close().in_current_span());
         }
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! <scratch root>/.lock                 held while a set is made or left-overs are removed
 //! <scratch root>/s-XXXXXX/lock         held by the living set
+//! <scratch root>/s-XXXXXX/         (nameless) results too many for memory
 //! <scratch root>/s-XXXXXX/lib/         the worker program
 //! <scratch root>/s-XXXXXX/<n>/tmp/     working directory of worker n
 //! <scratch root>/s-XXXXXX/<n>/out/     its large results, named 1, 2, …
@@ -162,6 +163,11 @@ impl WorkerDir {
     /// The value of [`MARK`] for this worker: its path, with an end that no other begins with.
     pub(crate) fn mark(&self) -> String {
         format!("{}/", self.path.display())
+    }
+
+    /// A file without a name, of which no script knows.
+    pub(crate) fn spool(&self) -> io::Result<File> {
+        tempfile::tempfile_in(&self.scratch.path)
     }
 
     /// Take over result file `number`, if it is a regular file of at least `size` bytes. No link is followed.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::environment::Environment;
 use crate::scratch::ScratchFile;
+use crate::spool::Spooled;
 
 /// A script as a processor names it.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +87,8 @@ pub enum Outcome {
         /// The results in order.
         children: Vec<Child>,
     },
+    /// Results from an iterator, too many for memory.
+    Spooled(Spooled),
     /// `opendmp.reject(…)`: the item's fault.
     Reject {
         /// Why, in the script's words.
@@ -230,4 +233,19 @@ impl PoolKey {
     pub fn new(flow: impl Into<String>, environment: &Environment) -> Self {
         Self { flow: flow.into(), environment: environment.id.clone() }
     }
+}
+
+/// How many processes there are and were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Living and in a call.
+    pub busy: usize,
+    /// Living and waiting for one.
+    pub idle: usize,
+    /// That may live at a time.
+    pub most: usize,
+    /// Ever started by these pools.
+    pub started: u64,
+    /// That ended in the middle of a call: crashed, or stopped for time or memory.
+    pub died: u64,
 }

@@ -146,7 +146,9 @@ impl Worker {
     /// Start a process that can load scripts like this one.
     pub(crate) async fn start(shared: &Arc<Shared>, spec: &Arc<ScriptSpec>) -> Result<Self, Error> {
         let (for_start, of) = (Arc::clone(shared), Arc::clone(spec));
-        let parts = tokio::task::spawn_blocking(move || start_process(&for_start, &of)).await;
+        let span = tracing::Span::current();
+        let start = move || span.in_scope(|| start_process(&for_start, &of));
+        let parts = tokio::task::spawn_blocking(start).await;
         let (mut process, stream, page, dir, surroundings) = match parts {
             Ok(parts) => parts?,
             Err(error) => return Err(Error::start("start a worker", std::io::Error::other(error))),
@@ -356,7 +358,7 @@ impl Worker {
         let mut look = self.quick && pending.len() <= FEW;
         let trouble = loop {
             match collect.take_all(inbox) {
-                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Continue(())) => collect.write_out().await,
                 Ok(ControlFlow::Break(full)) => {
                     raw.drain_all(collect.received().saturating_sub(1));
                     collect.add_raw(raw.take());

@@ -1,23 +1,32 @@
-//! `cargo xtask bench`: the workloads, each beside its floor in the same run, with results that are checked.
+//! `cargo xtask bench`: the workloads, each beside its floors and peers in the same run, with results that are checked.
 //!
-//! What is measured stands in a module each: `w1` (lightweight steps), `w3` (file drop), `w4` (idle). The floors are the
-//! Python scripts in `bench/`. A run whose results are wrong is void: it ends the whole measurement with an error.
+//! What is measured stands in a module each. The floors are the Python scripts in `bench/`, what the peers run stands in
+//! `bench/peers`. A run whose results are wrong is void: it ends the whole measurement with an error.
 
+mod fanout;
+mod growth;
+mod kept;
+mod peers;
+mod process;
 mod report;
 mod server;
 mod w1;
+mod w2;
 mod w3;
 mod w4;
+mod w5;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::shell::{self, Profile};
 use crate::{files, tools};
-pub use report::Row;
+use peers::Peers;
+pub use report::{Role, Row};
 
 /// What is to be measured, and how often.
 pub struct Plan {
@@ -27,25 +36,56 @@ pub struct Plan {
     pub folder: PathBuf,
     /// How often each thing is measured.
     pub runs: usize,
-    /// Files of one W3 run.
-    pub files: usize,
-    /// Files dropped one after another in W3.
-    pub singles: usize,
-    /// How long the idle server is watched in W4.
-    pub idle: Duration,
+    /// What sizes are multiplied with.
+    pub scale: f64,
+    /// Who takes part beside `opendmp` and the floors.
+    pub peers: Peers,
+}
+
+impl Plan {
+    /// A size times the scale, but at least `least`.
+    pub fn sized(&self, size: usize, least: usize) -> usize {
+        // Sizes are far below 2^53, and the cast ends at the bounds.
+        ((size as f64 * self.scale) as usize).max(least)
+    }
+
+    /// How long an idle server is watched.
+    pub fn idle(&self) -> Duration {
+        Duration::from_secs(60).mul_f64(self.scale).max(Duration::from_secs(2))
+    }
 }
 
 /// A workload by name.
 struct Workload {
     name: &'static str,
+    /// Whether it takes so long that it is measured only when it is named.
+    long: bool,
     measure: fn(&Plan) -> Result<Vec<Row>>,
 }
 
+const fn short(name: &'static str, measure: fn(&Plan) -> Result<Vec<Row>>) -> Workload {
+    Workload { name, long: false, measure }
+}
+
+const fn long(name: &'static str, measure: fn(&Plan) -> Result<Vec<Row>>) -> Workload {
+    Workload { name, long: true, measure }
+}
+
 const WORKLOADS: &[Workload] = &[
-    Workload { name: "W1", measure: w1::fused },
-    Workload { name: "W1c", measure: w1::checkpointed },
-    Workload { name: "W3", measure: w3::measure },
-    Workload { name: "W4", measure: w4::measure },
+    short("W1", w1::fused),
+    short("W1c", w1::checkpointed),
+    short("W2p", w2::scripts),
+    short("W2b", w2::built_in),
+    short("W2d", w2::datasets),
+    short("W3", w3::measure),
+    short("W4", w4::measure),
+    short("W5", w5::copied),
+    long("W4-1000", w4::many),
+    long("W5z", w5::packed),
+    long("growth", growth::datasets),
+    long("flows", growth::flows),
+    long("split", fanout::measure),
+    long("kept", kept::measure),
 ];
 
 /// Fewer are no median.
@@ -54,7 +94,7 @@ const LEAST_RUNS: usize = 5;
 /// Measures what the command line asks for.
 pub fn main(arguments: &[&str]) -> Result<()> {
     let mut wanted = Vec::new();
-    let mut runs = LEAST_RUNS;
+    let (mut runs, mut scale, mut with_peers) = (LEAST_RUNS, 1.0, false);
     let mut profile = Profile::Release;
     let mut binary = None;
     let mut rest = arguments.iter();
@@ -63,7 +103,14 @@ pub fn main(arguments: &[&str]) -> Result<()> {
             "--runs" => {
                 let count = rest.next().context("--runs needs a number")?;
                 runs = count.parse().with_context(|| format!("--runs needs a number, not {count}"))?;
+                ensure!(runs > 0, "--runs needs at least 1");
             }
+            "--scale" => {
+                let by = rest.next().context("--scale needs a number")?;
+                scale = by.parse().with_context(|| format!("--scale needs a number, not {by}"))?;
+                ensure!(scale > 0.0 && scale <= 1.0, "--scale needs a number above 0, at most 1");
+            }
+            "--peers" => with_peers = true,
             "--release" => profile = Profile::Release,
             "--debug" => profile = Profile::Debug,
             "--binary" => {
@@ -72,12 +119,15 @@ pub fn main(arguments: &[&str]) -> Result<()> {
             }
             name => match WORKLOADS.iter().find(|known| known.name.eq_ignore_ascii_case(name)) {
                 Some(workload) => wanted.push(workload),
-                None => bail!("there is no workload {name}; known are W1, W1c, W3, W4"),
+                None => {
+                    let known: Vec<&str> = WORKLOADS.iter().map(|known| known.name).collect();
+                    bail!("there is no workload {name}; known are {}", known.join(", "))
+                }
             },
         }
     }
     if wanted.is_empty() {
-        wanted.extend(WORKLOADS);
+        wanted.extend(WORKLOADS.iter().filter(|workload| !workload.long));
     }
     if runs < LEAST_RUNS {
         println!("note: medians of fewer than {LEAST_RUNS} runs say little");
@@ -89,16 +139,33 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         binary: binary.map_or_else(|| shell::build(profile), Ok)?,
         folder,
         runs,
-        files: w3::FILES,
-        singles: w3::SINGLES,
-        idle: Duration::from_secs(60),
+        scale,
+        peers: if with_peers { Peers::install()? } else { Peers::none() },
     };
     let mut rows = Vec::new();
-    for Workload { name, measure } in wanted {
+    for Workload { name, measure, .. } in wanted {
         println!("\n{name}: {} runs", plan.runs);
         rows.extend(measure(&plan).with_context(|| format!("{name} is void"))?);
     }
     report::publish(&plan, &rows)
+}
+
+/// Runs something that prints one JSON object.
+fn told(command: &mut Command) -> Result<Value> {
+    let line = shell::describe(command);
+    serde_json::from_str(&shell::capture(command)?).with_context(|| format!("`{line}` printed no JSON"))
+}
+
+/// A number in what was told.
+fn number(told: &Value, key: &str) -> Result<f64> {
+    told[key].as_f64().with_context(|| format!("no number {key} in {told}"))
+}
+
+/// The numbers in what was told.
+fn numbers(told: &Value, key: &str, count: usize) -> Result<Vec<f64>> {
+    let all: Vec<f64> = told[key].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+    ensure!(all.len() == count, "{} numbers {key} instead of {count} in {told}", all.len());
+    Ok(all)
 }
 
 /// The path of a script in `bench/`.
@@ -113,11 +180,25 @@ struct Content {
     sha256: String,
 }
 
-/// Counts and hashes a folder; with `upper` as if every file had been upper-cased.
-fn content(folder: &Path, upper: bool) -> Result<Content> {
+/// How the checker reads the files of a folder.
+#[derive(Clone, Copy)]
+enum Reading {
+    AsTheyAre,
+    /// As if every file had been upper-cased.
+    Upper,
+    /// Unpacked.
+    Gunzip,
+}
+
+/// Counts and hashes a folder.
+fn content(folder: &Path, reading: Reading) -> Result<Content> {
     let mut command = shell::python();
-    command.arg(script("check.py")).arg(folder).args(upper.then_some("--upper"));
-    let told: Value = serde_json::from_str(&shell::capture(&mut command)?).context("check.py printed no JSON")?;
+    command.arg(script("check.py")).arg(folder).args(match reading {
+        Reading::AsTheyAre => None,
+        Reading::Upper => Some("--upper"),
+        Reading::Gunzip => Some("--gunzip"),
+    });
+    let told = told(&mut command)?;
     Ok(Content {
         count: told["count"].as_u64().context("check.py printed no count")?,
         sha256: told["sha256"].as_str().context("check.py printed no hash")?.to_owned(),
@@ -160,12 +241,12 @@ mod tests {
         }
         std::fs::write(folder.join("in/a"), "hello").unwrap();
         std::fs::write(folder.join("out/a"), "HELLO").unwrap();
-        let wanted = content(&folder.join("in"), true).unwrap();
+        let wanted = content(&folder.join("in"), Reading::Upper).unwrap();
         assert_eq!(wanted.count, 1);
-        assert_eq!(content(&folder.join("out"), false).unwrap(), wanted);
-        assert_ne!(content(&folder.join("in"), false).unwrap(), wanted);
+        assert_eq!(content(&folder.join("out"), Reading::AsTheyAre).unwrap(), wanted);
+        assert_ne!(content(&folder.join("in"), Reading::AsTheyAre).unwrap(), wanted);
         std::fs::rename(folder.join("out/a"), folder.join("out/b")).unwrap();
-        assert_ne!(content(&folder.join("out"), false).unwrap(), wanted);
+        assert_ne!(content(&folder.join("out"), Reading::AsTheyAre).unwrap(), wanted);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

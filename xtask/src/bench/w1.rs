@@ -5,13 +5,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
 
+use super::peers::{self, Peer};
+use super::report::NOTHING;
 use super::server::{self, Server};
-use super::{Plan, Row, content, script, text};
+use super::{Plan, Reading, Role, Row, content, numbers, script, text, told};
 use crate::{files, shell};
 
 /// Scripts in sequence.
@@ -67,11 +69,10 @@ fn measure(plan: &Plan, name: &'static str, checkpoint: bool) -> Result<Vec<Row>
     }
     fs::write(folder.join("flow.yaml"), flow(name, checkpoint)).context("can't write the flow")?;
 
-    let mut rows = floors(plan, name, checkpoint)?;
+    let mut rows = others(plan, name, checkpoint, &folder)?;
 
     let server = Server::start(&plan.binary, &folder)?;
-    let flow = folder.join("flow.yaml");
-    server.ask(&["flows", "enable", flow.to_str().context("the folder's path is not UTF-8")?])?;
+    server.enable(&folder.join("flow.yaml"))?;
     let mut times = Vec::new();
     let measured = plan.runs * DROPS;
     for drop in 0..WARM + measured {
@@ -86,32 +87,54 @@ fn measure(plan: &Plan, name: &'static str, checkpoint: bool) -> Result<Vec<Row>
             times.push(took.as_secs_f64() * 1000.0);
         }
     }
-    let (got, wanted) = (content(&folder.join("outbox"), false)?, content(&folder.join("expected"), false)?);
+    let read = |name: &str| content(&folder.join(name), Reading::AsTheyAre);
+    let (got, wanted) = (read("outbox")?, read("expected")?);
     ensure!(got == wanted, "the outputs are {got:?} instead of {wanted:?}");
     let datasets = server.datasets(name)?;
     ensure!(datasets == WARM + measured, "{datasets} datasets instead of {}", WARM + measured);
 
-    let what = if checkpoint { "each step committed, to output in place" } else { "to output in place" };
-    rows.push(Row { workload: name, who: "opendmp", what: what.to_owned(), unit: "ms", values: times });
+    rows.push(Row::ours(name, WHAT, "ms", times));
     Ok(rows)
 }
 
-/// The floors that belong to the workload: for W1c only the one that commits each step too.
-fn floors(plan: &Plan, workload: &'static str, checkpoint: bool) -> Result<Vec<Row>> {
-    let mut command = shell::python();
-    command.arg(script("floor_w1.py")).arg(&plan.folder).arg(plan.runs.to_string());
-    let told: Value = serde_json::from_str(&shell::capture(&mut command)?).context("floor_w1.py printed no JSON")?;
-    let floors: &[(&str, &'static str, &str)] = &[
-        ("one_process", "floor, nothing durable", "one Python process"),
-        ("process_per_step", "floor, nothing durable", "a Python process per step"),
-        ("commit_per_step", "floor, durable", "one Python process, one commit per step"),
-    ];
+/// What is measured.
+const WHAT: &str = "one item through forty steps";
+
+/// Floors and peers; for W1c only those that commit each step too.
+fn others(plan: &Plan, workload: &'static str, checkpoint: bool, folder: &Path) -> Result<Vec<Row>> {
+    let runs = plan.runs.to_string();
+    let row = |role, who: &str, durable, values| Row {
+        workload,
+        what: WHAT.to_owned(),
+        role,
+        who: who.to_owned(),
+        durable,
+        unit: "ms",
+        values,
+    };
+    let floor = told(shell::python().arg(script("floor_w1.py")).arg(&plan.folder).arg(&runs))?;
     let mut rows = Vec::new();
-    for (key, who, what) in floors.iter().skip(if checkpoint { 2 } else { 0 }) {
-        let values = told[*key].as_array().with_context(|| format!("floor_w1.py printed no {key}"))?;
-        let values: Vec<f64> = values.iter().filter_map(Value::as_f64).collect();
-        ensure!(values.len() == plan.runs, "floor_w1.py printed {} values for {key}", values.len());
-        rows.push(Row { workload, who, what: (*what).to_owned(), unit: "ms", values });
+    for (key, who, durable) in [
+        ("one_process", "floor: one Python process", NOTHING),
+        ("process_per_step", "floor: a Python process per step", NOTHING),
+        ("commit_per_step", "floor: one Python process, a commit per step", "each step's result"),
+    ] {
+        if !checkpoint || key == "commit_per_step" {
+            rows.push(row(Role::Floor, who, durable, numbers(&floor, key, plan.runs)?));
+        }
+    }
+    if plan.peers.has(Peer::Python) {
+        if !checkpoint {
+            let times = told(peers::python("luigi_w1.py").arg(folder).arg(&runs))?;
+            rows.push(row(
+                Role::Peer,
+                "Luigi, local scheduler",
+                "a file per step, not synced",
+                numbers(&times, "ms", plan.runs)?,
+            ));
+        }
+        let times = told(peers::python("dbos_w1.py").arg(folder).arg(&runs))?;
+        rows.push(row(Role::Peer, "DBOS on SQLite", "each step's result", numbers(&times, "ms", plan.runs)?));
     }
     Ok(rows)
 }

@@ -245,7 +245,8 @@ fn log(format: LogFormat, term: &Term) -> Result<(), Fail> {
         tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(term.err_colors());
     let set = match format {
         LogFormat::Text => subscriber.with_target(false).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        // `spans` has all of them; `span` would be the innermost once more.
+        LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init(),
     };
     set.map_err(|error| Fail::new(format!("the log can't be written: {error}")))
 }

@@ -159,3 +159,78 @@ fn a_quota_pauses_the_ingest_until_there_is_room() {
     });
     server.stop().exits(0);
 }
+
+/// Work that is written down in stored content itself: children that wait to be expanded, and what an aggregate holds.
+#[test]
+fn what_waits_in_manifests_and_aggregates_stays() {
+    const COUNT: usize = 4_500;
+    let place = Place::new();
+    place.write(
+        "flow.yaml",
+        format!(
+            "\
+name: Many
+processors:
+  - {{ id: inbox, type: ingest, source: {{ type: file_drop, path: ./inbox, settle: 0s }} }}
+  - id: many
+    type: script
+    inputs: [inbox]
+    code: |
+      def process(item: Item) -> Iterator[Item]:
+          for n in range({COUNT}):
+              yield item.with_(f'number {{n}}'.encode(), name=f'n{{n}}')
+  - {{ id: shelf, type: collect, inputs: [many], collection: Many }}
+"
+        ),
+    );
+    place.write("inbox/one.txt", "one");
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    // Dies when the children are written down, and none is expanded.
+    let mut command = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("OPENDMP_FAILPOINT", "after-settle:1").stdout(std::process::Stdio::null());
+    assert!(!command.stderr(std::process::Stdio::null()).status().unwrap().success());
+    assert_eq!(place.rows(&["flows", "list"])[0]["outstanding"], COUNT);
+    collected(&place, &[]);
+    place.ok(&["verify"]);
+    let server = place.serve(&[]);
+    until("all are there", || place.rows(&["collections"]).first().is_some_and(|row| row["datasets"] == COUNT));
+    until("all is done", || place.rows(&["flows", "list"])[0]["outstanding"] == 0);
+    assert!(collected(&place, &[])["contents"].as_u64().unwrap() >= 5, "the list and its blocks are garbage now");
+    for n in [0, 1, COUNT / 2, COUNT - 1] {
+        assert_eq!(place.ok(&["datasets", "get", &format!("n{n}")]), format!("number {n}"));
+    }
+    place.ok(&["flows", "delete", "many", "--yes"]);
+
+    place.write(
+        "three.yaml",
+        "\
+name: Three
+processors:
+  - { id: inbox, type: ingest, source: { type: file_drop, path: ./parts, settle: 0s } }
+  - id: upper
+    type: script
+    inputs: [inbox]
+    code: |
+      def process(data: bytes) -> bytes:
+          return data.upper()
+  - { id: pack, type: aggregate, inputs: [upper], batch: { count: 3 }, as: lines, name: packed.txt }
+  - { id: shelf, type: collect, inputs: [pack], collection: Three }
+",
+    );
+    fs::create_dir(place.path("parts")).unwrap();
+    place.ok(&["flows", "enable", "three.yaml"]);
+    place.write("parts/a.txt", "a\n");
+    place.write("parts/b.txt", "b\n");
+    let three = || place.rows(&["flows", "list"]).into_iter().find(|row| row["slug"] == "three").unwrap();
+    until("two are held", || three()["held"] == 2);
+    until("nothing is under way", || three()["outstanding"] == 0);
+    collected(&place, &[]);
+    place.write("parts/c.txt", "c\n");
+    until("they are packed", || !place.rows(&["datasets", "list", "--flow", "three"]).is_empty());
+    let packed = place.ok(&["datasets", "get", "packed.txt"]);
+    let mut lines: Vec<&str> = packed.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["A", "B", "C"]);
+    place.ok(&["verify"]);
+    server.stop().exits(0);
+}

@@ -114,7 +114,8 @@ fn completions_know_the_verbs() {
 fn kinds_and_codes_are_explained() {
     let place = Place::new();
     let kinds = place.rows(&["kinds"]);
-    let processors = ["ingest", "script", "external", "route", "compress", "decompress", "collect"];
+    let processors =
+        ["ingest", "script", "external", "route", "compress", "decompress", "split", "aggregate", "collect"];
     for name in processors.into_iter().chain(["file_drop", "inline", "generate", "folder"]) {
         assert!(kinds.iter().any(|kind| kind["name"] == name), "{name}");
         let page = place.ok(&["kinds", name]);

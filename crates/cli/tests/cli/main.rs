@@ -5,6 +5,7 @@ mod exits;
 mod gc;
 mod help;
 mod journey;
+mod operate;
 mod output;
 mod place;
 mod server;

@@ -116,15 +116,25 @@ impl Place {
 
     /// Starts something that is stopped by a signal or ends by itself.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        let mut command = self.command(arguments);
+        Self::spawn(self.command(arguments))
+    }
+
+    fn spawn(mut command: Command) -> Running {
         Running(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
     }
 
     /// Starts a server and waits until it is healthy.
     pub fn serve(&self, arguments: &[&str]) -> Server {
+        self.serve_with(arguments, &[])
+    }
+
+    /// The same with environment variables.
+    pub fn serve_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
         let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
         all.extend(arguments);
-        let mut running = self.start(&all);
+        let mut command = self.command(&all);
+        command.envs(variables.iter().copied());
+        let mut running = Self::spawn(command);
         let child = running.0.as_mut().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use opendmp_model::history::{Entry, Result as Outcome};
 use opendmp_model::ids::{ContentHash, ItemId};
-use opendmp_model::item::ContentRef;
+use opendmp_model::item::{ContentRef, Item};
+use opendmp_model::manifest::Load;
 use opendmp_ports::Journal;
 use opendmp_ports::journal::decide::LOST_LIMIT;
 use opendmp_ports::journal::*;
@@ -128,9 +129,22 @@ pub fn settled(world: &Arc<World>, batch: &[Settlement], settled: &[Settled]) {
             Some((_, claim)) => suspect(world, &claim, settlement),
         }
         let items = settlement.tasks.iter().flat_map(|task| task.items.iter().map(|item| item.content));
+        let held = settlement.held.iter().flat_map(|held| held.items.iter().map(|item| item.content));
+        let manifests = settlement.tasks.iter().filter_map(|task| match task.load {
+            Load::Expand(manifest) => Some(manifest.content),
+            _ => None,
+        });
         let revisions = settlement.revisions.iter().map(|revision| revision.item.content);
         let dead = settlement.dead_letters.iter().map(|letter| letter.item.content);
-        named(world, "a settlement", items.chain(revisions).chain(dead));
+        named(world, "a settlement", items.chain(held).chain(manifests).chain(revisions).chain(dead));
+        for task in &settlement.tasks {
+            if matches!(task.load, Load::Expand(_)) {
+                world.count("spooled");
+            }
+        }
+        if settlement.closing.as_ref().is_some_and(|closing| closing.whole.len() + closing.parts.len() > 0) {
+            world.count("closed groups");
+        }
         for revision in &settlement.revisions {
             let key = (revision.item.id.arrival, revision.item.id.pass);
             let mut seen = world.seen();
@@ -235,6 +249,10 @@ struct Known {
     snapshot: Snapshot,
     entries: BTreeMap<At, Vec<(String, Entry)>>,
     queued: BTreeMap<At, Vec<ContentHash>>,
+    /// Children that are not expanded yet.
+    left: BTreeMap<At, u64>,
+    /// How often an aggregate holds an item, and how often it was taken to be joined.
+    held: BTreeMap<At, (u64, u64)>,
     dead: BTreeMap<At, DeadRow>,
 }
 
@@ -251,14 +269,28 @@ impl Known {
             }
         }
         let mut queued: BTreeMap<At, Vec<ContentHash>> = BTreeMap::new();
+        let mut left: BTreeMap<At, u64> = BTreeMap::new();
+        let mut held: BTreeMap<At, (u64, u64)> = BTreeMap::new();
+        for (_, processor, item) in &snapshot.held {
+            held.entry((item.id, processor.to_string())).or_default().0 += 1;
+        }
+        for (_, processor, items) in &snapshot.joined {
+            for item in items {
+                held.entry((item.id, processor.to_string())).or_default().1 += 1;
+            }
+        }
         for task in &snapshot.tasks {
+            if let Load::Expand(manifest) = task.load {
+                *left.entry((task.items[0].id, task.to.processor.to_string())).or_default() += manifest.left;
+                continue;
+            }
             for item in &task.items {
                 queued.entry((item.id, task.to.processor.to_string())).or_default().push(item.content.hash);
             }
         }
         let letters = snapshot.dead.iter().filter(|row| !row.export_only);
         let dead = letters.map(|row| ((row.item.id, row.at.processor.to_string()), row.clone())).collect();
-        Self { snapshot, entries, queued, dead }
+        Self { snapshot, entries, queued, left, held, dead }
     }
 }
 
@@ -302,7 +334,9 @@ pub fn walk(world: &World, at_rest: bool) {
             .flatten()
             .filter(|(_, entry)| entry.result != Outcome::Reentered)
             .collect();
-        let ends: Vec<&&(String, Entry)> = here.iter().filter(|(_, entry)| entry.result != Outcome::Retried).collect();
+        let parts = parts(world, &known, &at, &here);
+        let ends: Vec<&&(String, Entry)> =
+            here.iter().filter(|(_, entry)| entry.result != Outcome::Retried && !parts(&entry.result)).collect();
         let queued = known.queued.get(&at).map_or(&[][..], Vec::as_slice);
         let dead = known.dead.get(&at);
         let (ended, buried) = (ends.len(), usize::from(dead.is_some() && ends.is_empty()));
@@ -326,7 +360,7 @@ pub fn walk(world: &World, at_rest: bool) {
         if queued.iter().chain(dead.map(|row| &row.item.content.hash)).any(|other| *other != hash) {
             world.broken(Law::L2, format!("{} before {} has other content than history says", at.0, at.1));
         }
-        for (version, entry) in ends {
+        for (version, entry) in here.iter().filter(|(_, entry)| entry.result != Outcome::Retried) {
             went_on(world, &known, &at, hash, entry, &mut nonces);
             for child in &entry.children {
                 let hash = child.content.map_or(hash, |(hash, _)| hash);
@@ -341,6 +375,7 @@ pub fn walk(world: &World, at_rest: bool) {
             world.broken(Law::L2, format!("{} before {} came from nowhere", at.0, at.1));
         }
     }
+    joined(world, &known);
     let mut keys = BTreeSet::new();
     for row in &known.snapshot.revisions {
         if !keys.insert((row.slot, row.item.id.arrival, row.item.id.pass)) {
@@ -349,6 +384,50 @@ pub fn walk(world: &World, at_rest: bool) {
         let collected = known.entries.get(&(row.item.id, row.processor.clone())).into_iter().flatten();
         if !collected.into_iter().any(|(_, entry)| entry.result == Outcome::Collected) {
             world.broken(Law::L2, format!("a revision of slot {} was never collected", row.slot));
+        }
+    }
+}
+
+/// Entries that follow another end of the same item, and are none themselves: the children that were written down, the
+/// joining of what was held, or that it was turned away then. Says which, and whether they fit to the end.
+fn parts(world: &World, known: &Known, at: &At, here: &[&(String, Entry)]) -> fn(&Outcome) -> bool {
+    let of = |result: Outcome| here.iter().filter(move |(_, entry)| entry.result == result).map(|(_, entry)| entry);
+    if let Some(entry) = of(Outcome::Spooled).next() {
+        let told: u64 = entry.note.as_deref().and_then(|note| note.split(' ').next()?.parse().ok()).unwrap();
+        let expanded: u64 = of(Outcome::Emitted).map(|entry| entry.children.len() as u64).sum();
+        let left = known.left.get(at).copied().unwrap_or(0);
+        if told != expanded + left {
+            let message = format!("{told} children of {} at {}: {expanded} expanded, {left} left", at.0, at.1);
+            world.broken(if told > expanded + left { Law::L1 } else { Law::L2 }, message);
+        }
+        return |result| *result == Outcome::Emitted;
+    }
+    if of(Outcome::Held).next().is_some() {
+        let (held, joined) = known.held.get(at).copied().unwrap_or_default();
+        if held + joined != 1 {
+            let message = format!("{} is held {held} times by {}, and was joined {joined} times", at.0, at.1);
+            world.broken(if held + joined == 0 { Law::L1 } else { Law::L2 }, message);
+        }
+        if joined == 0 && (of(Outcome::Joined).next().is_some() || of(Outcome::Dead).next().is_some()) {
+            world.broken(Law::L2, format!("{} was joined or turned away by {}, which holds it", at.0, at.1));
+        }
+        return |result| matches!(result, Outcome::Joined | Outcome::Dead);
+    }
+    |_| false
+}
+
+/// Whatever was taken to be joined was turned away, or there is what was made of it.
+fn joined(world: &World, known: &Known) {
+    for (_, processor, items) in &known.snapshot.joined {
+        let at = |item: &Item| (item.id, processor.to_string());
+        let made = |item: &&Item| {
+            let entries = known.entries.get(&at(item)).into_iter().flatten();
+            entries.into_iter().any(|(_, entry)| entry.result == Outcome::Joined && entry.children.len() == 1)
+        };
+        let first = items.iter().find(|item| !known.dead.contains_key(&at(item)));
+        let count = items.iter().filter(made).count();
+        if count != usize::from(first.is_some()) || first.is_some_and(|first| !made(&first)) {
+            world.broken(Law::L1, format!("{} items of {processor} were joined into {count}", items.len()));
         }
     }
 }
@@ -393,7 +472,7 @@ fn went_on(world: &World, known: &Known, at: &At, hash: ContentHash, entry: &Ent
         world.broken(Law::L2, format!("the children of {item} at {processor} are of {} attempts", own.len()));
     }
     for nonce in own {
-        if let Some(other) = nonces.insert(nonce, at.clone()) {
+        if let Some(other) = nonces.insert(nonce, at.clone()).filter(|other| other != at) {
             world.broken(Law::L2, format!("{item} at {processor} shares an attempt with {other:?}"));
         }
     }

@@ -20,6 +20,8 @@ pub enum Flow {
     Slow,
     /// Deterministic throughout: equal input, equal results.
     Pure,
+    /// Children are streamed, written down, and joined again.
+    Many,
     /// Nothing fails but what is poisonous.
     Poison,
 }
@@ -70,6 +72,19 @@ processors:
   - {{ id: keep, type: shelf, inputs: [cut], collection: Cut, destination: {{ type: targets, place: c, if_exists: keep }} }}
 "
             ),
+            Flow::Many => format!(
+                "name: Many
+processors:
+  - {{ id: inbox, type: ingest, source: {{ type: place, place: keep }} }}
+  - {{ id: split, type: step, inputs: [inbox], fan: 9, stream: true, outputs: [bad], trouble: 60, {errors} }}
+  - {{ id: work, type: step, inputs: [split], trouble: 60, batch: 3, slow: 40, {errors} }}
+  - {{ id: pack, type: batch, inputs: [work], count: 4, quiet: 150, trouble: 20 }}
+  - {{ id: again, type: step, inputs: [pack], fan: 6, stream: true, trouble: 60, {errors} }}
+  - {{ id: whole, type: batch, inputs: [again, split.bad], end_of_run: true, trouble: 20 }}
+  - {{ id: shelf, type: shelf, inputs: [pack], collection: Many, destination: {{ type: targets, place: a }} }}
+  - {{ id: end, type: shelf, inputs: [whole], collection: Whole, destination: {{ type: targets, place: c }} }}
+"
+            ),
             Flow::Poison => format!(
                 "name: Poison
 processors:
@@ -86,7 +101,7 @@ processors:
     /// The places its ingests read.
     pub fn places(self) -> &'static [&'static str] {
         match self {
-            Flow::Straight => &["keep"],
+            Flow::Straight | Flow::Many => &["keep"],
             Flow::Fan | Flow::Poison => &["drop"],
             Flow::Slow => &["keep", "drop2"],
             Flow::Pure => &["pure"],

@@ -10,12 +10,14 @@ use opendmp_model::document::ProcessorDoc;
 use opendmp_model::export::IfExists;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::ids::ContentHash;
+use opendmp_model::item::Item;
 use opendmp_model::kinds::{
     Class, DestinationConfig, Determinism, Facts, Files, KindInfo, Problem, Role, SourceConfig, schema_of,
 };
 use opendmp_processor::{
-    Body, Collect, Context, Done, Emission, Export, Input, NewContent, Opened, Outcome, Processor, ProcessorKind,
-    Registry, ScratchFile, Sink, SinkKind, Source, SourceKind, config, saved_config,
+    Aggregate, Body, Close, Collect, Context, Done, Emission, Emissions, Export, Input, Join, JoinError, Joining,
+    NewContent, Opened, Outcome, Processor, ProcessorKind, Registry, ScratchFile, Sink, SinkKind, Source, SourceKind,
+    config, saved_config,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,9 @@ struct StepConfig {
     /// Most children of an item; 0: it makes one of one.
     #[serde(default)]
     fan: u64,
+    /// Whether the children are streamed.
+    #[serde(default)]
+    stream: bool,
     /// Whether equal input gives equal output.
     #[serde(default)]
     pure: bool,
@@ -68,6 +73,24 @@ struct StepConfig {
     #[serde(default)]
     batch: u64,
     /// How often it fails in some way, of a thousand.
+    #[serde(default)]
+    trouble: u32,
+}
+
+/// The config of an aggregate.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct BatchConfig {
+    /// Items of a batch.
+    #[serde(default)]
+    count: Option<u64>,
+    /// Milliseconds without another item.
+    #[serde(default)]
+    quiet: Option<u64>,
+    /// Whether batches end with their run.
+    #[serde(default)]
+    end_of_run: bool,
+    /// How often an item is turned away, of a thousand.
     #[serde(default)]
     trouble: u32,
 }
@@ -112,6 +135,7 @@ pub fn registry(gate: &Gate) -> Registry {
     Registry::default()
         .processor(IngestKind(info::<IngestConfig>(Class::Processor, Role::Ingest, "ingest"), gate.clone()))
         .processor(StepKind(info::<StepConfig>(Class::Processor, Role::Transform, "step"), gate.clone()))
+        .processor(BatchKind(info::<BatchConfig>(Class::Processor, Role::Transform, "batch"), gate.clone()))
         .processor(ShelfKind(info::<ShelfConfig>(Class::Processor, Role::Collect, "shelf")))
         .source(PlaceKind(info::<PlaceConfig>(Class::Source, Role::Transform, "place"), gate.clone()))
         .sink(TargetsKind(info::<TargetsConfig>(Class::Destination, Role::Transform, "targets"), gate.clone()))
@@ -181,6 +205,81 @@ impl ProcessorKind for ShelfKind {
             None => None,
         };
         Ok(Opened::Collect(Collect { collection: read.collection.into(), sink }))
+    }
+}
+
+struct BatchKind(KindInfo, Gate);
+
+#[async_trait]
+impl ProcessorKind for BatchKind {
+    fn info(&self) -> &KindInfo {
+        &self.0
+    }
+
+    fn prepare(&self, _: &Registry, doc: &ProcessorDoc, _: &dyn Files) -> Result<Facts, Vec<Problem>> {
+        typed::<BatchConfig>(&doc.config)?;
+        Ok(Facts { determinism: Determinism::ByConstruction, ..Facts::default() })
+    }
+
+    async fn open(&self, _: &Registry, doc: &ProcessorDoc, _: &Context) -> Result<Opened, Fault> {
+        let config: BatchConfig = saved_config(&doc.config)?;
+        let away = |_| Fault::new(FaultKind::Failed, "away", "not now");
+        self.1.before(config.trouble / 4, "batch open").await.map_err(away)?;
+        let quiet = config.quiet.map(Duration::from_millis);
+        let close = Close { count: config.count, bytes: None, quiet, end_of_run: config.end_of_run };
+        let join = Arc::new(Glue { id: doc.id.clone(), config, gate: self.1.clone() });
+        Ok(Opened::Aggregate(Aggregate { close, group_by: None, join }))
+    }
+}
+
+/// Joins items by writing their bytes one after the other.
+struct Glue {
+    id: String,
+    config: BatchConfig,
+    gate: Gate,
+}
+
+impl Join for Glue {
+    fn name(&self, first: &Item) -> Result<String, Fault> {
+        Ok(format!("joined-{}", first.name))
+    }
+
+    fn media_type(&self) -> &str {
+        "text/plain"
+    }
+
+    fn begin(&self) -> Box<dyn Joining> {
+        Box::new(Gluing { id: self.id.clone(), trouble: self.config.trouble, gate: self.gate.clone(), made: None })
+    }
+}
+
+struct Gluing {
+    id: String,
+    trouble: u32,
+    gate: Gate,
+    /// The first item's content, and what was written so far.
+    made: Option<(ContentHash, Vec<u8>)>,
+}
+
+impl Joining for Gluing {
+    fn add(&mut self, input: &Input, out: &mut dyn std::io::Write) -> Result<(), JoinError> {
+        if self.gate.world.chance(self.trouble) {
+            return Err(JoinError::Item(Fault::new(FaultKind::Rejected, "made", "made to be turned away")));
+        }
+        let Body::Bytes(bytes) = &input.body else { return Ok(()) };
+        let (_, made) = self.made.get_or_insert_with(|| (input.item.content.hash, Vec::new()));
+        made.extend_from_slice(bytes);
+        made.push(b'+');
+        out.write_all(bytes)?;
+        Ok(out.write_all(b"+")?)
+    }
+
+    fn end(self: Box<Self>, _: &mut dyn std::io::Write) -> std::io::Result<()> {
+        if let Some((parent, made)) = self.made {
+            let origin = Made { parent, processor: self.id.clone(), nonce: 0 };
+            self.gate.world.seen().made.insert(ContentHash::of(&made), origin);
+        }
+        Ok(())
     }
 }
 
@@ -322,7 +421,15 @@ impl Step {
             }
             children.push(emission);
         }
-        let outcome = Outcome::Emit { many: self.config.fan > 0, children };
+        let outcome = match self.config.stream {
+            true => {
+                // Now and then it ends in the middle.
+                let torn = world.chance(self.config.trouble / 2);
+                let fault = torn.then(|| Err(Fault::new(FaultKind::Failed, "made", "made to end early")));
+                Outcome::Stream(Emissions::new(children.into_iter().map(Ok).chain(fault)))
+            }
+            false => Outcome::Emit { many: self.config.fan > 0, children },
+        };
         Done { took: Duration::from_millis(1), ..Done::silent(outcome) }
     }
 

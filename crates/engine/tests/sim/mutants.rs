@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
+use opendmp_model::manifest::Load;
 use opendmp_ports::content::{Body, Collection, Hold, MemoryContent, Usage};
 use opendmp_ports::journal::*;
 use opendmp_ports::{Content, Journal, Result};
@@ -28,6 +29,12 @@ pub enum Mutant {
     AcceptsLate,
     /// The journal takes over what an earlier attempt left: its tasks with the later attempt's history.
     MixesAttempts,
+    /// The journal loses what an aggregate is to hold.
+    DropsHeld,
+    /// The journal keeps holding what was taken to be joined.
+    KeepsJoined,
+    /// The journal forgets a part of a manifest.
+    SkipsBlock,
     /// The journal hands a task that is under way to another worker.
     ClaimsTwice,
     /// The journal keeps no ledger of source items.
@@ -93,6 +100,21 @@ impl Liar {
             }
             Mutant::DropsDeadLetter => {
                 settlement.dead_letters.pop();
+            }
+            Mutant::DropsHeld if kept.settlements.is_multiple_of(3) => {
+                settlement.held.pop();
+            }
+            Mutant::KeepsJoined => {
+                if let Some(closing) = &mut settlement.closing {
+                    closing.whole.pop();
+                }
+            }
+            Mutant::SkipsBlock => {
+                for task in &mut settlement.tasks {
+                    if let Load::Expand(manifest) = &mut task.load {
+                        manifest.next += u32::from(manifest.next > 0);
+                    }
+                }
             }
             Mutant::AcceptsLate => {
                 if let Some((lease, attempt)) = kept.latest.get(&settlement.task) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
@@ -37,6 +37,9 @@ macro_rules! journal {
             pending_releases(source: SourceId, limit: usize) -> Vec<Vec<u8>>;
             open_run(flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> RunId;
             close_run(run: RunId, at: i64) -> ();
+            group(flow: FlowId, group: PathHash) -> Option<GroupRow>;
+            held(flow: FlowId, group: PathHash, after: Option<HeldKey>, limit: usize) -> Vec<HeldRow>;
+            watermark(flow: FlowId, processors: Vec<Arc<str>>) -> Arrival;
             backlog(flow: Option<FlowId>) -> Backlog;
             abandon(flow: FlowId, limit: usize, actor: &str, at: i64) -> u64;
             dead_letters(filter: Filter) -> Page<DeadRow>;
@@ -50,7 +53,7 @@ macro_rules! journal {
             revisions(slot: SlotId) -> Vec<RevisionRow>;
             arrival(arrival: Arrival) -> ArrivalRow;
             history(arrival: Arrival) -> Vec<HistoryRow>;
-            roots(to: tokio::sync::mpsc::Sender<Vec<ContentRef>>) -> ();
+            roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
         }
     };
     (@ $type:ty; [$($by_hand:item)*] $($name:ident($($arg:ident: $arg_type:ty),*) -> $out:ty;)*) => {

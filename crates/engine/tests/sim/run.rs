@@ -104,6 +104,7 @@ impl Sim {
         let options = Options {
             worker: format!("worker-{owner}"),
             parallel: 1 + world.below(3) as usize,
+            fanout: *world.rng().pick(&[1, 3, 4, 4_000]),
             memory,
             ..Options::default()
         };

@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use opendmp_model::item::ContentRef;
+use opendmp_ports::journal::Named;
 use opendmp_ports::{Error, ErrorKind, Result};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -176,7 +177,12 @@ pub fn holds(file: &Path) -> Result<Holds> {
 /// # Errors
 /// Where it can't be read, or a row is not as it was written; those of `visit`.
 pub fn references(file: &Path, visit: &mut dyn FnMut(&ContentRef, By<'_>) -> Result<()>) -> Result<()> {
-    let mut read = || roots::each(&opened(file)?, &mut |content, by| Ok(visit(content, by)?));
+    let mut read = || {
+        roots::each(&opened(file)?, &mut |named, by| match named {
+            Named::Content(content) => Ok(visit(content, by)?),
+            Named::Manifest(manifest) => Ok(visit(&manifest.content, by)?),
+        })
+    };
     read().map_err(told(file, CHECK))
 }
 

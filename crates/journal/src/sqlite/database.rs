@@ -17,7 +17,8 @@ pub(crate) const FILE: &str = "journal.db";
 const APPLICATION_ID: u32 = 0x4f44_4d50;
 
 /// The schema's versions, in order. A released one is never changed (`tests/schema.rs` holds them).
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_first.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_held.sql")];
 
 /// Page cache of the writer, KiB.
 const WRITER_CACHE: i64 = 16 << 10;

@@ -1,14 +1,15 @@
 //! The calls of the port, each on its thread.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, SlotId, TaskId};
-use opendmp_model::item::ContentRef;
+use opendmp_model::ids::{Arrival, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Filter, Finished, FlowChange, FlowId,
-    FlowRow, HistoryRow, Ingest, Ingested, Intent, Lease, NewVersion, Page, Reentry, RevisionRow, RunId, RunMode,
-    RunRow, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    FlowRow, GroupRow, HeldKey, HeldRow, HistoryRow, Ingest, Ingested, Intent, Lease, Named, NewVersion, Page, Reentry,
+    RevisionRow, RunId, RunMode, RunRow, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -132,6 +133,18 @@ impl Journal for SqliteJournal {
         Ok(self.write("journal settle", work).await?.0)
     }
 
+    async fn group(&self, flow: FlowId, group: PathHash) -> Result<Option<GroupRow>> {
+        self.read("journal group", move |conn| read::group(conn, flow, group)).await
+    }
+
+    async fn held(&self, flow: FlowId, group: PathHash, after: Option<HeldKey>, limit: usize) -> Result<Vec<HeldRow>> {
+        self.read("journal held", move |conn| read::held(conn, flow, group, after, limit)).await
+    }
+
+    async fn watermark(&self, flow: FlowId, processors: Vec<Arc<str>>) -> Result<Arrival> {
+        self.read("journal watermark", move |conn| read::watermark(conn, flow, &processors)).await
+    }
+
     async fn claim_intents(&self, lease: Lease, now: i64, limit: usize) -> Result<Vec<Intent>> {
         let operation = "journal claim intents";
         let raw = self.write(operation, move |t| t.claim_intents(lease, now, limit)).await?;
@@ -193,7 +206,7 @@ impl Journal for SqliteJournal {
         self.read("journal arrival", move |conn| read::arrival(conn, arrival)).await
     }
 
-    async fn roots(&self, to: mpsc::Sender<Vec<ContentRef>>) -> Result<()> {
+    async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()> {
         let operation = "journal roots";
         // Through the queue of the writer: what was sent to it before is committed then, also where its sender has left.
         self.write(operation, |_| Ok(())).await?;

@@ -18,8 +18,9 @@ mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use opendmp_ports::{Error, Result};
 use rusqlite::Connection;
@@ -48,12 +49,25 @@ impl Default for Options {
     }
 }
 
+/// A commit: one sync of the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit {
+    /// Calls that it answers.
+    pub calls: usize,
+    /// How long the commit itself took, without what the calls did before it.
+    pub took: Duration,
+}
+
+/// Who is told of commits, on the writer's thread.
+type Observer = OnceLock<Box<dyn Fn(Commit) + Send + Sync>>;
+
 /// The journal on SQLite. Dropping it waits for what was asked of it, and closes the file; the caller has locked the
 /// data directory ([`DataDirLock`](crate::lock::DataDirLock)).
 pub struct SqliteJournal {
     jobs: Option<mpsc::Sender<Box<dyn Job>>>,
     readers: Arc<Readers>,
     gate: Arc<Gate>,
+    observer: Arc<Observer>,
     threads: Vec<JoinHandle<()>>,
     dir: PathBuf,
 }
@@ -79,19 +93,28 @@ impl SqliteJournal {
     fn start(dir: &Path, options: &Options) -> fail::Result<Self> {
         let path = dir.join(database::FILE);
         let gate = Arc::new(Gate::new(Limits::new(options.checkpoint, options.log)));
-        let writer = Writer::new(database::open_writer(&path)?, Arc::clone(&gate), dir.to_owned())?;
+        let observer = Arc::<Observer>::default();
+        let writer =
+            Writer::new(database::open_writer(&path)?, Arc::clone(&gate), Arc::clone(&observer), dir.to_owned())?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         // The journal owns the threads as soon as they run, so that an error on the way ends them.
         let mut journal = Self {
             jobs: Some(jobs),
             readers: Arc::new(Readers::new(path.clone(), options.readers)),
             gate: Arc::clone(&gate),
+            observer,
             threads: Vec::new(),
             dir: dir.to_owned(),
         };
         journal.threads.push(checkpoint::start(&path, gate)?);
         journal.threads.push(writer.start(queue)?);
         Ok(journal)
+    }
+
+    /// Has `tell` told of each commit from now on, on the thread that writes: it must be quick. Only the first one asked
+    /// for counts.
+    pub fn on_commit(&self, tell: impl Fn(Commit) + Send + Sync + 'static) {
+        let _ = self.observer.set(Box::new(tell));
     }
 
     /// Runs `work` on the writer's thread and answers when it is committed.

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod datasets;
+mod held;
 mod listings;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use super::fail::{Fail, Result};
 
 pub(crate) use catalog::{backlog, context, contexts, flow, flows, source, version};
 pub(crate) use datasets::{collections, datasets, revisions};
+pub(crate) use held::{group, held, watermark};
 pub(crate) use listings::{dead_held, dead_letters, run, runs};
 
 /// Rows that are read in one go.

@@ -3,6 +3,7 @@
 
 mod define;
 mod exports;
+mod held;
 mod ledger;
 mod letters;
 mod queue;
@@ -53,6 +54,8 @@ pub(crate) struct Last {
 pub(crate) struct Memory {
     pub last: Last,
     stored: Last,
+    /// The flow after which the next claim looks for work, where there are very many.
+    turn: u32,
     /// Must be loaded again before use.
     pub stale: bool,
     leases: BTreeSet<u64>,
@@ -84,6 +87,7 @@ impl Memory {
         let mut memory = Self {
             last,
             stored: last,
+            turn: 0,
             stale: false,
             leases: BTreeSet::new(),
             names: HashMap::new(),

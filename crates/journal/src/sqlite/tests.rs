@@ -96,6 +96,21 @@ pub(super) fn whole(dir: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commits_are_told_before_what_they_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = desk(dir.path(), Options::default()).await;
+    let (told, commits) = sync_channel(8);
+    d.journal.on_commit(move |commit| told.send(commit).unwrap());
+    for name in ["one", "two", "three"] {
+        d.journal.ingest(d.ingest(name, 2)).await.unwrap();
+        let commit = commits.try_recv().expect("told when it is answered");
+        assert!(commit.calls == 1 && !commit.took.is_zero(), "{commit:?}");
+    }
+    d.items().await;
+    assert!(commits.try_recv().is_err(), "who only reads commits nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failing_call_takes_back_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     let d = desk(dir.path(), Options::default()).await;
@@ -186,7 +201,7 @@ async fn a_full_database_is_told_and_goes_on() {
     pages(600).await.unwrap();
     let answered = fill(&d, "first").await;
     assert_eq!(d.items().await, answered, "nothing half-applied, nothing lost");
-    let request = ClaimRequest { lease: d.lease, now: 1, limit: 1, suspects: false, run: None };
+    let request = ClaimRequest { lease: d.lease, now: 1, limit: 1, suspects: false, run: None, idle: false };
     let claimed = d.journal.claim(request).await.unwrap().remove(0);
     d.journal.unclaim(d.lease, vec![claimed.task.id]).await.unwrap();
     pages(1 << 30).await.unwrap();

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpoint::Gate;
 use super::fail::{Fail, Result};
 use super::tables::{Memory, Tables};
+use super::{Commit, Observer};
 
 /// Calls that wait for the writer at most; further ones wait to be let in.
 pub(crate) const QUEUE: usize = 1024;
@@ -80,6 +81,7 @@ pub(crate) struct Writer {
     conn: Connection,
     memory: Memory,
     gate: Arc<Gate>,
+    observer: Arc<Observer>,
     dir: PathBuf,
 }
 
@@ -87,13 +89,13 @@ pub(crate) struct Writer {
 type Ran = (Box<dyn Job>, std::result::Result<(), Error>);
 
 impl Writer {
-    pub(crate) fn new(conn: Connection, gate: Arc<Gate>, dir: PathBuf) -> Result<Self> {
+    pub(crate) fn new(conn: Connection, gate: Arc<Gate>, observer: Arc<Observer>, dir: PathBuf) -> Result<Self> {
         conn.wal_hook(Some(|_, pages| {
             LOG_PAGES.set(Some(pages.max(0) as u64));
             Ok(())
         }));
         let memory = Memory::load(&conn)?;
-        Ok(Self { conn, memory, gate, dir })
+        Ok(Self { conn, memory, gate, observer, dir })
     }
 
     /// Starts the thread; it ends when all senders are gone.
@@ -135,7 +137,14 @@ impl Writer {
                 next = jobs.try_recv().ok();
             }
         }
-        if let Err(error) = self.commit() {
+        let begun = Instant::now();
+        let committed = self.commit();
+        if committed.is_ok()
+            && let Some(tell) = self.observer.get()
+        {
+            tell(Commit { calls: ran.len(), took: begun.elapsed() });
+        }
+        if let Err(error) = committed {
             self.forget();
             let operation = ran.first().map_or("journal", |(job, _)| job.operation());
             let error = error.told(operation, &self.dir);

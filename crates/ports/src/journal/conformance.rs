@@ -7,6 +7,7 @@
 mod definitions;
 mod desk;
 mod exports;
+mod held;
 mod history;
 mod ledger;
 mod letters;
@@ -56,7 +57,14 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         }
         queue {
             claims_are_exclusive, claims_keep_order, due_times_are_kept, suspects_stand_apart, runs_are_claimed_alone,
+            flows_take_turns,
             unclaimed_is_unharmed, tasks_come_back_whole, many_claim_at_once,
+        }
+        held {
+            what_is_held_is_looked_at_when_it_is_full, a_part_of_a_row_may_be_taken, a_look_may_be_put_off,
+            rows_come_in_order_and_in_parts, quiet_groups_are_looked_at_in_time, a_run_that_ends_closes_its_groups,
+            a_persons_run_closes_what_it_added_to, a_deleted_flow_closes_what_it_holds, what_is_held_may_be_abandoned,
+            watermarks_tell_how_far_all_has_come, manifests_count_for_what_they_hold,
         }
         settling {
             the_first_settlement_counts, lost_claims_are_fenced, fenced_changes_nothing, all_or_nothing,
@@ -80,12 +88,12 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             older_never_overwrites_newer, one_at_a_time_and_in_order, an_older_one_goes_first, many_numbers_are_found,
             a_foreign_target_is_given_up, a_moved_revision_is_not_confused,
         }
-        runs { runs_end, open_runs_wait, runs_count, runs_are_listed }
+        runs { runs_end, open_runs_wait, flows_tell_since_when, runs_count, runs_are_listed }
         letters {
             letters_are_listed, letters_are_filtered, letters_go_in_again, only_open_letters_go_in,
             letters_of_one_flow, letters_are_discarded, flows_are_abandoned, letters_fail_again,
         }
-        roots { what_is_followed_is_told, many_are_told }
+        roots { what_is_followed_is_told, what_is_held_and_listed_is_told, many_are_told }
         history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
     }
 }

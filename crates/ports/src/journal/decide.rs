@@ -2,7 +2,7 @@
 
 mod errors;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use opendmp_model::export::{IfExists, is_name_of, numbered};
@@ -11,9 +11,11 @@ use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::item::{BUNDLE_ITEMS, BUNDLE_SPAN, Item, label};
 use opendmp_model::ledger::Known;
+use opendmp_model::manifest::Load;
 
 use super::types::{
-    Filter, FlowState, Ingest, NewArrival, NewDeadLetter, NewExport, NewTask, Reader, RunMode, dead_letter_id,
+    Filter, FlowId, FlowState, GroupRow, HoldRule, Ingest, NewArrival, NewDeadLetter, NewExport, NewTask, Reader,
+    RunMode, dead_letter_id,
 };
 
 pub use errors::*;
@@ -93,9 +95,73 @@ pub fn tasks_for(to: &Reader, items: Vec<Item>) -> Vec<NewTask> {
     let task = |items: Vec<Item>| {
         let first = items.first()?.id;
         let id = TaskId::new(first, &to.processor, to.input, 0);
-        Some(NewTask { id, to: to.clone(), items, failures: 0, lost: 0, generation: 0, due: None, fault: None })
+        let (to, load) = (to.clone(), Load::Items);
+        Some(NewTask { id, to, items, load, failures: 0, lost: 0, generation: 0, due: None, fault: None })
     };
     bundles(items).into_iter().filter_map(task).collect()
+}
+
+/// Whether a group has as much as it is to have.
+pub fn is_full(rule: &HoldRule, items: u64, bytes: u64) -> bool {
+    items > 0 && (rule.count.is_some_and(|count| items >= count) || rule.bytes.is_some_and(|most| bytes >= most))
+}
+
+/// When a group is to be looked at; `None`: nothing closes it before more is added. 0: at once.
+pub fn look_due(group: &GroupRow) -> Option<i64> {
+    if group.items == 0 {
+        return None;
+    }
+    if group.flush || is_full(&group.rule, group.items, group.bytes) {
+        return Some(0);
+    }
+    group.rule.quiet.map(|quiet| group.changed.saturating_add(quiet))
+}
+
+/// What a flow has ready to be claimed.
+#[derive(Clone, Debug)]
+pub struct Queue<K> {
+    /// Its tasks that are claimed.
+    pub busy: usize,
+    /// Order of entry and key of those that are ready, oldest first.
+    pub ready: VecDeque<(i64, K)>,
+}
+
+/// Picks tasks so that one flow's backlog does not stand before another's item: always of the flow that has the least
+/// under way, then the one that waits longest. What is picked comes in the order in which it entered.
+pub fn fair<K>(mut queues: Vec<Queue<K>>, limit: usize) -> Vec<K> {
+    let mut picked = Vec::new();
+    while picked.len() < limit {
+        let first = |queue: &Queue<K>| queue.ready.front().map(|(order, _)| (queue.busy, *order));
+        let next = queues.iter_mut().filter_map(|queue| Some((first(queue)?, queue))).min_by_key(|(key, _)| *key);
+        let Some(task) = next.and_then(|(_, queue)| {
+            queue.busy += 1;
+            queue.ready.pop_front()
+        }) else {
+            break;
+        };
+        picked.push(task);
+    }
+    picked.sort_by_key(|(order, _)| *order);
+    picked.into_iter().map(|(_, key)| key).collect()
+}
+
+/// What sets off the run in which a flow that is deleted closes what it holds.
+pub const FLUSH_TRIGGER: &str = "the flow is deleted: what it holds is closed";
+
+/// The task of the `nth` look at a group. Looks come before all else of their flow, and are few.
+pub fn look(flow: FlowId, group: PathHash, to: &Reader, nth: u32, due: i64) -> NewTask {
+    let parts: [&[u8]; 3] = [&flow.0.to_le_bytes(), &group.0, &nth.to_le_bytes()];
+    NewTask {
+        id: TaskId { arrival: Arrival(0), pass: Pass(0), path: PathHash::of("opendmp 2026 look v1", &parts) },
+        to: to.clone(),
+        items: Vec::new(),
+        load: Load::Look(group),
+        failures: 0,
+        lost: 0,
+        generation: nth,
+        due: (due > 0).then_some(due),
+        fault: None,
+    }
 }
 
 /// The history of arrivals.

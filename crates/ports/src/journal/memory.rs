@@ -1,16 +1,17 @@
 //! A journal in memory: the reference of what a journal means, for model tests. Nothing is durable.
 
 mod exports;
+mod held;
 mod state;
 mod work;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use opendmp_model::history::{Context, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, SlotId, TaskId};
-use opendmp_model::item::ContentRef;
+use opendmp_model::ids::{Arrival, ContentHash, PathHash, SlotId, TaskId};
+use opendmp_model::item::Item;
 use opendmp_model::ledger::Known;
 use tokio::sync::mpsc;
 
@@ -41,6 +42,10 @@ pub struct Snapshot {
     pub history: Vec<StepRecord>,
     /// Open intents.
     pub intents: usize,
+    /// What aggregates hold, with its processor.
+    pub held: Vec<(FlowId, Arc<str>, Item)>,
+    /// What was taken from them to be made into one: its processor, and the items in order.
+    pub joined: Vec<(FlowId, Arc<str>, Vec<Item>)>,
 }
 
 impl MemoryJournal {
@@ -58,6 +63,8 @@ impl MemoryJournal {
             dead: state.dead.values().map(|letter| letter.row.clone()).collect(),
             history: state.history.iter().flat_map(|row| row.steps.clone()).collect(),
             intents: state.intents.len(),
+            held: state.held(),
+            joined: state.joined(),
         }
     }
 }
@@ -141,7 +148,9 @@ impl Journal for MemoryJournal {
             version_hash: new.hash,
             base: String::new(),
             outstanding: 0,
+            held: 0,
             dead_letters: 0,
+            unfinished_since: None,
             changed: new.at,
         });
         Ok((flow, version))
@@ -163,7 +172,7 @@ impl Journal for MemoryJournal {
         };
         let flow = state.flows.get_mut(&change.flow);
         let flow = flow.ok_or_else(|| decide::missing(operation, format!("flow {}", change.flow)))?;
-        let next = decide::flow_state(flow.state, change.state, flow.outstanding);
+        let next = decide::flow_state(flow.state, change.state, flow.outstanding + flow.held);
         let next = next.ok_or_else(|| decide::flow_gone(change.flow))?;
         if flow.state != FlowState::Deleted {
             flow.state = next;
@@ -174,23 +183,24 @@ impl Journal for MemoryJournal {
                 flow.base = base;
             }
             flow.changed = change.at;
-            let row = flow.clone();
             state.next_seq();
-            return Ok(row);
+            if next == FlowState::Deleting {
+                state.flush_flow(change.flow, change.at);
+            }
         }
-        Ok(flow.clone())
+        state.flow_row(change.flow).ok_or_else(|| decide::missing(operation, format!("flow {}", change.flow)))
     }
 
     async fn flows(&self, space: SpaceId) -> Result<Vec<FlowRow>> {
         let state = self.lock();
         let live = state.flows.values().filter(|f| f.space == space && f.state != FlowState::Deleted);
-        let mut rows: Vec<FlowRow> = live.cloned().collect();
+        let mut rows: Vec<FlowRow> = live.filter_map(|flow| state.flow_row(flow.id)).collect();
         rows.sort_by(|a, b| a.slug.cmp(&b.slug));
         Ok(rows)
     }
 
     async fn flow(&self, flow: FlowId) -> Result<FlowRow> {
-        self.lock().flows.get(&flow).cloned().ok_or_else(|| decide::missing("journal flow", format!("flow {flow}")))
+        self.lock().flow_row(flow).ok_or_else(|| decide::missing("journal flow", format!("flow {flow}")))
     }
 
     async fn version(&self, version: VersionId) -> Result<VersionRow> {
@@ -240,7 +250,10 @@ impl Journal for MemoryJournal {
     }
 
     async fn open_run(&self, flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> Result<RunId> {
-        self.lock().new_run((flow, version), mode, trigger, true, at)
+        let mut state = self.lock();
+        let run = state.new_run((flow, version), mode, trigger, true, at)?;
+        state.runs.entry(run).and_modify(|run| run.flush = true);
+        Ok(run)
     }
 
     async fn close_run(&self, run: RunId, at: i64) -> Result<()> {
@@ -261,17 +274,24 @@ impl Journal for MemoryJournal {
             return Err(decide::taken_over("journal claim"));
         }
         let state = &mut *state;
-        let mut out = Vec::new();
-        for id in state.queue.values() {
-            if out.len() >= request.limit {
-                break;
-            }
-            let Some(task) = state.tasks.get_mut(id) else { continue };
+        let mut queues: BTreeMap<FlowId, decide::Queue<TaskId>> = BTreeMap::new();
+        for (order, id) in &state.queue {
+            let Some(task) = state.tasks.get(id) else { continue };
+            let queue = queues
+                .entry(task.origin.flow)
+                .or_insert_with(|| decide::Queue { busy: 0, ready: std::collections::VecDeque::new() });
             let due = task.task.due.is_none_or(|due| due <= request.now);
             let wanted = request.run.is_none_or(|run| run == task.origin.run);
-            if task.lease.is_some() || !due || !wanted || (task.task.lost > 0) != request.suspects {
-                continue;
+            if task.lease.is_some() {
+                queue.busy += usize::from(request.run.is_none());
+            } else if due && wanted && (task.task.lost > 0) == request.suspects {
+                queue.ready.push_back((*order as i64, *id));
             }
+        }
+        let queues = queues.into_values().filter(|queue| !request.idle || queue.busy == 0);
+        let mut out = Vec::new();
+        for id in decide::fair(queues.collect(), request.limit) {
+            let Some(task) = state.tasks.get_mut(&id) else { continue };
             task.lease = Some(request.lease);
             task.attempts += 1;
             out.push(Claimed {
@@ -306,6 +326,21 @@ impl Journal for MemoryJournal {
         Ok(batch.into_iter().map(|settlement| state.settle(settlement)).collect())
     }
 
+    async fn group(&self, flow: FlowId, group: PathHash) -> Result<Option<GroupRow>> {
+        Ok(self.lock().groups.get(&(flow, group)).map(|group| group.row.clone()))
+    }
+
+    async fn held(&self, flow: FlowId, group: PathHash, after: Option<HeldKey>, limit: usize) -> Result<Vec<HeldRow>> {
+        let state = self.lock();
+        let Some(group) = state.groups.get(&(flow, group)) else { return Ok(Vec::new()) };
+        let behind = group.rows.iter().filter(|(at, _)| after.is_none_or(|after| **at > after));
+        Ok(behind.take(limit).map(|(row, items)| HeldRow { row: *row, items: items.clone() }).collect())
+    }
+
+    async fn watermark(&self, flow: FlowId, processors: Vec<Arc<str>>) -> Result<Arrival> {
+        Ok(self.lock().watermark(flow, &processors))
+    }
+
     async fn claim_intents(&self, lease: Lease, now: i64, limit: usize) -> Result<Vec<Intent>> {
         let mut state = self.lock();
         if !state.live(lease) {
@@ -327,7 +362,7 @@ impl Journal for MemoryJournal {
         let waiting =
             tasks().filter(|task| task.lease.is_none()).filter_map(|task| task.task.due).filter(|due| *due > 0);
         Ok(Backlog {
-            items: tasks().map(|task| task.task.items.len() as u64).sum(),
+            items: tasks().map(|task| task.task.count()).sum(),
             intents: intents.count() as u64,
             due: waiting.chain(state.intents_due(flow)).min(),
         })
@@ -434,7 +469,7 @@ impl Journal for MemoryJournal {
         row.ok_or_else(|| decide::missing("journal arrival", format!("arrival {}", arrival.0)))
     }
 
-    async fn roots(&self, to: mpsc::Sender<Vec<ContentRef>>) -> Result<()> {
+    async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()> {
         let named = self.lock().roots();
         let left = || Error::new(ErrorKind::Unavailable, "journal roots", "whoever asked has left");
         to.send(named).await.map_err(|_| left())

@@ -8,10 +8,11 @@ pub mod decide;
 mod memory;
 mod types;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, SlotId, TaskId};
-use opendmp_model::item::ContentRef;
+use opendmp_model::ids::{Arrival, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 use tokio::sync::mpsc;
 
@@ -74,7 +75,8 @@ pub trait Journal: Send + Sync {
     /// All releases of a source not yet carried out, at most `limit`.
     async fn pending_releases(&self, source: SourceId, limit: usize) -> Result<Vec<Vec<u8>>>;
 
-    /// Opens a run that several ingests go into; it can't be done before [`Journal::close_run`].
+    /// Opens a run that several ingests go into; it can't be done before [`Journal::close_run`]. It is a person's, who
+    /// waits for all that comes of it: whatever its items were added to at aggregates is closed at its end.
     async fn open_run(&self, flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> Result<RunId>;
 
     /// Says that no more arrivals go into a run.
@@ -92,6 +94,16 @@ pub trait Journal: Send + Sync {
 
     /// Settles tasks; each by itself, all under one commit.
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>>;
+
+    /// A group that an aggregate of a flow holds.
+    async fn group(&self, flow: FlowId, group: PathHash) -> Result<Option<GroupRow>>;
+
+    /// What a group holds, at most `limit` rows in order of their first items, behind the row `after`.
+    async fn held(&self, flow: FlowId, group: PathHash, after: Option<HeldKey>, limit: usize) -> Result<Vec<HeldRow>>;
+
+    /// The least arrival of which a task of the flow is for one of these processors, looks apart, else the next that
+    /// there will be: no item of an earlier one comes from them any more, but in a new pass.
+    async fn watermark(&self, flow: FlowId, processors: Vec<Arc<str>>) -> Result<Arrival>;
 
     /// Claims intents that are due.
     async fn claim_intents(&self, lease: Lease, now: i64, limit: usize) -> Result<Vec<Intent>>;
@@ -136,12 +148,12 @@ pub trait Journal: Send + Sync {
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow>;
 
     /// Sends every reference to content that somebody may still follow: of open tasks, held items, open dead letters,
-    /// intents, dataset revisions and arrivals. All in one view, which has whatever was sent to this journal before the
+    /// intents, dataset revisions and arrivals. What a manifest lists is not opened. All in one view, which has whatever was sent to this journal before the
     /// call, answered or not; a reference may be told more than once. Memory does not grow with the journal.
     ///
     /// # Errors
     /// `Unavailable` where the receiver is dropped before the end.
-    async fn roots(&self, to: mpsc::Sender<Vec<ContentRef>>) -> Result<()>;
+    async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()>;
 
     /// Every settlement that concerns an arrival, in commit order.
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>>;

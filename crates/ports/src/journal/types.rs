@@ -7,9 +7,10 @@ use bytes::Bytes;
 use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::fault::{Fault, LogLine};
 use opendmp_model::history::StepRecord;
-use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, SlotId, TaskId};
-use opendmp_model::item::{Attributes, ContentRef, Item};
+use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash, SlotId, TaskId};
+use opendmp_model::item::{Attributes, ContentRef, Item, Order};
 use opendmp_model::ledger::FileStat;
+use opendmp_model::manifest::{Load, Manifest};
 use serde::{Deserialize, Serialize};
 
 use crate::transport::StepCounts;
@@ -121,8 +122,13 @@ pub struct FlowRow {
     pub base: String,
     /// Items in tasks and open intents.
     pub outstanding: u64,
+    /// Items that its aggregates hold.
+    #[serde(default)]
+    pub held: u64,
     /// Open dead letters.
     pub dead_letters: u64,
+    /// When the oldest of its runs began that are not done; `None` where all are.
+    pub unfinished_since: Option<i64>,
     /// When it was last changed.
     pub changed: i64,
 }
@@ -252,6 +258,8 @@ pub struct NewTask {
     pub to: Reader,
     /// Its items: at most [`BUNDLE_ITEMS`](opendmp_model::item::BUNDLE_ITEMS), of one pass and run.
     pub items: Vec<Item>,
+    /// What it carries besides.
+    pub load: Load,
     /// How often these items failed at this processor.
     pub failures: u32,
     /// How often a worker was lost with them.
@@ -262,6 +270,18 @@ pub struct NewTask {
     pub due: Option<i64>,
     /// What went wrong last.
     pub fault: Option<Fault>,
+}
+
+impl NewTask {
+    /// How many items it counts for: those in it, those its manifest still holds, and one for a look, so that a run is
+    /// not done before it.
+    pub fn count(&self) -> u64 {
+        match &self.load {
+            Load::Items => self.items.len() as u64,
+            Load::Expand(manifest) => manifest.left,
+            Load::Look(_) => 1,
+        }
+    }
 }
 
 /// A task under claim.
@@ -294,6 +314,8 @@ pub struct ClaimRequest {
     pub suspects: bool,
     /// Only of this run.
     pub run: Option<RunId>,
+    /// Only of flows of which nothing is claimed.
+    pub idle: bool,
 }
 
 /// An export that a revision wants.
@@ -341,6 +363,93 @@ pub struct NewDeadLetter {
     pub log: Vec<LogLine>,
 }
 
+/// When a group of held items is to be closed, as far as a journal has to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldRule {
+    /// So many items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// So many bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// So many milliseconds after something was added last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<i64>,
+    /// When its run has nothing else to do. Then all its items are of one run.
+    #[serde(default)]
+    pub end_of_run: bool,
+}
+
+/// Items that an aggregate holds from now on.
+#[derive(Clone, Debug)]
+pub struct NewHeld {
+    /// The group they are added to; of a flow.
+    pub group: PathHash,
+    /// The aggregate, and the input they came by.
+    pub to: Reader,
+    /// When the group is closed.
+    pub rule: HoldRule,
+    /// The items, in [`Order`]: as many as a bundle has at most.
+    pub items: Vec<Item>,
+}
+
+/// A group of held items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRow {
+    /// Its name in its flow.
+    pub group: PathHash,
+    /// The aggregate that holds it.
+    pub to: Reader,
+    /// When it is closed.
+    pub rule: HoldRule,
+    /// Items held.
+    pub items: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When something was added last.
+    pub changed: i64,
+    /// How often it was closed.
+    pub generation: u32,
+    /// It is to be closed whatever is in it: its run is over, or its flow is being deleted.
+    pub flush: bool,
+}
+
+/// Names a row of a group: the order of its first item, and a number.
+pub type HeldKey = (Order, u64);
+
+/// Some items of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldRow {
+    /// Names the row in its group.
+    pub row: HeldKey,
+    /// The items, in order.
+    pub items: Vec<Item>,
+}
+
+/// A part of a row that is taken.
+#[derive(Clone, Debug)]
+pub struct HeldPart {
+    /// [`HeldRow::row`].
+    pub row: HeldKey,
+    /// What is taken.
+    pub taken: Vec<Item>,
+    /// What stays.
+    pub rest: Vec<Item>,
+}
+
+/// What a look at a group came to. Nobody else takes items from it meanwhile.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    /// The group.
+    pub group: PathHash,
+    /// Rows whose items are all taken.
+    pub whole: Vec<HeldKey>,
+    /// Rows of which a part is taken.
+    pub parts: Vec<HeldPart>,
+    /// It is not to be looked at again before this time.
+    pub again: i64,
+}
+
 /// All that comes of one claimed task: written whole or not at all.
 #[derive(Clone, Debug)]
 pub struct Settlement {
@@ -352,6 +461,10 @@ pub struct Settlement {
     pub attempt: u32,
     /// Work that follows.
     pub tasks: Vec<NewTask>,
+    /// Items that aggregates hold from now on.
+    pub held: Vec<NewHeld>,
+    /// Of a task that looked at a group: what it took.
+    pub closing: Option<Closing>,
     /// Results.
     pub revisions: Vec<NewRevision>,
     /// What could not be processed.
@@ -642,6 +755,16 @@ pub enum DeadState {
         /// By whom.
         actor: String,
     },
+}
+
+/// A reference to content that somebody may still follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// It leads to bytes.
+    Content(ContentRef),
+    /// It leads to a list of blocks of children, from which on they are to be expanded, and so on to the children's
+    /// content.
+    Manifest(Manifest),
 }
 
 /// What the open dead letters hold.

@@ -42,7 +42,11 @@ impl Bench {
 }
 
 fn children(done: Done) -> Vec<(Option<String>, Vec<u8>)> {
-    let Outcome::Emit { children, .. } = done.outcome else { panic!("{:?}", done.outcome) };
+    let children: Vec<Emission> = match done.outcome {
+        Outcome::Emit { children, .. } => children,
+        Outcome::Stream(children) => children.map(|child| child.unwrap()).collect(),
+        other => panic!("{other:?}"),
+    };
     let read = |content: NewContent| match content {
         NewContent::Bytes(bytes) => bytes.to_vec(),
         NewContent::Stream(stream) => {
@@ -89,7 +93,7 @@ async fn a_folder_of_results_comes_in_the_order_of_names() {
     let bench = Bench::new();
     let config = json!({ "command": ["sh", "-c", "cd \"$0\"; printf 2 > b; printf 1 > a; : > c", "{outputs}"] });
     let done = bench.call(config, "x", b"").await;
-    assert!(matches!(done.outcome, Outcome::Emit { many: true, .. }));
+    assert!(matches!(done.outcome, Outcome::Stream(_)));
     let expected = [("a", "1"), ("b", "2"), ("c", "")];
     assert_eq!(children(done), expected.map(|(name, text)| (Some(name.to_owned()), text.as_bytes().to_vec())));
 }
@@ -199,4 +203,19 @@ fn bad_configs_are_told_at_once() {
         codes(json!({ "command": ["a", "{nope}", "{output}", "{outputs}"], "name": "{x", "env": { "a=b": "" } })),
         ["bad-format", "two-outputs", "bad-format", "no-name-here", "bad-variable"]
     );
+}
+
+#[tokio::test]
+async fn any_number_of_results_is_read_as_it_is_needed() {
+    let bench = Bench::new();
+    let command =
+        json!({ "command": ["sh", "-c", "cd \"$0\"; seq -f %06g 20000 | split -l 1 -a 6 -d -", "{outputs}"] });
+    let done = bench.call(command, "x", b"").await;
+    let Outcome::Stream(mut made) = done.outcome else { panic!("{:?}", done.outcome) };
+    let first = made.next().unwrap().unwrap();
+    assert_eq!(first.name.as_deref(), Some("x000000"));
+    assert!(matches!(first.content, NewContent::Bytes(bytes) if bytes == "000001\n"));
+    assert_eq!(made.by_ref().map(|child| child.unwrap().name.unwrap()).last().as_deref(), Some("x019999"));
+    drop(made);
+    assert!(bench.is_empty(), "the folder goes with the last result");
 }

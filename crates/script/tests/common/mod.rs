@@ -113,6 +113,7 @@ pub fn numbered(count: usize) -> Vec<CallItem> {
 pub fn children(result: CallResult) -> Vec<Child> {
     match result.outcome {
         Outcome::Emit { children, .. } => children,
+        Outcome::Spooled(children) => children.map(|child| child.unwrap()).collect(),
         other => panic!("results, not {other:?}"),
     }
 }

@@ -9,7 +9,8 @@ use crate::sqlite::blobs::state_of;
 use crate::sqlite::fail::Result;
 
 const FLOW: &str = "SELECT f.id, f.space, f.slug, f.name, f.state, f.version, v.hash, f.base, f.items + f.intents, \
-                    f.dead, f.changed FROM flow f JOIN version v ON v.id = f.version";
+                    f.dead, f.changed, f.held, (SELECT r.started FROM run r INDEXED BY run_open WHERE r.flow = f.id AND \
+                    r.finished IS NULL ORDER BY r.id LIMIT 1) FROM flow f JOIN version v ON v.id = f.version";
 
 fn flow_row(row: &Row<'_>) -> rusqlite::Result<(FlowRow, i64)> {
     let flow = FlowRow {
@@ -22,8 +23,10 @@ fn flow_row(row: &Row<'_>) -> rusqlite::Result<(FlowRow, i64)> {
         version_hash: row.get(6)?,
         base: row.get(7)?,
         outstanding: row.get::<_, i64>(8)?.max(0) as u64,
+        held: row.get::<_, i64>(11)?.max(0) as u64,
         dead_letters: row.get::<_, i64>(9)?.max(0) as u64,
         changed: row.get(10)?,
+        unfinished_since: row.get(12)?,
     };
     Ok((flow, row.get(4)?))
 }
@@ -98,23 +101,14 @@ pub(crate) fn backlog(conn: &Connection, flow: Option<FlowId>) -> Result<Backlog
     };
     let dues = match flow {
         Some(_) => vec![
-            least(
-                "SELECT due FROM task INDEXED BY task_due WHERE lease = 0 AND due > 0 AND flow = ?1 ORDER BY due LIMIT 1",
-            )?,
+            task_due(conn, flow.unwrap_or_default())?,
             least(
                 "SELECT due FROM intent INDEXED BY intent_due WHERE lease = 0 AND head = 1 AND due > 0 AND flow = ?1 \
                  ORDER BY due LIMIT 1",
             )?,
         ],
         None => vec![
-            least(
-                "SELECT due FROM task INDEXED BY task_queue WHERE lease = 0 AND suspect = 0 AND due > 0 \
-                 ORDER BY due LIMIT 1",
-            )?,
-            least(
-                "SELECT due FROM task INDEXED BY task_queue WHERE lease = 0 AND suspect = 1 AND due > 0 \
-                 ORDER BY due LIMIT 1",
-            )?,
+            busy_due(conn)?,
             least(
                 "SELECT due FROM intent INDEXED BY intent_queue WHERE lease = 0 AND head = 1 AND due > 0 \
                  ORDER BY due LIMIT 1",
@@ -122,4 +116,28 @@ pub(crate) fn backlog(conn: &Connection, flow: Option<FlowId>) -> Result<Backlog
         ],
     };
     Ok(Backlog { items, intents, due: dues.into_iter().flatten().min() })
+}
+
+/// The earliest time that a task of a flow waits for.
+fn task_due(conn: &Connection, flow: FlowId) -> Result<Option<i64>> {
+    let sql = "SELECT due FROM task INDEXED BY task_flow WHERE lease = 0 AND flow = ?1 AND suspect = ?2 AND due > 0 \
+               ORDER BY due LIMIT 1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut out = None;
+    for suspect in [0, 1] {
+        let due: Option<i64> = statement.query_row([flow.0, suspect], |row| row.get(0)).optional()?;
+        out = out.into_iter().chain(due).min();
+    }
+    Ok(out)
+}
+
+/// The earliest time that a task of any flow waits for.
+fn busy_due(conn: &Connection) -> Result<Option<i64>> {
+    let mut statement = conn.prepare_cached("SELECT id FROM flow INDEXED BY flow_busy WHERE items > 0")?;
+    let flows = statement.query_map([], |row| row.get(0).map(FlowId))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut out = None;
+    for flow in flows {
+        out = out.into_iter().chain(task_due(conn, flow)?).min();
+    }
+    Ok(out)
 }

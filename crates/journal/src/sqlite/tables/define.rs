@@ -66,7 +66,7 @@ impl Tables<'_> {
                 Some(_) => {}
             }
         }
-        let sql = "SELECT space, slug, state, items + intents FROM flow WHERE id = ?1";
+        let sql = "SELECT space, slug, state, items + intents + held FROM flow WHERE id = ?1";
         let found = self.sql(sql)?.query_row([change.flow.0], |row| {
             Ok((row.get(0).map(SpaceId)?, row.get::<_, String>(1)?, row.get(2)?, row.get::<_, i64>(3)?))
         });
@@ -87,6 +87,9 @@ impl Tables<'_> {
                 FlowState::Deleting | FlowState::Deleted => "delete",
             };
             self.audit(space, change.at, &change.actor, action, &slug, change.base.as_deref())?;
+            if next == FlowState::Deleting {
+                self.flush_flow(change.flow, change.at)?;
+            }
         }
         Ok(())
     }
@@ -121,7 +124,9 @@ impl Tables<'_> {
         trigger: &str,
         at: i64,
     ) -> Result<RunId> {
-        self.new_run(flow, version.0.into(), mode, trigger, true, at)
+        let run = self.new_run(flow, version.0.into(), mode, trigger, true, at)?;
+        self.run(run)?.flush = true;
+        Ok(run)
     }
 
     pub(crate) fn close_run(&mut self, run: RunId, at: i64) -> Result<()> {

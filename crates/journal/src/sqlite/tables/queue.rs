@@ -1,8 +1,10 @@
 //! The queue: tasks in, claimed, handed back, taken over, abandoned.
 
-use opendmp_model::codec::{decode_items, encode_items};
+use std::collections::{HashMap, VecDeque};
+
 use opendmp_model::fault::Fault;
 use opendmp_model::ids::TaskId;
+use opendmp_model::manifest::{Load, decode_load, encode_load};
 use opendmp_ports::journal::{
     ClaimRequest, Claimed, FlowId, Lease, NewTask, Reader, RunId, RunMode, VersionId, decide,
 };
@@ -33,9 +35,9 @@ impl From<NewTask> for PreparedTask {
     fn from(task: NewTask) -> Self {
         Self {
             id: task.id,
+            count: task.count(),
             to: task.to,
-            count: task.items.len() as u64,
-            items: encode_items(&task.items),
+            items: encode_load(&task.load, &task.items),
             failures: task.failures,
             lost: task.lost,
             generation: task.generation,
@@ -72,10 +74,12 @@ pub(crate) struct RawClaimed {
 impl RawClaimed {
     pub(crate) fn decode(self) -> Result<Claimed> {
         let fault: Option<Fault> = self.fault.as_deref().map(serde_json::from_str).transpose()?;
+        let (load, items) = decode_load(&self.items)?;
         let task = NewTask {
             id: self.id,
             to: self.to,
-            items: decode_items(&self.items)?,
+            items,
+            load,
             failures: self.failures,
             lost: self.lost,
             generation: self.generation,
@@ -89,6 +93,9 @@ impl RawClaimed {
 
 /// Stored for a task that waits for no time.
 const NOT_DUE: i64 = 0;
+
+/// Flows that are looked at in one claim at most.
+const FLOWS: usize = 64;
 
 impl Tables<'_> {
     /// Puts tasks into the queue, and counts their items.
@@ -156,27 +163,15 @@ impl Tables<'_> {
     }
 
     /// Tasks that may be claimed, oldest first: of those that wait for no time the oldest, of those whose time has
-    /// come the ones whose time came first; by order of entry.
-    fn claimable(&self, request: &ClaimRequest) -> Result<Vec<TaskId>> {
+    /// come the ones whose time came first; by order of entry. Of all flows, those have precedence that have the least
+    /// under way.
+    fn claimable(&mut self, request: &ClaimRequest) -> Result<Vec<TaskId>> {
         let mut found: Vec<(i64, Vec<u8>)> = Vec::new();
         let suspects = request.suspects;
         let window = request.limit.max(DUE_WINDOW);
         let pair = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         match request.run {
-            None => {
-                let sql = "SELECT seq, id FROM task INDEXED BY task_queue \
-                           WHERE lease = 0 AND suspect = ?1 AND due = 0 ORDER BY seq LIMIT ?2";
-                let mut ready = self.sql(sql)?;
-                for row in ready.query_map(params![suspects, request.limit as i64], pair)? {
-                    found.push(row?);
-                }
-                let sql = "SELECT seq, id FROM task INDEXED BY task_queue \
-                           WHERE lease = 0 AND suspect = ?1 AND due > 0 AND due <= ?2 ORDER BY due, seq LIMIT ?3";
-                let mut due = self.sql(sql)?;
-                for row in due.query_map(params![suspects, request.now, window as i64], pair)? {
-                    found.push(row?);
-                }
-            }
+            None => return self.fair(request),
             Some(run) => {
                 let run = run.0 as i64;
                 let sql = "SELECT seq, id FROM task INDEXED BY task_run \
@@ -198,6 +193,65 @@ impl Tables<'_> {
         found.iter().map(|(_, id)| task_of(id)).collect()
     }
 
+    /// See [`decide::fair`].
+    fn fair(&mut self, request: &ClaimRequest) -> Result<Vec<TaskId>> {
+        let sql = "SELECT flow, count(*) FROM task INDEXED BY task_lease WHERE lease > 0 GROUP BY flow";
+        let mut statement = self.sql(sql)?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)? as usize)))?;
+        let busy: HashMap<u32, usize> = rows.collect::<rusqlite::Result<_>>()?;
+        drop(statement);
+        // A few flows of very many, others the next time.
+        let sql = "SELECT id FROM flow INDEXED BY flow_busy WHERE items > 0 AND id > ?1 ORDER BY id LIMIT ?2";
+        let mut statement = self.sql(sql)?;
+        let mut some = |after: u32, limit: usize| {
+            let rows = statement.query_map(params![after, limit as i64], |row| row.get::<_, u32>(0))?;
+            rows.collect::<rusqlite::Result<Vec<u32>>>()
+        };
+        let mut flows = some(self.memory.turn, FLOWS)?;
+        if flows.len() < FLOWS {
+            let left = FLOWS - flows.len();
+            let turn = self.memory.turn;
+            flows.extend(some(0, left)?.into_iter().filter(|flow| *flow <= turn));
+        }
+        drop(statement);
+        self.memory.turn = flows.last().copied().filter(|_| flows.len() == FLOWS).unwrap_or(0);
+        let mut queues = Vec::with_capacity(flows.len());
+        for flow in flows {
+            let busy = busy.get(&flow).copied().unwrap_or(0);
+            if busy > 0 && request.idle {
+                continue;
+            }
+            let ready = self.ready(flow, request)?;
+            if !ready.is_empty() {
+                queues.push(decide::Queue { busy, ready });
+            }
+        }
+        let ids = decide::fair(queues, request.limit);
+        ids.iter().map(|id| task_of(id)).collect()
+    }
+
+    /// What a flow has ready, oldest first.
+    fn ready(&self, flow: u32, request: &ClaimRequest) -> Result<VecDeque<(i64, Vec<u8>)>> {
+        let window = request.limit.max(DUE_WINDOW) as i64;
+        let pair = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let mut found: Vec<(i64, Vec<u8>)> = Vec::new();
+        let sql = "SELECT seq, id FROM task INDEXED BY task_flow \
+                   WHERE lease = 0 AND flow = ?1 AND suspect = ?2 AND due = 0 ORDER BY seq LIMIT ?3";
+        let mut ready = self.sql(sql)?;
+        for row in ready.query_map(params![flow, request.suspects, request.limit as i64], pair)? {
+            found.push(row?);
+        }
+        let sql = "SELECT seq, id FROM task INDEXED BY task_flow \
+                   WHERE lease = 0 AND flow = ?1 AND suspect = ?2 AND due > 0 AND due <= ?3 ORDER BY due, seq LIMIT ?4";
+        let mut due = self.sql(sql)?;
+        for row in due.query_map(params![flow, request.suspects, request.now, window], pair)? {
+            found.push(row?);
+        }
+        found.sort_unstable();
+        found.truncate(request.limit);
+        Ok(found.into())
+    }
+
     pub(crate) fn unclaim(&mut self, lease: Lease, tasks: &[TaskId]) -> Result<()> {
         let sql = "UPDATE task SET lease = 0, attempts = attempts - 1 WHERE id = ?1 AND lease = ?2";
         let mut statement = self.sql(sql)?;
@@ -214,37 +268,39 @@ impl Tables<'_> {
     }
 
     pub(crate) fn abandon(&mut self, flow: FlowId, limit: usize, actor: &str, at: i64) -> Result<u64> {
-        let sql = "SELECT t.id, t.seq, t.version, t.run, t.processor, t.input, t.failures FROM run r \
+        let sql = "SELECT t.id, t.seq, t.version, t.run, t.processor, t.input, t.failures, t.items FROM run r \
                    INDEXED BY run_open JOIN task t INDEXED BY task_run ON t.run = r.id AND t.lease = 0 \
                    WHERE r.flow = ?1 AND r.finished IS NULL LIMIT ?2";
         let mut statement = self.sql(sql)?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = statement.query_map(params![flow.0, limit], |row| {
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![flow.0, most], |row| {
             let origin = Origin { flow, version: row.get(2)?, run: RunId(row.get::<_, i64>(3)? as u64) };
             let (id, seq): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
             let (processor, input, failures): (i64, u32, u32) = (row.get(4)?, row.get(5)?, row.get(6)?);
-            Ok((id, seq, origin, processor, input, failures))
+            Ok((id, seq, origin, processor, input, failures, row.get::<_, i64>(7)?))
         })?;
         let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         drop(statement);
-        let mut count = 0;
+        // What is held first: else a run that ends by this would have it closed.
+        let mut count = self.abandon_held(flow, limit, at)?;
         if !rows.is_empty() {
             let tally = self.flow(flow)?;
             let (space, slug) = (tally.space, tally.slug.clone());
             self.audit(space, at, actor, "abandon", &slug, None)?;
         }
-        for (id, seq, origin, processor, input, failures) in rows {
+        for (id, seq, origin, processor, input, failures, ended) in rows {
             let reader = Reader { processor: self.text(processor)?, input };
-            let items = decode_items(&self.bundle(seq)?)?;
+            let (load, items) = decode_load(&self.bundle(seq)?)?;
             self.sql("DELETE FROM task WHERE id = ?1")?.execute([&id])?;
             self.sql("DELETE FROM bundle WHERE seq = ?1")?.execute([seq])?;
-            let ended = items.len() as i64;
+            self.unlook(flow, &load)?;
+            let is_look = matches!(load, Load::Look(_));
             for item in items {
                 let letter = decide::abandoned(&reader, item, failures);
                 self.add_dead(&letter.into(), origin, at, None)?;
             }
             self.outstanding(origin.run, -ended, 0, at)?;
-            count += ended as u64;
+            count += if is_look { 0 } else { ended as u64 };
         }
         Ok(count)
     }

@@ -19,6 +19,8 @@ pub(crate) struct RunTally {
     pub flow: FlowId,
     pub mode: RunMode,
     pub open: bool,
+    /// At its end all is closed that its items were added to.
+    pub flush: bool,
     pub finished: Option<i64>,
     pub items: i64,
     pub intents: i64,
@@ -33,6 +35,11 @@ pub(crate) struct RunTally {
 }
 
 impl RunTally {
+    /// Nothing of it is left to do, and it has not ended yet.
+    fn is_over(&self) -> bool {
+        self.items + self.intents == 0 && !self.open && self.finished.is_none()
+    }
+
     /// Adds numbers of a processor, which is an interned name.
     pub(crate) fn count(&mut self, processor: i64, counts: &StepCounts) {
         match self.counts.iter_mut().find(|(name, _)| *name == processor) {
@@ -51,12 +58,20 @@ pub(crate) struct FlowTally {
     pub items: i64,
     pub intents: i64,
     pub dead: i64,
+    /// What its aggregates hold.
+    pub held: i64,
     changed: bool,
 }
 
 impl FlowTally {
     pub(crate) fn outstanding(&self) -> u64 {
         self.items.saturating_add(self.intents).max(0) as u64
+    }
+
+    /// Counts what is held.
+    pub(crate) fn hold(&mut self, change: i64) {
+        self.held += change;
+        self.changed = true;
     }
 }
 
@@ -100,6 +115,7 @@ impl Tables<'_> {
             flow,
             mode,
             open,
+            flush: false,
             finished: None,
             items: 0,
             intents: 0,
@@ -129,7 +145,7 @@ impl Tables<'_> {
     pub(crate) fn find_run(&mut self, run: RunId) -> Result<Option<&mut RunTally>> {
         if !self.runs.contains_key(&run) {
             let sql = "SELECT space, flow, mode, open, finished, items, intents, arrivals, revisions, unchanged, dead, \
-                       exported, counts, started FROM run WHERE id = ?1";
+                       exported, counts, started, flush FROM run WHERE id = ?1";
             let found = self.sql(sql)?.query_row([run.0 as i64], |row| {
                 let number = |at: usize| row.get::<_, i64>(at).map(|n| n as u64);
                 let tally = RunTally {
@@ -138,6 +154,7 @@ impl Tables<'_> {
                     flow: FlowId(row.get(1)?),
                     mode: RunMode::Live,
                     open: row.get(3)?,
+                    flush: row.get(14)?,
                     finished: row.get(4)?,
                     items: row.get(5)?,
                     intents: row.get(6)?,
@@ -165,7 +182,7 @@ impl Tables<'_> {
 
     pub(crate) fn find_flow(&mut self, flow: FlowId) -> Result<Option<&mut FlowTally>> {
         if !self.flows.contains_key(&flow) {
-            let sql = "SELECT space, slug, state, items, intents, dead FROM flow WHERE id = ?1";
+            let sql = "SELECT space, slug, state, items, intents, dead, held FROM flow WHERE id = ?1";
             let found = self.sql(sql)?.query_row([flow.0], |row| {
                 let slug: String = row.get(1)?;
                 let tally = FlowTally {
@@ -175,6 +192,7 @@ impl Tables<'_> {
                     items: row.get(3)?,
                     intents: row.get(4)?,
                     dead: row.get(5)?,
+                    held: row.get(6)?,
                     changed: false,
                 };
                 Ok((tally, row.get::<_, i64>(2)?))
@@ -213,16 +231,26 @@ impl Tables<'_> {
 
     /// Writes what was counted, and closes runs and flows that have nothing left.
     pub(crate) fn flush(&mut self) -> Result<()> {
+        let over: Vec<RunId> = self.runs.iter().filter(|(_, run)| run.is_over()).map(|(id, _)| *id).collect();
+        for id in over {
+            let run = self.run(id)?;
+            let (flow, mode, flush, at) = (run.flow, run.mode, run.flush, run.at);
+            let work = self.run_over(id, flow, mode, flush)?;
+            if work > 0 {
+                self.outstanding(id, work, 0, at)?;
+            }
+        }
         for (id, run) in std::mem::take(&mut self.runs) {
             self.flush_run(id, run)?;
         }
         for (id, flow) in std::mem::take(&mut self.flows).into_iter().filter(|(_, flow)| flow.changed) {
             let state = match flow.state {
-                FlowState::Deleting if flow.outstanding() == 0 => FlowState::Deleted,
+                FlowState::Deleting if flow.outstanding() == 0 && flow.held <= 0 => FlowState::Deleted,
                 other => other,
             };
-            let sql = "UPDATE flow SET state = ?2, items = ?3, intents = ?4, dead = ?5 WHERE id = ?1";
-            self.sql(sql)?.execute(params![id.0, state_number(state), flow.items, flow.intents, flow.dead])?;
+            let sql = "UPDATE flow SET state = ?2, items = ?3, intents = ?4, dead = ?5, held = ?6 WHERE id = ?1";
+            let FlowTally { items, intents, dead, held, .. } = flow;
+            self.sql(sql)?.execute(params![id.0, state_number(state), items, intents, dead, held])?;
         }
         for (id, shelf) in std::mem::take(&mut self.shelves) {
             let sql = "UPDATE shelf SET datasets = datasets + ?2, revisions = revisions + ?3, bytes = bytes + ?4, \
@@ -234,16 +262,15 @@ impl Tables<'_> {
     }
 
     fn flush_run(&mut self, id: RunId, run: RunTally) -> Result<()> {
-        let done = run.items + run.intents == 0 && !run.open;
-        let finished = run.finished.or(done.then_some(run.at));
+        let finished = run.finished.or(run.is_over().then_some(run.at));
         let counts = counts_bytes(&run.counts);
         let [arrivals, revisions, unchanged, dead, exported] =
             [run.arrivals, run.revisions, run.unchanged, run.dead, run.exported].map(|number| number as i64);
         match run.new {
             Some((version, trigger, started)) => {
                 let sql = "INSERT INTO run (id, space, flow, version, mode, trigger, open, started, finished, items, \
-                           intents, arrivals, revisions, unchanged, dead, exported, counts) \
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+                           intents, arrivals, revisions, unchanged, dead, exported, counts, flush) \
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
                 self.sql(sql)?.execute(params![
                     id.0 as i64,
                     run.space.0,
@@ -261,7 +288,8 @@ impl Tables<'_> {
                     unchanged,
                     dead,
                     exported,
-                    counts
+                    counts,
+                    run.flush
                 ])?;
             }
             None => {

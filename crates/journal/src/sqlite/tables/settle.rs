@@ -7,12 +7,13 @@ use opendmp_model::history::{self, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, Pass, SlotId, TaskId};
 use opendmp_ports::journal::decide::{self, Neighbour};
 use opendmp_ports::journal::{
-    Applied, ExportState, FlowId, Lease, NewRevision, RunId, Seq, Settled, Settlement, SpaceId,
+    Applied, Closing, ExportState, FlowId, Lease, NewRevision, RunId, Seq, Settled, Settlement, SpaceId,
 };
 use opendmp_ports::transport::StepCounts;
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::exports::{Placed, Revision, Wanted};
+use super::held::PreparedHeld;
 use super::letters::PreparedLetter;
 use super::queue::PreparedTask;
 use super::{Origin, REMEMBERED, Tables};
@@ -25,6 +26,8 @@ pub(crate) struct Prepared {
     lease: Lease,
     attempt: u32,
     tasks: Vec<PreparedTask>,
+    held: Vec<PreparedHeld>,
+    closing: Option<Closing>,
     revisions: Vec<(NewRevision, Vec<u8>)>,
     dead: Vec<PreparedLetter>,
     steps: Vec<StepRecord>,
@@ -58,6 +61,8 @@ impl From<Settlement> for Prepared {
             lease: settlement.lease,
             attempt: settlement.attempt,
             tasks: settlement.tasks.into_iter().map(Into::into).collect(),
+            held: settlement.held.into_iter().map(Into::into).collect(),
+            closing: settlement.closing,
             revisions: revisions.collect(),
             dead: settlement.dead_letters.into_iter().map(Into::into).collect(),
             encoded: EncodedSteps::new(&settlement.history),
@@ -177,12 +182,20 @@ impl<'c> Tables<'c> {
         if claim != (settlement.lease.0, settlement.attempt) || !self.live(settlement.lease) {
             return Ok(Settled::Fenced);
         }
+        let look = self.look_of(settlement.task, order)?;
         self.sql("DELETE FROM task WHERE id = ?1")?.execute([id])?;
         self.sql("DELETE FROM bundle WHERE seq = ?1")?.execute([order])?;
         let at = settlement.at;
         let seq = self.next_seq();
         let mut applied = Applied { seq, tasks: settlement.tasks.len() as u64, ..Applied::default() };
-        let items = self.enqueue(&settlement.tasks, origin, mode_of(mode)?)? - ended;
+        let mode = mode_of(mode)?;
+        let mut items = self.enqueue(&settlement.tasks, origin, mode)? - ended;
+        for held in &settlement.held {
+            items += self.hold(held, origin, mode, at)?;
+        }
+        if let Some(group) = look {
+            items += self.looked(group, settlement.closing.as_ref(), origin, mode)?;
+        }
         let mut unchanged = HashSet::new();
         let mut collecting = Collecting::new(self, &settlement.revisions)?;
         for (revision, bytes) in &settlement.revisions {

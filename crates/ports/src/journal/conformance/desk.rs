@@ -138,7 +138,7 @@ impl Desk {
     }
 
     pub(super) fn request(&self, limit: usize) -> ClaimRequest {
-        ClaimRequest { lease: self.lease, now: 1_000, limit, suspects: false, run: None }
+        ClaimRequest { lease: self.lease, now: 1_000, limit, suspects: false, run: None, idle: false }
     }
 
     pub(super) async fn claim(&self, limit: usize) -> Vec<Claimed> {
@@ -167,6 +167,8 @@ impl Desk {
             lease: self.lease,
             attempt: claimed.attempt,
             tasks: Vec::new(),
+            held: Vec::new(),
+            closing: None,
             revisions: Vec::new(),
             dead_letters: Vec::new(),
             history: vec![StepRecord { context: self.context, started: 150, entries }],

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use opendmp_model::ids::TaskId;
+use opendmp_model::manifest::Load;
 
 use super::desk::{Desk, OK, child, fault, file, reader};
 use crate::journal::types::*;
@@ -65,7 +66,7 @@ pub(super) async fn due_times_are_kept(d: Desk) {
 }
 
 fn d_request(now: i64) -> ClaimRequest {
-    ClaimRequest { lease: Lease(0), now, limit: 10, suspects: false, run: None }
+    ClaimRequest { lease: Lease(0), now, limit: 10, suspects: false, run: None, idle: false }
 }
 
 pub(super) async fn suspects_stand_apart(mut d: Desk) {
@@ -123,6 +124,7 @@ pub(super) async fn tasks_come_back_whole(d: Desk) {
         id: TaskId::new(items[0].id, "sort", 2, 5),
         to: reader("sort", 2),
         items,
+        load: Load::Items,
         failures: 4,
         lost: 2,
         generation: 5,
@@ -154,4 +156,24 @@ pub(super) async fn many_claim_at_once(d: Desk) {
         }
     }
     assert_eq!(ids.len(), 40);
+}
+
+pub(super) async fn flows_take_turns(d: Desk) {
+    // Many of one flow, then one of another.
+    for n in 0..6 {
+        d.ingest(d.ingest_of(vec![file(&format!("{n}"), "x")])).await;
+    }
+    let (flow, version) = d.save("other", "h").await;
+    d.change(flow, FlowState::Enabled).await.expect(OK);
+    d.ingest(Ingest { flow, version, ..d.ingest_of(vec![file("late", "x")]) }).await;
+    let first = d.claim(2).await;
+    assert_eq!(
+        first.iter().map(|claimed| claimed.flow).collect::<Vec<_>>(),
+        [d.flow, flow],
+        "none waits for another's"
+    );
+    let idle = d.j().await.claim(ClaimRequest { idle: true, ..d.request(9) }).await.expect(OK);
+    assert!(idle.is_empty(), "both have something under way");
+    let more = d.claim(9).await;
+    assert!(more.len() == 5 && more.iter().all(|claimed| claimed.flow == d.flow));
 }

@@ -3,20 +3,25 @@
 use std::collections::BTreeSet;
 
 use opendmp_model::export::IfExists;
+use opendmp_model::ids::{PathHash, TaskId};
 use opendmp_model::item::ContentRef;
+use opendmp_model::manifest::{Load, Manifest};
 use tokio::sync::mpsc;
 
-use super::desk::{Desk, OK, content, file, task, to};
+use super::desk::{Desk, OK, content, file, reader, task, to};
 use crate::ErrorKind;
 use crate::journal::types::*;
 
 async fn roots(d: &Desk) -> BTreeSet<ContentRef> {
-    let (sender, mut batches) = mpsc::channel(1);
+    let (sender, mut batches) = mpsc::channel::<Vec<Named>>(1);
     let journal = d.j().await;
     let told = async {
         let mut all = BTreeSet::new();
         while let Some(batch) = batches.recv().await {
-            all.extend(batch);
+            all.extend(batch.into_iter().map(|named| match named {
+                Named::Content(content) => content,
+                Named::Manifest(manifest) => manifest.content,
+            }));
         }
         all
     };
@@ -62,6 +67,31 @@ pub(super) async fn what_is_followed_is_told(d: Desk) {
     let (intent, _) = d.export().await;
     d.finish(&intent, End::Done).await;
     assert_eq!(roots(&d).await, set(&["source", "result"]), "a dataset, and the source it came of");
+}
+
+/// What an aggregate holds, and the manifest of many children, which whoever asks opens himself.
+pub(super) async fn what_is_held_and_listed_is_told(d: Desk) {
+    let claimed = d.arrive_as("a", "source").await;
+    let mut item = claimed.task.items[0].clone();
+    item.content = content("parent");
+    let manifest = Manifest { content: content("blocks"), next: 3, left: 70_000 };
+    let task = NewTask {
+        load: Load::Expand(manifest),
+        generation: 1,
+        id: TaskId::new(item.id, "clean", 0, 1),
+        ..task(vec![item.clone()], "clean")
+    };
+    let mut other = item;
+    other.content = content("held");
+    other.id = other.id.child("clean", "out", 1);
+    let rule = HoldRule { count: Some(9), ..HoldRule::default() };
+    let held = NewHeld { group: PathHash::root("group"), to: reader("pack", 0), rule, items: vec![other] };
+    d.apply(Settlement { tasks: vec![task], held: vec![held], ..d.dropped(&claimed) }).await;
+    assert_eq!(roots(&d).await, set(&["source", "parent", "blocks", "held"]));
+    let claimed = d.claim(9).await.remove(0);
+    assert_eq!(claimed.task.load, Load::Expand(manifest));
+    d.apply(d.dropped(&claimed)).await;
+    assert_eq!(roots(&d).await, set(&["source", "held"]));
 }
 
 /// Many are told in parts, and whoever leaves ends it.

@@ -47,6 +47,21 @@ pub(super) async fn open_runs_wait(d: Desk) {
     assert_eq!((d.run(other).await.state, d.run(other).await.finished), (RunState::Done, Some(200)));
 }
 
+pub(super) async fn flows_tell_since_when(d: Desk) {
+    assert_eq!(d.flow_row().await.unfinished_since, None);
+    let first = d.j().await.open_run(d.flow, d.version, RunMode::Live, "scan", 50).await.expect(OK);
+    let second = d.ingest(Ingest { at: 70, started: 60, ..d.ingest_of(vec![file("a", "1")]) }).await;
+    let begun = d.run(second.run).await.started;
+    assert_eq!(d.flow_row().await.unfinished_since, Some(50), "the oldest run that is not done");
+    d.j().await.close_run(first, 260).await.expect(OK);
+    assert_eq!(d.flow_row().await.unfinished_since, Some(begun));
+    let listed = d.j().await.flows(d.flow_row().await.space).await.expect(OK);
+    assert_eq!(listed.iter().map(|row| row.unfinished_since).collect::<Vec<_>>(), [Some(begun)]);
+    let claimed = d.claim_run(second.run).await;
+    d.apply(d.dropped(&claimed)).await;
+    assert_eq!(d.flow_row().await.unfinished_since, None, "nothing is outstanding");
+}
+
 pub(super) async fn runs_count(d: Desk) {
     let done = d.ingest(d.ingest_of(vec![file("a", "1")])).await;
     let claimed = d.claim_run(done.run).await;

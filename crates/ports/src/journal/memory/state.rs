@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use opendmp_model::history::{Context, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, Pass, SlotId, TaskId};
-use opendmp_model::item::ContentRef;
+use opendmp_model::ids::{Arrival, ContentHash, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
+use opendmp_model::manifest::Load;
 
+use super::held::Group;
 use crate::Result;
 use crate::journal::decide;
 use crate::journal::types::*;
@@ -30,6 +31,7 @@ pub(super) struct State {
     pub intents: BTreeMap<IntentId, StoredIntent>,
     pub targets: BTreeMap<Place, Target>,
     pub dead: BTreeMap<TaskId, Letter>,
+    pub groups: BTreeMap<(FlowId, PathHash), Group>,
     pub history: Vec<HistoryRow>,
     pub last: Last,
 }
@@ -57,6 +59,8 @@ pub(super) struct Run {
     pub row: RunRow,
     pub flow: FlowId,
     pub open: bool,
+    /// At its end all is closed that its items were added to.
+    pub flush: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -123,8 +127,13 @@ fn next(number: &mut u64) -> u64 {
 
 impl State {
     /// Every reference to content that somebody may still follow.
-    pub fn roots(&self) -> Vec<ContentRef> {
+    pub fn roots(&self) -> Vec<Named> {
         let tasks = self.tasks.values().flat_map(|task| task.task.items.iter().map(|item| item.content));
+        let manifests = self.tasks.values().filter_map(|task| match task.task.load {
+            Load::Expand(manifest) => Some(Named::Manifest(manifest)),
+            Load::Items | Load::Look(_) => None,
+        });
+        let held = self.groups.values().flat_map(|group| group.rows.values().flatten().map(|item| item.content));
         let revisions = self.revisions.values().flat_map(|slot| slot.values().map(|r| r.row.item.content));
         let open = self.dead.values().filter(|letter| letter.row.state == DeadState::Open);
         let letters = open.map(|letter| letter.row.item.content);
@@ -133,11 +142,19 @@ impl State {
             Action::Release { .. } => None,
         });
         let arrivals = self.arrivals.values().map(|arrival| arrival.content);
-        tasks.chain(revisions).chain(letters).chain(intents).chain(arrivals).collect()
+        let all = tasks.chain(held).chain(revisions).chain(letters).chain(intents).chain(arrivals);
+        all.map(Named::Content).chain(manifests).collect()
     }
 
     pub(super) fn live(&self, lease: Lease) -> bool {
         self.leases.get(&lease).copied().unwrap_or(false)
+    }
+
+    /// A flow as it is told: with what is counted when it is asked for.
+    pub(super) fn flow_row(&self, flow: FlowId) -> Option<FlowRow> {
+        let open = self.runs.values().filter(|run| run.flow == flow && run.row.finished.is_none());
+        let unfinished_since = open.map(|run| run.row.started).next();
+        Some(FlowRow { unfinished_since, ..self.flows.get(&flow)?.clone() })
     }
 
     pub(super) fn next_arrival(&mut self) -> Arrival {
@@ -161,7 +178,7 @@ impl State {
         let mut items = 0;
         for task in tasks {
             let order = next(&mut self.last.task);
-            items += task.items.len() as u64;
+            items += task.count();
             self.queue.insert(order, task.id);
             self.tasks.insert(task.id, Task { order, task, origin, attempts: 0, lease: None });
         }
@@ -182,15 +199,20 @@ impl State {
     /// Counts work in and out of a run and its flow, and closes what has nothing left.
     pub(super) fn outstanding(&mut self, run: RunId, change: i64, at: i64) {
         let Some(state) = self.runs.get_mut(&run) else { return };
+        let (flow, flush) = (state.flow, state.flush);
+        let over = state.row.outstanding.saturating_add_signed(change) == 0
+            && !state.open
+            && state.row.state == RunState::Running;
+        let change = change + if over { self.run_over(run, flow, flush) as i64 } else { 0 };
+        let Some(state) = self.runs.get_mut(&run) else { return };
         state.row.outstanding = state.row.outstanding.saturating_add_signed(change);
-        let flow = state.flow;
-        if state.row.outstanding == 0 && !state.open && state.row.state == RunState::Running {
+        if state.row.outstanding == 0 && over {
             state.row.state = RunState::Done;
             state.row.finished = Some(at);
         }
         if let Some(flow) = self.flows.get_mut(&flow) {
             flow.outstanding = flow.outstanding.saturating_add_signed(change);
-            if flow.outstanding == 0 && flow.state == FlowState::Deleting {
+            if flow.outstanding + flow.held == 0 && flow.state == FlowState::Deleting {
                 flow.state = FlowState::Deleted;
             }
         }
@@ -229,7 +251,7 @@ impl State {
             exported: 0,
             processors: BTreeMap::new(),
         };
-        self.runs.insert(id, Run { row, flow, open });
+        self.runs.insert(id, Run { row, flow, open, flush: false });
         Ok(id)
     }
 

@@ -9,6 +9,7 @@ use opendmp_model::history::Entry;
 use opendmp_model::ids::{Arrival, Pass, SlotId, TaskId};
 use opendmp_model::item::Item;
 use opendmp_model::ledger::Known;
+use opendmp_model::manifest::Load;
 
 use super::state::{Letter, Origin, Revision, State, Task};
 use crate::journal::decide::{self, Neighbour};
@@ -128,13 +129,20 @@ impl State {
         if !self.holds(&settlement) {
             return Settled::Fenced;
         }
-        let (order, origin, ended) = (task.order, task.origin, task.task.items.len() as i64);
+        let (order, origin, ended) = (task.order, task.origin, task.task.count() as i64);
+        let load = task.task.load;
         self.queue.remove(&order);
         self.tasks.remove(&settlement.task);
         let at = settlement.at;
         let seq = self.next_seq();
         let mut applied = Applied { seq, tasks: settlement.tasks.len() as u64, ..Applied::default() };
         let mut change = self.enqueue(settlement.tasks, origin) as i64 - ended;
+        for held in settlement.held {
+            change += self.hold(held, origin, at) as i64;
+        }
+        if let Load::Look(group) = load {
+            change += self.looked(group, settlement.closing, origin) as i64;
+        }
         let mut unchanged = HashSet::new();
         for revision in &settlement.revisions {
             let (new, exports, dead) = self.collect(revision, origin, at, seq);
@@ -271,12 +279,18 @@ impl State {
         if !open.is_empty() {
             self.next_seq();
         }
-        let mut items = 0;
+        // What is held first: else a run that ends by this would have it closed.
+        let mut items = self.abandon_held(flow, limit, at);
+        for id in &open {
+            if let Some(load) = self.tasks.get(id).map(|task| task.task.load) {
+                self.unlook(flow, &load);
+            }
+        }
         for id in open {
             let Some(task) = self.tasks.remove(&id) else { continue };
             self.queue.remove(&task.order);
-            let count = task.task.items.len();
-            items += count as u64;
+            let count = task.task.count();
+            items += if task.task.items.is_empty() { 0 } else { count };
             for item in task.task.items {
                 let letter = decide::abandoned(&task.task.to, item, task.task.failures);
                 self.add_dead(letter, task.origin, at, None);

@@ -1,0 +1,482 @@
+//! Aggregates: items that are held, and groups that are closed and made into one item.
+//!
+//! A group is looked at by a task of its own, which the journal puts into the queue when the group may have to be closed.
+//! Its items are read in order, part by part, and go through the author's [`Joining`] as they come, so that memory does
+//! not grow with them. A group that is closed because it is full takes only items before which none can come any more
+//! ([`Journal::watermark`](opendmp_ports::Journal::watermark)): so what is made of them does not depend on who was
+//! faster.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use bytes::Bytes;
+use opendmp_model::ids::{Arrival, PathHash};
+use opendmp_model::item::Order;
+use opendmp_ports::journal::{Closing, GroupRow, HeldKey, HeldPart, HeldRow, HoldRule, NewHeld};
+use opendmp_processor::{Aggregate, JoinError, Joining};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::decide::{Cut, again, cut};
+
+/// Rows of a group that are read at once.
+const ROWS: usize = 8;
+
+/// Items, and bytes of them, that are added beside the async runtime in one go.
+const PART: usize = 256;
+const PART_BYTES: u64 = 1 << 20;
+
+/// Items that become dead letters in one go where a group takes its host down.
+const BURIED: usize = 1_000;
+
+impl Work<'_> {
+    /// Adds items to their groups.
+    pub(super) fn gather(&mut self, node: &Node, to: &Reader, aggregate: &Aggregate, items: Vec<Live>) -> Vec<Entry> {
+        let close = &aggregate.close;
+        let rule = HoldRule {
+            count: close.count,
+            bytes: close.bytes,
+            quiet: close.quiet.map(|quiet| quiet.as_millis() as i64),
+            end_of_run: close.end_of_run,
+        };
+        let run = if rule.end_of_run { self.claimed.run.0.to_le_bytes().to_vec() } else { Vec::new() };
+        let mut entries = Vec::with_capacity(items.len());
+        for live in items {
+            let of = aggregate.group_by.as_deref().and_then(|key| live.item.attributes.get(key));
+            let of = of.map(ToString::to_string).unwrap_or_default();
+            let parts: [&[u8]; 4] = [node.id.as_bytes(), &node.planned.config_hash.0.0, of.as_bytes(), &run];
+            let group = PathHash::of("opendmp 2026 group v1", &parts);
+            entries.push(Entry {
+                input: live.item.id,
+                took: 0,
+                result: Outcome::Held,
+                children: Vec::new(),
+                log: Vec::new(),
+                note: None,
+            });
+            self.held.entry(group).or_insert_with(|| (to.clone(), rule, Vec::new())).2.push(live);
+        }
+        entries
+    }
+
+    /// What is held from now on, in order. Its bytes are stored.
+    pub(super) fn new_held(&mut self) -> Vec<NewHeld> {
+        let mut out = Vec::new();
+        for (group, (to, rule, held)) in std::mem::take(&mut self.held) {
+            let mut items: Vec<Item> = held.into_iter().map(|live| live.item).collect();
+            items.sort_by_key(Order::of);
+            let rows = items.chunks(BUNDLE_ITEMS);
+            out.extend(rows.map(|items| NewHeld { group, to: to.clone(), rule, items: items.to_vec() }));
+        }
+        out
+    }
+
+    /// Looks at a group, and closes it where it is time.
+    pub(super) async fn look(&mut self, node: &Node, group: PathHash) -> Result<(), Error> {
+        let engine = self.engine;
+        let flow = self.claimed.flow;
+        let mut closing = Closing { group, whole: Vec::new(), parts: Vec::new(), again: 0 };
+        let Some(row) = engine.journal.group(flow, group).await? else {
+            self.closing = Some(closing);
+            return Ok(());
+        };
+        let mut cursor = Cursor { engine, flow, group, after: None, over: false, open: Vec::new(), whole: Vec::new() };
+        if self.claimed.task.lost >= journal::LOST_LIMIT {
+            self.bury_group(&row, &mut cursor).await?;
+            self.closing = Some(cursor.closing(closing));
+            return Ok(());
+        }
+        let aggregate = match node.opened(engine).await {
+            Ok(Opened::Aggregate(aggregate)) => aggregate.clone(),
+            Ok(_) | Err(_) => {
+                // It can't be opened now; nothing of it is lost, and it is looked at again.
+                let fault = node.opened(engine).await.err();
+                let message = fault.map_or_else(|| format!("`{}` is no aggregate", node.id), |fault| fault.message);
+                return Err(Error::new(ErrorKind::Unavailable, "engine look", message));
+            }
+        };
+        let now = engine.clock.now();
+        let before = match cut(&row, now) {
+            Cut::NotYet => {
+                closing.again = again(&row, now);
+                self.closing = Some(closing);
+                return Ok(());
+            }
+            Cut::All => None,
+            Cut::Full => {
+                // Asked first: what is read afterwards has everything before it.
+                let before = engine.journal.watermark(flow, upstream(self.loaded, node)).await?;
+                if !fills(&row.rule, cursor.fresh(), before).await? {
+                    closing.again = again(&row, now);
+                    self.closing = Some(closing);
+                    return Ok(());
+                }
+                Some(before)
+            }
+        };
+        let started = engine.clock.now();
+        let began = Instant::now();
+        let joined = self.join(&row, &aggregate, &mut cursor, before).await?;
+        self.closing = Some(cursor.closing(closing));
+        let Joined { first, mut entries, child, items } = joined;
+        if let (Some(first), Some(mut live)) = (first, child) {
+            live.item.id = first.id.child(&node.id, DEFAULT_PORT, 0);
+            entries.push(Entry {
+                input: first.id,
+                took: began.elapsed().as_micros() as u64,
+                result: Outcome::Joined,
+                children: vec![child_of(&first, &live.item, None)],
+                log: Vec::new(),
+                note: Some(format!("{items} items").into()),
+            });
+            for (reader, index) in node.readers_of(None) {
+                let delivered = Live { item: journal::deliver(&live.item, reader), bytes: live.bytes.clone() };
+                let rank = self.loaded.nodes[*index].planned.rank;
+                self.waiting.entry((rank, *index, reader.input)).or_default().push(delivered);
+            }
+        }
+        if !entries.is_empty() {
+            self.count(node, &entries);
+            let context = engine.patiently("journal", || node.context(engine)).await?;
+            self.history.push(StepRecord { context, started, entries });
+        }
+        self.run(false).await
+    }
+
+    /// Makes one of many.
+    async fn join(
+        &mut self,
+        row: &GroupRow,
+        aggregate: &Aggregate,
+        cursor: &mut Cursor<'_>,
+        before: Option<Arrival>,
+    ) -> Result<Joined, Error> {
+        let mut joining = aggregate.join.begin();
+        let mut sink = Sink::default();
+        let mut out = Joined::default();
+        let mut made: Option<Item> = None;
+        let mut taken = Taken::new(&row.rule, before);
+        loop {
+            let (mut part, mut bytes) = (Vec::new(), 0u64);
+            while part.len() < PART && bytes < PART_BYTES {
+                let Some(item) = taken.next(cursor).await? else { break };
+                if made.is_none() {
+                    match aggregate.join.name(&item) {
+                        Ok(name) => made = Some(begin(&item, name, aggregate.join.media_type())),
+                        Err(fault) => {
+                            out.entries.push(self.turned_away(&row.to, item, fault));
+                            continue;
+                        }
+                    }
+                }
+                bytes += item.content.size;
+                match open(self.engine, &item).await? {
+                    Ok(body) => part.push(Input { item, body }),
+                    Err(fault) => out.entries.push(self.turned_away(&row.to, item, fault)),
+                }
+            }
+            if part.is_empty() && taken.over {
+                break;
+            }
+            let work = move || add(joining, part);
+            let added = run_blocking(work).await?.map_err(|e| Error::io("engine join", "joining items", &e))?;
+            joining = added.joining;
+            sink.write(self.engine, added.bytes).await?;
+            for (item, said) in added.items {
+                match said {
+                    Ok(()) => {
+                        out.items += 1;
+                        if let Some(made) = &mut made {
+                            shared(&mut made.attributes, &item.attributes);
+                        }
+                        // The first that is in it, should those before it have been turned away.
+                        if out.first.is_none() {
+                            if let Some(made) = &mut made {
+                                made.id = item.id;
+                            }
+                            out.first = Some(item);
+                        }
+                    }
+                    Err(fault) => out.entries.push(self.turned_away(&row.to, item, fault)),
+                }
+            }
+        }
+        let ended = run_blocking(move || {
+            let mut bytes = Vec::new();
+            joining.end(&mut bytes).map(|()| bytes)
+        });
+        sink.write(self.engine, ended.await?.map_err(|e| Error::io("engine join", "ending what is joined", &e))?)
+            .await?;
+        let Some(first) = &out.first else { return Ok(out) };
+        if let Some(mut item) = made {
+            // Of the first that is in it.
+            if let Ok(name) = aggregate.join.name(first) {
+                let attributes = item.attributes;
+                item = Item { attributes, ..begin(first, name, aggregate.join.media_type()) };
+            }
+            let bytes = sink.end(self.engine, &mut item).await?;
+            out.child = Some(Live { item, bytes });
+        }
+        Ok(out)
+    }
+
+    /// An item that can't be joined is a dead letter; the others go on without it.
+    fn turned_away(&mut self, to: &Reader, item: Item, fault: Fault) -> Entry {
+        let note = Some(fault.to_string().into());
+        let input = item.id;
+        let id = dead_letter_id(item.id, to);
+        let letter = NewDeadLetter { id, at: to.clone(), item, fault, attempts: 1, log: Vec::new() };
+        self.dead.push((letter, None));
+        Entry { input, took: 0, result: Outcome::Dead, children: Vec::new(), log: Vec::new(), note }
+    }
+
+    /// A group that takes its host down again and again is given up, a part at a time.
+    async fn bury_group(&mut self, row: &GroupRow, cursor: &mut Cursor<'_>) -> Result<(), Error> {
+        let mut items = Vec::new();
+        while items.len() < BURIED {
+            match cursor.peek().await? {
+                Some(_) => items.extend(cursor.take()),
+                None => break,
+            }
+        }
+        self.bury(&row.to, items, &journal::lost(self.claimed.task.lost));
+        Ok(())
+    }
+}
+
+/// What came of a join.
+#[derive(Default)]
+struct Joined {
+    first: Option<Item>,
+    child: Option<Live>,
+    items: u64,
+    entries: Vec<Entry>,
+}
+
+/// What is made of a group that begins with this item.
+fn begin(first: &Item, name: String, media_type: &str) -> Item {
+    Item {
+        label: label(first.label, "joined", first.index),
+        name: name.into(),
+        media_type: Some(media_type.into()),
+        content: ContentRef::empty(),
+        ..first.clone()
+    }
+}
+
+/// Keeps the attributes that are the same in both.
+fn shared(attributes: &mut Arc<Attributes>, other: &Arc<Attributes>) {
+    if Arc::ptr_eq(attributes, other) || attributes == other {
+        return;
+    }
+    Arc::make_mut(attributes).retain(|key, value| other.get(key) == Some(value));
+}
+
+/// Items that were added, and what was written.
+struct Added {
+    joining: Box<dyn Joining>,
+    bytes: Vec<u8>,
+    items: Vec<(Item, Result<(), Fault>)>,
+}
+
+fn add(mut joining: Box<dyn Joining>, part: Vec<Input>) -> std::io::Result<Added> {
+    let (mut bytes, mut items) = (Vec::new(), Vec::with_capacity(part.len()));
+    for input in part {
+        match joining.add(&input, &mut bytes) {
+            Ok(()) => items.push((input.item, Ok(()))),
+            Err(JoinError::Item(fault)) => items.push((input.item, Err(fault))),
+            Err(JoinError::Io(error)) => return Err(error),
+        }
+    }
+    Ok(Added { joining, bytes, items })
+}
+
+/// The processors from which items come to this one, itself among them.
+fn upstream(loaded: &Loaded, node: &Node) -> Vec<Arc<str>> {
+    let mut found = BTreeSet::from([node.index]);
+    loop {
+        let reads = |other: &&Node| other.readers.values().flatten().any(|(_, index)| found.contains(index));
+        let more: Vec<usize> = loaded.nodes.iter().filter(reads).map(|other| other.index).collect();
+        let before = found.len();
+        found.extend(more);
+        if found.len() == before {
+            return found.into_iter().map(|index| Arc::clone(&loaded.nodes[index].id)).collect();
+        }
+    }
+}
+
+/// Whether what may be taken already is enough.
+async fn fills(rule: &HoldRule, mut cursor: Cursor<'_>, before: Arrival) -> Result<bool, Error> {
+    let mut taken = Taken::new(rule, Some(before));
+    while taken.next(&mut cursor).await?.is_some() {}
+    Ok(journal::is_full(rule, taken.items, taken.bytes))
+}
+
+/// How much of a group is taken: as much as it is to have, of what comes before a certain arrival.
+struct Taken {
+    rule: HoldRule,
+    before: Option<Arrival>,
+    items: u64,
+    bytes: u64,
+    over: bool,
+}
+
+impl Taken {
+    fn new(rule: &HoldRule, before: Option<Arrival>) -> Self {
+        Self { rule: *rule, before, items: 0, bytes: 0, over: false }
+    }
+
+    async fn next(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<Item>, Error> {
+        if self.over || journal::is_full(&self.rule, self.items, self.bytes) {
+            self.over = true;
+            return Ok(None);
+        }
+        let head = cursor.peek().await?;
+        if head.is_none_or(|head| self.before.is_some_and(|before| head.arrival >= before)) {
+            self.over = true;
+            return Ok(None);
+        }
+        let item = cursor.take();
+        self.items += 1;
+        self.bytes += item.as_ref().map_or(0, |item| item.content.size);
+        Ok(item)
+    }
+}
+
+/// Goes through a group in order. Rows overlap little, so few of them are open at a time.
+struct Cursor<'a> {
+    engine: &'a Engine,
+    flow: opendmp_ports::journal::FlowId,
+    group: PathHash,
+    after: Option<HeldKey>,
+    /// All rows were read.
+    over: bool,
+    open: Vec<(HeldKey, Vec<Item>, usize)>,
+    /// Rows that were taken whole.
+    whole: Vec<HeldKey>,
+}
+
+impl<'a> Cursor<'a> {
+    /// The same from the beginning.
+    fn fresh(&self) -> Cursor<'a> {
+        Cursor { after: None, over: false, open: Vec::new(), whole: Vec::new(), ..*self }
+    }
+
+    fn head(&self) -> Option<(usize, Order)> {
+        let heads = self.open.iter().enumerate().map(|(n, (_, items, at))| (n, Order::of(&items[*at])));
+        heads.min_by_key(|(_, order)| *order)
+    }
+
+    /// The next item's place in the order.
+    async fn peek(&mut self) -> Result<Option<Order>, Error> {
+        loop {
+            let head = self.head().map(|(_, order)| order);
+            // Rows come in the order of their first items: those to come begin behind the last one read.
+            let complete = self.over || head.is_some_and(|head| self.after.is_some_and(|(least, _)| head < least));
+            if complete {
+                return Ok(head);
+            }
+            let rows = self.engine.journal.held(self.flow, self.group, self.after, ROWS).await?;
+            self.over = rows.len() < ROWS;
+            for HeldRow { row, items } in rows {
+                self.after = Some(row);
+                if !items.is_empty() {
+                    self.open.push((row, items, 0));
+                }
+            }
+        }
+    }
+
+    /// Takes what was seen.
+    fn take(&mut self) -> Option<Item> {
+        let (n, _) = self.head()?;
+        let (row, items, at) = &mut self.open[n];
+        let item = items[*at].clone();
+        *at += 1;
+        if *at == items.len() {
+            self.whole.push(*row);
+            self.open.swap_remove(n);
+        }
+        Some(item)
+    }
+
+    /// What was taken.
+    fn closing(self, closing: Closing) -> Closing {
+        let parts = self.open.into_iter().filter(|(_, _, at)| *at > 0).map(|(row, mut items, at)| {
+            let rest = items.split_off(at);
+            HeldPart { row, taken: items, rest }
+        });
+        Closing { whole: self.whole, parts: parts.collect(), ..closing }
+    }
+}
+
+/// Where what is made goes: small, it stays in memory; large, it is stored as it comes.
+#[derive(Default)]
+struct Sink {
+    bytes: Vec<u8>,
+    stored: Option<(mpsc::Sender<Bytes>, JoinHandle<Result<ContentRef, Error>>)>,
+}
+
+impl Sink {
+    async fn write(&mut self, engine: &Engine, bytes: Vec<u8>) -> Result<(), Error> {
+        self.bytes.extend_from_slice(&bytes);
+        // Without a runtime, in a model, there is nobody beside it to read.
+        if self.bytes.len() as u64 <= SMALL || tokio::runtime::Handle::try_current().is_err() {
+            return Ok(());
+        }
+        let (sender, _) = self.stored.get_or_insert_with(|| {
+            let (sender, receiver) = mpsc::channel(4);
+            let content = Arc::clone(&engine.content);
+            let pipe = Box::new(Pipe { receiver, present: Bytes::new() });
+            (sender, tokio::spawn(async move { content.put_reader(pipe).await }))
+        });
+        // A reader that is gone says why at the end.
+        let _ = sender.send(std::mem::take(&mut self.bytes).into()).await;
+        Ok(())
+    }
+
+    /// Ends it; the bytes, where they were not stored.
+    async fn end(mut self, engine: &Engine, item: &mut Item) -> Result<Option<Bytes>, Error> {
+        let Some((sender, stored)) = self.stored.take() else {
+            let bytes = Bytes::from(self.bytes);
+            let (hash, size) = (ContentHash::of(&bytes), bytes.len() as u64);
+            if size == 0 {
+                return Ok(None);
+            }
+            if size > SMALL {
+                item.content = engine.patiently("content", || engine.content.put(bytes.clone())).await?;
+                return Ok(None);
+            }
+            item.content = ContentRef { hash, size, place: Place::Empty };
+            return Ok(Some(bytes));
+        };
+        let _ = sender.send(self.bytes.into()).await;
+        drop(sender);
+        let ended = stored.await.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "engine join", format!("storing ended early: {error}"))
+        })?;
+        item.content = ended?;
+        Ok(None)
+    }
+}
+
+/// What is written, for the store to read.
+struct Pipe {
+    receiver: mpsc::Receiver<Bytes>,
+    present: Bytes,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        while self.present.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(bytes) => self.present = bytes,
+                None => return Ok(0),
+            }
+        }
+        let n = buf.len().min(self.present.len());
+        buf[..n].copy_from_slice(&self.present.split_to(n));
+        Ok(n)
+    }
+}

@@ -1,0 +1,36 @@
+//! Texts, one after the other.
+
+use std::io::{self, Write};
+
+use opendmp_processor::{Input, JoinError, Joining};
+
+use super::fault;
+use crate::blocks::{Blocks, Stop};
+
+/// A text in the making. It needs to know nothing of what came before.
+pub(super) struct Joined;
+
+impl Joining for Joined {
+    fn add(&mut self, input: &Input, out: &mut dyn Write) -> Result<(), JoinError> {
+        copy(Blocks::new(input.body.clone(), &Stop::default()), b"\n", out)
+    }
+
+    fn end(self: Box<Self>, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Copies what there is; `line_end` follows where it is something and does not end with a line end.
+pub(super) fn copy(mut blocks: Blocks, line_end: &[u8], out: &mut dyn Write) -> Result<(), JoinError> {
+    let mut last = None;
+    loop {
+        let block = blocks.take_block().map_err(fault)?;
+        let Some(byte) = block.last() else { break };
+        out.write_all(&block)?;
+        last = Some(*byte);
+    }
+    if !matches!(last, None | Some(b'\n')) {
+        out.write_all(line_end)?;
+    }
+    Ok(())
+}
