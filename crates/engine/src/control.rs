@@ -373,6 +373,7 @@ impl Engine {
             let started = self.clock.now();
             let began = Instant::now();
             let (opened, stat, path) = open_given(&file.path, started, n).await?;
+            let _hold = self.content.hold();
             let content = self.content.put_file(opened).await?;
             let source = self.source_id(&loaded.flow, &format!("{}/{}/given", loaded.plan.slug, node.id)).await?;
             let name = opendmp_model::name::from_bytes(path.rsplit(|b| *b == b'/').next().unwrap_or(&path));

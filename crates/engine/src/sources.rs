@@ -425,8 +425,11 @@ impl Engine {
     /// Whether the sources of a flow are left alone for now: too much waits already, or too little room is left on the
     /// disk (then in words, with a hint).
     pub async fn holds_back(&self, flow: FlowId) -> Option<Option<(String, &'static str)>> {
-        if let Ok(usage) = self.content.usage().await
-            && let Some(free) = usage.free
+        let usage = self.content.usage().await.unwrap_or_default();
+        if let Some(over) = self.over_quota(usage.stored).await {
+            return Some(Some(over));
+        }
+        if let Some(free) = usage.free
             && free < self.options.reserve
         {
             let message = format!(

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::place::Place;
 
 /// Every verb and verb of a verb.
-const VERBS: [&[&str]; 36] = [
+const VERBS: [&[&str]; 37] = [
     &[],
     &["init"],
     &["validate"],
@@ -36,6 +36,7 @@ const VERBS: [&[&str]; 36] = [
     &["backup"],
     &["restore"],
     &["verify"],
+    &["gc"],
     &["doctor"],
     &["kinds"],
     &["schema"],

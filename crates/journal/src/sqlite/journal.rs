@@ -7,15 +7,18 @@ use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadRow, Filter, Finished, FlowChange, FlowId, FlowRow,
-    GroupRow, HeldKey, HeldRow, HistoryRow, Ingest, Ingested, Intent, Lease, NewVersion, Page, Reentry, RevisionRow,
-    RunId, RunMode, RunRow, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Filter, Finished, FlowChange, FlowId,
+    FlowRow, GroupRow, HeldKey, HeldRow, HistoryRow, Ingest, Ingested, Intent, Lease, Named, NewVersion, Page, Reentry,
+    RevisionRow, RunId, RunMode, RunRow, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::{Journal, Result};
+use tokio::sync::mpsc;
 
+use super::database::FILE;
 use super::fail::Result as Fallible;
+use super::readers::closed;
 use super::tables::{KnownPaths, Prepared, RawClaimed, RawIntent, Releasing, Tables, json};
-use super::{SqliteJournal, read};
+use super::{SqliteJournal, read, roots};
 
 #[async_trait]
 impl Journal for SqliteJournal {
@@ -170,6 +173,10 @@ impl Journal for SqliteJournal {
         self.read("journal dead letters", move |conn| read::dead_letters(conn, &filter)).await
     }
 
+    async fn dead_held(&self) -> Result<DeadHeld> {
+        self.read("journal dead held", read::dead_held).await
+    }
+
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)> {
         self.write("journal reenter", move |t| t.reenter(&reentry)).await
     }
@@ -201,6 +208,15 @@ impl Journal for SqliteJournal {
 
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow> {
         self.read("journal arrival", move |conn| read::arrival(conn, arrival)).await
+    }
+
+    async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()> {
+        let operation = "journal roots";
+        // Through the queue of the writer: what was sent to it before is committed then, also where its sender has left.
+        self.write(operation, |_| Ok(())).await?;
+        let file = self.dir.join(FILE);
+        let sent = tokio::task::spawn_blocking(move || roots::send(&file, &to)).await;
+        sent.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -14,6 +14,7 @@ mod letters;
 mod listing;
 mod queue;
 mod revisions;
+mod roots;
 mod runs;
 mod settling;
 mod targets;
@@ -92,6 +93,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             letters_are_listed, letters_are_filtered, letters_go_in_again, only_open_letters_go_in,
             letters_of_one_flow, letters_are_discarded, flows_are_abandoned, letters_fail_again,
         }
+        roots { what_is_followed_is_told, what_is_held_and_listed_is_told, many_are_told }
         history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
     }
 }
