@@ -2,5 +2,6 @@
 
 mod failpoints;
 mod harness;
+mod keep;
 mod odd;
 mod torture;
