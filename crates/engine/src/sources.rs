@@ -26,8 +26,8 @@ const RECONCILE: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 2;
 
 /// How many times as long as a part of a slow look took nobody goes on with one: with this, the slow looks of all
-/// sources together take a hundredth of a core.
-const REST: u32 = 99;
+/// sources together take half a hundredth of a core.
+const REST: u32 = 199;
 
 /// The same for sources whose changes are told only by looking.
 const REST_UNTOLD: u32 = 4;
