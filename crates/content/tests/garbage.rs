@@ -266,8 +266,7 @@ async fn collect(world: &Arc<tokio::sync::Mutex<World>>) -> Result<(), String> {
     let finish = collection.finish(false, Arc::new(watch));
     finish.await.map_err(|error| error.to_string())?;
     world.lock().await.note("the end of the collection".to_owned());
-    let failed = failed.lock().unwrap().clone();
-    failed
+    failed.lock().unwrap().clone()
 }
 
 /// Runs one seed; what is wrong, with what led to it.
@@ -285,7 +284,7 @@ async fn run(store: Store, seed: u64, mutant: Mutant) -> Result<(), String> {
         }
         // Quiet: nobody holds anything, so what nobody names goes.
         let mut world = world.lock().await;
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             world.crash();
         } else {
             world.workers.clear();
@@ -414,7 +413,7 @@ async fn the_disk_gets_it_back_and_backups_stay_whole() {
     let before = blocks(&path("content"));
 
     // Of the first packs a third stays, the next are dead, of the last a third stays.
-    let stays = |n: usize| n % 3 == 0 && !(100..280).contains(&n);
+    let stays = |n: usize| n.is_multiple_of(3) && !(100..280).contains(&n);
     let named: Vec<ContentRef> = all.iter().enumerate().filter(|(n, _)| stays(*n)).map(|(_, one)| *one).collect();
     let mut collection = content.collect().await.unwrap();
     collection.keep(named.clone()).await.unwrap();

@@ -482,6 +482,7 @@ impl Engine {
             at: self.clock.now(),
         };
         let answer = self.journal.reenter(reentry).await?;
+        self.count_dead_again();
         self.transport.send(Hint::Tasks);
         self.transport.send(Hint::Intents);
         Ok(answer)
@@ -507,7 +508,9 @@ impl Engine {
         if reason.trim().is_empty() {
             return Err(refused("no-reason", "a discard needs a reason").with_hint("give one with --reason").into());
         }
-        Ok(self.journal.discard(letters, reason, actor, self.clock.now()).await?)
+        let discarded = self.journal.discard(letters, reason, actor, self.clock.now()).await?;
+        self.count_dead_again();
+        Ok(discarded)
     }
 
     /// Compares the sources of a flow with the ledger.

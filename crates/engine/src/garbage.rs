@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use opendmp_model::item::ContentRef;
 use opendmp_model::manifest::{Load, Manifest};
-use opendmp_ports::Error;
 use opendmp_ports::content::{Collection, Freed, Step};
 use opendmp_ports::journal::{Named, Settlement};
+use opendmp_ports::{Error, ErrorKind};
 use tokio::sync::{mpsc, watch};
 
 use crate::Engine;
@@ -123,9 +123,11 @@ impl Engine {
                     collected.await
                 }
             };
-            if let Err(error) = done {
+            match done {
+                Ok(_) => {}
                 // A backup or a verification goes on: next time.
-                tracing::debug!(%error, "garbage could not be collected");
+                Err(error) if error.kind == ErrorKind::Conflict => tracing::debug!(%error, "garbage waits"),
+                Err(error) => tracing::warn!(%error, hint = error.hint, "garbage could not be collected"),
             }
         }
     }

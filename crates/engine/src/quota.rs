@@ -33,7 +33,7 @@ impl Engine {
             let message = format!("content takes {taken} MiB, its quota of {quota} is reached: nothing is taken in");
             return Some((
                 message,
-                "let something go (retention, dead letters, `opendmp gc`), or raise --content-quota",
+                "discard dead letters that are not needed, run `opendmp gc`, or raise --content-quota",
             ));
         }
         if quotas.dead_letters.is_none() && quotas.dead_bytes.is_none() {

@@ -23,8 +23,8 @@ Examples:
 
 Freed is what nothing leads to any more: results between two steps that are done with, results
 that equalled what was there, leftovers of work that was broken off, the items of dead letters
-that were retried or discarded, and what the retention of a flow has let go. All that open work,
-open dead letters, exports still to be done, datasets and their sources need stays.
+that were retried or discarded. All that open work, aggregates, open dead letters, exports still
+to be done, datasets and their sources need stays.
 
 A server does this by itself every hour, and when its disk is nearly full. What is being worked
 on is left for the next time, so a step that takes hours puts that off. It does not run while a

@@ -221,8 +221,8 @@ processors:
     place.ok(&["flows", "enable", "three.yaml"]);
     place.write("parts/a.txt", "a\n");
     place.write("parts/b.txt", "b\n");
-    let three = || place.rows(&["flows", "list"]).into_iter().find(|row| row["slug"] == "three").unwrap();
-    until("two are held", || three()["held"] == 2);
+    let three = || place.rows(&["flows", "list"]).into_iter().find(|row| row["flow"] == "three").unwrap();
+    until("two are taken", || place.run(&["ingest", "audit", "three"]).status.success());
     until("nothing is under way", || three()["outstanding"] == 0);
     collected(&place, &[]);
     place.write("parts/c.txt", "c\n");

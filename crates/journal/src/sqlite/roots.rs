@@ -28,8 +28,8 @@ pub(crate) type By<'a> = &'a dyn Fn() -> String;
 pub(crate) type Visit<'a> = dyn FnMut(&Named, By<'_>) -> Result<()> + 'a;
 
 /// Tells every reference that is followed some day, in the view of the connection's transaction. Row by row: memory does
-/// not grow with the journal. What a manifest lists is not opened. A dead letter that has ended, and what retention let go, are followed by nobody; `edit`,
-/// which nothing writes yet, has none.
+/// not grow with the journal. What a manifest lists is not opened. A dead letter that has ended is followed by nobody;
+/// `edit`, which nothing writes yet, has none.
 pub(crate) fn each(conn: &Connection, visit: &mut Visit<'_>) -> Result<()> {
     rows(conn, "SELECT id, path, content FROM arrival", &mut |row| {
         let number = row.get::<_, i64>(0)?;
