@@ -341,9 +341,11 @@ impl Engine {
                 if report.complete && report.arrived == 0 {
                     break;
                 }
-                if report.arrived == 0 {
-                    let now = self.clock.now();
-                    let wait = report.again.map_or(50, |at| at.saturating_sub(now).clamp(5, 1_000));
+                let now = self.clock.now();
+                // A long look goes on at once.
+                if report.arrived == 0 && report.everything.is_none_or(|at| at > now) {
+                    let at = report.again.into_iter().chain(report.everything).min();
+                    let wait = at.map_or(50, |at| at.saturating_sub(now).clamp(5, 1_000));
                     self.clock.sleep(Duration::from_millis(wait as u64)).await;
                 }
             }
@@ -548,6 +550,7 @@ async fn open_given(
             size: meta.size(),
             mtime: now.saturating_mul(1_000_000).saturating_add(nth as i64),
             ctime: 0,
+            recent: false,
         };
         Ok((Arc::new(file), stat, path.as_os_str().as_bytes().to_vec()))
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use opendmp_model::ids::Arrival;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{FlowRow, Lease, SourceId, VersionId};
 use opendmp_ports::transport::Hint;
@@ -278,6 +279,10 @@ fn ledger_error(error: Error) -> SourceError {
 impl Ledger for SourceLedger<'_> {
     async fn known(&self, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>, SourceError> {
         self.journal.known(self.source, paths).await.map_err(ledger_error)
+    }
+
+    async fn affirm(&self, arrivals: Vec<Arrival>) -> Result<(), SourceError> {
+        self.journal.affirm(self.source, arrivals).await.map_err(ledger_error)
     }
 
     async fn releasing(&self, releases: Vec<Bytes>) -> Result<Vec<bool>, SourceError> {

@@ -9,7 +9,7 @@ use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_ports::Error;
 use opendmp_ports::journal::{Ingest, NewArrival, Reader, RunChoice, RunId, RunMode};
 use opendmp_ports::transport::{Hint, Progress, StepCounts};
-use opendmp_processor::{Body, Claim, Claimed, Source, SourceError};
+use opendmp_processor::{Body, Claim, Claimed, Scan, Source, SourceError};
 
 use crate::engine::SourceLedger;
 use crate::failpoint::reach;
@@ -25,35 +25,74 @@ pub struct ScanReport {
     pub arrived: u64,
     /// Whether nothing more is there now.
     pub complete: bool,
-    /// When to look again at the latest, milliseconds since 1970.
+    /// When to look again at names at the latest, milliseconds since 1970; see [`opendmp_processor::Scan`].
     pub again: Option<i64>,
+    /// When to look at everything again, milliseconds since 1970, because nothing else finds what is left.
+    pub everything: Option<i64>,
     /// What could not be taken, by path.
     pub problems: Vec<(String, SourceError)>,
 }
 
+/// How soon a claim that did not hold is looked at again, in milliseconds.
+const RETAKE: i64 = 100;
+
+/// What of a source is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// All of it.
+    Everything,
+    /// These names, and what earlier looks left to be looked at again.
+    Names(Vec<Vec<u8>>),
+}
+
 impl Engine {
-    /// Looks at the source of an ingest once, and takes in what it claims, as part of `run` or as a run of its own.
+    /// Looks at all of the source of an ingest once, or goes on with that, and takes in what it claims, as part of
+    /// `run` or as a run of its own.
     ///
     /// # Errors
     /// A fault where the source can't be opened or looked at; nothing is lost, what was claimed is offered again.
     pub async fn ingest_once(&self, loaded: &Loaded, node: &Node, run: Option<RunId>) -> Result<ScanReport, Fault> {
+        self.ingest_at(loaded, node, run, At::Everything).await
+    }
+
+    /// As [`Engine::ingest_once`], of part of a source.
+    ///
+    /// # Errors
+    /// As there; what was claimed is then found by looking at everything.
+    pub async fn ingest_at(
+        &self,
+        loaded: &Loaded,
+        node: &Node,
+        run: Option<RunId>,
+        at: At,
+    ) -> Result<ScanReport, Fault> {
         let begun = Instant::now();
-        let report = self.look_once(loaded, node, run).await;
+        let report = self.look_at(loaded, node, run, at).await;
         let problems = report.as_ref().map_or(1, |report| report.problems.len() as u64);
         self.metrics.looked(loaded.flow.id, &node.id, begun.elapsed(), problems);
         report
     }
 
-    async fn look_once(&self, loaded: &Loaded, node: &Node, run: Option<RunId>) -> Result<ScanReport, Fault> {
+    async fn look_at(&self, loaded: &Loaded, node: &Node, run: Option<RunId>, at: At) -> Result<ScanReport, Fault> {
         let source = node.source(self).await?;
         let id = self.source_id(&loaded.flow, &identity(loaded, node, &*source)).await.map_err(port_fault)?;
         let ledger = SourceLedger::new(self, id);
         let started = self.clock.now();
-        let scan = source.claim(&ledger, started, CLAIM_ITEMS).await.map_err(source_fault)?;
+        let scan = match at {
+            At::Everything => source.claim(&ledger, started, CLAIM_ITEMS).await,
+            At::Names(names) => source.claim_changed(&ledger, names, started, CLAIM_ITEMS).await,
+        };
+        let scan = scan.map_err(source_fault)?;
         reach("after-claim");
-        let mut report = ScanReport { arrived: 0, complete: scan.complete, again: scan.again, problems: scan.problems };
+        let Scan { claims, complete, again, everything, problems } = scan;
+        let mut report = ScanReport { arrived: 0, complete, again, everything, problems };
         let _hold = self.content.hold();
-        let mut claims = scan.claims.into_iter();
+        let retake = |report: &mut ScanReport| {
+            let at = started.saturating_add(RETAKE);
+            report.complete = false;
+            report.again = Some(report.again.map_or(at, |again| again.min(at)));
+        };
+        let mut claims = claims.into_iter();
         let mut arrivals = Vec::new();
         let mut kept = Vec::new();
         for claim in claims.by_ref() {
@@ -62,14 +101,14 @@ impl Engine {
                     arrivals.push(arrival);
                     kept.push(claim);
                 }
-                Ok(None) => report.complete = false,
+                Ok(None) => retake(&mut report),
                 Err(fault) => {
                     report.problems.push((
                         claim.name.clone(),
                         SourceError { code: "not-stored", message: fault.message.clone(), hint: fault.hint.clone() },
                     ));
                     source.forget(&claim);
-                    report.complete = false;
+                    retake(&mut report);
                 }
             }
         }

@@ -21,10 +21,11 @@ pub mod live;
 mod loaded;
 pub mod metrics;
 mod quota;
+mod sources;
 mod spans;
 pub mod watch;
 
 pub use engine::{Engine, Options, Trouble};
-pub use ingest::ScanReport;
+pub use ingest::{At, ScanReport};
 pub use loaded::{Loaded, Node};
 pub use quota::Quotas;

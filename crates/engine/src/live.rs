@@ -1,31 +1,26 @@
-//! What keeps an engine going by itself: claims tasks as there is room, carries intents out, looks at the sources of
-//! enabled flows when their folders change, and sweeps now and then for what a lost hint left.
+//! What keeps an engine going by itself: claims tasks as there is room, carries intents out, and sweeps now and then for
+//! what a lost hint left. The sources of enabled flows are looked at by `sources`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use opendmp_model::ids::TaskId;
 
-use opendmp_ports::journal::{ClaimRequest, Claimed, DEFAULT_SPACE, FlowId, FlowState, RunId, VersionId};
+use opendmp_ports::journal::{ClaimRequest, Claimed, DEFAULT_SPACE, RunId};
 use opendmp_ports::transport::Hint;
-use opendmp_processor::WatchRequest;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::Instrument;
 
+use crate::Engine;
+use crate::sources::flows;
 use crate::watch::Folders;
-use crate::{Engine, spans};
 
 /// How long a sweep may be late in finding what a lost hint left.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// How late something that waits for its time may be begun.
 const BRIEF: Duration = Duration::from_millis(20);
-
-/// How often the sources of enabled flows are looked at although nothing woke them.
-const RECONCILE: Duration = Duration::from_secs(30);
 
 /// How long everything else waits for an item with which a worker was lost before.
 const ALONE: Duration = Duration::from_secs(5);
@@ -110,7 +105,7 @@ impl Live {
 }
 
 /// Waits for a hint that matters, for `wait`, or for the stop. Answers whether there was a hint.
-async fn pause(
+pub(crate) async fn pause(
     listener: &mut dyn opendmp_ports::transport::Listener,
     stopped: &mut watch::Receiver<bool>,
     wait: Duration,
@@ -176,6 +171,7 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
         run,
         idle: false,
     };
+    let mut looked_for_idle = tokio::time::Instant::now();
     let start = |running: &mut JoinSet<()>, claimed: Claimed| {
         let (engine, in_work) = (Arc::clone(&engine), Arc::clone(&in_work));
         in_work.set().insert(claimed.task.id);
@@ -216,8 +212,18 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
             continue;
         }
         if running.len() >= engine.options.tasks {
+            // A flow that has nothing under way need not wait for one that has much.
+            let spare = (2 * engine.options.tasks).saturating_sub(running.len());
+            if spare > 0 && run.is_none() && looked_for_idle.elapsed() >= BRIEF {
+                looked_for_idle = tokio::time::Instant::now();
+                match engine.journal.claim(ClaimRequest { idle: true, ..request(spare, false) }).await {
+                    Ok(claimed) => claimed.into_iter().for_each(|claimed| start(&mut running, claimed)),
+                    Err(error) => complain(&engine, &error).await,
+                }
+            }
             tokio::select! {
                 _ = running.join_next() => {}
+                () = tokio::time::sleep(BRIEF) => {}
                 _ = stopped.changed() => {}
             }
             continue;
@@ -252,13 +258,13 @@ async fn warm_up(engine: &Engine) {
     let _ = tokio::time::timeout(WARM_UP, warm).await;
 }
 
-async fn complain(engine: &Engine, error: &opendmp_ports::Error) {
+pub(crate) async fn complain(engine: &Engine, error: &opendmp_ports::Error) {
     engine.trouble("queue", &error.to_string(), error.hint.as_deref());
     engine.clock.sleep(Duration::from_secs(1)).await;
 }
 
 async fn work(engine: &Engine, in_work: &InWork, claimed: Claimed) {
-    let about = format!("processor {}", claimed.task.to.processor);
+    let about = format!("flow {}, processor {}", claimed.flow, claimed.task.to.processor);
     let done = engine.work_on(&claimed).await;
     in_work.set().remove(&claimed.task.id);
     match done {
@@ -309,208 +315,4 @@ async fn intents(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         }
     }
     while running.join_next().await.is_some() {}
-}
-
-/// One ingest that is being looked at.
-struct Watched {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-/// Starts and ends the sources of flows as they are enabled, changed, disabled and deleted.
-async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: watch::Receiver<bool>) {
-    let mut listener = engine.transport.listen();
-    let mut warmed = BTreeSet::new();
-    let mut watched: BTreeMap<(FlowId, VersionId, String, String), Watched> = BTreeMap::new();
-    while !*stopped.borrow() {
-        match engine.journal.flows(DEFAULT_SPACE).await {
-            Ok(rows) => {
-                let mut wanted = BTreeSet::new();
-                for row in rows.iter().filter(|row| row.state == FlowState::Enabled) {
-                    let about = format!("flow {}", row.slug);
-                    match engine.load(row.version).await {
-                        Ok(loaded) => {
-                            engine.clear_trouble(&about);
-                            if warmed.insert((row.version, row.base.clone())) {
-                                let (loaded, engine) = (Arc::clone(&loaded), Arc::clone(&engine));
-                                tokio::spawn(async move { loaded.warm(&engine).await });
-                            }
-                            for node in loaded.ingests() {
-                                wanted.insert((row.id, row.version, row.base.clone(), node.id.to_string()));
-                            }
-                        }
-                        Err(error) => engine.trouble(&about, &error.to_string(), error.hint.as_deref()),
-                    }
-                }
-                warmed.retain(|(version, _)| {
-                    rows.iter().any(|row| row.version == *version && row.state == FlowState::Enabled)
-                });
-                let gone: Vec<_> = watched.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
-                for key in gone {
-                    if let Some(old) = watched.remove(&key) {
-                        let _ = old.stop.send(true);
-                        let _ = old.task.await;
-                    }
-                }
-                for key in wanted {
-                    let (flow, version, processor) = (key.0, key.1, key.3.clone());
-                    watched.entry(key).or_insert_with(|| {
-                        let (stop, ended) = watch::channel(false);
-                        let slug = rows.iter().find(|row| row.id == flow).map_or("", |row| row.slug.as_str());
-                        let span = spans::source(slug, &processor);
-                        let task = source(Arc::clone(&engine), version, processor, watcher.clone(), ended);
-                        Watched { stop, task: tokio::spawn(task.instrument(span)) }
-                    });
-                }
-                engine.unload(&rows).await;
-            }
-            Err(error) => complain(&engine, &error).await,
-        }
-        pause(&mut *listener, &mut stopped, RECONCILE, |hint| matches!(hint, Hint::Flow(_))).await;
-    }
-    for (_, old) in watched {
-        let _ = old.stop.send(true);
-        let _ = old.task.await;
-    }
-}
-
-/// Looks at one source for as long as its flow is enabled.
-async fn source(
-    engine: Arc<Engine>,
-    version: VersionId,
-    processor: String,
-    watcher: Option<Arc<Folders>>,
-    mut ended: watch::Receiver<bool>,
-) {
-    let wake = Arc::new(Notify::new());
-    let about = format!("ingest {processor}");
-    let mut watching: Option<PathBuf> = None;
-    let mut room = Room::default();
-    while !*ended.borrow() {
-        let mut wait = RECONCILE;
-        match look(&engine, version, &processor, &about, &mut room).await {
-            Ok((report, request)) => {
-                if watching.is_none()
-                    && let (Some(watcher), Some(request)) = (&watcher, request)
-                {
-                    match watcher.watch(&request, &wake) {
-                        Ok(()) => {
-                            watching = Some(request.folder);
-                            // What changed before the watch began was not told.
-                            continue;
-                        }
-                        Err(message) => tracing::warn!(about, message, "changes are found by looking now and then"),
-                    }
-                }
-                match report {
-                    Look::Took => continue,
-                    Look::Until(at) => {
-                        let left = at.saturating_sub(engine.clock.now()).max(1) as u64;
-                        wait = wait.min(Duration::from_millis(left));
-                    }
-                    Look::Nothing => {}
-                    Look::Full => wait = Duration::from_millis(100),
-                }
-            }
-            Err(()) => wait = Duration::from_secs(2),
-        }
-        tokio::select! {
-            () = wake.notified() => {}
-            () = tokio::time::sleep(wait) => {}
-            _ = ended.changed() => {}
-        }
-    }
-    if let (Some(watcher), Some(folder)) = (watcher, watching) {
-        watcher.unwatch(&folder, &wake);
-    }
-}
-
-enum Look {
-    Took,
-    Nothing,
-    Until(i64),
-    /// The flow has enough to do.
-    Full,
-}
-
-/// What a source may still take in before anybody asks again whether its flow has too much to do.
-#[derive(Default)]
-struct Room {
-    asked: Option<tokio::time::Instant>,
-    arrived: u64,
-}
-
-impl Room {
-    /// So many items later, or so much time, it is asked again.
-    const ITEMS: u64 = 1_000;
-    const TIME: Duration = Duration::from_millis(200);
-
-    fn is_known(&self) -> bool {
-        self.arrived < Self::ITEMS && self.asked.is_some_and(|asked| asked.elapsed() < Self::TIME)
-    }
-}
-
-async fn look(
-    engine: &Engine,
-    version: VersionId,
-    processor: &str,
-    about: &str,
-    room: &mut Room,
-) -> Result<(Look, Option<WatchRequest>), ()> {
-    let tell = |message: &str, hint: Option<&str>| engine.trouble(about, message, hint);
-    let loaded = engine.load(version).await.map_err(|error| tell(&error.to_string(), error.hint.as_deref()))?;
-    let node = loaded.node(processor).ok_or(())?;
-    let source = node.source(engine).await.map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
-    let request = source.watch();
-    if !room.is_known() {
-        *room = Room::default();
-        if let Some(reason) = engine.holds_back(loaded.flow.id).await {
-            if let Some((message, hint)) = reason {
-                tell(&message, Some(hint));
-            }
-            return Ok((Look::Full, request));
-        }
-        room.asked = Some(tokio::time::Instant::now());
-    }
-    let report =
-        engine.ingest_once(&loaded, node, None).await.map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
-    room.arrived += report.arrived;
-    match report.problems.first() {
-        Some((path, problem)) => {
-            tell(&format!("{}: {}", opendmp_model::name::printable(path), problem.message), problem.hint.as_deref());
-        }
-        None => engine.clear_trouble(about),
-    }
-    let look = match report.again {
-        _ if report.arrived > 0 && !report.complete => Look::Took,
-        Some(at) => Look::Until(at),
-        None if !report.complete => Look::Until(engine.clock.now() + 100),
-        None => Look::Nothing,
-    };
-    Ok((look, request))
-}
-
-impl Engine {
-    /// Whether the sources of a flow are left alone for now: too much waits already, or too little room is left on the
-    /// disk or of a quota (then in words, with a hint).
-    pub async fn holds_back(&self, flow: FlowId) -> Option<Option<(String, &'static str)>> {
-        let usage = self.content.usage().await.unwrap_or_default();
-        if let Some(over) = self.over_quota(usage.stored).await {
-            return Some(Some(over));
-        }
-        if let Some(free) = usage.free
-            && free < self.options.reserve
-        {
-            let message = format!(
-                "only {} MiB are free on the data directory's disk, and {} MiB are kept in reserve: nothing is taken in",
-                free >> 20,
-                self.options.reserve >> 20
-            );
-            return Some(Some((message, "make room on that disk; work goes on by itself")));
-        }
-        match self.journal.backlog(Some(flow)).await {
-            Ok(backlog) => (backlog.items > self.options.backlog).then_some(None),
-            Err(_) => Some(None),
-        }
-    }
 }

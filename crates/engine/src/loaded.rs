@@ -9,7 +9,7 @@ use std::time::Duration;
 use opendmp_model::document::{ProcessorDoc, Version, check};
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::history::Context as HistoryContext;
-use opendmp_model::kinds::{DEFAULT_PORT, Role};
+use opendmp_model::kinds::{DEFAULT_PORT, Role, SavedFiles};
 use opendmp_model::plan::{PlannedProcessor, RunPlan, compile_checked};
 use opendmp_ports::journal::{FlowRow, Reader, VersionId};
 use opendmp_ports::{Error, ErrorKind};
@@ -68,9 +68,9 @@ impl Loaded {
         let saved: Version = serde_json::from_slice(&row.body)
             .map_err(|error| damaged(format!("flow version {} can't be read: {error}", row.hash)))?;
         let registry = Arc::clone(&engine.registry);
-        // Checking code starts an interpreter, so it is no work for the async threads.
+        // Beside the runtime: a flow may be long.
         let compile = move || {
-            let checked = check(&saved.text, &*registry, &saved.files);
+            let checked = check(&saved.text, &*registry, &SavedFiles(&saved.files));
             let plan = compile_checked(&checked, &saved).map(|(plan, _)| plan);
             (saved, checked, plan)
         };

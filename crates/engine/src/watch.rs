@@ -1,8 +1,10 @@
-//! One watcher for the folders of all flows: an operating system allows far fewer watchers than there may be flows.
-//! A wake-up may be lost; sources are looked at now and then in any case.
+//! One watcher for the folders of all flows: an operating system allows far fewer watchers than there may be flows. It
+//! notes for each who watches which names have changed. What it notes may be lost; sources are looked at now and then
+//! in any case.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -12,18 +14,94 @@ use tokio::sync::Notify;
 
 use crate::engine::lock;
 
+/// How many names are noted for one who watches, and how many bytes they may have; beyond it, that everything may have
+/// changed.
+const MOST: usize = 16_384;
+const MOST_BYTES: usize = 2 << 20;
+
+/// What has changed, for one who watches.
+#[derive(Debug, Default)]
+pub struct Told {
+    notify: Notify,
+    news: Mutex<News>,
+}
+
+/// What [`Told`] notes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Changed names, as paths relative to the watched folder.
+    pub names: BTreeSet<Vec<u8>>,
+    /// Whether anything else may have changed too.
+    pub everything: bool,
+    /// Whether the folder itself went away: it is not watched any more.
+    pub gone: bool,
+    bytes: usize,
+}
+
+impl Told {
+    /// Takes what was noted.
+    pub fn take(&self) -> News {
+        std::mem::take(&mut lock(&self.news))
+    }
+
+    /// Waits for something to take; once for many.
+    pub async fn changed(&self) {
+        self.notify.notified().await;
+    }
+
+    fn name(&self, name: &[u8]) {
+        let mut news = lock(&self.news);
+        if news.names.len() >= MOST || news.bytes + name.len() > MOST_BYTES {
+            news.everything = true;
+        } else if !news.names.contains(name) {
+            news.bytes += name.len();
+            news.names.insert(name.to_vec());
+        }
+        drop(news);
+        self.notify.notify_one();
+    }
+
+    fn everything(&self, gone: bool) {
+        let mut news = lock(&self.news);
+        news.everything = true;
+        news.gone |= gone;
+        drop(news);
+        self.notify.notify_one();
+    }
+}
+
 type Wakes = Arc<Mutex<BTreeMap<PathBuf, Vec<Wake>>>>;
 
 #[derive(Clone)]
 struct Wake {
-    notify: Arc<Notify>,
+    told: Arc<Told>,
     recursive: bool,
+    /// Device and inode of the folder that is watched.
+    identity: Option<(u64, u64)>,
 }
 
 /// See the module.
 pub struct Folders {
     watcher: Mutex<RecommendedWatcher>,
     wakes: Wakes,
+}
+
+/// A folder that is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watching {
+    folder: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl Watching {
+    fn identity(folder: &Path) -> Option<(u64, u64)> {
+        folder.metadata().ok().map(|found| (found.dev(), found.ino()))
+    }
+
+    /// Whether another folder has taken its place, of which nothing would be told.
+    pub fn is_stale(&self) -> bool {
+        Self::identity(&self.folder) != self.identity
+    }
 }
 
 impl Folders {
@@ -39,39 +117,46 @@ impl Folders {
         Ok(Self { watcher: Mutex::new(watcher), wakes })
     }
 
-    /// Wakes `notify` from now on when something changes in the folder.
+    /// Notes in `told` from now on what changes in the folder.
     ///
     /// # Errors
     /// In words: no such folder, or no more watches to be had.
-    pub fn watch(&self, request: &WatchRequest, notify: &Arc<Notify>) -> Result<(), String> {
+    pub fn watch(&self, request: &WatchRequest, told: &Arc<Told>) -> Result<Watching, String> {
         // Events name real paths.
         let folder = request.folder.canonicalize().map_err(|error| format!("{}: {error}", request.folder.display()))?;
+        let watching = Watching { identity: Watching::identity(&folder), folder: folder.clone() };
         let mut wakes = lock(&self.wakes);
         let list = wakes.entry(folder.clone()).or_default();
-        let already = list.iter().any(|wake| wake.recursive || !request.recursive) && !list.is_empty();
-        list.push(Wake { notify: Arc::clone(notify), recursive: request.recursive });
+        let identity = watching.identity;
+        let already = list.iter().any(|wake| (wake.recursive || !request.recursive) && wake.identity == identity);
+        list.push(Wake { told: Arc::clone(told), recursive: request.recursive, identity });
         drop(wakes);
         if already {
-            return Ok(());
+            return Ok(watching);
         }
         let mode = if request.recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
-        lock(&self.watcher).watch(&folder, mode).map_err(|error| {
-            self.unwatch(&request.folder, notify);
-            format!("{} can't be watched: {error}", folder.display())
-        })
+        // Not under the lock of `wakes`, which the watcher's own thread takes for each event.
+        let watched = lock(&self.watcher).watch(&folder, mode);
+        match watched {
+            Ok(()) => Ok(watching),
+            Err(error) => {
+                let message = format!("{} can't be watched: {error}", folder.display());
+                self.unwatch(&watching, told);
+                Err(message)
+            }
+        }
     }
 
     /// Ends it.
-    pub fn unwatch(&self, folder: &Path, notify: &Arc<Notify>) {
-        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    pub fn unwatch(&self, watching: &Watching, told: &Arc<Told>) {
         let mut wakes = lock(&self.wakes);
-        let Some(list) = wakes.get_mut(&folder) else { return };
-        list.retain(|wake| !Arc::ptr_eq(&wake.notify, notify));
+        let Some(list) = wakes.get_mut(&watching.folder) else { return };
+        list.retain(|wake| !Arc::ptr_eq(&wake.told, told));
         if list.is_empty() {
-            wakes.remove(&folder);
+            wakes.remove(&watching.folder);
             drop(wakes);
             // Gone already when the folder is.
-            let _ = lock(&self.watcher).unwatch(&folder);
+            let _ = lock(&self.watcher).unwatch(&watching.folder);
         }
     }
 }
@@ -91,19 +176,39 @@ fn brings(kind: EventKind) -> bool {
     )
 }
 
+/// Whether what had a name has left it.
+fn leaves(kind: EventKind) -> bool {
+    use notify::event::{ModifyKind, RenameMode};
+    matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)))
+}
+
 fn tell(wakes: &Wakes, event: notify::Result<Event>) {
-    let wakes = lock(wakes);
-    let all = || wakes.values().flatten().for_each(|wake| wake.notify.notify_one());
+    let mut wakes = lock(wakes);
+    let all = |wakes: &BTreeMap<PathBuf, Vec<Wake>>| {
+        wakes.values().flatten().for_each(|wake| wake.told.everything(false));
+    };
     match event {
-        Ok(event) if event.need_rescan() || event.paths.is_empty() => all(),
+        Ok(event) if event.need_rescan() || event.paths.is_empty() => all(&wakes),
+        Ok(event) if leaves(event.kind) => {
+            for path in &event.paths {
+                for wake in wakes.get_mut(path).into_iter().flatten() {
+                    wake.identity = None;
+                    wake.told.everything(true);
+                }
+            }
+        }
         Ok(event) if !brings(event.kind) => {}
         Ok(event) => {
             let own = |path: &Path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(OWN_PREFIX));
             for path in &event.paths {
                 for (depth, folder) in path.ancestors().enumerate() {
+                    let name = path.strip_prefix(folder).unwrap_or(path).as_os_str().as_bytes();
                     for wake in wakes.get(folder).into_iter().flatten() {
-                        if depth <= 1 || wake.recursive {
-                            wake.notify.notify_one();
+                        match depth {
+                            0 => wake.told.everything(false),
+                            1 => wake.told.name(name),
+                            _ if wake.recursive => wake.told.name(name),
+                            _ => {}
                         }
                     }
                     // What is in a folder of ours is nothing to those above it; where it stands itself, they may watch.
@@ -113,7 +218,7 @@ fn tell(wakes: &Wakes, event: notify::Result<Event>) {
                 }
             }
         }
-        Err(_) => all(),
+        Err(_) => all(&wakes),
     }
 }
 
@@ -122,51 +227,101 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    fn request(folder: &Path, recursive: bool) -> WatchRequest {
+        WatchRequest { folder: folder.to_owned(), recursive, remote: false }
+    }
+
+    /// Waits until something is told, and takes it.
+    async fn next(told: &Told) -> News {
+        tokio::time::timeout(Duration::from_secs(10), told.changed()).await.expect("a change is told");
+        told.take()
+    }
+
     #[tokio::test]
     async fn a_change_wakes_those_who_watch() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("sub")).unwrap();
         let folders = Folders::start().unwrap();
-        let (flat, deep) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let request = |recursive| WatchRequest { folder: folder.path().to_owned(), recursive };
-        folders.watch(&request(false), &flat).unwrap();
-        folders.watch(&request(true), &deep).unwrap();
+        let (flat, deep) = (Arc::<Told>::default(), Arc::<Told>::default());
+        folders.watch(&request(folder.path(), false), &flat).unwrap();
+        let watching = folders.watch(&request(folder.path(), true), &deep).unwrap();
         std::fs::write(folder.path().join("sub/a"), b"x").unwrap();
-        tokio::time::timeout(Duration::from_secs(10), deep.notified()).await.expect("the deep watch is told");
-        folders.unwatch(folder.path(), &deep);
+        let news = next(&deep).await;
+        assert!(news.names.contains(&b"sub/a"[..]) && !news.everything);
+        folders.unwatch(&watching, &deep);
         std::fs::write(folder.path().join("b"), b"x").unwrap();
-        tokio::time::timeout(Duration::from_secs(10), flat.notified()).await.expect("the flat watch is told");
+        assert_eq!(next(&flat).await.names, BTreeSet::from([b"b".to_vec()]), "and nothing below it");
     }
 
-    /// Whether a change of `path` wakes who watches `folder` with all below it.
-    fn wakes(folder: &str, path: &str, kind: EventKind) -> bool {
-        let notify = Arc::new(Notify::new());
-        let wake = Wake { notify: Arc::clone(&notify), recursive: true };
+    #[tokio::test]
+    async fn a_folder_that_goes_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("in");
+        std::fs::create_dir(&folder).unwrap();
+        let folders = Folders::start().unwrap();
+        let told = Arc::<Told>::default();
+        let watching = folders.watch(&request(&folder, false), &told).unwrap();
+        assert!(!watching.is_stale());
+        std::fs::remove_dir(&folder).unwrap();
+        assert!(next(&told).await.gone && watching.is_stale());
+        std::fs::create_dir(&folder).unwrap();
+        folders.unwatch(&watching, &told);
+        folders.watch(&request(&folder, false), &told).unwrap();
+        std::fs::write(folder.join("a"), b"x").unwrap();
+        while next(&told).await.names.is_empty() {}
+    }
+
+    /// What who watches `folder` with all below it is told of a change of `path`.
+    fn told(folder: &str, path: &str, kind: EventKind) -> News {
+        let told = Arc::<Told>::default();
+        let wake = Wake { told: Arc::clone(&told), recursive: true, identity: None };
         let wakes = Arc::new(Mutex::new(BTreeMap::from([(PathBuf::from(folder), vec![wake])])));
         tell(&wakes, Ok(Event::new(kind).add_path(path.into())));
-        futures::FutureExt::now_or_never(notify.notified()).is_some()
+        let news = told.take();
+        let woken = futures::FutureExt::now_or_never(told.changed()).is_some();
+        assert_eq!(woken, news != News::default(), "who has news is woken");
+        news
     }
 
     #[test]
     fn what_we_do_ourselves_and_what_leaves_wakes_nobody() {
         use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
         let made = EventKind::Create(CreateKind::File);
-        assert!(wakes("/in", "/in/a", made));
-        assert!(wakes("/in", "/in/sub/.opendmp", made));
-        assert!(wakes("/in", "/in/a", EventKind::Modify(ModifyKind::Name(RenameMode::To))));
+        let name = |name: &str| BTreeSet::from([name.as_bytes().to_vec()]);
+        assert_eq!(told("/in", "/in/a", made).names, name("a"));
+        assert_eq!(told("/in", "/in/sub/.opendmp", made).names, name("sub/.opendmp"));
+        assert_eq!(told("/in", "/in/a", EventKind::Modify(ModifyKind::Name(RenameMode::To))).names, name("a"));
         for own in ["/in/.opendmp-claimed", "/in/.opendmp-claimed/x/a", "/in/sub/.opendmp-1.tmp"] {
-            assert!(!wakes("/in", own, made), "{own}");
+            assert_eq!(told("/in", own, made), News::default(), "{own}");
         }
         for left in [EventKind::Remove(RemoveKind::File), EventKind::Modify(ModifyKind::Name(RenameMode::From))] {
-            assert!(!wakes("/in", "/in/a", left), "{left:?}");
+            assert_eq!(told("/in", "/in/a", left), News::default(), "{left:?}");
+            assert!(told("/in", "/in", left).gone, "{left:?}");
         }
-        assert!(wakes("/home/.opendmp-trial/in", "/home/.opendmp-trial/in/a", made), "only below what is watched");
+        let below = told("/home/.opendmp-trial/in", "/home/.opendmp-trial/in/a", made);
+        assert_eq!(below.names, name("a"), "only below what is watched");
+    }
+
+    #[test]
+    fn an_overflow_and_too_many_names_are_everything() {
+        let told = Arc::<Told>::default();
+        let wake = Wake { told: Arc::clone(&told), recursive: false, identity: None };
+        let wakes = Arc::new(Mutex::new(BTreeMap::from([(PathBuf::from("/in"), vec![wake])])));
+        tell(&wakes, Ok(Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)));
+        assert!(told.take().everything);
+        for n in 0..=MOST {
+            let made = EventKind::Create(notify::event::CreateKind::File);
+            tell(&wakes, Ok(Event::new(made).add_path(format!("/in/{n}").into())));
+        }
+        let news = told.take();
+        assert!(news.everything && news.names.len() == MOST);
+        assert_eq!(told.take(), News::default());
     }
 
     #[test]
     fn a_missing_folder_is_told() {
         let folders = Folders::start().unwrap();
-        let request = WatchRequest { folder: "/nonexistent/inbox".into(), recursive: false };
-        assert!(folders.watch(&request, &Arc::new(Notify::new())).unwrap_err().contains("/nonexistent/inbox"));
+        let missing = request(Path::new("/nonexistent/inbox"), false);
+        assert!(folders.watch(&missing, &Arc::default()).unwrap_err().contains("/nonexistent/inbox"));
     }
 }

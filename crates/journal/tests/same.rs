@@ -101,7 +101,14 @@ impl Twins {
         let version = self.rng.random_range(0..3);
         NewArrival {
             path: opendmp_model::name::to_bytes(name),
-            stat: self.chance(70).then_some(FileStat { device: 1, inode: 2, size: version, mtime: -5, ctime: 6 }),
+            stat: self.chance(70).then_some(FileStat {
+                device: 1,
+                inode: 2,
+                size: version,
+                mtime: -5,
+                ctime: 6,
+                recent: self.chance(20),
+            }),
             name: name.into(),
             content: self.content(),
             media_type: self.chance(30).then(|| "text/csv".into()),
@@ -307,7 +314,7 @@ impl Twins {
     async fn people(&mut self) {
         let Some((flow, version)) = self.pick(&self.flows.clone()) else { return };
         let now = self.now;
-        match self.rng.random_range(0..7) {
+        match self.rng.random_range(0..8) {
             0 => {
                 let states = [FlowState::Enabled, FlowState::Disabled, FlowState::Deleting];
                 let state = states[self.rng.random_range(0..3)];
@@ -334,6 +341,11 @@ impl Twins {
                 let _ = both!(self, discard(letters, "known", "ada", now));
             }
             5 => {
+                let arrivals: Vec<Arrival> = (0..4).map(|_| Arrival(self.rng.random_range(1..200))).collect();
+                let source = SourceId(self.rng.random_range(1..3));
+                both!(self, affirm(source, arrivals)).unwrap();
+            }
+            6 => {
                 if let Ok(run) = both!(self, open_run(flow, version, RunMode::Live, "scan", now)) {
                     self.runs.push(run);
                 }

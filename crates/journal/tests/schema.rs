@@ -66,7 +66,7 @@ fn content(text: &str) -> ContentRef {
 fn arrival(path: &[u8], text: &str) -> NewArrival {
     NewArrival {
         path: path.to_vec(),
-        stat: Some(FileStat { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 }),
+        stat: Some(FileStat { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5, recent: false }),
         name: opendmp_model::name::from_bytes(path).into(),
         content: content(text),
         media_type: Some("text/csv".into()),

@@ -242,6 +242,12 @@ pub trait Files {
     ///
     /// MUST refuse paths that leave the folder. SHOULD refuse files over [`MOST_FILE_BYTES`].
     fn read(&self, relative: &str) -> Result<Vec<u8>, FileProblem>;
+
+    /// Whether the document was found right before, with these very files: what is dear to check (by an interpreter)
+    /// need not be checked again.
+    fn were_checked(&self) -> bool {
+        false
+    }
 }
 
 /// The largest file a version embeds: code, not data.
@@ -289,6 +295,20 @@ impl Files for BTreeMap<String, Vec<u8>> {
         let path = clean_path(relative)?;
         let content = self.get(&path).or_else(|| self.get(relative)).ok_or(FileProblem::NotFound)?;
         if content.len() > MOST_FILE_BYTES { Err(FileProblem::TooLarge) } else { Ok(content.clone()) }
+    }
+}
+
+/// The files of a saved version, which was checked when it was saved.
+#[derive(Debug)]
+pub struct SavedFiles<'a>(pub &'a BTreeMap<String, Vec<u8>>);
+
+impl Files for SavedFiles<'_> {
+    fn read(&self, relative: &str) -> Result<Vec<u8>, FileProblem> {
+        self.0.read(relative)
+    }
+
+    fn were_checked(&self) -> bool {
+        true
     }
 }
 

@@ -17,6 +17,17 @@ pub struct FileStat {
     pub mtime: i64,
     /// Last change of the inode.
     pub ctime: i64,
+    /// Whether it was read so soon after its last change that a further one may not show in its times: then its
+    /// content decides whether it is still the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recent: bool,
+}
+
+impl FileStat {
+    /// The same, as one whose times tell of every change.
+    pub fn settled(self) -> Self {
+        Self { recent: false, ..self }
+    }
 }
 
 /// What the ledger knows of one (source, path).

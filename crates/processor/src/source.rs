@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use opendmp_model::ids::Arrival;
 use opendmp_model::item::Attributes;
 use opendmp_model::ledger::{FileStat, Known};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,12 @@ use crate::outcome::Body;
 pub trait Ledger: Send + Sync {
     /// What is known of each of `paths`, in order.
     async fn known(&self, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>, SourceError>;
+
+    /// Says of arrivals whose files were read soon after a change ([`FileStat::recent`]) that they were looked at again
+    /// and are the same. It may be lost without harm: then they are looked at once more.
+    async fn affirm(&self, _arrivals: Vec<Arrival>) -> Result<(), SourceError> {
+        Ok(())
+    }
 
     /// Whether each of these releases is recorded and not yet carried out, in order.
     async fn releasing(&self, releases: Vec<Bytes>) -> Result<Vec<bool>, SourceError>;
@@ -77,6 +84,8 @@ pub struct WatchRequest {
     pub folder: std::path::PathBuf,
     /// Whether its sub-folders count.
     pub recursive: bool,
+    /// Whether it may be changed without this machine being told, as on a network file system.
+    pub remote: bool,
 }
 
 /// What an audit says of one path.
@@ -135,6 +144,19 @@ pub trait Source: Send + Sync {
     /// `complete` in the answer says that nothing more is there now, neither unclaimed nor settling.
     async fn claim(&self, ledger: &dyn Ledger, now: i64, limit: usize) -> Result<Scan, SourceError>;
 
+    /// Looks only at `changed`, paths relative to the watched folder, and at what earlier looks left to be looked at
+    /// again; else as [`Source::claim`]. What it costs does not grow with the source. `complete` in the answer says
+    /// that nothing more is known to be there. A source that can't do so looks at everything.
+    async fn claim_changed(
+        &self,
+        ledger: &dyn Ledger,
+        _changed: Vec<Vec<u8>>,
+        now: i64,
+        limit: usize,
+    ) -> Result<Scan, SourceError> {
+        self.claim(ledger, now, limit).await
+    }
+
     /// Checks a claim after its bytes were read. After [`Claimed::Changed`] an earlier [`Scan::complete`] no longer
     /// holds.
     async fn confirm(&self, claim: &Claim) -> Result<Claimed, SourceError>;
@@ -167,7 +189,11 @@ pub struct Scan {
     /// Whether nothing more is there now.
     pub complete: bool,
     /// When to look again at the latest, milliseconds since 1970 (something is settling); `None`: when woken.
+    /// [`Source::claim_changed`] will do.
     pub again: Option<i64>,
+    /// When to call [`Source::claim`] again, milliseconds since 1970, because nothing else finds what is left: this one
+    /// has not come to the end, or more changed than could be kept in mind.
+    pub everything: Option<i64>,
     /// What could not be taken, and why; told once, not an end to the scan.
     pub problems: Vec<(String, SourceError)>,
 }

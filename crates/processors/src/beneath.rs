@@ -245,7 +245,7 @@ impl Iterator for Listing {
 }
 
 /// The names in a path.
-pub(crate) fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     path.split(|&b| b == b'/').filter(|name| !name.is_empty())
 }
 
@@ -267,6 +267,16 @@ pub(crate) fn is_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
+/// Whether it is a symbolic link.
+pub(crate) fn is_link(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
+}
+
+/// Whether it is a folder.
+pub(crate) fn is_folder(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
 /// What tells this version of a file from another.
 pub(crate) fn version(stat: &Stat) -> FileStat {
     let nanos = |seconds: i64, nanos: u64| {
@@ -278,6 +288,7 @@ pub(crate) fn version(stat: &Stat) -> FileStat {
         size: u64::try_from(stat.st_size).unwrap_or_default(),
         mtime: nanos(stat.st_mtime, stat.st_mtime_nsec),
         ctime: nanos(stat.st_ctime, stat.st_ctime_nsec),
+        recent: false,
     }
 }
 

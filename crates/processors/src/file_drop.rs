@@ -1,11 +1,13 @@
 //! Source `file_drop`: the files of a folder, each version of each once.
 //!
 //! Here are the config and the source as the engine sees it. What is taken by name: `pattern`; when a file stands
-//! still: `still` and `lease`; one look through the folder: `scan` over `walk`; files claimed by renaming: `aside`.
+//! still: `still` and `lease`; looks at the folder and at single names: `scan` over `walk`; files claimed by renaming:
+//! `aside`, in folders kept by `area`.
 //!
 //! A file that is replaced, appended to or removed while all this goes on is either taken as the whole it was when it
 //! stood still, or offered again as it is then. Only a name in `.opendmp-claimed` is ever removed.
 
+mod area;
 mod aside;
 mod audit;
 mod lease;
@@ -37,9 +39,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use self::aside::{Life, Place};
+use self::area::Present;
+use self::aside::{Life, Place, Released};
 use self::pattern::Patterns;
-use self::scan::{Answer, Found, Next, Scanner, Shared};
+use self::scan::{Answer, At, Changed, Found, Next, Over, Scanner, Shared};
 use self::still::same;
 use crate::beneath::{self, Folder, is_file, split, version};
 
@@ -252,11 +255,15 @@ impl FileDrop {
             after: read.after,
             to,
             life: Life::begin(),
-            tokens: AtomicU64::default(),
+            present: Present::default(),
+            changed: Mutex::new(Changed::default()),
+            listed: AtomicU64::default(),
             leases: OnceLock::new(),
+            foreign_clock: OnceLock::new(),
             offered: Mutex::new(HashMap::new()),
         };
-        Ok(Self { shared: Arc::new(shared), scanner: Arc::default() })
+        let scanner = Scanner::new(&shared.present);
+        Ok(Self { shared: Arc::new(shared), scanner: Arc::new(tokio::sync::Mutex::new(scanner)) })
     }
 
     /// Asks the ledger for a batch.
@@ -281,33 +288,66 @@ impl FileDrop {
         &self,
         scanner: tokio::sync::OwnedMutexGuard<Scanner>,
         ledger: &dyn Ledger,
+        at: At,
         now: i64,
         limit: usize,
-    ) -> (tokio::sync::OwnedMutexGuard<Scanner>, Result<(bool, Option<i64>), SourceError>) {
+    ) -> (tokio::sync::OwnedMutexGuard<Scanner>, Result<Over, SourceError>) {
         let mut guard = scanner;
+        guard.begin(&self.shared, at);
+        let mut seen = 0;
         loop {
             let (shared, owner) = (self.shared.clone(), ledger.owner().to_owned());
             let stepped = blocking(move || {
-                let next = guard.step(&shared, &owner, now, limit);
-                (guard, next)
+                let next = guard.step(&shared, &owner, at, now, limit, &mut seen);
+                (guard, seen, next)
             });
             let next = match stepped.await {
-                Ok((back, next)) => {
-                    guard = back;
+                Ok((back, looked_at, next)) => {
+                    (guard, seen) = (back, looked_at);
                     next
                 }
                 // The guard is gone with the thread that panicked; whatever it held is looked for again.
                 Err(error) => return (self.scanner.clone().lock_owned().await, Err(error)),
             };
             match next {
-                Ok(Next::Over { complete, again }) => return (guard, Ok((complete, again))),
+                Ok(Next::Over(over)) => return (guard, Ok(over)),
                 Ok(Next::Ask(asked)) => match Self::ask(ledger, asked).await {
-                    Ok(answers) => guard.answer(answers.into_iter()),
+                    Ok(answers) => guard.answer(at, answers.into_iter()),
                     Err(error) => return (guard, Err(error)),
                 },
                 Err(error) => return (guard, Err(error)),
             }
         }
+    }
+
+    /// A whole call.
+    async fn claim_at(&self, ledger: &dyn Ledger, at: At, now: i64, limit: usize) -> Result<Scan, SourceError> {
+        let guard = self.scanner.clone().lock_owned().await;
+        let (mut guard, end) = if guard.has_ready() || limit == 0 {
+            let rest = guard.rest(now);
+            (guard, Ok(Over { complete: false, again: Some(now), ..rest }))
+        } else {
+            self.look(guard, ledger, at, now, limit).await
+        };
+        let sure = guard.hand_over_sure();
+        if !sure.is_empty() {
+            // What the ledger was not told is looked at once more, the next time that everything is.
+            let _ = ledger.affirm(sure).await;
+        }
+        let Over { complete, again, everything } = match end {
+            Ok(end) => end,
+            Err(error) => {
+                guard.stop();
+                if !guard.has_ready() {
+                    return Err(error);
+                }
+                // What was claimed comes first; the error will be there again with the next look.
+                Over { complete: false, again: Some(now), everything: Some(now) }
+            }
+        };
+        // From here on nothing waits, so that a cancelled call loses nothing.
+        let (claims, problems) = guard.hand_over();
+        Ok(Scan { claims, complete, again, everything, problems })
     }
 
     /// What names a claim among everything offered.
@@ -327,28 +367,31 @@ impl Source for FileDrop {
     }
 
     fn watch(&self) -> Option<WatchRequest> {
-        Some(WatchRequest { folder: self.shared.root.clone(), recursive: self.shared.recursive })
+        Some(WatchRequest {
+            folder: self.shared.root.clone(),
+            recursive: self.shared.recursive,
+            remote: self.shared.foreign_clock.get() == Some(&true),
+        })
     }
 
     async fn claim(&self, ledger: &dyn Ledger, now: i64, limit: usize) -> Result<Scan, SourceError> {
-        let guard = self.scanner.clone().lock_owned().await;
-        let left_over = guard.has_ready() || limit == 0;
-        let (mut guard, end) =
-            if left_over { (guard, Ok((false, Some(now)))) } else { self.look(guard, ledger, now, limit).await };
-        let (complete, again) = match end {
-            Ok(end) => end,
-            Err(error) => {
-                guard.stop(ledger.owner());
-                if !guard.has_ready() {
-                    return Err(error);
-                }
-                // What was claimed comes first; the error will be there again with the next look.
-                (false, Some(now))
-            }
-        };
-        // From here on nothing waits, so that a cancelled call loses nothing.
-        let (claims, problems) = guard.hand_over();
-        Ok(Scan { claims, complete, again, problems })
+        self.claim_at(ledger, At::Everything, now, limit).await
+    }
+
+    async fn claim_changed(
+        &self,
+        ledger: &dyn Ledger,
+        changed: Vec<Vec<u8>>,
+        now: i64,
+        limit: usize,
+    ) -> Result<Scan, SourceError> {
+        {
+            let mut told = self.shared.changed();
+            // What is set aside is told by nobody but ourselves.
+            let names = changed.into_iter().filter(|name| !name.starts_with(aside::CLAIMED));
+            names.for_each(|name| told.tell(name));
+        }
+        self.claim_at(ledger, At::Names, now, limit).await
     }
 
     async fn confirm(&self, claim: &Claim) -> Result<Claimed, SourceError> {
@@ -373,7 +416,7 @@ impl Source for FileDrop {
         match (of, now) {
             (Some(of), Some(now)) if same(&of, &now) => Ok(Claimed::Whole(Some(of))),
             _ => {
-                self.shared.offered().remove(&key);
+                self.shared.take_back(key);
                 Ok(Claimed::Changed)
             }
         }
@@ -381,7 +424,7 @@ impl Source for FileDrop {
 
     fn forget(&self, claim: &Claim) {
         if let Ok(key) = Self::key(claim) {
-            self.shared.offered().remove(&key);
+            self.shared.take_back(key);
         }
     }
 
@@ -393,12 +436,16 @@ impl Source for FileDrop {
     async fn release_all(&self, releases: &[Bytes]) -> Vec<Result<(), SourceError>> {
         let (shared, list) = (self.shared.clone(), releases.to_vec());
         let done = blocking(move || {
-            let ends = aside::release_all(&shared.root, shared.to.as_deref(), shared.asks_writers(), &list);
-            let mut offered = shared.offered();
-            let mut let_go = |place: Place| {
-                offered.remove(&place.key());
+            let (to, ask_writers) = (shared.to.as_deref(), shared.asks_writers());
+            let ends = aside::release_all(&shared.root, to, ask_writers, &shared.present, &list);
+            let let_go = |Released { place, changed }: Released| {
+                if changed {
+                    shared.take_back(place.key());
+                } else {
+                    shared.offered().remove(&place.key());
+                }
             };
-            ends.into_iter().map(|end| end.map(&mut let_go)).collect::<Vec<_>>()
+            ends.into_iter().map(|end| end.map(let_go)).collect::<Vec<_>>()
         });
         done.await.unwrap_or_else(|error| releases.iter().map(|_| Err(error.clone())).collect())
     }

@@ -347,7 +347,7 @@ impl Source for Generate {
             claims: taken.into_iter().zip(bodies).map(|(number, body)| self.claim_of(number, body)).collect(),
             complete: next.is_none(),
             again: next.and_then(not_before),
-            problems: Vec::new(),
+            ..Scan::default()
         })
     }
 

@@ -226,7 +226,8 @@ impl ProcessorKind for Kind {
                 None => at(Problem::new("/code", code, message)),
             }
         };
-        match self.check(&code, &name) {
+        let checked = if files.were_checked() { Ok(None) } else { self.check(&code, &name) };
+        match checked {
             Ok(None) => {}
             Ok(Some(problem)) => {
                 let (line, column) = (problem.line.unwrap_or(1), problem.column.unwrap_or(1));

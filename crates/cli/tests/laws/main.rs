@@ -3,5 +3,6 @@
 mod failpoints;
 mod garbage;
 mod harness;
+mod keep;
 mod odd;
 mod torture;

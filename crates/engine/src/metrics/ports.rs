@@ -74,6 +74,7 @@ calls! {
     fn source(space: SpaceId, identity: &str) -> SourceId;
     fn known(source: SourceId, paths: Vec<Vec<u8>>) -> Vec<Option<Known>>;
     fn releasing(source: SourceId, releases: Vec<Vec<u8>>) -> Vec<bool>;
+    fn affirm(source: SourceId, arrivals: Vec<Arrival>) -> ();
     fn pending_releases(source: SourceId, limit: usize) -> Vec<Vec<u8>>;
     fn open_run(flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> RunId;
     fn close_run(run: RunId, at: i64) -> ();

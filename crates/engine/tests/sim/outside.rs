@@ -34,7 +34,14 @@ pub struct File {
 impl File {
     pub fn stat(&self) -> FileStat {
         let version = self.version as i64;
-        FileStat { device: 1, inode: self.inode, size: self.bytes.len() as u64, mtime: version, ctime: version }
+        FileStat {
+            device: 1,
+            inode: self.inode,
+            size: self.bytes.len() as u64,
+            mtime: version,
+            ctime: version,
+            recent: false,
+        }
     }
 }
 

@@ -33,6 +33,7 @@ macro_rules! journal {
             contexts(numbers: Vec<u32>) -> Vec<Context>;
             source(space: SpaceId, identity: &str) -> SourceId;
             known(source: SourceId, paths: Vec<Vec<u8>>) -> Vec<Option<Known>>;
+            affirm(source: SourceId, arrivals: Vec<Arrival>) -> ();
             releasing(source: SourceId, releases: Vec<Vec<u8>>) -> Vec<bool>;
             pending_releases(source: SourceId, limit: usize) -> Vec<Vec<u8>>;
             open_run(flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> RunId;

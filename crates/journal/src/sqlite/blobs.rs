@@ -24,8 +24,12 @@ fn read(bytes: &[u8]) -> std::result::Result<Reader<'_>, Damaged> {
     if r.byte()? == FORMAT { Ok(r) } else { Err(Damaged("an unknown format")) }
 }
 
+/// Format of a [`FileStat`] that is recent; the fields are those of the other.
+const RECENT: u8 = 2;
+
 pub(crate) fn stat_bytes(stat: &FileStat) -> Vec<u8> {
-    let mut w = begin();
+    let mut w = Writer::default();
+    w.byte(if stat.recent { RECENT } else { FORMAT });
     w.number(stat.device);
     w.number(stat.inode);
     w.number(stat.size);
@@ -35,9 +39,20 @@ pub(crate) fn stat_bytes(stat: &FileStat) -> Vec<u8> {
 }
 
 pub(crate) fn stat_of(bytes: &[u8]) -> Result<FileStat> {
-    let mut r = read(bytes)?;
-    let stat =
-        FileStat { device: r.number()?, inode: r.number()?, size: r.number()?, mtime: r.signed()?, ctime: r.signed()? };
+    let mut r = Reader::new(bytes);
+    let recent = match r.byte()? {
+        FORMAT => false,
+        RECENT => true,
+        _ => return Err(Damaged("an unknown format").into()),
+    };
+    let stat = FileStat {
+        device: r.number()?,
+        inode: r.number()?,
+        size: r.number()?,
+        mtime: r.signed()?,
+        ctime: r.signed()?,
+        recent,
+    };
     r.end()?;
     Ok(stat)
 }
@@ -147,7 +162,8 @@ mod tests {
 
     #[test]
     fn the_formats_are_frozen() {
-        let stat = FileStat { device: 7, inode: 300, size: 0, mtime: -1, ctime: 1_700_000_000_000_000_000 };
+        let stat =
+            FileStat { device: 7, inode: 300, size: 0, mtime: -1, ctime: 1_700_000_000_000_000_000, recent: false };
         let counts = [(3, StepCounts { done: 1, emitted: 2, dead: 3, retried: 4, took: 500 })];
         let content = ContentRef::empty();
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
@@ -158,6 +174,9 @@ mod tests {
             "01af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f32620000"
         );
         assert_eq!(stat_of(&stat_bytes(&stat)).unwrap(), stat);
+        let recent = FileStat { recent: true, ..stat };
+        assert_eq!(hex(&stat_bytes(&recent)), "0207ac0200018080d0e2c6bfce972f");
+        assert_eq!(stat_of(&stat_bytes(&recent)).unwrap(), recent);
         assert_eq!(counts_of(&counts_bytes(&counts)).unwrap(), counts);
         assert_eq!(content_of(&content_bytes(&content)).unwrap(), content);
         assert!(counts_of(&[]).unwrap().is_empty());

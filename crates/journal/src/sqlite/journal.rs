@@ -76,14 +76,21 @@ impl Journal for SqliteJournal {
 
     async fn known(&self, source: SourceId, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>> {
         let work = move |conn: &rusqlite::Connection| {
+            // One transaction for all: each by itself locks and unlocks the file.
+            let _all = conn.unchecked_transaction()?;
             let mut known = KnownPaths::new(conn, source)?;
             paths.iter().map(|path| known.get(path)).collect()
         };
         self.read("journal known", work).await
     }
 
+    async fn affirm(&self, source: SourceId, arrivals: Vec<Arrival>) -> Result<()> {
+        self.write("journal affirm", move |t| t.affirm(source, &arrivals)).await
+    }
+
     async fn releasing(&self, source: SourceId, releases: Vec<Vec<u8>>) -> Result<Vec<bool>> {
         let work = move |conn: &rusqlite::Connection| {
+            let _all = conn.unchecked_transaction()?;
             let mut releasing = Releasing::new(conn, source)?;
             releases.iter().map(|release| releasing.get(release)).collect()
         };

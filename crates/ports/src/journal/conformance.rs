@@ -53,7 +53,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         ledger {
             arrivals_are_numbered, tasks_go_to_each_reader, kept_versions_come_once, items_without_a_version_go_by_content,
             repeats_within_an_ingest, releases_come_once, origins_stay, trials_leave_no_trace,
-            a_lost_lease_takes_nothing_in, runs_are_chosen, odd_paths_stay_as_they_are, large_ingests_are_cut,
+            recent_versions_go_by_content, a_lost_lease_takes_nothing_in, runs_are_chosen, odd_paths_stay_as_they_are, large_ingests_are_cut,
         }
         queue {
             claims_are_exclusive, claims_keep_order, due_times_are_kept, suspects_stand_apart, runs_are_claimed_alone,

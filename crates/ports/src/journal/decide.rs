@@ -356,7 +356,11 @@ fn is_fresh(arrival: &NewArrival, known: Option<&Known>, releasing: bool) -> boo
     match (&arrival.release, known) {
         (Some(_), _) => !releasing,
         (None, Some(known)) => match &arrival.stat {
-            Some(stat) => *stat != known.stat,
+            // The times of a recent version may hide a change; its content doesn't.
+            Some(stat) if known.stat.recent && stat.settled() == known.stat.settled() => {
+                arrival.content.hash != known.hash
+            }
+            Some(stat) => stat.settled() != known.stat,
             None => arrival.content.hash != known.hash,
         },
         (None, None) => true,

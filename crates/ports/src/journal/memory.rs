@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, PathHash, SlotId, TaskId};
 use opendmp_model::item::Item;
-use opendmp_model::ledger::Known;
+use opendmp_model::ledger::{FileStat, Known};
 use tokio::sync::mpsc;
 
 use self::state::State;
@@ -237,6 +237,21 @@ impl Journal for MemoryJournal {
     async fn known(&self, source: SourceId, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>> {
         let state = self.lock();
         Ok(paths.into_iter().map(|path| state.paths.get(&(source, path)).copied()).collect())
+    }
+
+    async fn affirm(&self, source: SourceId, arrivals: Vec<Arrival>) -> Result<()> {
+        let mut state = self.lock();
+        let identity = state.sources.get((source.0 as usize).wrapping_sub(1)).map(|(_, identity)| identity.clone());
+        for arrival in arrivals {
+            let row = state.arrivals.get_mut(&arrival).filter(|row| Some(&row.source) == identity.as_ref());
+            let Some(row) = row else { continue };
+            row.stat = row.stat.map(FileStat::settled);
+            let path = row.path.clone();
+            if let Some(known) = state.paths.get_mut(&(source, path)).filter(|known| known.latest == arrival) {
+                known.stat = known.stat.settled();
+            }
+        }
+        Ok(())
     }
 
     async fn releasing(&self, source: SourceId, releases: Vec<Vec<u8>>) -> Result<Vec<bool>> {

@@ -17,6 +17,7 @@ use opendmp_model::name;
 use opendmp_processor::SourceError;
 use rustix::fs::{Timespec, Timestamps};
 
+use super::area::Present;
 use super::lease::{self, Writer};
 use super::still::TICK;
 use super::{After, failed};
@@ -52,6 +53,13 @@ impl Place {
     /// What names it among everything a source offers.
     pub(super) fn key(&self) -> Vec<u8> {
         [CLAIMED, &self.within()].join(&b'/')
+    }
+
+    /// The inverse of [`Place::key`].
+    pub(super) fn from_key(key: &[u8]) -> Option<Self> {
+        let mut parts = key.strip_prefix(CLAIMED)?.strip_prefix(b"/")?.splitn(3, |&b| b == b'/');
+        let (owner, token, path) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { owner: owner.to_vec(), token: token.to_vec(), path: path.to_vec() })
     }
 
     /// What [`release_all`] needs of it: where it is, and which version was claimed, for a program that had just begun
@@ -170,6 +178,15 @@ pub(super) fn make(root: &Folder, owner: &[u8], token: &[u8]) -> io::Result<Fold
     Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
+/// How letting a claimed file go ended.
+#[derive(Clone, Debug)]
+pub(super) struct Released {
+    /// Where it was.
+    pub place: Place,
+    /// Whether it is another version by now, which is still there and is to be claimed anew.
+    pub changed: bool,
+}
+
 /// Whether two looks at a claimed file saw the same version. Its name changes with the claim, and so may its ctime.
 pub(super) fn same_content(one: &FileStat, other: &FileStat) -> bool {
     (one.inode, one.size, one.mtime) == (other.inode, other.size, other.mtime)
@@ -181,8 +198,9 @@ pub(super) fn release_all(
     root_path: &Path,
     to: Option<&Path>,
     ask_writer: bool,
+    present: &Present,
     releases: &[Bytes],
-) -> Vec<Result<Place, SourceError>> {
+) -> Vec<Result<Released, SourceError>> {
     let root = match Folder::open(root_path) {
         Ok(root) => root,
         Err(error) => {
@@ -190,7 +208,7 @@ pub(super) fn release_all(
             return releases.iter().map(|_| Err(error.clone())).collect();
         }
     };
-    releases.chunks(CHUNK).flat_map(|chunk| release_chunk(&root, to, ask_writer, chunk)).collect()
+    releases.chunks(CHUNK).flat_map(|chunk| release_chunk(&root, to, ask_writer, present, chunk)).collect()
 }
 
 /// How many releases are made durable together; each may keep two folders open.
@@ -200,38 +218,42 @@ fn release_chunk(
     root: &Folder,
     to: Option<&Path>,
     ask_writer: bool,
+    present: &Present,
     releases: &[Bytes],
-) -> Vec<Result<Place, SourceError>> {
+) -> Vec<Result<Released, SourceError>> {
     // Each folder in which a name was given or taken is synced once, behind all of them.
     let mut touched: BTreeMap<(u64, u64), (Arc<Folder>, Vec<usize>)> = BTreeMap::new();
     let mut near = None;
-    let mut ends: Vec<Result<Place, SourceError>> = Vec::with_capacity(releases.len());
+    let mut ends: Vec<Result<Released, SourceError>> = Vec::with_capacity(releases.len());
     for (n, release) in releases.iter().enumerate() {
         let end = Place::from_release(release).and_then(|(place, stat)| {
-            for folder in release_one(root, &mut near, to, ask_writer, &place, &stat)? {
+            let Some(folders) = release_one(root, &mut near, to, ask_writer, &place, &stat)? else {
+                return Ok(Released { place, changed: true });
+            };
+            for folder in folders {
                 let identity = folder.identity().map_err(|error| failed("letting go of", &place.path, &error))?;
                 touched.entry(identity).or_insert_with(|| (folder, Vec::new())).1.push(n);
             }
-            Ok(place)
+            Ok(Released { place, changed: false })
         });
         ends.push(end);
     }
     for (folder, of) in touched.into_values() {
         let Err(error) = folder.sync() else { continue };
         for n in of {
-            if let Ok(place) = &ends[n] {
-                ends[n] = Err(failed("syncing the folder of", &place.path, &error));
+            if let Ok(released) = &ends[n] {
+                ends[n] = Err(failed("syncing the folder of", &released.place.path, &error));
             }
         }
     }
     // One of each folder will do.
     let folders: BTreeMap<_, _> =
-        ends.iter().flatten().map(|place| ((&place.owner, &place.token, split(&place.path).0), place)).collect();
-    tidy(root, folders.into_values());
+        ends.iter().flatten().map(|end| &end.place).map(|at| ((&at.owner, &at.token, split(&at.path).0), at)).collect();
+    tidy(root, present, folders.into_values());
     ends
 }
 
-/// Lets one go: the folders to be synced behind it. `near` is the folder opened last.
+/// Lets one go: the folders to be synced behind it, `None` where it has become another version. `near` is the folder opened last.
 fn release_one(
     root: &Folder,
     near: &mut Option<(Place, Arc<Folder>)>,
@@ -239,7 +261,7 @@ fn release_one(
     ask_writer: bool,
     place: &Place,
     stat: &FileStat,
-) -> Result<Vec<Arc<Folder>>, SourceError> {
+) -> Result<Option<Vec<Arc<Folder>>>, SourceError> {
     let (folder, name) = split(&place.path);
     let is_near = |near: &Place| (&near.owner, &near.token, &near.path[..]) == (&place.owner, &place.token, folder);
     let opened = match near {
@@ -251,12 +273,12 @@ fn release_one(
         Ok((from.look(name)?, from))
     });
     let (found, from) = match opened {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
         opened => opened.map_err(|error| failed("letting go of", &place.path, &error))?,
     };
-    let Some(found) = found else { return Ok(vec![from]) };
+    let Some(found) = found else { return Ok(Some(vec![from])) };
     if !is_file(&found) || !same_content(&version(&found), stat) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     if ask_writer && from.read(name).is_ok_and(|file| lease::writer(&file) == Writer::Someone) {
         return Err(SourceError {
@@ -276,7 +298,7 @@ fn release_one(
             None
         }
     };
-    Ok(into.into_iter().chain([from]).collect())
+    Ok(Some(into.into_iter().chain([from]).collect()))
 }
 
 /// Waits until the kernel's clock for stamps has left the moment of the claim, so that a file which is given the same
@@ -305,17 +327,21 @@ fn remove(folder: &Folder, name: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Removes the folder of a claim that came to nothing.
-pub(super) fn remove_if_empty(root: &Folder, owner: &[u8], token: &[u8]) {
-    let Ok(claimed) = root.enter(CLAIMED) else { return };
-    let removed = claimed.enter(owner).and_then(|folder| folder.remove_folder(token));
-    if removed.is_ok() && claimed.remove_folder(owner).is_ok() {
-        let _ = root.remove_folder(CLAIMED);
+/// Removes the folder of a ledger, and [`CLAIMED`] itself, where nothing is in them.
+pub(super) fn remove_bare(root: &Folder, owner: &[u8]) {
+    // What is missing or holds something stays as it is.
+    if let Ok(claimed) = root.enter(CLAIMED) {
+        let _ = claimed.remove_folder(owner);
     }
+    let _ = root.remove_folder(CLAIMED);
 }
 
-/// Removes the folders of claims that are empty now, up to [`CLAIMED`] itself.
-pub(super) fn tidy<'a>(root: &Folder, places: impl IntoIterator<Item = &'a Place>) {
+/// Removes the folders of claims that are empty now, up to [`CLAIMED`] itself; the one in use stays.
+pub(super) fn tidy<'a>(root: &Folder, present: &Present, places: impl IntoIterator<Item = &'a Place>) {
+    let mut places = places.into_iter().filter(|place| !present.is(&place.owner, &place.token)).peekable();
+    if places.peek().is_none() {
+        return;
+    }
     let Ok(claimed) = root.enter(CLAIMED) else { return };
     for place in places {
         let Ok(owner) = claimed.enter(&place.owner) else { continue };
@@ -333,9 +359,10 @@ pub(super) fn tidy<'a>(root: &Folder, places: impl IntoIterator<Item = &'a Place
             }
             path = parent.to_vec();
         }
-        let _ = claimed.remove_folder(&place.owner);
+        if !present.is_some() {
+            remove_bare(root, &place.owner);
+        }
     }
-    let _ = root.remove_folder(CLAIMED);
 }
 
 /// Moves a claimed file to the folder for files that are done, under a numbered name where its own is taken. The

@@ -1,33 +1,36 @@
-//! One look through the folder, in steps: it gathers a batch of paths, asks for what the ledger knows of them, judges
+//! A look through the folder, in steps: it gathers a batch of paths, asks for what the ledger knows of them, judges
 //! each file, and claims what stands still. Memory is bounded by the batch and by the window of names that is sorted at
-//! a time; a look that has claimed its fill goes on where it stopped.
+//! a time. A look at everything stops after a while and goes on where it stopped; in between, and afterwards, looks at
+//! single names (told, given back, or waiting for their time) cost only themselves.
 
+mod brief;
 mod judge;
+mod pass;
+mod shared;
+mod waiting;
 
-use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::collections::HashMap;
 
 use bytes::Bytes;
+use opendmp_model::ids::Arrival;
 use opendmp_model::ledger::{FileStat, Known};
 use opendmp_model::name;
 use opendmp_processor::{Body, Claim, SourceError};
 
-use super::aside::{self, CLAIMED, Life, Place};
-use super::pattern::Matcher;
+use self::pass::Pass;
+pub(super) use self::shared::Shared;
+pub(super) use self::waiting::Changed;
+use self::waiting::Waiting;
+use super::After;
+use super::area::{Areas, Present};
+use super::aside::{self, Place};
 use super::still::{Look, Still, TICK, same};
-use super::walk::{Met, Walk};
-use super::{After, failed, no_root};
-use crate::beneath::{Folder, join, version};
+use crate::beneath::Folder;
 
 /// How many paths the ledger is asked for at a time.
 const BATCH: usize = 1_000;
-/// How many names are sorted at a time: within a window files are claimed by name, from window to window as the file
-/// system lists them.
-const WINDOW: usize = 65_536;
-/// How many bytes of names a window has.
-const WINDOW_BYTES: usize = 8 << 20;
+/// How many files one call looks at: what is told meanwhile is taken in between.
+const SLICE: usize = 4_096;
 /// How many bytes one call reads.
 const MOST_BYTES: usize = 16 << 20;
 /// How many files one call leaves open.
@@ -38,37 +41,6 @@ const MOST_PROBLEMS: usize = 1_000;
 const MOST_TOLD: usize = 10_000;
 /// The least time until a file is looked at again that someone is writing, in milliseconds.
 const POLL: i64 = 250;
-
-/// What does not change while a source is open, and what all its calls share.
-pub(super) struct Shared {
-    pub root: PathBuf,
-    pub written: String,
-    pub matcher: Matcher,
-    pub recursive: bool,
-    pub settle: i64,
-    pub after: After,
-    pub to: Option<PathBuf>,
-    pub life: Life,
-    pub tokens: AtomicU64,
-    /// Whether the kernel can be asked for writers, once that was tried.
-    pub leases: OnceLock<bool>,
-    /// What was claimed and is neither known to the ledger nor given back, by path from the root.
-    pub offered: Mutex<HashMap<Vec<u8>, FileStat>>,
-}
-
-impl Shared {
-    /// Whether the kernel can be asked for writers, as far as is known.
-    pub(super) fn asks_writers(&self) -> bool {
-        self.leases.get() == Some(&true)
-    }
-
-    pub(super) fn offered(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, FileStat>> {
-        self.offered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// How many folders of claims one look goes through; the next goes on.
-const MOST_TOKENS: usize = 10_000;
 
 /// Something to be judged.
 #[derive(Debug)]
@@ -98,6 +70,15 @@ impl Found {
         }
     }
 
+    /// What names it in a look at names; what was offered is known without.
+    fn key(self) -> Option<Vec<u8>> {
+        match self {
+            Found::Fresh(path) => Some(path),
+            Found::Left(place, _) => Some(place.key()),
+            Found::Offered(_) => None,
+        }
+    }
+
     /// The release to be asked for, where there is one.
     pub(super) fn release(&self) -> Option<Bytes> {
         match self {
@@ -119,43 +100,42 @@ pub(super) enum Next {
     /// Answers for these.
     Ask(Vec<Found>),
     /// Nothing: the call is over.
-    Over {
-        /// Whether nothing more is there.
-        complete: bool,
-        /// When to look again.
-        again: Option<i64>,
-    },
+    Over(Over),
 }
 
-/// A look under way.
-struct Pass {
-    number: u64,
-    root: Folder,
-    foreign_clock: bool,
-    /// The folders of claims that are to be walked, before the folder itself.
-    tokens: VecDeque<Vec<u8>>,
-    /// The walk under way, and the claim's folder it goes through.
-    walk: Option<(Option<Place>, Walk)>,
-    walked: bool,
-    window: VecDeque<Found>,
-    batch: VecDeque<(Found, Answer)>,
-    /// Whether a batch is out to be asked for; a call that was cancelled meanwhile has taken it along.
-    asking: bool,
-    /// The folder opened last.
-    near: Option<(Vec<u8>, Arc<Folder>)>,
-    /// Where claimed files go in this call.
-    token: Option<(Vec<u8>, Arc<Folder>)>,
-    again: Option<i64>,
-    complete: bool,
-    /// A path of which an older version waits, so that newer ones wait behind it.
-    held: Option<Vec<u8>>,
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over {
+    /// Whether nothing more is there.
+    pub complete: bool,
+    /// When to look again at names.
+    pub again: Option<i64>,
+    /// When to look again at everything.
+    pub everything: Option<i64>,
+}
+
+/// What a call looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// Everything.
+    Everything,
+    /// What is to be looked at again, by name.
+    Names,
 }
 
 /// What is kept between calls.
-#[derive(Default)]
 pub(super) struct Scanner {
+    /// The look at everything that is under way.
     pass: Option<Pass>,
+    /// The look at names that is under way, within one call.
+    brief: Option<Pass>,
     passes: u64,
+    /// Whether names were lost that only a look at everything finds again.
+    unseen: bool,
+    waiting: Waiting,
+    areas: Areas,
+    /// Arrivals that were looked at again, and are the same.
+    sure: Vec<Arrival>,
     still: Still,
     told: HashMap<Vec<u8>, (FileStat, u64)>,
     /// Claimed and not yet handed over; a call that is cancelled leaves them to the next.
@@ -167,11 +147,27 @@ pub(super) struct Scanner {
 }
 
 impl Scanner {
-    /// Stops the look, after an error.
-    pub(super) fn stop(&mut self, owner: &str) {
-        if let Some(mut pass) = self.pass.take() {
-            pass.end_of_call(&aside::owner(owner));
+    pub(super) fn new(present: &Present) -> Self {
+        Self {
+            pass: None,
+            brief: None,
+            passes: 0,
+            unseen: false,
+            waiting: Waiting::default(),
+            areas: Areas::new(present),
+            sure: Vec::new(),
+            still: Still::default(),
+            told: HashMap::new(),
+            ready: Vec::new(),
+            load: (0, 0),
+            problems: Vec::new(),
         }
+    }
+
+    /// Stops the look, after an error.
+    pub(super) fn stop(&mut self) {
+        (self.pass, self.brief) = (None, None);
+        self.unseen = true;
     }
 
     /// Whether something is to be handed over that an earlier call claimed.
@@ -185,66 +181,136 @@ impl Scanner {
         (std::mem::take(&mut self.ready), std::mem::take(&mut self.problems))
     }
 
+    /// The arrivals that were found to be the same, to be told to the ledger.
+    pub(super) fn hand_over_sure(&mut self) -> Vec<Arrival> {
+        std::mem::take(&mut self.sure)
+    }
+
+    fn under_way(&mut self, at: At) -> &mut Option<Pass> {
+        match at {
+            At::Everything => &mut self.pass,
+            At::Names => &mut self.brief,
+        }
+    }
+
     /// Takes answers for what [`Next::Ask`] asked.
-    pub(super) fn answer(&mut self, answers: impl Iterator<Item = (Found, Answer)>) {
-        if let Some(pass) = &mut self.pass {
+    pub(super) fn answer(&mut self, at: At, answers: impl Iterator<Item = (Found, Answer)>) {
+        if let Some(pass) = self.under_way(at) {
             pass.asking = false;
             pass.batch.extend(answers);
         }
     }
 
-    /// Goes on until something is to be asked, `limit` is reached, or everything was looked at.
-    pub(super) fn step(&mut self, shared: &Shared, owner: &str, now: i64, limit: usize) -> Result<Next, SourceError> {
-        let owner = aside::owner(owner);
-        let mut pass = match self.pass.take() {
-            Some(pass) if !pass.asking => pass,
-            other => {
-                if let Some(mut cancelled) = other {
-                    cancelled.end_of_call(&owner);
-                }
-                self.passes += 1;
-                Pass::begin(shared, &owner, self.passes)?
+    /// Begins a call, which may find what an earlier one left that was cancelled.
+    pub(super) fn begin(&mut self, shared: &Shared, at: At) {
+        // Its names were taken along.
+        self.unseen |= self.brief.take().is_some();
+        if at == At::Everything && self.pass.as_ref().is_some_and(|pass| pass.asking) {
+            self.pass = None;
+        }
+        if let Some(pass) = self.pass.as_mut().filter(|_| at == At::Everything) {
+            // What the call before claimed is in the ledger by now.
+            for found in shared.offered_in_place() {
+                pass.window.push_front(found);
             }
+        }
+    }
+
+    /// Goes on until something is to be asked, `limit` is reached, `seen` is, or everything was looked at.
+    pub(super) fn step(
+        &mut self,
+        shared: &Shared,
+        owner: &str,
+        at: At,
+        now: i64,
+        limit: usize,
+        seen: &mut usize,
+    ) -> Result<Next, SourceError> {
+        let owner = aside::owner(owner);
+        let taken = self.under_way(at).take();
+        let mut pass = match (taken, at) {
+            (Some(pass), _) => pass,
+            (None, At::Everything) => {
+                self.passes += 1;
+                self.unseen = false;
+                Pass::begin(self, shared, &owner)?
+            }
+            (None, At::Names) => match Pass::of_names(self, shared, now)? {
+                Some(pass) => pass,
+                None => return Ok(Next::Over(self.end_of_names(None, now))),
+            },
         };
         // What is set aside is read when the kernel says that nobody writes it, whatever the stamps say.
         let tick = if shared.after != After::Keep && shared.asks_writers() { 0 } else { TICK };
         let look = Look { now, settle: shared.settle, tick, foreign_clock: pass.foreign_clock, scan: pass.number };
         let mut call = Call { shared, owner: &owner, look, scanner: self };
         loop {
-            while !call.is_full(limit) {
+            while !call.is_full(limit) && *seen < SLICE {
                 let Some((found, answer)) = pass.batch.pop_front() else { break };
+                *seen += 1;
                 pass.judge(&mut call, found, &answer)?;
             }
             if pass.batch.is_empty() && pass.window.is_empty() {
                 pass.fill(&mut call)?;
                 if pass.window.is_empty() {
-                    pass.end_of_call(&owner);
-                    return Ok(call.scanner.end(&pass, shared, now));
+                    return Ok(Next::Over(match at {
+                        At::Everything => call.scanner.end(&pass, shared, now),
+                        At::Names => call.scanner.end_of_names(Some(pass), now),
+                    }));
                 }
             }
-            if call.is_full(limit) {
-                pass.end_of_call(&owner);
-                self.pass = Some(pass);
-                return Ok(Next::Over { complete: false, again: Some(now) });
+            if call.is_full(limit) || *seen >= SLICE {
+                return Ok(Next::Over(match at {
+                    At::Everything => {
+                        self.pass = Some(pass);
+                        Over { complete: false, again: self.waiting.first(), everything: Some(now) }
+                    }
+                    At::Names => self.end_of_names(Some(pass), now),
+                }));
             }
             if pass.batch.is_empty() {
                 let many = pass.window.len().min(BATCH);
                 let asked = pass.window.drain(..many).collect();
                 pass.asking = true;
-                self.pass = Some(pass);
+                *self.under_way(at) = Some(pass);
                 return Ok(Next::Ask(asked));
             }
         }
     }
 
-    fn end(&mut self, pass: &Pass, shared: &Shared, now: i64) -> Next {
+    fn end(&mut self, pass: &Pass, shared: &Shared, now: i64) -> Over {
         self.still.end_of_scan(pass.number);
-        self.told.retain(|_, (_, scan)| *scan == pass.number);
+        self.waiting.end_of_scan(pass.number);
+        self.told.retain(|_, (_, scan)| *scan >= pass.number);
+        self.areas.rest(&pass.root);
         // A folder put in the place of the one that was walked has not been looked at.
         let is_same = Folder::open(&shared.root).and_then(|root| Ok(root.identity()? == pass.root.identity()?));
-        let complete = pass.complete && is_same.unwrap_or(false);
+        let is_same = is_same.unwrap_or(false);
+        let complete = pass.complete && is_same;
         let soon = now.saturating_add(shared.settle.max(POLL));
-        Next::Over { complete, again: if complete { None } else { Some(pass.again.unwrap_or(soon)) } }
+        let unseen = pass.unseen || self.unseen || !is_same;
+        Over { complete, again: self.waiting.first(), everything: unseen.then_some(soon) }
+    }
+
+    /// Ends a call that looked at names; those it did not come to wait for the next.
+    fn end_of_names(&mut self, pass: Option<Pass>, now: i64) -> Over {
+        if let Some(pass) = pass {
+            let number = pass.number;
+            self.unseen |= pass.unseen || pass.walk.is_some() || !pass.folders.is_empty();
+            for found in pass.batch.into_iter().map(|(found, _)| found).chain(pass.window) {
+                if let Some(key) = found.key() {
+                    self.unseen |= !self.waiting.put(&key, now, number);
+                }
+            }
+        }
+        self.rest(now)
+    }
+
+    /// What is left to look at, between two looks.
+    pub(super) fn rest(&self, now: i64) -> Over {
+        let again = self.waiting.first();
+        let complete = again.is_none() && !self.unseen && self.pass.is_none();
+        Over { complete, again, everything: self.unseen.then_some(now) }
     }
 }
 
@@ -287,136 +353,5 @@ impl Call<'_> {
         self.scanner.still.forget(&key);
         self.shared.offered().insert(key, stat);
         self.scanner.ready.push(claim);
-    }
-}
-
-impl Pass {
-    fn begin(shared: &Shared, owner: &[u8], number: u64) -> Result<Self, SourceError> {
-        let root = Folder::open(&shared.root).map_err(|error| no_root(&shared.root, &error))?;
-        let mut tokens = VecDeque::new();
-        let mut complete = true;
-        if let Ok(area) = root.descend(&join(CLAIMED, owner)) {
-            for (token, _) in area.list().into_iter().flatten().flatten() {
-                if !shared.life.looks_after(&token) {
-                    continue;
-                }
-                if tokens.len() >= MOST_TOKENS {
-                    complete = false;
-                    break;
-                }
-                // Folders that a crash left empty.
-                if shared.life.made(&token) || area.remove_folder(&token).is_err() {
-                    tokens.push_back(token);
-                }
-            }
-        }
-        let window = shared.offered().keys().map(|key| Found::Offered(key.clone())).collect();
-        let foreign_clock = root.foreign_clock();
-        Ok(Self {
-            number,
-            root,
-            foreign_clock,
-            tokens,
-            walk: None,
-            walked: false,
-            window,
-            batch: VecDeque::new(),
-            asking: false,
-            near: None,
-            token: None,
-            again: None,
-            complete,
-            held: None,
-        })
-    }
-
-    /// Begins the next walk, if there is one more.
-    fn next_walk(&mut self, call: &Call<'_>) -> Result<bool, SourceError> {
-        while let Some(token) = self.tokens.pop_front() {
-            let place = Place { owner: call.owner.to_vec(), token, path: Vec::new() };
-            let folder = self.root.descend(&join(CLAIMED, &join(&place.owner, &place.token)));
-            // Gone, if it can't be opened: its files were released.
-            if let Ok(walk) = folder.and_then(|folder| Walk::new(folder, true)) {
-                self.walk = Some((Some(place), walk));
-                return Ok(true);
-            }
-        }
-        if std::mem::replace(&mut self.walked, true) {
-            return Ok(false);
-        }
-        let walk = self.root.again().and_then(|root| Walk::new(root, call.shared.recursive));
-        self.walk = Some((None, walk.map_err(|error| failed("listing", b".", &error))?));
-        Ok(true)
-    }
-
-    /// Ends the use of the folder for this call's claims, which may be tidied away once they are released.
-    fn end_of_call(&mut self, owner: &[u8]) {
-        if let Some((token, _)) = self.token.take() {
-            aside::remove_if_empty(&self.root, owner, &token);
-        }
-    }
-
-    /// Gathers the next window of names, sorted.
-    fn fill(&mut self, call: &mut Call<'_>) -> Result<(), SourceError> {
-        let mut bytes = 0;
-        let mut found = Vec::new();
-        while found.len() < WINDOW && bytes < WINDOW_BYTES {
-            let Some((of, walk)) = &mut self.walk else {
-                if self.next_walk(call)? {
-                    continue;
-                }
-                break;
-            };
-            let matcher = of.is_none().then_some(&call.shared.matcher);
-            let none = FileStat::default();
-            match walk.next(matcher) {
-                Some(Met::File(path)) => {
-                    bytes += path.len();
-                    let Some(of) = of else {
-                        found.push(Found::Fresh(path));
-                        continue;
-                    };
-                    let place = Place { path, ..of.clone() };
-                    let looked = place.open(&self.root).and_then(|(folder, name)| folder.stat(name));
-                    // What is gone was released meanwhile.
-                    found.extend(looked.ok().map(|stat| Found::Left(place, version(&stat))));
-                }
-                Some(Met::Link(path)) => call.tell(
-                    &path,
-                    none,
-                    SourceError {
-                        code: "symbolic-link",
-                        message: "a symbolic link is not followed".to_owned(),
-                        hint: Some("put the file itself here, or let `path` name the folder it is in".to_owned()),
-                    },
-                ),
-                Some(Met::Closed(path, error)) => call.tell(&path, none, failed("listing", &path, &error)),
-                Some(Met::TooDeep(path)) => call.tell(
-                    &path,
-                    none,
-                    SourceError {
-                        code: "too-deep",
-                        message: "the folders are nested too deep".to_owned(),
-                        hint: Some("let `path` name a folder further down".to_owned()),
-                    },
-                ),
-                None => self.walk = None,
-            }
-        }
-        // Of several versions of one path those that were set aside come first, the oldest before the others, so that
-        // the newest arrives last.
-        found.sort_by(|one, other| (one.path(), one.age()).cmp(&(other.path(), other.age())));
-        self.window = found.into();
-        Ok(())
-    }
-
-    fn wait(&mut self, until: i64) {
-        self.complete = false;
-        self.again = Some(self.again.map_or(until, |again| again.min(until)));
-    }
-
-    /// Waits as for a file that is being written.
-    fn wait_a_while(&mut self, look: &Look) {
-        self.wait(look.now.saturating_add(look.settle.max(POLL)));
     }
 }

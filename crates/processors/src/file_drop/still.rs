@@ -14,7 +14,24 @@ const MOST_WATCHED: usize = 65_536;
 
 /// Whether two looks saw the same version. Device numbers may change with a restart, so they don't count.
 pub(super) fn same(one: &FileStat, other: &FileStat) -> bool {
-    FileStat { device: 0, ..*one } == FileStat { device: 0, ..*other }
+    FileStat { device: 0, ..one.settled() } == FileStat { device: 0, ..other.settled() }
+}
+
+/// Until when a further change of a file that is `stat` may not show in its stamps, milliseconds since 1970; `None`
+/// where that time is over, or can't be told because its stamps are of the future or by another clock.
+pub(super) fn recent_until(stat: &FileStat, look: &Look) -> Option<i64> {
+    let changed = changed(stat);
+    let until = changed.saturating_add(tick_of(stat, TICK));
+    (!look.foreign_clock && changed <= look.now.saturating_add(TICK) && look.now < until).then_some(until)
+}
+
+/// The moment of the last change, milliseconds since 1970, rounded up.
+fn changed(stat: &FileStat) -> i64 {
+    stat.mtime.max(stat.ctime).div_euclid(1_000_000).saturating_add(1)
+}
+
+fn tick_of(stat: &FileStat, tick: i64) -> i64 {
+    if tick > 0 && stat.ctime % 1_000_000_000 == 0 { COARSE_TICK } else { tick }
 }
 
 /// The answer of [`Still::judge`].
@@ -49,10 +66,14 @@ impl Still {
     /// the future, the file has to be seen again unchanged.
     pub(super) fn judge(&mut self, path: &[u8], stat: &FileStat, look: &Look) -> Verdict {
         let Look { now, settle, tick, foreign_clock, scan } = *look;
-        let tick = if tick > 0 && stat.ctime % 1_000_000_000 == 0 { COARSE_TICK } else { tick };
-        let quiet = settle.max(tick);
-        let changed = stat.mtime.max(stat.ctime).div_euclid(1_000_000).saturating_add(1);
-        if !foreign_clock && changed <= now {
+        let quiet = settle.max(tick_of(stat, tick));
+        let changed = changed(stat);
+        if quiet == 0 {
+            self.seen.remove(path);
+            return Verdict::Take((now - changed).max(0));
+        }
+        // A look that began just before the change is of the same clock.
+        if !foreign_clock && changed <= now.saturating_add(TICK) {
             let ready = changed.saturating_add(quiet);
             if ready <= now {
                 self.seen.remove(path);
@@ -111,7 +132,7 @@ mod tests {
 
     fn stat(age: i64) -> FileStat {
         let nanos = (NOW - age) * 1_000_000 - 1;
-        FileStat { device: 1, inode: 2, size: 3, mtime: nanos, ctime: nanos }
+        FileStat { device: 1, inode: 2, size: 3, mtime: nanos, ctime: nanos, recent: false }
     }
 
     fn look(now: i64, settle: i64, foreign_clock: bool) -> Look {
@@ -140,6 +161,17 @@ mod tests {
         let mut still = Still::default();
         assert_eq!(still.judge(b"a", &stat(0), &Look { tick: 0, ..look(NOW, 0, false) }), Take(0));
         assert_eq!(still.judge(b"a", &stat(3), &Look { tick: 0, ..look(NOW, 9, false) }), Wait(NOW + 6));
+    }
+
+    #[test]
+    fn stamps_within_a_tick_may_hide_a_change() {
+        assert_eq!(recent_until(&stat(5), &look(NOW, 0, false)), Some(NOW + 15));
+        assert_eq!(recent_until(&stat(20), &look(NOW, 0, false)), None);
+        let coarse = FileStat { ctime: NOW / 1_000 * 1_000_000_000, mtime: 0, ..stat(0) };
+        assert_eq!(recent_until(&coarse, &look(NOW + 1_999, 0, false)), Some(NOW + 2_001));
+        assert_eq!(recent_until(&stat(5), &look(NOW, 0, true)), None, "another clock tells nothing");
+        assert_eq!(recent_until(&stat(-5), &look(NOW, 0, false)), Some(NOW + 25), "a look that began before");
+        assert_eq!(recent_until(&stat(-50), &look(NOW, 0, false)), None, "nor does the future tell anything");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tests of the source `file_drop`, against real files and a ledger in memory.
 
 mod hostile;
+mod names;
 mod rights;
 
 use super::*;
@@ -20,17 +21,29 @@ struct Book {
     /// Never answers, as a ledger that hangs.
     hangs: AtomicBool,
     asked: AtomicU64,
+    arrivals: AtomicU64,
+    /// How many paths it was asked for.
+    paths: AtomicU64,
 }
 
 #[async_trait]
 impl Ledger for Book {
     async fn known(&self, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>, SourceError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        self.paths.fetch_add(paths.len() as u64, Ordering::Relaxed);
         if self.hangs.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
         let known = self.known.lock().unwrap();
         Ok(paths.iter().map(|path| known.get(path).copied()).collect())
+    }
+
+    async fn affirm(&self, arrivals: Vec<Arrival>) -> Result<(), SourceError> {
+        let mut known = self.known.lock().unwrap();
+        for known in known.values_mut().filter(|known| arrivals.contains(&known.latest)) {
+            known.stat = known.stat.settled();
+        }
+        Ok(())
     }
 
     async fn releasing(&self, releases: Vec<Bytes>) -> Result<Vec<bool>, SourceError> {
@@ -46,7 +59,8 @@ impl Ledger for Book {
 impl Book {
     /// What a settlement writes: the arrival, and the release to be carried out.
     fn settle(&self, claim: &Claim, stat: FileStat, content: &[u8]) {
-        let known = Known { origin: Arrival(1), latest: Arrival(1), stat, hash: ContentHash::of(content) };
+        let latest = Arrival(self.arrivals.fetch_add(1, Ordering::Relaxed) + 1);
+        let known = Known { origin: latest, latest, stat, hash: ContentHash::of(content) };
         self.known.lock().unwrap().insert(claim.path.clone(), known);
         self.releasing.lock().unwrap().extend(claim.release.clone());
     }
@@ -121,6 +135,17 @@ impl Inbox {
         self.source.claim(&self.book, later(), 1_000).await.unwrap()
     }
 
+    /// Looks at names only.
+    async fn told(&self, names: &[&str], now: i64) -> Scan {
+        let names = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        self.source.claim_changed(&self.book, names, now, 1_000).await.unwrap()
+    }
+
+    /// How often the folder was listed.
+    fn listed(&self) -> u64 {
+        self.source.shared.listed.load(Ordering::Relaxed)
+    }
+
     /// Everything that a claim needs until it is over: whether it held.
     async fn carry_through(&self, claim: Claim) -> Option<Vec<u8>> {
         let bytes = content(&claim);
@@ -153,9 +178,11 @@ impl Inbox {
         }
     }
 
-    /// All names, hidden ones too.
+    /// All names, hidden ones too, but for the folder of claims where no file is in it.
     fn names(&self) -> Vec<String> {
-        names(&self.dir.path().join("in"))
+        let mut names = names(&self.dir.path().join("in"));
+        names.retain(|name| name != ".opendmp-claimed" || holds_files(&self.path(b".opendmp-claimed")));
+        names
     }
 
     async fn audit(&self) -> Vec<(String, AuditState)> {
@@ -163,6 +190,11 @@ impl Inbox {
         let audit = self.source.audit(&self.book, &releasing).await.unwrap();
         audit.entries.into_iter().map(|entry| (entry.path, entry.state)).collect()
     }
+}
+
+fn holds_files(dir: &Path) -> bool {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries.into_iter().any(|entry| !entry.file_type().unwrap().is_dir() || holds_files(&entry.path()))
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -527,7 +559,7 @@ async fn many_files_in_bites_by_name() {
         if scan.complete {
             break;
         }
-        assert!(scan.again.is_some());
+        assert!(scan.everything.is_some());
     }
     assert_eq!((order.len(), calls), (2_345, 24));
     assert!(order.is_sorted());

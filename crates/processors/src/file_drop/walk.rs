@@ -9,7 +9,7 @@ use crate::beneath::{Folder, Listing, join};
 use crate::template::OWN_PREFIX;
 
 /// How deep folders may be nested: each level keeps two files open.
-const DEEPEST: usize = 64;
+pub(super) const DEEPEST: usize = 64;
 
 /// What a walk comes across.
 #[derive(Debug)]
@@ -42,8 +42,16 @@ impl Walk {
     /// # Errors
     /// Where it can't be listed.
     pub(super) fn new(folder: Folder, recursive: bool) -> io::Result<Self> {
+        Self::within(folder, Vec::new(), recursive)
+    }
+
+    /// Begins at `folder`, whose path from the root is `path`.
+    ///
+    /// # Errors
+    /// Where it can't be listed.
+    pub(super) fn within(folder: Folder, path: Vec<u8>, recursive: bool) -> io::Result<Self> {
         let listing = folder.list()?;
-        Ok(Self { levels: vec![Level { folder, listing, path: Vec::new() }], recursive })
+        Ok(Self { levels: vec![Level { folder, listing, path }], recursive })
     }
 
     /// The next of what `matcher` takes; all files where there is none.
@@ -93,6 +101,20 @@ impl Walk {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// Removes the folders in `folder` that hold nothing but such folders.
+pub(super) fn remove_empty(folder: &Folder, depth: usize) {
+    for (name, _) in folder.list().into_iter().flatten().flatten() {
+        // Each of these fails where something is left, and that is all that is meant.
+        if folder.remove_folder(&name).is_err()
+            && depth < DEEPEST
+            && let Ok(inner) = folder.enter(&name)
+        {
+            remove_empty(&inner, depth + 1);
+            let _ = folder.remove_folder(&name);
         }
     }
 }

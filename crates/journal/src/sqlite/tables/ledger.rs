@@ -96,6 +96,23 @@ impl Tables<'_> {
         Ok(!self.sql(sql)?.exists(params![ingest.source.0, paths().min(), paths().max()])?)
     }
 
+    /// Says of arrivals that the times of their files tell of every later change.
+    pub(crate) fn affirm(&mut self, source: SourceId, arrivals: &[Arrival]) -> Result<()> {
+        let mut recorded = self.sql("SELECT stat FROM arrival WHERE id = ?1 AND source = ?2")?;
+        let mut update = self.sql("UPDATE arrival SET stat = ?2 WHERE id = ?1")?;
+        for arrival in arrivals {
+            let id = arrival.0 as i64;
+            let stat: Option<Option<Vec<u8>>> =
+                recorded.query_row(params![id, source.0], |row| row.get(0)).optional()?;
+            let Some(stat) = stat.flatten() else { continue };
+            let stat = stat_of(&stat)?;
+            if stat.recent {
+                update.execute(params![id, blob(Some(stat_bytes(&stat.settled())))])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes source items in. The items come back with the answer, for the caller's thread to let go.
     pub(crate) fn ingest(&mut self, ingest: &Ingest) -> Result<(Ingested, impl Send + use<>)> {
         let operation = "journal ingest";

@@ -312,7 +312,14 @@ pub(super) fn content(text: &str) -> ContentRef {
 
 /// A version of a file told by one number.
 pub(super) fn stat(version: u64) -> FileStat {
-    FileStat { device: 9, inode: 1 << 40, size: version, mtime: -(version as i64), ctime: i64::MAX - version as i64 }
+    FileStat {
+        device: 9,
+        inode: 1 << 40,
+        size: version,
+        mtime: -(version as i64),
+        ctime: i64::MAX - version as i64,
+        recent: false,
+    }
 }
 
 /// A kept file whose version is its content's.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use opendmp_model::ids::{Arrival, ItemId, Pass, PathHash, TaskId};
 use opendmp_model::item::{Attributes, BUNDLE_ITEMS};
+use opendmp_model::ledger::FileStat;
 
 use super::desk::{Desk, OK, arrival, content, file, item_arrival, numbers, reader, stat};
 use crate::ErrorKind;
@@ -82,6 +83,33 @@ pub(super) async fn kept_versions_come_once(d: Desk) {
     let rows = d.j().await.known(d.source, vec![b"b".to_vec(), b"?".to_vec(), b"a".to_vec()]).await.expect(OK);
     let latest: Vec<Option<u64>> = rows.iter().map(|known| known.map(|known| known.latest.0)).collect();
     assert_eq!(latest, [Some(4), None, Some(1)], "in the order of the question");
+}
+
+pub(super) async fn recent_versions_go_by_content(d: Desk) {
+    let recent = |text: &str| {
+        let mut arrival = file("a", text);
+        arrival.stat = Some(FileStat { recent: true, ..stat(7) });
+        arrival
+    };
+    let settled = |text: &str| NewArrival { stat: Some(stat(7)), ..recent(text) };
+    let known =
+        || async { d.j().await.known(d.source, vec![b"a".to_vec()]).await.expect(OK)[0].expect("a known path") };
+    assert_eq!(d.ingest(d.ingest_of(vec![recent("1")])).await.new, 1);
+    assert!(known().await.stat.recent, "and it is written down");
+    assert_eq!(
+        d.ingest(d.ingest_of(vec![recent("1"), settled("1")])).await.new,
+        0,
+        "the same content is the same version"
+    );
+    assert_eq!(d.ingest(d.ingest_of(vec![recent("2")])).await.new, 1, "its times don't tell of the change");
+    let elsewhere = d.j().await.source(DEFAULT_SPACE, "file_drop:/other").await.expect(OK);
+    d.j().await.affirm(elsewhere, vec![Arrival(2)]).await.expect(OK);
+    d.j().await.affirm(d.source, vec![Arrival(1), Arrival(77)]).await.expect(OK);
+    assert!(known().await.stat.recent, "another arrival, another source");
+    d.j().await.affirm(d.source, vec![Arrival(2)]).await.expect(OK);
+    assert_eq!(known().await.stat, stat(7));
+    assert_eq!(d.j().await.arrival(Arrival(2)).await.expect(OK).stat, Some(stat(7)));
+    assert_eq!(d.ingest(d.ingest_of(vec![settled("2"), recent("2")])).await.new, 0);
 }
 
 pub(super) async fn items_without_a_version_go_by_content(d: Desk) {

@@ -3,21 +3,22 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
+use opendmp_model::ids::ContentHash;
 use opendmp_model::item::Attributes;
-use opendmp_model::ledger::FileStat;
+use opendmp_model::ledger::{FileStat, Known};
 use opendmp_model::name;
 use opendmp_processor::{Body, Claim, SourceError};
 use serde_json::Value;
 
-use super::super::aside::{self, CLAIMED, Place, same_content};
+use super::super::aside::{CLAIMED, Place, same_content};
 use super::super::lease::{self, Writer};
-use super::super::still::{Verdict, same};
+use super::super::still::{Look, Verdict, recent_until, same};
 use super::super::{After, failed};
-use super::{Answer, Call, Found, Pass, Shared};
-use crate::beneath::{Folder, Taken, is_file, split, version, version_of};
+use super::pass::{Pass, not_followed};
+use super::{Answer, Call, Found, Shared};
+use crate::beneath::{Folder, Taken, is_file, is_link, split, version, version_of};
 
 /// Content up to this many bytes is read at once, so that it needs no open file.
 const SMALL: u64 = 256 << 10;
@@ -49,12 +50,12 @@ impl Pass {
                 Ok(())
             }
             Found::Fresh(path) if self.held.as_ref() == Some(&path) => {
-                self.wait_a_while(&call.look);
+                self.wait_a_while(call, &path);
                 Ok(())
             }
             Found::Fresh(path) => self.fresh(call, path, answer),
             Found::Left(place, _) if self.held.as_ref() == Some(&place.path) => {
-                self.wait_a_while(&call.look);
+                self.wait_a_while(call, &place.key());
                 Ok(())
             }
             Found::Left(place, asked) => {
@@ -72,6 +73,7 @@ impl Pass {
 
     /// A file of the folder.
     fn fresh(&mut self, call: &mut Call<'_>, path: Vec<u8>, answer: &Answer) -> Result<(), SourceError> {
+        call.scanner.waiting.remove(&path);
         let (folder, file_name) = split(&path);
         let opened = match &self.near {
             Some((near, opened)) if near == folder => Ok(opened.clone()),
@@ -83,6 +85,10 @@ impl Pass {
         });
         let (opened, stat) = match found {
             Ok((opened, Some(stat))) if is_file(&stat) => (opened, version(&stat)),
+            Ok((_, Some(stat))) if is_link(&stat) => {
+                call.tell(&path, FileStat::default(), not_followed());
+                return Ok(());
+            }
             Ok(_) => return Ok(()),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(());
@@ -95,27 +101,40 @@ impl Pass {
         if self.near.as_ref().is_none_or(|(near, _)| near != folder) {
             self.near = Some((folder.to_vec(), opened.clone()));
         }
-        if answer.known.is_some_and(|known| same(&known.stat, &stat)) {
+        if let Some(known) = answer.known.filter(|known| same(&known.stat, &stat)) {
             call.scanner.still.forget(&path);
+            if known.stat.recent {
+                self.look_again(call, &opened, path, stat, &known);
+            }
             return Ok(());
         }
         let offered = call.shared.offered().get(&path).copied();
         match offered {
-            Some(offered) if same(&offered, &stat) => return Ok(()),
+            // Once it is in the ledger it is looked at again.
+            Some(offered) if same(&offered, &stat) => {
+                if offered.recent {
+                    self.wait_a_while(call, &path);
+                }
+                return Ok(());
+            }
             // An earlier version is still on its way into the ledger.
             Some(_) => {
-                self.wait_a_while(&call.look);
+                self.wait_a_while(call, &path);
                 return Ok(());
             }
             None => {}
         }
-        match call.scanner.still.judge(&path, &stat, &call.look) {
+        // What is small is taken before a tick is over, and looked at again afterwards.
+        let may_be_recent = call.shared.after == After::Keep && stat.size <= SMALL;
+        let recent = may_be_recent.then(|| recent_until(&stat, &call.look)).flatten();
+        let look = if recent.is_some() { Look { tick: 0, ..call.look } } else { call.look };
+        match call.scanner.still.judge(&path, &stat, &look) {
             Verdict::Wait(until) => {
-                self.wait(until);
+                self.wait(call, &path, until);
                 Ok(())
             }
             Verdict::Take(_) if call.shared.after == After::Keep => {
-                self.take(call, &opened, path, stat);
+                self.take(call, &opened, path, stat, recent);
                 Ok(())
             }
             Verdict::Take(stood) => self.set_aside(call, &opened, path, stat, stood),
@@ -123,11 +142,17 @@ impl Pass {
     }
 
     /// Opens a file that should still be `stat`; what stands in the way is told, or waited for.
-    fn open(&mut self, call: &mut Call<'_>, folder: &Folder, path: &[u8], stat: &FileStat) -> Option<File> {
+    fn open(
+        &mut self,
+        call: &mut Call<'_>,
+        folder: &Folder,
+        (key, path): (&[u8], &[u8]),
+        stat: &FileStat,
+    ) -> Option<File> {
         match folder.read(split(path).1).and_then(|file| Ok((version_of(&file)?, file))) {
             Ok((now, file)) if same(&now, stat) => Some(file),
             Ok(_) => {
-                self.wait_a_while(&call.look);
+                self.wait_a_while(call, key);
                 None
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -138,11 +163,41 @@ impl Pass {
         }
     }
 
-    /// Claims a file that stays where it is.
-    fn take(&mut self, call: &mut Call<'_>, folder: &Folder, path: Vec<u8>, stat: FileStat) {
-        let Some(file) = self.open(call, folder, &path, &stat) else { return };
+    /// Claims a file that stays where it is. Until `recent`, a further change of it may not show in its stamps.
+    fn take(&mut self, call: &mut Call<'_>, folder: &Folder, path: Vec<u8>, stat: FileStat, recent: Option<i64>) {
+        let Some(file) = self.open(call, folder, (&path, &path), &stat) else { return };
+        if let Some(until) = recent {
+            self.wait(call, &path, until);
+            // It has hardly begun to be written, perhaps.
+            if lease::writer(&file) == Writer::Someone {
+                return;
+            }
+        }
+        let stat = FileStat { recent: recent.is_some(), ..stat };
         match body(file, stat.size) {
             Ok(body) => {
+                let claim = claim(call.shared, &path, stat, body, None);
+                call.offer(path, stat, claim);
+            }
+            Err(error) => call.tell(&path, stat, failed("reading", &path, &error)),
+        }
+    }
+
+    /// Looks again at a file that was read soon after its last change, now that another change would show: where its
+    /// content is another by now, that is another version of it.
+    fn look_again(&mut self, call: &mut Call<'_>, folder: &Folder, path: Vec<u8>, stat: FileStat, known: &Known) {
+        if let Some(until) = recent_until(&stat, &call.look) {
+            return self.wait(call, &path, until);
+        }
+        let Some(file) = self.open(call, folder, (&path, &path), &stat) else { return };
+        let read = || match body(file.try_clone()?, stat.size)? {
+            Body::Bytes(bytes) if ContentHash::of(&bytes) == known.hash => Ok((None, version_of(&file)?)),
+            body => Ok((Some(body), version_of(&file)?)),
+        };
+        match read() {
+            Ok((_, after)) if !same(&after, &stat) => self.wait_a_while(call, &path),
+            Ok((None, _)) => call.scanner.sure.push(known.latest),
+            Ok((Some(body), _)) => {
                 let claim = claim(call.shared, &path, stat, body, None);
                 call.offer(path, stat, claim);
             }
@@ -159,11 +214,13 @@ impl Pass {
         stat: FileStat,
         stood: i64,
     ) -> Result<(), SourceError> {
-        let Some(file) = self.open(call, folder, &path, &stat) else { return Ok(()) };
-        let (token, area) = self.area(call)?;
+        let Some(file) = self.open(call, folder, (&path, &path), &stat) else { return Ok(()) };
+        let Call { shared, owner, scanner, .. } = &mut *call;
+        let area = scanner.areas.take(&self.root, owner, &shared.life, shared.after, &path);
+        let (token, area) = area.map_err(|error| no_aside(&error))?;
         let asked = leases(call.shared, &area)?.then(|| lease::writer(&file));
         if asked == Some(Writer::Someone) {
-            self.wait_a_while(&call.look);
+            self.wait_a_while(call, &path);
             if stood >= OPEN_TOO_LONG {
                 call.tell(&path, stat, still_open());
             }
@@ -177,7 +234,6 @@ impl Pass {
         let into = match renamed {
             Ok(into) => into,
             Err(error) => {
-                aside::tidy(&self.root, [&place]);
                 // Gone, or listed twice.
                 if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) {
                     call.tell(&path, stat, not_renamed(&path, &error));
@@ -197,9 +253,9 @@ impl Pass {
             if let Err(error) = into.rename(file_name, folder, file_name, Taken::Refuse) {
                 call.tell(&path, stat, failed("putting back", &path, &error));
             }
-            aside::tidy(&self.root, [&place]);
             return Ok(());
         }
+        call.scanner.areas.note(&path);
         let got = version(&got);
         let unchanged = same_content(&got, &stat);
         // Who opened the file before the rename may still write to it.
@@ -207,26 +263,11 @@ impl Pass {
         if unchanged && certain {
             self.offer_claimed(call, &place, file, &into);
         } else {
-            self.wait_a_while(&call.look);
             let key = place.key();
+            self.wait_a_while(call, &key);
             call.scanner.still.judge(&key, &got, &call.look);
         }
         Ok(())
-    }
-
-    /// The folder for this call's claims, and its name.
-    fn area(&mut self, call: &Call<'_>) -> Result<(Vec<u8>, Arc<Folder>), SourceError> {
-        // It is gone where a claim that came to nothing was tidied away.
-        if let Some((token, area)) = &self.token
-            && area.is_there()
-        {
-            return Ok((token.clone(), area.clone()));
-        }
-        let number = call.shared.tokens.fetch_add(1, Ordering::Relaxed);
-        let token = call.shared.life.token(number, call.shared.after);
-        let area = Arc::new(aside::make(&self.root, call.owner, &token).map_err(|error| no_aside(&error))?);
-        self.token = Some((token.clone(), area.clone()));
-        Ok((token, area))
     }
 
     /// Offers a claimed file that nobody writes any more, as it is now.
@@ -240,7 +281,7 @@ impl Pass {
                 }
                 Err(error) => call.tell(&place.path, stat, failed("reading", &place.path, &error)),
             },
-            Ok(_) => self.wait_a_while(&call.look),
+            Ok(_) => self.wait_a_while(call, &place.key()),
             Err(error) => call.tell(&place.path, FileStat::default(), failed("looking at", &place.path, &error)),
         }
     }
@@ -248,6 +289,7 @@ impl Pass {
     /// A claimed file that nobody is at work with: set aside and not yet still, given back, or left by a crash.
     fn left(&mut self, call: &mut Call<'_>, place: &Place, asked: &FileStat, answer: &Answer) {
         let key = place.key();
+        call.scanner.waiting.remove(&key);
         if call.shared.offered().contains_key(&key) {
             return;
         }
@@ -259,7 +301,7 @@ impl Pass {
             Err(error) => return call.tell(&key, FileStat::default(), failed("looking at", &place.path, &error)),
         };
         if !same_content(&stat, asked) {
-            return self.wait_a_while(&call.look);
+            return self.wait_a_while(call, &key);
         }
         if answer.releasing {
             return;
@@ -268,7 +310,7 @@ impl Pass {
         if answer.known.is_some_and(|known| same(&known.stat, &stat)) {
             return;
         }
-        let Some(file) = self.open(call, &folder, &place.path, &stat) else { return };
+        let Some(file) = self.open(call, &folder, (&key, &place.path), &stat) else { return };
         let asked = match leases(call.shared, &folder) {
             Ok(true) => lease::writer(&file),
             _ => Writer::Unknown,
@@ -276,13 +318,13 @@ impl Pass {
         let verdict = call.scanner.still.judge(&key, &stat, &call.look);
         match (asked, verdict) {
             (Writer::Someone, verdict) => {
-                self.wait_a_while(&call.look);
+                self.wait_a_while(call, &key);
                 if matches!(verdict, Verdict::Take(stood) if stood >= OPEN_TOO_LONG) {
                     call.tell(&key, stat, still_open());
                 }
             }
             (Writer::Nobody, _) | (Writer::Unknown, Verdict::Take(_)) => self.offer_claimed(call, place, file, &folder),
-            (Writer::Unknown, Verdict::Wait(until)) => self.wait(until),
+            (Writer::Unknown, Verdict::Wait(until)) => self.wait(call, &key, until),
         }
     }
 }

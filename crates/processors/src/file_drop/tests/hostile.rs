@@ -61,6 +61,8 @@ struct Yard {
     paused: Arc<Mutex<Vec<String>>>,
     settle: Duration,
     looks: Arc<Looks>,
+    /// Names that changed, as a watcher tells them.
+    told: Arc<Mutex<BTreeSet<Vec<u8>>>>,
 }
 
 /// Counts the looks of the taker, which looks until all producers are done.
@@ -90,6 +92,10 @@ impl Yard {
         self.looks.wait_for(dice.roll(16));
     }
 
+    fn tell(&self, name: &str) {
+        self.told.lock().unwrap().insert(name.as_bytes().to_vec());
+    }
+
     fn owe(&self, id: &str) {
         self.owed.lock().unwrap().push(id.to_owned());
     }
@@ -102,6 +108,7 @@ impl Yard {
             let hidden = self.dir.join(format!(".{id}"));
             std::fs::write(&hidden, record(&id, &dice.payload())).unwrap();
             std::fs::rename(hidden, self.dir.join(&id)).unwrap();
+            self.tell(&id);
             self.owe(&id);
             self.breathe(&mut dice);
         }
@@ -111,10 +118,11 @@ impl Yard {
     fn replace(self) {
         let mut dice = Dice(2);
         for n in 0..ROUNDS {
-            let (id, hidden, target) =
-                (format!("r{n}"), self.dir.join(".next"), self.dir.join(format!("r-{}", dice.roll(4))));
+            let (id, hidden, name) = (format!("r{n}"), self.dir.join(".next"), format!("r-{}", dice.roll(4)));
+            let target = self.dir.join(&name);
             std::fs::write(&hidden, record(&id, &dice.payload())).unwrap();
             std::fs::rename(hidden, &target).unwrap();
+            self.tell(&name);
             if dice.roll(5) == 0 {
                 self.breathe(&mut dice);
                 let _ = std::fs::remove_file(target);
@@ -130,14 +138,17 @@ impl Yard {
             let id = format!("w{n}");
             let bytes = record(&id, &dice.payload());
             let mut last = Instant::now();
-            let mut file = std::fs::File::create(self.dir.join(format!("w-{}", dice.roll(4)))).unwrap();
+            let name = format!("w-{}", dice.roll(4));
+            let mut file = std::fs::File::create(self.dir.join(&name)).unwrap();
             let mut longest = Duration::ZERO;
             for piece in bytes.chunks(bytes.len() / 4 + 1) {
                 file.write_all(piece).unwrap();
+                self.tell(&name);
                 longest = longest.max(last.elapsed());
                 last = Instant::now();
             }
             drop(file);
+            self.tell(&name);
             if longest.max(last.elapsed()) > self.settle / 2 {
                 self.paused.lock().unwrap().push(id);
             }
@@ -150,13 +161,14 @@ impl Yard {
         let mut dice = Dice(4);
         for n in 0..ROUNDS {
             let id = format!("p{n}");
-            let path = self.dir.join(format!("p-{}", dice.roll(4)));
-            let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
+            let name = format!("p-{}", dice.roll(4));
+            let mut file = std::fs::File::options().append(true).create(true).open(self.dir.join(&name)).unwrap();
             self.owe(&id);
             let bytes = record(&id, &dice.payload());
             let before = Instant::now();
             file.write_all(&bytes).unwrap();
             drop(file);
+            self.tell(&name);
             if before.elapsed() > self.settle / 2 {
                 self.paused.lock().unwrap().push(id);
             }
@@ -166,12 +178,24 @@ impl Yard {
 }
 
 /// Takes from the folder until all producers are done and nothing is left: what was accepted, by path.
-async fn take_all(inbox: &Inbox, looks: &Looks, producers: Vec<std::thread::JoinHandle<()>>) -> Vec<(String, Vec<u8>)> {
+/// With `by_name` it looks only at what was told, as a server does whose watcher misses nothing.
+async fn take_all(
+    inbox: &Inbox,
+    yard: &Yard,
+    by_name: bool,
+    producers: Vec<std::thread::JoinHandle<()>>,
+) -> Vec<(String, Vec<u8>)> {
+    let looks = &yard.looks;
     let mut accepted = Vec::new();
     let (mut changed, mut quiet) = (0u32, 0);
     while quiet < 2 {
         let done = producers.iter().all(std::thread::JoinHandle::is_finished);
-        let scan = inbox.source.claim(&inbox.book, now(), 64).await.unwrap();
+        let scan = if by_name {
+            let names = std::mem::take(&mut *yard.told.lock().unwrap()).into_iter().collect();
+            inbox.source.claim_changed(&inbox.book, names, now(), 64).await.unwrap()
+        } else {
+            inbox.source.claim(&inbox.book, now(), 64).await.unwrap()
+        };
         looks.one_more();
         let mut releases = Vec::new();
         let mut held = true;
@@ -213,7 +237,14 @@ async fn take_all(inbox: &Inbox, looks: &Looks, producers: Vec<std::thread::Join
 }
 
 fn yard(inbox: &Inbox, settle: Duration) -> Yard {
-    Yard { dir: inbox.path(b""), owed: Arc::default(), paused: Arc::default(), settle, looks: Arc::default() }
+    Yard {
+        dir: inbox.path(b""),
+        owed: Arc::default(),
+        paused: Arc::default(),
+        settle,
+        looks: Arc::default(),
+        told: Arc::default(),
+    }
 }
 
 fn count(accepted: &[(String, Vec<u8>)]) -> BTreeMap<String, u32> {
@@ -224,20 +255,17 @@ fn count(accepted: &[(String, Vec<u8>)]) -> BTreeMap<String, u32> {
     taken
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_delete_each_record_is_taken_exactly_once() {
+fn start(yard: &Yard, works: &[fn(Yard)]) -> Vec<std::thread::JoinHandle<()>> {
+    works.iter().map(|work| (*work, yard.clone())).map(|(work, yard)| std::thread::spawn(move || work(yard))).collect()
+}
+
+const ALL: [fn(Yard); 4] = [Yard::create, Yard::replace, Yard::rewrite, Yard::append];
+
+async fn with_delete(by_name: bool) {
     let inbox = inbox(serde_json::json!({ "path": "./in", "after": "delete", "settle": "0s" }));
     let yard = yard(&inbox, Duration::ZERO);
-    let works: [fn(Yard); 4] = [Yard::create, Yard::replace, Yard::rewrite, Yard::append];
-    let producers = works
-        .map(|work| {
-            std::thread::spawn({
-                let yard = yard.clone();
-                move || work(yard)
-            })
-        })
-        .into();
-    let accepted = take_all(&inbox, &yard.looks, producers).await;
+    let producers = start(&yard, &ALL);
+    let accepted = take_all(&inbox, &yard, by_name, producers).await;
     let torn: Vec<&String> =
         accepted.iter().filter(|(_, bytes)| records(bytes).is_none()).map(|(path, _)| path).collect();
     assert_eq!(torn, Vec::<&String>::new(), "a file that is open for writing is never taken");
@@ -248,23 +276,25 @@ async fn with_delete_each_record_is_taken_exactly_once() {
     let twice: Vec<_> = taken.iter().filter(|(_, times)| **times > 1).collect();
     assert_eq!(twice, []);
     assert_eq!(inbox.names(), Vec::<String>::new(), "nothing is left behind");
+    assert!(!by_name || inbox.listed() == 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_keep_what_stands_still_is_taken_whole() {
-    let settle = Duration::from_millis(60);
-    let inbox = inbox(serde_json::json!({ "path": "./in", "settle": "60ms" }));
+async fn with_delete_each_record_is_taken_exactly_once() {
+    with_delete(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_delete_each_record_is_taken_exactly_once_by_its_name() {
+    with_delete(true).await;
+}
+
+async fn with_keep(settle: Duration, works: &[fn(Yard)], by_name: bool) {
+    let settle_ms = format!("{}ms", settle.as_millis());
+    let inbox = inbox(serde_json::json!({ "path": "./in", "settle": settle_ms }));
     let yard = yard(&inbox, settle);
-    let works: [fn(Yard); 4] = [Yard::create, Yard::replace, Yard::rewrite, Yard::append];
-    let producers = works
-        .map(|work| {
-            std::thread::spawn({
-                let yard = yard.clone();
-                move || work(yard)
-            })
-        })
-        .into();
-    let accepted = take_all(&inbox, &yard.looks, producers).await;
+    let producers = start(&yard, works);
+    let accepted = take_all(&inbox, &yard, by_name, producers).await;
     let torn = accepted.iter().filter(|(_, bytes)| records(bytes).is_none()).count();
     let paused = yard.paused.lock().unwrap().len();
     assert!(torn <= paused, "{torn} torn, but only {paused} writers paused for long enough to be taken for done");
@@ -281,4 +311,24 @@ async fn with_keep_what_stands_still_is_taken_whole() {
         let last = accepted.iter().rev().find(|(taken, _)| *taken == path).map(|(_, bytes)| bytes);
         assert_eq!(last, Some(&std::fs::read(inbox.path(path.as_bytes())).unwrap()), "{path}");
     }
+    assert!(!by_name || inbox.listed() == 0);
+    let known = inbox.book.known.lock().unwrap();
+    assert!(known.values().all(|known| !known.stat.recent), "all that was taken early was looked at again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_keep_what_stands_still_is_taken_whole() {
+    with_keep(Duration::from_millis(60), &ALL, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_keep_what_stands_still_is_taken_whole_by_its_name() {
+    with_keep(Duration::from_millis(60), &ALL, true).await;
+}
+
+/// Producers that rename finished files in need no time to settle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_keep_what_is_renamed_in_is_taken_at_once() {
+    with_keep(Duration::ZERO, &ALL[..2], false).await;
+    with_keep(Duration::ZERO, &ALL[..2], true).await;
 }

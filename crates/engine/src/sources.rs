@@ -1,0 +1,447 @@
+//! The sources of enabled flows: which are looked at, and when. A source is looked through once when its flow starts,
+//! then at what its folder's watcher tells, and slowly again now and then for what nobody told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use opendmp_ports::journal::{DEFAULT_SPACE, FlowId, FlowRow, FlowState, VersionId};
+use opendmp_ports::transport::Hint;
+use opendmp_processor::WatchRequest;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::live::{complain, pause};
+use crate::loaded::run_blocking;
+use crate::watch::{Folders, News, Told, Watching};
+use crate::{At, Engine, ScanReport, spans};
+
+/// How often flows are compared with what is running although nothing was hinted at, and how long after a source was
+/// looked through that begins again.
+const RECONCILE: Duration = Duration::from_secs(30);
+
+/// How many sources are looked through at once when their flows start.
+const AT_ONCE: usize = 2;
+
+/// How many times as long as a part of a slow look took nobody goes on with one: with this, the slow looks of all
+/// sources together take half a hundredth of a core.
+const REST: u32 = 199;
+
+/// The same for sources whose changes are told only by looking.
+const REST_UNTOLD: u32 = 4;
+
+/// How long names are gathered where one look follows the other.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// How long a flow that has enough to do takes nothing in.
+const FULL: i64 = 100;
+
+/// How long a source that can't be looked at is left alone, in milliseconds.
+const BROKEN: i64 = 2_000;
+
+/// How many flows are made ready for work that is not there yet: those that changed last.
+const READY: usize = 8;
+
+/// One ingest that is being looked at.
+struct Watched {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// What all sources share.
+struct Common {
+    engine: Arc<Engine>,
+    watcher: Option<Arc<Folders>>,
+    /// For looks at everything: of those that start, of those that are watched, and of those that are not.
+    first: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+    untold: Arc<Semaphore>,
+}
+
+/// Which ingest of which version, and where its paths begin.
+type Key = (FlowId, VersionId, String, String);
+
+/// Starts and ends the sources of flows as they are enabled, changed, disabled and deleted.
+pub(crate) async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: watch::Receiver<bool>) {
+    let mut listener = engine.transport.listen();
+    let one = || Arc::new(Semaphore::new(1));
+    let first = Arc::new(Semaphore::new(AT_ONCE));
+    let common = Arc::new(Common { engine: Arc::clone(&engine), watcher, first, slow: one(), untold: one() });
+    let mut ready = BTreeSet::new();
+    let mut watched: BTreeMap<Key, Watched> = BTreeMap::new();
+    while !*stopped.borrow() {
+        match engine.journal.flows(DEFAULT_SPACE).await {
+            Ok(rows) => {
+                let enabled: Vec<&FlowRow> = rows.iter().filter(|row| row.state == FlowState::Enabled).collect();
+                make_ready(&engine, &enabled, &mut ready);
+                let mut wanted: BTreeSet<Key> = BTreeSet::new();
+                for row in enabled {
+                    if *stopped.borrow() {
+                        break;
+                    }
+                    let about = format!("flow {}", row.slug);
+                    match engine.load(row.version).await {
+                        Ok(loaded) => {
+                            engine.clear_trouble(&about);
+                            for node in loaded.ingests() {
+                                let key = (row.id, row.version, row.base.clone(), node.id.to_string());
+                                // Begun at once: with many flows, the first need not wait for the last.
+                                if !watched.contains_key(&key) {
+                                    watched.insert(key.clone(), Watched::begin(&common, &row.slug, &key));
+                                }
+                                wanted.insert(key);
+                            }
+                        }
+                        Err(error) => engine.trouble(&about, &error.to_string(), error.hint.as_deref()),
+                    }
+                }
+                let gone: Vec<Key> = watched.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
+                for old in gone.iter().filter_map(|key| watched.remove(key)).collect::<Vec<_>>() {
+                    old.end().await;
+                }
+                engine.unload(&rows).await;
+            }
+            Err(error) => complain(&engine, &error).await,
+        }
+        pause(&mut *listener, &mut stopped, RECONCILE, |hint| matches!(hint, Hint::Flow(_))).await;
+    }
+    for old in watched.into_values() {
+        old.end().await;
+    }
+}
+
+/// Makes the flows that changed last ready for work, each once. The others are made ready by their first item.
+fn make_ready(engine: &Arc<Engine>, enabled: &[&FlowRow], ready: &mut BTreeSet<(VersionId, String)>) {
+    let mut latest = enabled.to_vec();
+    latest.sort_by_key(|row| std::cmp::Reverse((row.changed, row.id)));
+    latest.truncate(READY);
+    ready.retain(|(version, base)| enabled.iter().any(|row| row.version == *version && row.base == *base));
+    for row in latest {
+        if ready.insert((row.version, row.base.clone())) {
+            let (version, engine) = (row.version, Arc::clone(engine));
+            tokio::spawn(async move {
+                // What can't be opened is told by those who look at its sources.
+                if let Ok(loaded) = engine.load(version).await {
+                    loaded.warm(&engine).await;
+                }
+            });
+        }
+    }
+}
+
+impl Watched {
+    fn begin(common: &Arc<Common>, flow: &str, (_, version, _, processor): &Key) -> Self {
+        let (stop, ended) = watch::channel(false);
+        let source = SourceLoop::new(common, *version, flow, processor);
+        let span = spans::source(flow, processor);
+        Self { stop, task: tokio::spawn(source.run(ended).instrument(span)) }
+    }
+
+    async fn end(self) {
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
+/// Looks at one source for as long as its flow is enabled.
+struct SourceLoop {
+    common: Arc<Common>,
+    version: VersionId,
+    processor: String,
+    about: String,
+    told: Arc<Told>,
+    watching: Option<Watching>,
+    /// Why it is not watched, and whether that was told.
+    unwatched: Option<(String, bool)>,
+    /// Names that were told and not yet looked at.
+    names: Vec<Vec<u8>>,
+    /// When names are to be looked at again, milliseconds since 1970.
+    again: Option<i64>,
+    /// Until when nothing is taken in, because the flow has enough to do; milliseconds since 1970.
+    full: Option<i64>,
+    /// When everything is to be looked at.
+    everything: Instant,
+    /// Whether that has time: it was looked at before, and nothing says that anything was missed.
+    slowly: bool,
+    /// Whether names were looked at last, so that it is the other's turn.
+    turn: bool,
+    /// Whether changes are told only by looking.
+    untold: bool,
+    room: Room,
+}
+
+/// What is to be done next.
+enum Next {
+    Names,
+    Everything(OwnedSemaphorePermit),
+    Wait,
+}
+
+impl SourceLoop {
+    fn new(common: &Arc<Common>, version: VersionId, flow: &str, processor: &str) -> Self {
+        Self {
+            common: Arc::clone(common),
+            version,
+            processor: processor.to_owned(),
+            about: format!("flow {flow}, ingest {processor}"),
+            told: Arc::default(),
+            watching: None,
+            unwatched: None,
+            names: Vec::new(),
+            again: None,
+            full: None,
+            everything: Instant::now(),
+            slowly: false,
+            turn: false,
+            untold: false,
+            room: Room::default(),
+        }
+    }
+
+    async fn run(mut self, mut ended: watch::Receiver<bool>) {
+        let mut looked: Option<Instant> = None;
+        while !*ended.borrow() {
+            if looked.is_some_and(|at| at.elapsed() < GATHER) {
+                tokio::time::sleep(GATHER).await;
+            }
+            self.listen();
+            match self.next(&mut ended).await {
+                Next::Wait => {}
+                Next::Names => {
+                    let names = std::mem::take(&mut self.names);
+                    self.again = None;
+                    self.look(At::Names(names)).await;
+                    looked = Some(Instant::now());
+                }
+                Next::Everything(permit) => {
+                    let began = Instant::now();
+                    self.watch().await;
+                    self.look(At::Everything).await;
+                    if self.slowly {
+                        let rest = if self.untold { REST_UNTOLD } else { REST };
+                        let rest = began.elapsed() * rest;
+                        tokio::spawn(async move {
+                            tokio::time::sleep(rest).await;
+                            drop(permit);
+                        });
+                    }
+                }
+            }
+        }
+        if let (Some(watcher), Some(watching)) = (&self.common.watcher, &self.watching) {
+            watcher.unwatch(watching, &self.told);
+        }
+    }
+
+    /// Takes note of what the watcher told.
+    fn listen(&mut self) {
+        // While the flow has enough to do, it waits with the watcher, which has bounds.
+        if !self.names.is_empty() {
+            return;
+        }
+        let News { names, everything, gone, .. } = self.told.take();
+        self.names.extend(names);
+        if gone {
+            self.unwatch();
+        }
+        if everything {
+            (self.everything, self.slowly) = (Instant::now(), false);
+        }
+    }
+
+    /// What is to be done, once there is something to do.
+    async fn next(&mut self, ended: &mut watch::Receiver<bool>) -> Next {
+        let now = self.common.engine.clock.now();
+        let until = |at: i64| Duration::from_millis(at.saturating_sub(now).max(1) as u64);
+        self.full = self.full.filter(|at| *at > now);
+        if let Some(full) = self.full {
+            tokio::select! {
+                _ = ended.changed() => {}
+                () = tokio::time::sleep(until(full)) => {}
+            }
+            return Next::Wait;
+        }
+        let common = &self.common;
+        let permits = match (self.slowly, self.untold) {
+            (false, _) => &common.first,
+            (true, false) => &common.slow,
+            (true, true) => &common.untold,
+        };
+        if std::mem::take(&mut self.turn)
+            && self.everything <= Instant::now()
+            && let Ok(permit) = Arc::clone(permits).try_acquire_owned()
+        {
+            return Next::Everything(permit);
+        }
+        if !self.names.is_empty() || self.again.is_some_and(|at| at <= now) {
+            self.turn = true;
+            return Next::Names;
+        }
+        let due = async {
+            tokio::time::sleep_until(self.everything).await;
+            Arc::clone(permits).acquire_owned().await
+        };
+        tokio::select! {
+            biased;
+            _ = ended.changed() => Next::Wait,
+            () = self.told.changed() => Next::Wait,
+            // The semaphores are never closed.
+            permit = due => permit.map_or(Next::Wait, Next::Everything),
+            () = tokio::time::sleep(self.again.map_or(RECONCILE, until)) => Next::Wait,
+        }
+    }
+
+    /// Begins to watch the folder, before everything is looked at: what changes from then on is told.
+    async fn watch(&mut self) {
+        let Some(request) = self.request().await else { return };
+        let Some(watcher) = self.common.watcher.clone() else {
+            self.untold = true;
+            return;
+        };
+        let (told, asked, before) = (Arc::clone(&self.told), request.clone(), self.watching.take());
+        // Beside the runtime: a file system may be slow to answer, and sub-folders are gone through one by one.
+        let watched = run_blocking(move || match before {
+            Some(watching) if !watching.is_stale() => Ok(watching),
+            before => {
+                before.iter().for_each(|watching| watcher.unwatch(watching, &told));
+                watcher.watch(&asked, &told)
+            }
+        });
+        match watched.await.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(watching) => (self.watching, self.unwatched) = (Some(watching), None),
+            Err(message) if self.unwatched.is_none() => self.unwatched = Some((message, false)),
+            Err(_) => {}
+        }
+        self.untold = request.remote || self.watching.is_none();
+    }
+
+    async fn request(&self) -> Option<WatchRequest> {
+        let loaded = self.common.engine.load(self.version).await.ok()?;
+        let source = loaded.node(&self.processor)?.source(&self.common.engine).await.ok()?;
+        source.watch()
+    }
+
+    fn unwatch(&mut self) {
+        if let (Some(watcher), Some(watching)) = (&self.common.watcher, self.watching.take()) {
+            watcher.unwatch(&watching, &self.told);
+        }
+    }
+
+    /// Looks, and works out when to look again.
+    async fn look(&mut self, at: At) {
+        let now = || self.common.engine.clock.now();
+        let after = |at: i64| Instant::now() + Duration::from_millis(at.saturating_sub(now()).max(0) as u64);
+        let all = at == At::Everything;
+        match look(&self.common.engine, self.version, &self.processor, &self.about, &mut self.room, at).await {
+            Ok(Look::Full(at)) => {
+                self.full = Some(now() + FULL);
+                if let At::Names(names) = at {
+                    self.names = names;
+                    self.again = self.full;
+                }
+            }
+            Ok(Look::Saw(report)) => {
+                if let Some((message, told @ false)) = &mut self.unwatched {
+                    tracing::warn!(self.about, message, "changes are found by looking now and then");
+                    *told = true;
+                }
+                self.again = report.again;
+                if !report.complete && report.again.is_none() && report.everything.is_none() {
+                    self.again = Some(if report.arrived > 0 { now() } else { now() + FULL });
+                }
+                match report.everything {
+                    // A long look goes on.
+                    Some(at) if all => self.everything = after(at),
+                    None if all => (self.everything, self.slowly) = (Instant::now() + RECONCILE, true),
+                    Some(at) => (self.everything, self.slowly) = (self.everything.min(after(at)), false),
+                    None => {}
+                }
+            }
+            // What was told is not known any more.
+            Err(()) => (self.everything, self.slowly) = (after(now() + BROKEN), false),
+        }
+    }
+}
+
+enum Look {
+    Saw(ScanReport),
+    /// The flow has enough to do: nothing was looked at.
+    Full(At),
+}
+
+/// What a source may still take in before anybody asks again whether its flow has too much to do.
+#[derive(Default)]
+struct Room {
+    asked: Option<Instant>,
+    arrived: u64,
+}
+
+impl Room {
+    /// So many items later, or so much time, it is asked again.
+    const ITEMS: u64 = 1_000;
+    const TIME: Duration = Duration::from_millis(200);
+
+    fn is_known(&self) -> bool {
+        self.arrived < Self::ITEMS && self.asked.is_some_and(|asked| asked.elapsed() < Self::TIME)
+    }
+}
+
+async fn look(
+    engine: &Engine,
+    version: VersionId,
+    processor: &str,
+    about: &str,
+    room: &mut Room,
+    at: At,
+) -> Result<Look, ()> {
+    let tell = |message: &str, hint: Option<&str>| engine.trouble(about, message, hint);
+    let loaded = engine.load(version).await.map_err(|error| tell(&error.to_string(), error.hint.as_deref()))?;
+    let node = loaded.node(processor).ok_or(())?;
+    if !room.is_known() {
+        *room = Room::default();
+        if let Some(reason) = engine.holds_back(loaded.flow.id).await {
+            if let Some((message, hint)) = reason {
+                tell(&message, Some(hint));
+            }
+            return Ok(Look::Full(at));
+        }
+        room.asked = Some(Instant::now());
+    }
+    let report = engine.ingest_at(&loaded, node, None, at).await;
+    let report = report.map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
+    room.arrived += report.arrived;
+    match report.problems.first() {
+        Some((path, problem)) => {
+            tell(&format!("{}: {}", opendmp_model::name::printable(path), problem.message), problem.hint.as_deref());
+        }
+        None => engine.clear_trouble(about),
+    }
+    Ok(Look::Saw(report))
+}
+
+impl Engine {
+    /// Whether the sources of a flow are left alone for now: too much waits already, or too little room is left on the
+    /// disk (then in words, with a hint).
+    pub async fn holds_back(&self, flow: FlowId) -> Option<Option<(String, &'static str)>> {
+        let usage = self.content.usage().await.unwrap_or_default();
+        if let Some(over) = self.over_quota(usage.stored).await {
+            return Some(Some(over));
+        }
+        if let Some(free) = usage.free
+            && free < self.options.reserve
+        {
+            let message = format!(
+                "only {} MiB are free on the data directory's disk, and {} MiB are kept in reserve: nothing is taken in",
+                free >> 20,
+                self.options.reserve >> 20
+            );
+            return Some(Some((message, "make room on that disk; work goes on by itself")));
+        }
+        match self.journal.backlog(Some(flow)).await {
+            Ok(backlog) => (backlog.items > self.options.backlog).then_some(None),
+            Err(_) => Some(None),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Begins a look at names.
+
+use super::super::aside::Place;
+use super::super::no_root;
+use super::super::walk::DEEPEST;
+use super::{Found, Pass, Scanner, Shared};
+use crate::beneath::{Folder, is_folder, names, split, version};
+use crate::template::OWN_PREFIX;
+use opendmp_processor::SourceError;
+
+/// How long after a folder came it is looked through once more, in milliseconds: a watcher that follows it in may have
+/// begun after files were put there.
+const FOLLOWED: i64 = 500;
+
+impl Pass {
+    /// A look at what was told, given back, or has waited for its time; `None` where there is nothing of that.
+    pub(super) fn of_names(scanner: &mut Scanner, shared: &Shared, now: i64) -> Result<Option<Self>, SourceError> {
+        let (mut names, more) = shared.changed().take();
+        scanner.unseen |= more;
+        names.extend(scanner.waiting.take_due(now));
+        let offered = shared.offered_in_place();
+        if names.is_empty() && offered.is_empty() {
+            return Ok(None);
+        }
+        let root = match Folder::open(&shared.root) {
+            Ok(root) => root,
+            Err(error) => {
+                scanner.unseen = true;
+                return Err(no_root(&shared.root, &error));
+            }
+        };
+        let mut pass = Self::of(root, scanner.passes, shared);
+        pass.walked = true;
+        let mut found: Vec<Found> = Vec::new();
+        for name in names {
+            if let Some(place) = Place::from_key(&name) {
+                let looked = place.open(&pass.root).and_then(|(folder, name)| folder.stat(name));
+                // What is gone was released meanwhile.
+                found.extend(looked.ok().map(|stat| Found::Left(place, version(&stat))));
+                continue;
+            }
+            // A folder that is looked through once more.
+            if let Some(folder) = name.strip_suffix(b"/") {
+                pass.folders.push_back(folder.to_vec());
+                continue;
+            }
+            if !shared.reaches(&name) {
+                continue;
+            }
+            let is_new_folder = shared.recursive && pass.is_folder(&name);
+            if is_new_folder {
+                let again = [&name[..], b"/"].concat();
+                scanner.unseen |= !scanner.waiting.put(&again, now.saturating_add(FOLLOWED), pass.number);
+                pass.folders.push_back(name);
+            } else if shared.matcher.takes(&name) {
+                found.push(Found::Fresh(name));
+            }
+        }
+        found.extend(offered);
+        found.sort_by(|one, other| (one.path(), one.age()).cmp(&(other.path(), other.age())));
+        pass.window = found.into();
+        Ok(Some(pass))
+    }
+
+    fn is_folder(&self, path: &[u8]) -> bool {
+        let (folder, name) = split(path);
+        self.root.descend(folder).and_then(|folder| folder.stat(name)).is_ok_and(|stat| is_folder(&stat))
+    }
+}
+
+impl Shared {
+    /// Whether a look at everything would come to that name.
+    fn reaches(&self, path: &[u8]) -> bool {
+        let (folder, name) = split(path);
+        let mut folders = names(folder);
+        let depth = folders.clone().count();
+        !name.is_empty()
+            && (depth == 0 || self.recursive && depth < DEEPEST)
+            && !names(path).any(|name| name.starts_with(OWN_PREFIX))
+            && folders.all(|folder| self.matcher.enters(folder))
+    }
+}
