@@ -2,7 +2,7 @@
 //!
 //! The protocol, and why it loses nothing, is in `docs/decisions/0011-garbage.md`. Of a pack, what is named is put in
 //! order; the gaps between are garbage, so no pack has to be read. They are noted beside the pack (see
-//! [`freed`](crate::freed)), durably, before the disk gets them back. A pack without anything named is removed whole,
+//! [`freed`]), durably, before the disk gets them back. A pack without anything named is removed whole,
 //! unless it has the highest number: numbers are not given twice. A large file is condemned in memory and removed: under
 //! its name there is never anything but that content, so a crash in between does no harm.
 
