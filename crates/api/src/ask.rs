@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use opendmp_engine::control::{Deletion, FlowText, Refusal};
+use opendmp_engine::reprocess::ReprocessPlan;
 use opendmp_engine::{Loaded, Trouble};
 use opendmp_model::diagnostic::Diagnostics;
 use opendmp_model::fault::{Fault, FaultKind};
@@ -237,6 +238,47 @@ pub struct Retried {
     pub flow: String,
     /// How many dead letters.
     pub letters: u64,
+}
+
+/// What of a flow goes through its present version again. The newest arrival of each path is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReprocessRequest {
+    /// Only what arrived at this time or later, milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
+    /// Only that of which something is in this collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collection: Option<String>,
+    /// Only that of which these datasets came, by id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub datasets: Vec<String>,
+    /// How long to wait for its end, in milliseconds; `None`: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// What a reprocess would do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReprocessForeseen {
+    /// The flow.
+    pub flow: String,
+    /// Hash of its present version.
+    pub version: String,
+    /// What would be done.
+    #[serde(flatten)]
+    pub plan: ReprocessPlan,
+}
+
+/// A reprocess that somebody stopped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReprocessStopped {
+    /// Its run, which ends when what was sent in is done.
+    pub run: Run,
+    /// Whether this stopped it; else all was sent in already, or it was stopped before.
+    pub stopped: bool,
+    /// Arrivals that were sent in.
+    pub taken: u64,
 }
 
 /// How many dead letters were discarded.

@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use crate::ask::{
     BackupRequest, DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference,
-    Retried, RunRequest, Status, Upload, WhichRevision,
+    ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Status, Upload, WhichRevision,
 };
 use crate::garbage::CollectRequest;
 use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, Page, Revisions, Run};
@@ -152,6 +152,21 @@ impl Client {
     /// Compares a flow's sources with the ledger.
     pub async fn audit(&self, flow: &str) -> Result<Vec<AuditRow>, Problem> {
         self.get(&format!("/api/v1/flows/{}/audit", escaped(flow))).await
+    }
+
+    /// Sends what arrived before through a flow's present version, and follows that.
+    pub async fn reprocess(&self, flow: &str, request: &ReprocessRequest) -> Result<Events, Problem> {
+        self.events(&format!("/api/v1/flows/{}/reprocess", escaped(flow)), json(request)?).await
+    }
+
+    /// What that would do.
+    pub async fn foresee(&self, flow: &str, request: &ReprocessRequest) -> Result<ReprocessForeseen, Problem> {
+        self.post(&format!("/api/v1/flows/{}/reprocess/plan", escaped(flow)), request).await
+    }
+
+    /// Has a reprocess send nothing more in.
+    pub async fn stop(&self, run: u64) -> Result<ReprocessStopped, Problem> {
+        self.post(&format!("/api/v1/runs/{run}/stop"), &()).await
     }
 
     /// Begins a run and follows it.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::ask::{
     BackupRequest, DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference,
-    Retried, RunRequest, Status, Upload, WhichRevision,
+    ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Status, Upload, WhichRevision,
 };
 use crate::garbage::CollectRequest;
 use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, Page, Revisions, Run};
@@ -47,9 +47,12 @@ pub fn router(service: Arc<Service>) -> axum::Router {
         .route("/api/v1/flows/{flow}", axum::routing::delete(delete))
         .route("/api/v1/flows/{flow}/disable", post(disable))
         .route("/api/v1/flows/{flow}/audit", get(audit))
+        .route("/api/v1/flows/{flow}/reprocess", post(reprocess))
+        .route("/api/v1/flows/{flow}/reprocess/plan", post(foresee))
         .route("/api/v1/runs", get(runs).post(run))
         .route("/api/v1/runs/{run}", get(one_run))
         .route("/api/v1/runs/{run}/follow", post(follow))
+        .route("/api/v1/runs/{run}/stop", post(stop))
         .route("/api/v1/collections", get(collections))
         .route("/api/v1/datasets", get(datasets))
         .route("/api/v1/datasets/find", get(find_datasets))
@@ -190,6 +193,30 @@ async fn run(State(service): Asked, Actor(actor): Actor, Ask(request): Ask<RunRe
 
 async fn follow(State(service): Asked, Path(run): Path<u64>, Query(follow): Query<Follow>) -> Response {
     lines(service.spawn(move |service, tell| async move { service.follow(RunId(run), follow, &tell).await }))
+}
+
+async fn reprocess(
+    State(service): Asked,
+    Path(flow): Path<String>,
+    Actor(actor): Actor,
+    Ask(request): Ask<ReprocessRequest>,
+) -> Response {
+    lines(service.spawn(|service, tell| async move { service.reprocess(&flow, request, &actor, &tell).await }))
+}
+
+async fn foresee(
+    State(service): Asked,
+    Path(flow): Path<String>,
+    Ask(request): Ask<ReprocessRequest>,
+) -> Answer<ReprocessForeseen> {
+    Ok(Json(service.foresee(&flow, &request).await?))
+}
+
+async fn stop(State(service): Asked, Path(run): Path<u64>, Actor(actor): Actor) -> Answer<ReprocessStopped> {
+    let engine = service.engine();
+    let (reprocess, stopped) = engine.stop_reprocess(RunId(run), &actor).await?;
+    let run = Run::from(&engine.journal.run(RunId(run)).await?);
+    Ok(Json(ReprocessStopped { run, stopped, taken: reprocess.taken }))
 }
 
 async fn runs(State(service): Asked, Query(listing): Query<Listing>) -> Answer<Page<Run>> {

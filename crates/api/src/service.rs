@@ -12,14 +12,17 @@ use opendmp_engine::watch::Folders;
 use opendmp_engine::{Engine, Loaded};
 use opendmp_model::ids::ContentHash;
 use opendmp_ports::content::Body;
-use opendmp_ports::journal::{DeadRow, DeadState, Filter, FlowId, RevisionRow, RunId, RunRow, RunState};
+use opendmp_ports::journal::{
+    DeadRow, DeadState, Filter, FlowId, FlowRow, RevisionRow, RunId, RunRow, RunState, Selection,
+};
 use opendmp_processor::Progress;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::ask::{
-    Event, Follow, Found, Letters, Listing, Mode, Problem, Reference, Retried, RunEnd, RunRequest, Status, processors,
+    Event, Follow, Found, Letters, Listing, Mode, Problem, Reference, ReprocessForeseen, ReprocessRequest, Retried,
+    RunEnd, RunRequest, Status, processors,
 };
 use crate::backup::Backups;
 use crate::request;
@@ -215,10 +218,72 @@ impl Service {
     /// Follows a run that was begun before; where no server does, works on it.
     pub async fn follow(&self, run: RunId, follow: Follow, tell: &Teller) -> Result<(), Problem> {
         let until = follow.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        self.follow_until(run, until, tell).await
+    }
+
+    async fn follow_until(&self, run: RunId, until: Option<Instant>, tell: &Teller) -> Result<(), Problem> {
         let (_, end) = self.drive(&[run], until, tell, async {}).await?;
         let row = self.engine.journal.run(run).await?;
         tell.send(Event::Ended { run: Run::from(&row), end, problems: 0, resumed: Vec::new() }).await;
         Ok(())
+    }
+
+    /// Sends what arrived before through a flow's present version, in a run that is followed as others are.
+    pub async fn reprocess(
+        &self,
+        flow: &str,
+        request: ReprocessRequest,
+        actor: &str,
+        tell: &Teller,
+    ) -> Result<(), Problem> {
+        let until = request.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        let flow = self.engine.find_flow(flow).await?;
+        let selection = self.selection(&flow, &request).await?;
+        let trigger = match (&request.collection, request.datasets.len()) {
+            (Some(collection), _) => format!("reprocess of collection {collection}"),
+            (None, 0) => "reprocess".to_owned(),
+            (None, 1) => format!("reprocess of dataset {}", request.datasets[0]),
+            (None, number) => format!("reprocess of {number} datasets"),
+        };
+        let (begun, loaded) = self.engine.begin_reprocess(&flow, selection, &trigger, actor).await?;
+        tell.send(Event::Started {
+            run: begun.run.0,
+            flow: loaded.plan.slug.clone(),
+            name: loaded.plan.name.clone(),
+            version: flow.version_hash.clone(),
+            processors: processors(&loaded),
+            resumed: Vec::new(),
+        })
+        .await;
+        self.follow_until(begun.run, until, tell).await
+    }
+
+    /// What a reprocess would do.
+    pub async fn foresee(&self, flow: &str, request: &ReprocessRequest) -> Result<ReprocessForeseen, Problem> {
+        let flow = self.engine.find_flow(flow).await?;
+        let selection = self.selection(&flow, request).await?;
+        let plan = self.engine.plan_reprocess(&flow, &selection).await?;
+        Ok(ReprocessForeseen { flow: flow.slug, version: flow.version_hash, plan })
+    }
+
+    async fn selection(&self, flow: &FlowRow, request: &ReprocessRequest) -> Result<Selection, Problem> {
+        let mut origins = Vec::with_capacity(request.datasets.len());
+        for id in &request.datasets {
+            let row = self.dataset(id).await?;
+            if row.flow != flow.slug {
+                return Err(Problem::new(409, "other-flow", format!("dataset `{id}` is of the flow {}", row.flow))
+                    .with_hint(format!("`opendmp reprocess {} {id}`", row.flow)));
+            }
+            origins.push(row.slot.origin);
+        }
+        if let Some(collection) = &request.collection {
+            let known = self.engine.journal.collections(flow.space).await?;
+            if !known.iter().any(|row| row.name == *collection) {
+                return Err(Problem::new(404, "not-found", format!("there is no collection `{collection}`"))
+                    .with_hint("`opendmp collections` lists them"));
+            }
+        }
+        Ok(Selection { since: request.since, collection: request.collection.clone(), origins })
     }
 
     /// Runs that an earlier process left behind, oldest first, closed so that they can end: nobody feeds them any more,
@@ -461,9 +526,16 @@ impl Service {
         let mut retried: Vec<Retried> = Vec::new();
         let mut pages = self.pages(letters).await?;
         while let Some(page) = pages.next(self).await? {
-            let mut flows: BTreeMap<FlowId, Vec<DeadRow>> = BTreeMap::new();
+            // Of an arrival that failed in several passes, one pass after the other, so that the newest comes last.
+            let mut passes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+            for id in page.iter().map(|row| row.item.id) {
+                passes.entry(id.arrival).or_default().insert(id.pass);
+            }
+            let mut flows: BTreeMap<(FlowId, usize), Vec<DeadRow>> = BTreeMap::new();
             for row in page {
-                flows.entry(row.flow_id).or_default().push(row);
+                let id = row.item.id;
+                let earlier = passes.get(&id.arrival).map_or(0, |passes| passes.range(..id.pass).count());
+                flows.entry((row.flow_id, earlier)).or_default().push(row);
             }
             for rows in flows.into_values() {
                 let flow = rows[0].flow.clone();

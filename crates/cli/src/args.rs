@@ -78,6 +78,8 @@ pub enum Verb {
     Datasets(verbs::datasets::Args),
     /// Look after items that could not be processed
     DeadLetters(verbs::dead_letters::Args),
+    /// Take what arrived before through the present version of a flow
+    Reprocess(verbs::reprocess::Args),
     /// Compare sources with what was taken from them
     Ingest(verbs::ingest::Args),
     /// Copy everything to another folder, also while a server works

@@ -169,7 +169,7 @@ fn steps(processors: &[RunProcessor], counts: &BTreeMap<String, StepCounts>, fed
     let mut out = Vec::with_capacity(processors.len());
     for processor in processors {
         let own = count(&processor.id);
-        let through = own.done + own.dead;
+        let through = own.done + own.remembered + own.dead;
         let expected: u64 = processor.reads.iter().map(|read| count(read).emitted).sum();
         let before = processor.reads.iter().filter_map(|read| shares.get(read.as_str())).copied().fold(1.0, f64::min);
         let known = processor.role != Role::Ingest && processor.whole;
@@ -191,11 +191,17 @@ fn steps(processors: &[RunProcessor], counts: &BTreeMap<String, StepCounts>, fed
         if own.retried > 0 {
             notes.push_str(&format!(", {} retried", words::grouped(own.retried)));
         }
+        if own.remembered > 0 {
+            notes.push_str(&format!(", {} remembered", words::grouped(own.remembered)));
+        }
         if own.dead > 0 {
             notes.push_str(&format!(", {} dead", words::grouped(own.dead)));
         }
         short.push_str(&notes);
-        let each = own.took.checked_div(through).filter(|each| *each >= 1_000 && processor.role == Role::Transform);
+        let each = own
+            .took
+            .checked_div(own.done + own.dead)
+            .filter(|each| *each >= 1_000 && processor.role == Role::Transform);
         let text = match each {
             Some(each) => format!("{short:<13} {} each", words::took(each)),
             None => short.clone(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opendmp_model::document::OnError;
+use opendmp_model::document::{Memo, OnError};
 use opendmp_model::fault::FaultKind;
 use opendmp_ports::journal::GroupRow;
 use opendmp_ports::journal::decide::is_full;
@@ -97,6 +97,23 @@ pub fn chunk(left: usize, batch: usize, parallel: usize, pace: Option<Duration>)
     by_pace.min(batch).min(fair).max(1).min(left)
 }
 
+/// What it takes to remember a result: a row, and to look for it another time.
+const REMEMBER: Duration = Duration::from_millis(1);
+
+/// What it takes to store a byte of it, of which nothing else may keep it: 100 MB a second.
+const REMEMBER_BYTE: Duration = Duration::from_nanos(10);
+
+/// Whether a result that took so long to make, and has so many bytes that would not be stored else, is remembered: by
+/// default where it was dearer to make than that is.
+pub fn worth_remembering(memo: Memo, took: Duration, bytes: u64) -> bool {
+    let store = REMEMBER_BYTE.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
+    match memo {
+        Memo::Never => false,
+        Memo::Always => true,
+        Memo::Auto => took > REMEMBER.saturating_add(store),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +143,15 @@ mod tests {
         let none =
             OnError { backoff: HumanDuration::from_millis(0), max_backoff: HumanDuration::from_millis(0), retries: 1 };
         assert_eq!(after_fault(FaultKind::Failed, 0, None, &none, 0), After::Retry { due: 10, failures: 1 });
+    }
+
+    #[test]
+    fn what_is_dearer_than_remembering_is_remembered() {
+        let worth = |memo, micros, bytes| worth_remembering(memo, Duration::from_micros(micros), bytes);
+        assert!(!worth(Memo::Auto, 900, 0) && worth(Memo::Auto, 1_100, 0));
+        // 10 MB are stored in about 0.1 s.
+        assert!(!worth(Memo::Auto, 90_000, 10_000_000) && worth(Memo::Auto, 110_000, 10_000_000));
+        assert!(worth(Memo::Always, 0, u64::MAX) && !worth(Memo::Never, 1 << 40, 0));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod fan;
 mod gather;
+pub(crate) mod memo;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,8 +24,8 @@ use opendmp_model::kinds::DEFAULT_PORT;
 use opendmp_model::manifest::Load;
 use opendmp_ports::content::{Body as Stored, SMALL};
 use opendmp_ports::journal::{
-    Claimed, Closing, HoldRule, NewDeadLetter, NewExport, NewRevision, NewTask, Reader, Settlement, dead_letter_id,
-    decide as journal,
+    Claimed, Closing, HoldRule, NewDeadLetter, NewExport, NewMemo, NewRevision, NewTask, Reader, Settlement,
+    dead_letter_id, decide as journal,
 };
 use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, ErrorKind};
@@ -66,6 +67,8 @@ struct Work<'a> {
     revisions: Vec<(NewRevision, Option<Bytes>)>,
     dead: Vec<(NewDeadLetter, Option<Bytes>)>,
     history: Vec<StepRecord>,
+    /// What is remembered, and the bytes of its children where they are not stored yet.
+    memos: Vec<(NewMemo, Vec<Option<Bytes>>)>,
     counts: BTreeMap<Arc<str>, StepCounts>,
     memory: u64,
 }
@@ -104,6 +107,7 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
         revisions: Vec::new(),
         dead: Vec::new(),
         history: Vec::new(),
+        memos: Vec::new(),
         counts: BTreeMap::new(),
         memory: 0,
     };
@@ -188,39 +192,43 @@ impl Work<'_> {
     }
 
     /// Takes items through one processor. Answers those that were not begun.
-    async fn step(&mut self, node: &Node, to: &Reader, items: Vec<Live>, first: bool) -> Result<Vec<Live>, Error> {
+    async fn step(&mut self, node: &Node, to: &Reader, all: Vec<Live>, first: bool) -> Result<Vec<Live>, Error> {
         let started = self.engine.clock.now();
         let failures = if first { self.claimed.task.failures } else { 0 };
-        let mut entries = Vec::with_capacity(items.len());
+        let mut entries = Vec::with_capacity(all.len());
+        let mut recalled = Vec::new();
         let mut rest = Vec::new();
         match node.opened(self.engine).await {
             Ok(Opened::Transform(processor)) => {
+                let items;
+                (recalled, items) = self.recall(node, &**processor, all).await?;
                 rest = self.transform(node, to, Arc::clone(processor), items, failures, &mut entries).await?;
             }
             Ok(Opened::Collect(collect)) => {
                 let collect = collect.clone();
-                for live in items {
+                for live in all {
                     entries.push(self.collect(node, to, &collect, live, failures));
                 }
             }
             Ok(Opened::Aggregate(aggregate)) => {
                 let aggregate = aggregate.clone();
-                entries = self.gather(node, to, &aggregate, items);
+                entries = self.gather(node, to, &aggregate, all).await?;
             }
             Ok(Opened::Ingest(_)) => {
                 let fault = Fault::new(FaultKind::Rejected, "not-a-step", format!("`{}` takes no items", node.id));
-                for live in items {
+                for live in all {
                     entries.push(self.fail(node, to, live, fault.clone(), None, failures, Vec::new(), 0));
                 }
             }
             Err(fault) => {
-                for live in items {
+                for live in all {
                     entries.push(self.fail(node, to, live, fault.clone(), None, failures, Vec::new(), 0));
                 }
             }
         }
+        self.count(node, &entries);
+        entries.extend(recalled);
         if !entries.is_empty() {
-            self.count(node, &entries);
             let context = self.engine.patiently("journal", || node.context(self.engine)).await?;
             self.history.push(StepRecord { context, started, entries });
         }
@@ -261,7 +269,7 @@ impl Work<'_> {
                 match done {
                     Ok(done) => {
                         for (live, done) in part.into_iter().zip(done) {
-                            entries.push(self.take(node, to, live, done, failures).await?);
+                            entries.push(self.take(node, to, &*processor, live, done, failures).await?);
                         }
                     }
                     Err(fault) => {
@@ -276,7 +284,15 @@ impl Work<'_> {
     }
 
     /// Takes one outcome over: children are delivered, faults decided about.
-    async fn take(&mut self, node: &Node, to: &Reader, live: Live, done: Done, failures: u32) -> Result<Entry, Error> {
+    async fn take(
+        &mut self,
+        node: &Node,
+        to: &Reader,
+        processor: &dyn Processor,
+        live: Live,
+        done: Done,
+        failures: u32,
+    ) -> Result<Entry, Error> {
         let took = done.took.as_micros() as u64;
         let mut done = done;
         if let Said::Emit { many: true, children } = &mut done.outcome
@@ -301,6 +317,7 @@ impl Work<'_> {
         let mut recorded = Vec::with_capacity(children.len());
         let mut names = Siblings::default();
         let mut deliveries = Vec::new();
+        let mut kept = Vec::with_capacity(children.len());
         for (ordinal, emission) in children.into_iter().enumerate() {
             let port = emission.port.clone();
             let made = match self.make(node, &live, emission, ordinal as u32, many, &mut names).await {
@@ -312,13 +329,16 @@ impl Work<'_> {
                 Err(error) => return Err(error),
             };
             let named = port.clone().filter(|port| &**port != DEFAULT_PORT);
-            recorded.push(child_of(&live.item, &made.item, named));
+            recorded.push(child_of(&live.item, &made.item, named.clone()));
             for (reader, index) in node.readers_of(port.as_deref()) {
                 let delivered = Live { item: journal::deliver(&made.item, reader), bytes: made.bytes.clone() };
                 let rank = self.loaded.nodes[*index].planned.rank;
                 deliveries.push(((rank, *index, reader.input), delivered));
             }
+            kept.push((named, made));
         }
+        self.remember(node, processor, &live.item, done.took, many, &kept);
+        drop(kept);
         for (place, delivered) in deliveries {
             self.waiting.entry(place).or_default().push(delivered);
         }
@@ -536,6 +556,7 @@ impl Work<'_> {
             revisions: self.revisions.into_iter().map(|(revision, _)| revision).collect(),
             dead_letters: self.dead.into_iter().map(|(letter, _)| letter).collect(),
             history: self.history,
+            memos: self.memos.into_iter().map(|(memo, _)| memo).collect(),
             counts: self.counts,
             at: self.engine.clock.now(),
             actor: "engine".into(),
@@ -548,7 +569,11 @@ impl Work<'_> {
         let revisions = self.revisions.iter_mut().map(|(revision, bytes)| (&mut revision.item, bytes));
         let dead = self.dead.iter_mut().map(|(letter, bytes)| (&mut letter.item, bytes));
         let held = self.held.values_mut().flat_map(|(_, _, live)| live.iter_mut().map(|l| (&mut l.item, &mut l.bytes)));
-        let all = tasks.chain(revisions).chain(dead).chain(held);
+        let memos = self
+            .memos
+            .iter_mut()
+            .flat_map(|(memo, bytes)| memo.children.iter_mut().zip(bytes).map(|((_, item), bytes)| (item, bytes)));
+        let all = tasks.chain(revisions).chain(dead).chain(held).chain(memos);
         let unstored = all.filter_map(|(item, bytes)| Some((item, bytes.take()?))).collect();
         store_all(engine, unstored).await
     }

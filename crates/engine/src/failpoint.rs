@@ -17,6 +17,8 @@ pub const MOMENTS: [&str; 10] = [
 
 /// The moments of a collection of garbage, in order.
 pub const GARBAGE: [&str; 4] = ["gc-fence", "gc-marked", "gc-condemned", "gc-removed"];
+/// The moments that a reprocess meets besides.
+pub const REPROCESS_MOMENTS: [&str; 2] = ["before-feed", "after-feed"];
 
 /// Dies here if the environment says so.
 #[cfg(debug_assertions)]
@@ -28,7 +30,10 @@ pub(crate) fn reach(moment: &'static str) {
         let (moment, times) = text.split_once(':').unwrap_or((&text, "1"));
         Some((moment.to_owned(), AtomicU64::new(times.parse().ok()?)))
     });
-    debug_assert!(MOMENTS.contains(&moment) || GARBAGE.contains(&moment), "`{moment}` is not in the list");
+    debug_assert!(
+        MOMENTS.iter().chain(&GARBAGE).chain(&REPROCESS_MOMENTS).any(|known| *known == moment),
+        "`{moment}` is not in the list"
+    );
     if let Some((wanted, left)) = &*WANTED
         && wanted == moment
         && left.fetch_sub(1, Ordering::SeqCst) == 1

@@ -28,6 +28,9 @@ const ALONE: Duration = Duration::from_secs(5);
 /// How long work waits at the start for flows to be made ready.
 const WARM_UP: Duration = Duration::from_secs(2);
 
+/// How long nothing is taken in for a flow that has enough to do.
+const FULL: Duration = Duration::from_millis(100);
+
 /// How many intents are carried out at once.
 const INTENTS: usize = 64;
 
@@ -66,6 +69,7 @@ impl Live {
         let mut loops = vec![
             tokio::spawn(tasks(Arc::clone(&engine), scope, stopped.clone(), Arc::clone(&in_work))),
             tokio::spawn(intents(Arc::clone(&engine), stopped.clone())),
+            tokio::spawn(reprocesses(Arc::clone(&engine), scope, stopped.clone())),
         ];
         if scope == Scope::All {
             loops.push(tokio::spawn(Arc::clone(&engine).keep_clean(stopped.clone())));
@@ -315,4 +319,42 @@ async fn intents(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         }
     }
     while running.join_next().await.is_some() {}
+}
+
+/// Sends in what is reprocessed, as far as its flow has room.
+async fn reprocesses(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<bool>) {
+    let mut listener = engine.transport.listen();
+    while !*stopped.borrow() {
+        let mut wait = SWEEP;
+        match engine.journal.reprocesses().await {
+            Ok(open) => {
+                let ours = open.iter().filter(|one| scope == Scope::All || scope == Scope::Run(one.run));
+                for one in ours {
+                    let about = format!("reprocess in run {}", one.run);
+                    wait = match engine.holds_back(one.flow).await {
+                        Some(reason) => {
+                            if let Some((message, hint)) = reason {
+                                engine.trouble(&about, &message, Some(hint));
+                            }
+                            wait.min(FULL)
+                        }
+                        None => match engine.reprocess_once(one).await {
+                            Ok(more) => {
+                                engine.clear_trouble(&about);
+                                if more { Duration::ZERO } else { wait }
+                            }
+                            Err(error) => {
+                                engine.trouble(&about, &error.to_string(), error.hint.as_deref());
+                                wait.min(Duration::from_secs(1))
+                            }
+                        },
+                    };
+                }
+            }
+            Err(error) => complain(&engine, &error).await,
+        }
+        if !wait.is_zero() {
+            pause(&mut *listener, &mut stopped, wait, |hint| matches!(hint, Hint::Reprocess(_))).await;
+        }
+    }
 }

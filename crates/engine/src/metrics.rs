@@ -309,6 +309,7 @@ impl Metrics {
             Hint::Intents => "intents",
             Hint::Flow(_) => "flow",
             Hint::Run(_) => "run",
+            Hint::Reprocess(_) => "reprocess",
             Hint::Settled(_) => "settled",
         };
         self.hints.get_or_create(&[("hint", word)]).inc();

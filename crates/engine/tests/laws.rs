@@ -62,7 +62,10 @@ fn happened(counted: &BTreeMap<&'static str, u64>, what: &[&str]) {
 #[test]
 fn l1_nothing_lost() {
     let counted = hold(&Setup::default(), 60);
-    happened(&counted, &["settled", "crashes", "suspects", "released", "exported", "retried letters", "failed calls"]);
+    happened(
+        &counted,
+        &["settled", "crashes", "suspects", "released", "exported", "retried letters", "failed calls", "reprocesses"],
+    );
 }
 
 #[test]

@@ -128,6 +128,7 @@ impl Desk {
             tasks: Vec::new(),
             held: Vec::new(),
             closing: None,
+            memos: Vec::new(),
             revisions: if datasets { items.iter().map(revision).collect() } else { Vec::new() },
             dead_letters: Vec::new(),
             history: vec![StepRecord {

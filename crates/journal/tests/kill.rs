@@ -108,6 +108,7 @@ async fn child() {
                     tasks: vec![],
                     held: Vec::new(),
                     closing: None,
+                    memos: Vec::new(),
                     revisions: revisions.collect(),
                     dead_letters: vec![],
                     history: vec![StepRecord { context: 1, started: 1, entries: entries.collect() }],

@@ -10,15 +10,15 @@ use opendmp_journal::{Options, SqliteJournal};
 use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::history::{Context, Entry, Result as Outcome, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::item::{Attributes, ContentRef, Item, Order, Place};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::manifest::Load;
 use opendmp_ports::journal::{
-    ClaimRequest, Claimed, Closing, DEFAULT_SPACE, End, Filter, Finished, FlowChange, FlowId, FlowState, HeldPart,
-    HeldRow, HoldRule, Ingest, Intent, Lease, MemoryJournal, NewArrival, NewDeadLetter, NewExport, NewHeld,
-    NewRevision, NewTask, NewVersion, Reader, Reentry, RunChoice, RunId, RunMode, Settlement, SourceId, VersionId,
-    dead_letter_id, decide,
+    ClaimRequest, Claimed, Closing, DEFAULT_SPACE, End, Feed, Filter, Finished, FlowChange, FlowId, FlowState,
+    HeldPart, HeldRow, HoldRule, Ingest, Intent, Lease, MemoKey, MemoLimit, MemoryJournal, NewArrival, NewDeadLetter,
+    NewExport, NewHeld, NewMemo, NewReprocess, NewRevision, NewTask, NewVersion, Reader, Reentry, RunChoice, RunId,
+    RunMode, Selection, Settlement, SourceId, VersionId, dead_letter_id, decide,
 };
 use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, Journal};
@@ -225,6 +225,7 @@ impl Twins {
             tasks,
             held: held.into_iter().map(|(group, items)| self.new_held(group, items)).collect(),
             closing: self.closing(claimed).await,
+            memos: self.memos_of(claimed),
             revisions,
             dead_letters,
             history: vec![StepRecord { context: 1, started: self.now, entries }],
@@ -280,6 +281,74 @@ impl Twins {
             batch.push(settlement);
         }
         let _ = both!(self, settle(batch));
+    }
+
+    /// Remembers some of what was worked on.
+    fn memos_of(&mut self, claimed: &Claimed) -> Vec<NewMemo> {
+        let mut out = Vec::new();
+        for item in &claimed.task.items {
+            if self.chance(20) {
+                let key = MemoKey(group_of(self.rng.random_range(0..3)));
+                let port = self.chance(30).then(|| "bad".into());
+                let (arrival, many) = (item.id.arrival, self.chance(50));
+                out.push(NewMemo { arrival, key, many, children: vec![(port, item.clone())] });
+            }
+        }
+        out
+    }
+
+    /// Begins, feeds and stops reprocesses.
+    async fn reprocess(&mut self) {
+        let Some((flow, version)) = self.pick(&self.flows.clone()) else { return };
+        let open = both!(self, reprocesses()).unwrap();
+        let now = self.now;
+        match (self.pick(&open), self.rng.random_range(0..5)) {
+            (Some(one), 0) => {
+                let _ = both!(self, stop_reprocess(one.run, "ada", now));
+            }
+            (Some(one), 1..) => {
+                let limit = self.rng.random_range(1..6);
+                let asked = both!(self, historic(one.flow, one.selection, one.cursor, one.upto, limit));
+                let Ok(page) = asked else { return };
+                let items: Vec<Item> = page.arrivals.iter().filter_map(|one_| one_.item(one.pass)).collect();
+                let to = self.reader();
+                let entries = items.iter().map(|item| decide::reentered(item.id, item.id)).collect();
+                let lease =
+                    if self.chance(5) { self.pick(&self.leases.clone()).unwrap_or(self.lease) } else { self.lease };
+                let feed = Feed {
+                    lease,
+                    run: one.run,
+                    after: if self.chance(5) { Arrival(77) } else { one.cursor },
+                    next: page.next,
+                    taken: items.len() as u64,
+                    gone: 1,
+                    tasks: decide::tasks_for(&to, items),
+                    history: decide::split_records(1, now, entries),
+                    counts: BTreeMap::from([("inbox".into(), StepCounts { done: 1, ..Default::default() })]),
+                    at: now,
+                };
+                let _ = both!(self, feed(feed));
+            }
+            (None, _) => {
+                let mut selection = Selection { since: self.chance(30).then_some(now - 20), ..Selection::default() };
+                if self.chance(30) {
+                    selection.collection = Some("Shelf".to_owned());
+                }
+                if self.chance(30) {
+                    selection.origins = (1..self.rng.random_range(2..30)).step_by(3).map(Arrival).collect();
+                }
+                let (trigger, actor) = ("reprocess".to_owned(), "ada".to_owned());
+                let new = NewReprocess { flow, version, selection, trigger, context: 1, actor, at: now };
+                if let Ok(begun) = both!(self, begin_reprocess(new)) {
+                    self.runs.push(begun.run);
+                }
+            }
+            _ => {}
+        }
+        if self.chance(10) {
+            let limit = MemoLimit { bytes: self.rng.random_range(0..2_000), before: now - 30 };
+            let _ = both!(self, forget_memos(limit, 3));
+        }
     }
 
     async fn unclaim(&mut self) {
@@ -391,7 +460,8 @@ impl Twins {
             40..65 => self.settle().await,
             65..70 => self.unclaim().await,
             70..86 => self.exports().await,
-            86..94 => self.people().await,
+            86..91 => self.people().await,
+            91..94 => self.reprocess().await,
             94..97 => self.save().await,
             _ => self.take_over().await,
         }
@@ -423,6 +493,7 @@ impl Twins {
         }
         for run in self.runs.clone() {
             let _ = both!(self, run(run));
+            let _ = both!(self, reprocess(run));
         }
         let slots = self.slots.clone();
         for slot in slots.choose_multiple(&mut self.rng.clone(), 20) {
@@ -432,6 +503,20 @@ impl Twins {
         while both!(self, arrival(Arrival(last + 1))).is_ok() {
             last += 1;
             let _ = both!(self, history(Arrival(last)));
+            let keys: Vec<_> = (0..3).map(|n| (Arrival(last), MemoKey(group_of(n)))).collect();
+            let _ = both!(self, memos(keys));
+        }
+        let path = PathHash::root("inbox");
+        let ids: Vec<ItemId> = (1..=last).map(|n| ItemId { arrival: Arrival(n), pass: Pass(9_999), path }).collect();
+        for (flow, _) in self.flows.clone() {
+            for group in (0..RULES.len()).map(group_of) {
+                let _ = both!(self, repeats(flow, group, ids));
+            }
+            let mut after = Arrival(0);
+            let (selection, upto) = (Selection::default(), Arrival(last));
+            while let Some(next) = both!(self, historic(flow, selection, after, upto, 7)).unwrap().next {
+                after = next;
+            }
         }
         let of_flow = Filter { flow: Some("flow-1".to_owned()), ..Filter::default() };
         let named = Filter { name: Some("*.csv".to_owned()), ended: true, ..Filter::default() };

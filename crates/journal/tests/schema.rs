@@ -52,8 +52,20 @@ fn schema_1_is_frozen() {
 #[test]
 fn schema_2_is_frozen() {
     let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()));
+    let path = dir.path().join("journal.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(include_str!("../migrations/0001_first.sql")).unwrap();
+    conn.execute_batch(include_str!("../migrations/0002_held.sql")).unwrap();
+    conn.execute_batch("PRAGMA application_id = 0x4f444d50; PRAGMA user_version = 2;").unwrap();
     let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v2.txt")).unwrap();
+    assert!(dump(&path) == golden, "a stored schema is never changed");
+}
+
+#[test]
+fn schema_3_is_frozen() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v3.txt")).unwrap();
     let dumped = dump(&dir.path().join("journal.db"));
     assert!(dumped == golden, "a stored schema is never changed, make a new migration; it is now\n{dumped}");
 }
@@ -171,6 +183,7 @@ fn settlement(claimed: &Claimed, lease: opendmp_ports::journal::Lease, context: 
         tasks: later.collect(),
         held: Vec::new(),
         closing: None,
+        memos: Vec::new(),
         revisions: vec![revision(&items[0], b"a.csv"), revision(&items[1], b"a.csv")],
         dead_letters: vec![letter],
         history: vec![StepRecord { context, started: 21, entries: items.iter().zip(results).map(entry).collect() }],
@@ -216,6 +229,7 @@ async fn a_stored_database_of_version_1_opens() {
         tasks: vec![],
         held: Vec::new(),
         closing: None,
+        memos: Vec::new(),
         revisions: vec![],
         dead_letters: vec![],
         history: vec![],
@@ -244,6 +258,7 @@ fn settlement_of_nothing(lease: opendmp_ports::journal::Lease) -> Settlement {
         tasks: vec![],
         held: Vec::new(),
         closing: None,
+        memos: Vec::new(),
         revisions: vec![],
         dead_letters: vec![],
         history: vec![],

@@ -22,6 +22,8 @@ pub enum Hint {
     Flow(FlowId),
     /// A run may be over.
     Run(RunId),
+    /// A reprocess was begun.
+    Reprocess(RunId),
     /// Something was settled: for progress displays.
     Settled(Arc<Progress>),
 }
@@ -40,7 +42,7 @@ pub struct Progress {
 /// Numbers of items in one processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StepCounts {
-    /// Went in and are done.
+    /// Went in and are done, but for those that were remembered.
     pub done: u64,
     /// Came out.
     pub emitted: u64,
@@ -50,6 +52,14 @@ pub struct StepCounts {
     pub retried: u64,
     /// Time spent, in microseconds.
     pub took: u64,
+    /// Went in, and what came of them was remembered: nothing was done.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub remembered: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 impl StepCounts {
@@ -60,6 +70,7 @@ impl StepCounts {
         self.dead += other.dead;
         self.retried += other.retried;
         self.took += other.took;
+        self.remembered += other.remembered;
     }
 }
 

@@ -188,6 +188,12 @@ pub fn exported(row: &Dataset) -> String {
     }
 }
 
+/// The dataset of a flow that is named.
+pub async fn named(dataset: &str, flow: &str, client: &Client, term: &Term) -> Result<Dataset, Fail> {
+    let which = Which { dataset: dataset.to_owned(), collection: None, flow: Some(flow.to_owned()) };
+    one(&which, client, term).await
+}
+
 /// The dataset that is meant; where that is not clear, the candidates are told.
 async fn one(which: &Which, client: &Client, term: &Term) -> Result<Dataset, Fail> {
     let reference =

@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod init;
 pub mod kinds;
 pub mod plan;
+pub mod reprocess;
 pub mod restore;
 pub mod run;
 pub mod runs;

@@ -142,6 +142,7 @@ fn page(run: &Run, term: &Term) -> String {
         let columns = [
             column("processor", |row: &(String, StepCounts)| Value::Text(row.0.clone())),
             column("done", |row| Value::Number(row.1.done)),
+            column("remembered", |row| Value::Number(row.1.remembered)),
             column("emitted", |row| Value::Number(row.1.emitted)),
             column("retried", |row| Value::Number(row.1.retried)),
             column("dead", |row| Value::Number(row.1.dead)),

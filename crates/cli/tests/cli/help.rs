@@ -31,6 +31,7 @@ const VERBS: [&[&str]; 37] = [
     &["dead-letters", "show"],
     &["dead-letters", "retry"],
     &["dead-letters", "discard"],
+    &["reprocess"],
     &["ingest"],
     &["ingest", "audit"],
     &["backup"],

@@ -8,5 +8,6 @@ mod journey;
 mod operate;
 mod output;
 mod place;
+mod reprocess;
 mod server;
 mod validate;

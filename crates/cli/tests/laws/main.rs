@@ -5,4 +5,5 @@ mod garbage;
 mod harness;
 mod keep;
 mod odd;
+mod reprocess;
 mod torture;

@@ -32,7 +32,13 @@ const BURIED: usize = 1_000;
 
 impl Work<'_> {
     /// Adds items to their groups.
-    pub(super) fn gather(&mut self, node: &Node, to: &Reader, aggregate: &Aggregate, items: Vec<Live>) -> Vec<Entry> {
+    pub(super) async fn gather(
+        &mut self,
+        node: &Node,
+        to: &Reader,
+        aggregate: &Aggregate,
+        items: Vec<Live>,
+    ) -> Result<Vec<Entry>, Error> {
         let close = &aggregate.close;
         let rule = HoldRule {
             count: close.count,
@@ -41,23 +47,59 @@ impl Work<'_> {
             end_of_run: close.end_of_run,
         };
         let run = if rule.end_of_run { self.claimed.run.0.to_le_bytes().to_vec() } else { Vec::new() };
-        let mut entries = Vec::with_capacity(items.len());
+        let mut groups: BTreeMap<PathHash, Vec<Live>> = BTreeMap::new();
         for live in items {
             let of = aggregate.group_by.as_deref().and_then(|key| live.item.attributes.get(key));
             let of = of.map(ToString::to_string).unwrap_or_default();
             let parts: [&[u8]; 4] = [node.id.as_bytes(), &node.planned.config_hash.0.0, of.as_bytes(), &run];
-            let group = PathHash::of("opendmp 2026 group v1", &parts);
-            entries.push(Entry {
-                input: live.item.id,
-                took: 0,
-                result: Outcome::Held,
-                children: Vec::new(),
-                log: Vec::new(),
-                note: None,
-            });
-            self.held.entry(group).or_insert_with(|| (to.clone(), rule, Vec::new())).2.push(live);
+            groups.entry(PathHash::of("opendmp 2026 group v1", &parts)).or_default().push(live);
         }
-        entries
+        let mut entries = Vec::new();
+        for (group, all) in groups {
+            let (repeats, fresh) = self.apart(group, all).await?;
+            for (live, before) in repeats {
+                entries.push(self.repeat(to, live, before));
+            }
+            entries.extend(fresh.iter().map(|live| ended(live, Outcome::Held, None)));
+            if !fresh.is_empty() {
+                self.held.entry(group).or_insert_with(|| (to.clone(), rule, Vec::new())).2.extend(fresh);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Tells apart what a group has had in an earlier pass, with the content that it had then.
+    async fn apart(&self, group: PathHash, items: Vec<Live>) -> Result<(Vec<(Live, ContentHash)>, Vec<Live>), Error> {
+        let again: Vec<_> = items.iter().map(|live| live.item.id).filter(|id| id.pass.0 > 0).collect();
+        if again.is_empty() {
+            return Ok((Vec::new(), items));
+        }
+        let (engine, flow) = (self.engine, self.claimed.flow);
+        let before = engine.patiently("journal", || engine.journal.repeats(flow, group, again.clone())).await?;
+        let mut before = before.into_iter();
+        let (mut repeats, mut fresh) = (Vec::new(), Vec::new());
+        for live in items {
+            match if live.item.id.pass.0 > 0 { before.next().flatten() } else { None } {
+                Some(hash) => repeats.push((live, hash)),
+                None => fresh.push(live),
+            }
+        }
+        Ok((repeats, fresh))
+    }
+
+    /// An item that its group has had before: never a second time in it.
+    fn repeat(&mut self, to: &Reader, live: Live, before: ContentHash) -> Entry {
+        if live.item.content.hash == before {
+            return ended(&live, Outcome::Emitted, Some("the same as its group has had before".to_owned()));
+        }
+        let message = "its group has had this item before, with other content";
+        let fault = Fault::new(FaultKind::Rejected, "late-repeat", message)
+            .with_hint("what is made of a group is not made anew; a change of the aggregate's own settings does that");
+        let (id, note) = (dead_letter_id(live.item.id, to), fault.to_string());
+        let entry = ended(&live, Outcome::Dead, Some(note));
+        let letter = NewDeadLetter { id, at: to.clone(), item: live.item, fault, attempts: 1, log: Vec::new() };
+        self.dead.push((letter, live.bytes));
+        entry
     }
 
     /// What is held from now on, in order. Its bytes are stored.
@@ -243,6 +285,12 @@ impl Work<'_> {
         self.bury(&row.to, items, &journal::lost(self.claimed.task.lost));
         Ok(())
     }
+}
+
+/// How an item ended here, without children.
+fn ended(live: &Live, result: Outcome, note: Option<String>) -> Entry {
+    let (input, note) = (live.item.id, note.map(Into::into));
+    Entry { input, took: 0, result, children: Vec::new(), log: Vec::new(), note }
 }
 
 /// What came of a join.

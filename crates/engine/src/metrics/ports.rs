@@ -9,14 +9,15 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Filter, Finished, FlowChange, FlowId,
-    FlowRow, GroupRow, HeldKey, HeldRow, HistoryRow, Ingest, Ingested, Intent, Lease, Named, NewVersion, Page, Reentry,
-    RevisionRow, RunId, RunMode, RunRow, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
+    FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, Memo,
+    MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
+    Selection, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -91,6 +92,15 @@ calls! {
     fn abandon(flow: FlowId, limit: usize, actor: &str, at: i64) -> u64;
     fn dead_letters(filter: Filter) -> Page<DeadRow>;
     fn reenter(reentry: Reentry) -> (RunId, u64);
+    fn begin_reprocess(new: NewReprocess) -> Reprocess;
+    fn reprocess(run: RunId) -> Reprocess;
+    fn reprocesses() -> Vec<Reprocess>;
+    fn historic(flow: FlowId, selection: Selection, after: Arrival, upto: Arrival, limit: usize) -> HistoricPage;
+    fn feed(feed: Feed) -> bool;
+    fn stop_reprocess(run: RunId, actor: &str, at: i64) -> bool;
+    fn repeats(flow: FlowId, group: PathHash, items: Vec<ItemId>) -> Vec<Option<ContentHash>>;
+    fn memos(keys: Vec<(Arrival, MemoKey)>) -> Vec<Option<Memo>>;
+    fn forget_memos(limit: MemoLimit, most: usize) -> u64;
     fn discard(letters: Vec<TaskId>, reason: &str, actor: &str, at: i64) -> u64;
     fn runs(filter: Filter) -> Page<RunRow>;
     fn run(run: RunId) -> RunRow;

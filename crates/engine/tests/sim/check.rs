@@ -306,16 +306,29 @@ pub fn walk(world: &World, at_rest: bool) {
         plans.readers.get(&(version.to_owned(), processor.to_owned(), port.to_owned())).cloned().unwrap_or_default()
     };
     let mut arrived = 0;
+    let mut sources: BTreeMap<ItemId, (String, ContentHash)> = BTreeMap::new();
     for ((item, processor), entries) in &known.entries {
         for (version, entry) in entries.iter().filter(|(_, entry)| entry.result == Outcome::Arrived) {
             arrived += 1;
             visited.insert((*item, processor.clone()));
             let hash = entry.children[0].content.unwrap().0;
+            sources.insert(*item, (processor.clone(), hash));
             owed.extend(readers(version, processor, "out").into_iter().map(|reader| ((*item, reader), hash)));
         }
     }
     if arrived != known.snapshot.arrivals.len() {
         world.broken(Law::L1, format!("{} arrivals, {arrived} of them in the history", known.snapshot.arrivals.len()));
+    }
+    // What was sent in again is owed to the readers of its ingest, in the version it was sent through.
+    for ((item, _), entries) in known.entries.iter().filter(|(at, _)| at.1 == "reprocess") {
+        for (version, entry) in entries {
+            let Some((ingest, hash)) = sources.get(item) else {
+                world.broken(Law::L2, format!("{item} was sent in again and has never arrived"));
+                return;
+            };
+            let again = entry.children[0].id;
+            owed.extend(readers(version, ingest, "out").into_iter().map(|reader| ((again, reader), *hash)));
+        }
     }
     for ((item, processor), row) in &known.dead {
         if let DeadState::Retried { pass, .. } = row.state {
@@ -369,7 +382,12 @@ pub fn walk(world: &World, at_rest: bool) {
             }
         }
     }
-    let all = known.entries.keys().filter(|at| at.1 != "retry").chain(known.queued.keys()).chain(known.dead.keys());
+    let all = known
+        .entries
+        .keys()
+        .filter(|at| at.1 != "retry" && at.1 != "reprocess")
+        .chain(known.queued.keys())
+        .chain(known.dead.keys());
     for at in all {
         if !visited.contains(at) {
             world.broken(Law::L2, format!("{} before {} came from nowhere", at.0, at.1));

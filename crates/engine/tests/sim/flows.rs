@@ -66,8 +66,8 @@ processors:
                 "name: Pure
 processors:
   - {{ id: inbox, type: ingest, source: {{ type: place, place: pure }} }}
-  - {{ id: clean, type: step, inputs: [inbox], pure: true, trouble: 150, {errors} }}
-  - {{ id: cut, type: step, inputs: [clean], pure: true, fan: 2, {errors} }}
+  - {{ id: clean, type: step, inputs: [inbox], pure: true, memo: always, trouble: 150, {errors} }}
+  - {{ id: cut, type: step, inputs: [clean], pure: true, memo: always, fan: 2, {errors} }}
   - {{ id: shelf, type: shelf, inputs: [clean], collection: Pure, destination: {{ type: targets, place: c }} }}
   - {{ id: keep, type: shelf, inputs: [cut], collection: Cut, destination: {{ type: targets, place: c, if_exists: keep }} }}
 "

@@ -10,7 +10,7 @@ use opendmp_model::fault::FaultKind;
 use opendmp_model::history::Context;
 use opendmp_model::ids::ContentHash;
 use opendmp_ports::Journal;
-use opendmp_ports::journal::{DeadState, Filter, Reentry, VersionId};
+use opendmp_ports::journal::{DeadState, Filter, NewReprocess, Reentry, Selection, VersionId};
 
 use super::executor::{Executor, OUTSIDE, Owner};
 use super::outside::{Stored, producer};
@@ -125,6 +125,7 @@ impl Sim {
         for _ in 0..1 + world.below(2) {
             self.executor.spawn(owner, intents(Arc::clone(&engine), Arc::clone(&world)));
         }
+        self.executor.spawn(owner, reprocess(Arc::clone(&engine), Arc::clone(&world)));
         if exclusive {
             let ingests = world.plans.lock().unwrap().ingests.clone();
             for (version, processor) in ingests {
@@ -273,7 +274,8 @@ impl Sim {
         let looked = self.world.plans.lock().unwrap().ingests.iter().all(|(version, processor)| {
             self.world.seen().clean.contains(&(self.last, format!("{version}/{processor}")))
         });
-        snapshot.tasks.is_empty() && snapshot.intents == 0 && looked && self.executor.count(OUTSIDE) == 0
+        let fed = self.world.truth.reprocesses().now_or_never().unwrap().unwrap().is_empty();
+        snapshot.tasks.is_empty() && snapshot.intents == 0 && looked && fed && self.executor.count(OUTSIDE) == 0
     }
 
     /// What is poisonous is among the dead letters for that reason; what is not is not.
@@ -352,6 +354,19 @@ async fn ingest(engine: Arc<Engine>, world: Arc<World>, owner: Owner, version: V
     }
 }
 
+/// Sends in what a person wants to be done again.
+async fn reprocess(engine: Arc<Engine>, world: Arc<World>) {
+    loop {
+        for one in engine.journal.reprocesses().await.unwrap_or_default() {
+            match engine.reprocess_once(&one).await {
+                Ok(_) => world.count("fed reprocesses"),
+                Err(error) => world.note(|| format!("reprocess of run {}: {error}", one.run)),
+            }
+        }
+        nap(&world).await;
+    }
+}
+
 /// Puts foreign files where exports go, and changes exported ones.
 async fn meddler(world: Arc<World>) {
     for _ in 0..6 {
@@ -369,13 +384,54 @@ async fn meddler(world: Arc<World>) {
     }
 }
 
-/// Looks after dead letters: retries some, gives some up.
+/// Has all of a flow, or a part of it, done again; or thinks better of what was begun.
+async fn wish(world: &Arc<World>) {
+    let at = world.time.now();
+    if let Some(begun) = world.truth.reprocesses().await.unwrap().first().filter(|_| world.chance(200)) {
+        world.note(|| format!("a person stops the reprocess of run {}", begun.run));
+        world.truth.stop_reprocess(begun.run, "person", at).await.unwrap();
+        return;
+    }
+    let flows = world.plans.lock().unwrap().flows.clone();
+    let Some((slug, (flow, version))) = flows.into_iter().nth(world.below(world.setup.flows.len() as u64) as usize)
+    else {
+        return;
+    };
+    let hash = world.truth.version(version).await.unwrap().hash;
+    let context = context_of(&slug, &hash, "reprocess");
+    let context = world.truth.context(context).await.unwrap();
+    world.seen().contexts.insert(context, (hash, "reprocess".to_owned()));
+    let since = world.chance(300).then(|| at - world.below(400) as i64);
+    let (selection, trigger) = (Selection { since, ..Selection::default() }, "again".to_owned());
+    let new = NewReprocess { flow, version, selection, trigger, context, actor: "person".to_owned(), at };
+    let begun = world.truth.begin_reprocess(new).await.unwrap();
+    world.note(|| format!("a person reprocesses {slug} in run {}, pass {}", begun.run, begun.pass.0));
+    world.count("reprocesses");
+}
+
+fn context_of(flow: &str, version: &str, processor: &str) -> Context {
+    Context {
+        flow: flow.to_owned(),
+        version: version.to_owned(),
+        processor: processor.to_owned(),
+        kind: processor.to_owned(),
+        config: String::new(),
+        environment: None,
+        worker: "person".to_owned(),
+        opendmp: String::new(),
+    }
+}
+
+/// Looks after dead letters: retries some, gives some up. Has something done again now and then.
 async fn person(world: Arc<World>) {
     loop {
         let wait = 100 + world.below(300) as i64;
         sleep(&world, wait).await;
         if world.is_calm() {
             return;
+        }
+        if !world.setup.flows.contains(&super::Flow::Poison) && world.chance(250) {
+            wish(&world).await;
         }
         let open = world.truth.dead_letters(Filter::default()).await.unwrap().rows;
         let Some(first) = open.first() else { continue };
@@ -396,16 +452,7 @@ async fn person(world: Arc<World>) {
         }
         let version = world.plans.lock().unwrap().flows[&slug].1;
         let row = world.truth.version(version).await.unwrap();
-        let context = Context {
-            flow: slug,
-            version: row.hash.clone(),
-            processor: "retry".to_owned(),
-            kind: "retry".to_owned(),
-            config: String::new(),
-            environment: None,
-            worker: "person".to_owned(),
-            opendmp: String::new(),
-        };
+        let context = context_of(&slug, &row.hash, "retry");
         let context = world.truth.context(context).await.unwrap();
         world.seen().contexts.insert(context, (row.hash, "retry".to_owned()));
         world.note(|| format!("a person retries {letters:?}"));

@@ -5,7 +5,7 @@ use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::ids::{ID_LEN, PATH_HASH_LEN, PathHash, TaskId};
 use opendmp_model::item::{ContentRef, Item};
 use opendmp_model::ledger::FileStat;
-use opendmp_ports::journal::{ExportState, FlowState, RunMode};
+use opendmp_ports::journal::{ExportState, FlowState, ReprocessState, RunMode};
 use opendmp_ports::transport::StepCounts;
 
 use super::fail::{Fail, Result};
@@ -70,16 +70,20 @@ pub(crate) fn content_of(bytes: &[u8]) -> Result<ContentRef> {
     Ok(content)
 }
 
+/// Format of counts with what was remembered; those without are of [`FORMAT`].
+const REMEMBERED_FORMAT: u8 = 2;
+
 /// Numbers by processor, which is an interned name.
 pub(crate) fn counts_bytes(counts: &[(i64, StepCounts)]) -> Vec<u8> {
     if counts.is_empty() {
         return Vec::new();
     }
-    let mut w = begin();
+    let mut w = Writer::default();
+    w.byte(REMEMBERED_FORMAT);
     w.number(counts.len() as u64);
     for (name, counts) in counts {
         w.number(*name as u64);
-        for number in [counts.done, counts.emitted, counts.dead, counts.retried, counts.took] {
+        for number in [counts.done, counts.emitted, counts.dead, counts.retried, counts.took, counts.remembered] {
             w.number(number);
         }
     }
@@ -90,7 +94,11 @@ pub(crate) fn counts_of(bytes: &[u8]) -> Result<Vec<(i64, StepCounts)>> {
     if bytes.is_empty() {
         return Ok(Vec::new());
     }
-    let mut r = read(bytes)?;
+    let mut r = Reader::new(bytes);
+    let format = r.byte()?;
+    if !matches!(format, FORMAT | REMEMBERED_FORMAT) {
+        return Err(Damaged("an unknown format").into());
+    }
     let mut out = Vec::with_capacity(r.count(6)?);
     for _ in 0..out.capacity() {
         let name = r.number()? as i64;
@@ -100,6 +108,7 @@ pub(crate) fn counts_of(bytes: &[u8]) -> Result<Vec<(i64, StepCounts)>> {
             dead: r.number()?,
             retried: r.number()?,
             took: r.number()?,
+            remembered: if format == REMEMBERED_FORMAT { r.number()? } else { 0 },
         };
         out.push((name, counts));
     }
@@ -151,6 +160,9 @@ stored! {
     class_number class_of SinkClass {
         SinkClass::Overwrite = 0, SinkClass::Marker = 1, SinkClass::Deduplicates = 2, SinkClass::AtLeastOnce = 3,
     }
+    reprocess_number reprocess_of ReprocessState {
+        ReprocessState::Feeding = 0, ReprocessState::Fed = 1, ReprocessState::Stopped = 2,
+    }
     if_exists_number if_exists_of IfExists {
         IfExists::Version = 0, IfExists::Overwrite = 1, IfExists::Fail = 2, IfExists::Keep = 3,
     }
@@ -164,11 +176,13 @@ mod tests {
     fn the_formats_are_frozen() {
         let stat =
             FileStat { device: 7, inode: 300, size: 0, mtime: -1, ctime: 1_700_000_000_000_000_000, recent: false };
-        let counts = [(3, StepCounts { done: 1, emitted: 2, dead: 3, retried: 4, took: 500 })];
+        let counts = [(3, StepCounts { done: 1, emitted: 2, dead: 3, retried: 4, took: 500, remembered: 6 })];
         let content = ContentRef::empty();
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         assert_eq!(hex(&stat_bytes(&stat)), "0107ac0200018080d0e2c6bfce972f");
-        assert_eq!(hex(&counts_bytes(&counts)), "01010301020304f403");
+        assert_eq!(hex(&counts_bytes(&counts)), "02010301020304f40306");
+        let before = [(3, StepCounts { remembered: 0, ..counts[0].1 })];
+        assert_eq!(counts_of(b"\x01\x01\x03\x01\x02\x03\x04\xf4\x03").unwrap(), before);
         assert_eq!(
             hex(&content_bytes(&content)),
             "01af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f32620000"

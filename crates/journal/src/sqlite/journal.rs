@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Filter, Finished, FlowChange, FlowId,
-    FlowRow, GroupRow, HeldKey, HeldRow, HistoryRow, Ingest, Ingested, Intent, Lease, Named, NewVersion, Page, Reentry,
-    RevisionRow, RunId, RunMode, RunRow, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
+    FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, Memo,
+    MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
+    Selection, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -17,7 +18,10 @@ use tokio::sync::mpsc;
 use super::database::FILE;
 use super::fail::Result as Fallible;
 use super::readers::closed;
-use super::tables::{KnownPaths, Prepared, RawClaimed, RawIntent, Releasing, Tables, json};
+use super::tables::{
+    KnownPaths, Prepared, PreparedFeed, RawClaimed, RawIntent, Releasing, Tables, find_reprocess, json,
+    open_reprocesses,
+};
 use super::{SqliteJournal, read, roots};
 
 #[async_trait]
@@ -182,6 +186,54 @@ impl Journal for SqliteJournal {
 
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)> {
         self.write("journal reenter", move |t| t.reenter(&reentry)).await
+    }
+
+    async fn begin_reprocess(&self, new: NewReprocess) -> Result<Reprocess> {
+        self.write("journal begin reprocess", move |t| t.begin_reprocess(&new)).await
+    }
+
+    async fn reprocess(&self, run: RunId) -> Result<Reprocess> {
+        let find =
+            move |conn: &rusqlite::Connection| Ok(find_reprocess(conn, run)?.ok_or_else(|| decide::no_reprocess(run))?);
+        self.read("journal reprocess", find).await
+    }
+
+    async fn reprocesses(&self) -> Result<Vec<Reprocess>> {
+        self.read("journal reprocesses", open_reprocesses).await
+    }
+
+    async fn historic(
+        &self,
+        flow: FlowId,
+        selection: Selection,
+        after: Arrival,
+        upto: Arrival,
+        limit: usize,
+    ) -> Result<HistoricPage> {
+        let asked = move |conn: &rusqlite::Connection| read::historic(conn, flow, &selection, after, upto, limit);
+        self.read("journal historic", asked).await
+    }
+
+    async fn feed(&self, feed: Feed) -> Result<bool> {
+        let feed = PreparedFeed::from(feed);
+        self.write("journal feed", move |t| t.feed(&feed)).await
+    }
+
+    async fn stop_reprocess(&self, run: RunId, actor: &str, at: i64) -> Result<bool> {
+        let actor = actor.to_owned();
+        self.write("journal stop reprocess", move |t| t.stop_reprocess(run, &actor, at)).await
+    }
+
+    async fn repeats(&self, flow: FlowId, group: PathHash, items: Vec<ItemId>) -> Result<Vec<Option<ContentHash>>> {
+        self.read("journal repeats", move |conn| read::repeats(conn, flow, group, &items)).await
+    }
+
+    async fn memos(&self, keys: Vec<(Arrival, MemoKey)>) -> Result<Vec<Option<Memo>>> {
+        self.read("journal memos", move |conn| read::memos(conn, &keys)).await
+    }
+
+    async fn forget_memos(&self, limit: MemoLimit, most: usize) -> Result<u64> {
+        self.write("journal forget memos", move |t| t.forget_memos(limit, most)).await
     }
 
     async fn discard(&self, letters: Vec<TaskId>, reason: &str, actor: &str, at: i64) -> Result<u64> {

@@ -1,6 +1,7 @@
 //! What is asked of the tables, on the readers' connections. A listing that may be long is read in parts, so that no
 //! reader keeps the log from beginning anew.
 
+mod again;
 mod catalog;
 mod datasets;
 mod held;
@@ -17,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::blobs::{content_of, stat_of};
 use super::fail::{Fail, Result};
 
+pub(crate) use again::{historic, memos, repeats};
 pub(crate) use catalog::{backlog, context, contexts, flow, flows, source, version};
 pub(crate) use datasets::{collections, datasets, revisions};
 pub(crate) use held::{group, held, watermark};

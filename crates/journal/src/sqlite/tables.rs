@@ -1,6 +1,7 @@
 //! What a call does to the tables, inside the writer's transaction. One file for each part of the contract; the
 //! decisions themselves are [`opendmp_ports::journal::decide`]'s.
 
+mod again;
 mod define;
 mod exports;
 mod held;
@@ -19,6 +20,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::fail::{Fail, Result};
 
+pub(crate) use again::{PreparedFeed, find as find_reprocess, open as open_reprocesses};
 pub(crate) use exports::RawIntent;
 pub(crate) use ledger::{KnownPaths, Releasing};
 pub(crate) use queue::{RawClaimed, json};

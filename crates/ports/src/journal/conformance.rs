@@ -4,6 +4,7 @@
 //! An implementation that is durable runs the suite twice: as it is, and closed and opened again between any two
 //! calls ([`all`] with `reopen`), so that nothing of what it answered lives in memory alone.
 
+mod again;
 mod definitions;
 mod desk;
 mod exports;
@@ -94,6 +95,11 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             letters_of_one_flow, letters_are_discarded, flows_are_abandoned, letters_fail_again,
         }
         roots { what_is_followed_is_told, what_is_held_and_listed_is_told, many_are_told }
+        again {
+            historic_arrivals_are_the_newest_of_their_paths, historic_arrivals_of_a_collection,
+            a_reprocess_is_fed_part_by_part, a_reprocess_may_be_stopped, a_lost_lease_feeds_nothing,
+            repeats_are_known, results_are_remembered, what_was_remembered_first_is_forgotten_first,
+        }
         history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
     }
 }

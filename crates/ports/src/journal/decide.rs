@@ -470,6 +470,17 @@ pub fn abandoned(at: &Reader, item: Item, attempts: u32) -> NewDeadLetter {
     NewDeadLetter { id: dead_letter_id(item.id, at), at: at.clone(), item, fault, attempts, log: Vec::new() }
 }
 
+/// Of dead letters that are sent in together, those of the newest pass of each arrival: in the pass that they get, what
+/// comes of two earlier ones would have the same ids. The others stay open.
+pub fn newest_passes<T>(letters: &mut Vec<T>, id: impl Fn(&T) -> TaskId) {
+    let mut newest: HashMap<Arrival, Pass> = HashMap::new();
+    for letter in letters.iter().map(&id) {
+        let pass = newest.entry(letter.arrival).or_insert(letter.pass);
+        *pass = letter.pass.max(*pass);
+    }
+    letters.retain(|letter| newest.get(&id(letter).arrival) == Some(&id(letter).pass));
+}
+
 /// What sets off a run of retried dead letters.
 pub fn retry_trigger(letters: usize) -> String {
     format!("retry of {letters} dead letter{}", if letters == 1 { "" } else { "s" })
@@ -479,6 +490,11 @@ pub fn retry_trigger(letters: usize) -> String {
 pub fn reentered(old: ItemId, new: ItemId) -> Entry {
     let child = Child { id: new, port: None, name: None, content: None, attributes: None };
     Entry { input: old, took: 0, result: Outcome::Reentered, children: vec![child], log: Vec::new(), note: None }
+}
+
+/// Whether an item was the same one in an earlier pass.
+pub fn is_repeat(item: ItemId, before: ItemId) -> bool {
+    item.arrival == before.arrival && item.path == before.path && before.pass < item.pass
 }
 
 /// Cuts entries into records whose arrivals span less than [`BUNDLE_SPAN`].

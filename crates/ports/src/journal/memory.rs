@@ -1,5 +1,6 @@
 //! A journal in memory: the reference of what a journal means, for model tests. Nothing is durable.
 
+mod again;
 mod exports;
 mod held;
 mod state;
@@ -10,13 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use opendmp_model::history::{Context, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::Item;
 use opendmp_model::ledger::{FileStat, Known};
 use tokio::sync::mpsc;
 
 use self::state::State;
 use super::Journal;
+use super::again::*;
 use super::decide;
 use super::types::*;
 use crate::{Error, ErrorKind, Result};
@@ -273,8 +275,9 @@ impl Journal for MemoryJournal {
 
     async fn close_run(&self, run: RunId, at: i64) -> Result<()> {
         let mut state = self.lock();
+        let fed = state.reprocesses.get(&run).is_some_and(|reprocess| reprocess.state == ReprocessState::Feeding);
         let known = state.runs.get_mut(&run);
-        known.ok_or_else(|| decide::missing("journal close run", format!("run {run}")))?.open = false;
+        known.ok_or_else(|| decide::missing("journal close run", format!("run {run}")))?.open &= fed;
         state.outstanding(run, 0, at);
         Ok(())
     }
@@ -412,6 +415,52 @@ impl Journal for MemoryJournal {
 
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)> {
         self.lock().reenter(&reentry)
+    }
+
+    async fn begin_reprocess(&self, new: NewReprocess) -> Result<Reprocess> {
+        self.lock().begin_reprocess(new)
+    }
+
+    async fn reprocess(&self, run: RunId) -> Result<Reprocess> {
+        let found = self.lock().reprocesses.get(&run).cloned();
+        found.ok_or_else(|| decide::no_reprocess(run))
+    }
+
+    async fn reprocesses(&self) -> Result<Vec<Reprocess>> {
+        let state = self.lock();
+        let open = state.reprocesses.values().filter(|one| one.state == ReprocessState::Feeding);
+        Ok(open.cloned().collect())
+    }
+
+    async fn historic(
+        &self,
+        flow: FlowId,
+        selection: Selection,
+        after: Arrival,
+        upto: Arrival,
+        limit: usize,
+    ) -> Result<HistoricPage> {
+        self.lock().historic(flow, &selection, after, upto, limit)
+    }
+
+    async fn feed(&self, feed: Feed) -> Result<bool> {
+        self.lock().feed(feed)
+    }
+
+    async fn stop_reprocess(&self, run: RunId, _actor: &str, at: i64) -> Result<bool> {
+        self.lock().stop_reprocess(run, at)
+    }
+
+    async fn repeats(&self, flow: FlowId, group: PathHash, items: Vec<ItemId>) -> Result<Vec<Option<ContentHash>>> {
+        Ok(self.lock().repeats(flow, group, &items))
+    }
+
+    async fn memos(&self, keys: Vec<(Arrival, MemoKey)>) -> Result<Vec<Option<Memo>>> {
+        Ok(self.lock().memos(&keys))
+    }
+
+    async fn forget_memos(&self, limit: MemoLimit, most: usize) -> Result<u64> {
+        Ok(self.lock().forget_memos(limit, most))
     }
 
     async fn discard(&self, letters: Vec<TaskId>, reason: &str, actor: &str, at: i64) -> Result<u64> {

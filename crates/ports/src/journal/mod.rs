@@ -3,6 +3,7 @@
 //! What is decided here and is the same for every implementation stands in [`decide`]; [`MemoryJournal`] is the
 //! reference that the step-driven model tests run on.
 
+mod again;
 pub mod conformance;
 pub mod decide;
 mod memory;
@@ -12,12 +13,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 use tokio::sync::mpsc;
 
 use crate::Result;
 
+pub use again::*;
 pub use memory::{MemoryJournal, Snapshot};
 pub use types::*;
 
@@ -130,8 +132,47 @@ pub trait Journal: Send + Sync {
     /// What all open dead letters hold.
     async fn dead_held(&self) -> Result<DeadHeld>;
 
-    /// Sends dead letters in again, as a new pass in a new run. Those that are not open are left out.
+    /// Sends dead letters in again, as a new pass in a new run. Those that are not open are left out, and of each arrival
+    /// all but those of the newest pass ([`decide::newest_passes`]).
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)>;
+
+    /// Begins a reprocess: opens its run and a pass of its own. The run can't be done before all is sent in, or the
+    /// reprocess is stopped; [`Journal::close_run`] does not close it.
+    async fn begin_reprocess(&self, new: NewReprocess) -> Result<Reprocess>;
+
+    /// A reprocess, by its run.
+    async fn reprocess(&self, run: RunId) -> Result<Reprocess>;
+
+    /// Reprocesses of which arrivals are still to be sent in, oldest first.
+    async fn reprocesses(&self) -> Result<Vec<Reprocess>>;
+
+    /// Arrivals of a flow that are meant, at most `limit`: of each path the newest up to `upto`, in order of arrival,
+    /// or of origin where the selection is by origin; behind `after`.
+    async fn historic(
+        &self,
+        flow: FlowId,
+        selection: Selection,
+        after: Arrival,
+        upto: Arrival,
+        limit: usize,
+    ) -> Result<HistoricPage>;
+
+    /// Sends a part of a reprocess in. Answers whether it was the one that was next; else nothing is changed.
+    async fn feed(&self, feed: Feed) -> Result<bool>;
+
+    /// Sends nothing more in; what was sent in is finished. Answers whether it was still being fed.
+    async fn stop_reprocess(&self, run: RunId, actor: &str, at: i64) -> Result<bool>;
+
+    /// Of each item, in order: the content of the same one (equal arrival and path) of an earlier pass that is in a
+    /// group or was taken from it, the latest.
+    async fn repeats(&self, flow: FlowId, group: PathHash, items: Vec<ItemId>) -> Result<Vec<Option<ContentHash>>>;
+
+    /// What is remembered, in order.
+    async fn memos(&self, keys: Vec<(Arrival, MemoKey)>) -> Result<Vec<Option<Memo>>>;
+
+    /// Forgets what was remembered first until no more is left than `limit` says, at most `most` results. Answers how
+    /// many.
+    async fn forget_memos(&self, limit: MemoLimit, most: usize) -> Result<u64>;
 
     /// Gives dead letters up; answers how many were open.
     async fn discard(&self, letters: Vec<TaskId>, reason: &str, actor: &str, at: i64) -> Result<u64>;

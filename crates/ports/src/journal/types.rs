@@ -471,6 +471,8 @@ pub struct Settlement {
     pub dead_letters: Vec<NewDeadLetter>,
     /// What was done.
     pub history: Vec<StepRecord>,
+    /// Results of steps that are remembered.
+    pub memos: Vec<super::NewMemo>,
     /// In numbers.
     pub counts: BTreeMap<Arc<str>, StepCounts>,
     /// Now.
@@ -650,7 +652,7 @@ pub struct RunRow {
     pub started: i64,
     /// When it was done.
     pub finished: Option<i64>,
-    /// Items that arrived in it.
+    /// Items that arrived in it, or were sent in again by it.
     pub arrivals: u64,
     /// Items and intents still to do.
     pub outstanding: u64,

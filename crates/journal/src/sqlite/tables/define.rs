@@ -131,7 +131,8 @@ impl Tables<'_> {
 
     pub(crate) fn close_run(&mut self, run: RunId, at: i64) -> Result<()> {
         let missing = || -> Error { decide::missing("journal close run", format!("run {run}")) };
-        self.find_run(run)?.ok_or_else(|| Fail::Port(missing()))?.open = false;
+        let fed = self.is_fed(run)?;
+        self.find_run(run)?.ok_or_else(|| Fail::Port(missing()))?.open &= fed;
         self.outstanding(run, 0, 0, at)
     }
 }

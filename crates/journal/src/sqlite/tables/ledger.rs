@@ -147,12 +147,13 @@ impl Tables<'_> {
         drop(ledger);
         let (items, tasks) = decide::arrivals(ingest, &new);
         let mut releases: Vec<&Bytes> = Vec::new();
-        let sql = "INSERT INTO arrival (id, source, flow, run, origin, at, known, path, content, stat) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let sql = "INSERT INTO arrival (id, source, flow, run, origin, at, known, path, content, stat, media) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         let mut insert = self.sql(sql)?;
         let live = mode == RunMode::Live;
         for admitted in &new {
             let arrival = &ingest.arrivals[admitted.index];
+            let media = arrival.media_type.as_deref().map(|text| self.name(text)).transpose()?;
             insert.execute(params![
                 admitted.number.0 as i64,
                 ingest.source.0,
@@ -164,6 +165,7 @@ impl Tables<'_> {
                 arrival.path,
                 content_bytes(&arrival.content),
                 blob(arrival.stat.as_ref().map(stat_bytes)),
+                media,
             ])?;
             releases.extend(arrival.release.as_ref().filter(|_| live));
         }

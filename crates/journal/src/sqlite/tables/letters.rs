@@ -18,7 +18,7 @@ use super::exports::{Placed, Revision, Wanted};
 use super::queue::json;
 use super::{Origin, Tables};
 use crate::sqlite::blobs::{class_number, class_of, if_exists_number, if_exists_of, item_bytes, item_of, path_hash_of};
-use crate::sqlite::fail::{Fail, Result};
+use crate::sqlite::fail::Result;
 
 /// A dead letter as it is written.
 pub(crate) struct PreparedLetter {
@@ -171,6 +171,7 @@ impl Tables<'_> {
                 open.push((id, letter));
             }
         }
+        decide::newest_passes(&mut open, |(id, _)| *id);
         if open.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, operation, "none of these dead letters is open").into());
         }
@@ -183,9 +184,7 @@ impl Tables<'_> {
                 return Err(decide::letters_differ().into());
             }
         }
-        self.memory.last.pass += 1;
-        let pass = u32::try_from(self.memory.last.pass).map(Pass);
-        let pass = pass.map_err(|_| Fail::Damaged("all pass numbers are used up".to_owned()))?;
+        let pass = self.new_pass()?;
         let at = reentry.at;
         let trigger = decide::retry_trigger(open.len());
         let run = self.new_run(flow, version, RunMode::Live, &trigger, false, at)?;

@@ -12,6 +12,7 @@ use opendmp_ports::journal::{
 use opendmp_ports::transport::StepCounts;
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
+use super::again::PreparedMemo;
 use super::exports::{Placed, Revision, Wanted};
 use super::held::PreparedHeld;
 use super::letters::PreparedLetter;
@@ -32,6 +33,7 @@ pub(crate) struct Prepared {
     dead: Vec<PreparedLetter>,
     steps: Vec<StepRecord>,
     encoded: EncodedSteps,
+    memos: Vec<PreparedMemo>,
     counts: BTreeMap<Arc<str>, StepCounts>,
     at: i64,
     actor: Arc<str>,
@@ -67,6 +69,7 @@ impl From<Settlement> for Prepared {
             dead: settlement.dead_letters.into_iter().map(Into::into).collect(),
             encoded: EncodedSteps::new(&settlement.history),
             steps: settlement.history,
+            memos: settlement.memos.into_iter().map(Into::into).collect(),
             counts: settlement.counts,
             at: settlement.at,
             actor: settlement.actor,
@@ -219,6 +222,7 @@ impl<'c> Tables<'c> {
             settlement.encoded = EncodedSteps::new(&settlement.steps);
         }
         self.write_history(seq, origin.run, at, &settlement.actor, &settlement.encoded)?;
+        self.remember(&settlement.memos, origin.run, at)?;
         let mut counts = Vec::with_capacity(settlement.counts.len());
         for (processor, one) in &settlement.counts {
             counts.push((self.name(processor)?, *one));

@@ -169,6 +169,7 @@ impl Desk {
             tasks: Vec::new(),
             held: Vec::new(),
             closing: None,
+            memos: Vec::new(),
             revisions: Vec::new(),
             dead_letters: Vec::new(),
             history: vec![StepRecord { context: self.context, started: 150, entries }],

@@ -66,14 +66,14 @@ pub(super) async fn runs_count(d: Desk) {
     let done = d.ingest(d.ingest_of(vec![file("a", "1")])).await;
     let claimed = d.claim_run(done.run).await;
     let next = task(vec![child(&claimed.task.items[0], 0).0], "sort");
-    let step = StepCounts { done: 1, emitted: 2, dead: 3, retried: 4, took: 500 };
+    let step = StepCounts { done: 1, emitted: 2, dead: 3, retried: 4, took: 500, remembered: 6 };
     let counts = BTreeMap::from([("clean".into(), step), ("größe".into(), StepCounts { took: 9, ..step })]);
     d.apply(Settlement { tasks: vec![next], counts, ..d.dropped(&claimed) }).await;
     let claimed = d.claim_run(done.run).await;
     d.apply(Settlement { counts: BTreeMap::from([("clean".into(), step)]), ..d.dropped(&claimed) }).await;
     let run = d.run(done.run).await;
     let arrived = StepCounts { done: 1, emitted: 1, ..StepCounts::default() };
-    let twice = StepCounts { done: 2, emitted: 4, dead: 6, retried: 8, took: 1_000 };
+    let twice = StepCounts { done: 2, emitted: 4, dead: 6, retried: 8, took: 1_000, remembered: 12 };
     let expected = [("clean", twice), ("größe", StepCounts { took: 9, ..step }), ("inbox", arrived)];
     assert_eq!(run.processors, expected.map(|(name, counts)| (name.to_owned(), counts)).into());
     let listed = d.j().await.runs(Filter::default()).await.expect(OK).rows;

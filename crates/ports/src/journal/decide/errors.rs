@@ -21,6 +21,11 @@ pub fn missing(operation: &'static str, what: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::NotFound, operation, format!("there is no {what}"))
 }
 
+/// The error for a run that is no reprocess.
+pub fn no_reprocess(run: RunId) -> Error {
+    Error::new(ErrorKind::NotFound, "journal reprocess", format!("run {run} is no reprocess"))
+}
+
 /// The error for an arrival in a run that is over.
 pub fn run_over(run: RunId) -> Error {
     Error::new(ErrorKind::Conflict, "journal ingest", format!("run {run} is over"))

@@ -25,7 +25,7 @@ pub(super) struct Group {
     looking: Option<TaskId>,
     pub rows: BTreeMap<HeldKey, Vec<Item>>,
     /// What each closing took.
-    joined: Vec<Vec<Item>>,
+    pub joined: Vec<Vec<Item>>,
 }
 
 impl State {

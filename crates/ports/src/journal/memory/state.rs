@@ -8,8 +8,10 @@ use opendmp_model::ids::{Arrival, ContentHash, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 use opendmp_model::manifest::Load;
 
+use super::again::{Beside, StoredMemo};
 use super::held::Group;
 use crate::Result;
+use crate::journal::again::{MemoKey, Reprocess};
 use crate::journal::decide;
 use crate::journal::types::*;
 
@@ -33,6 +35,13 @@ pub(super) struct State {
     pub dead: BTreeMap<TaskId, Letter>,
     pub groups: BTreeMap<(FlowId, PathHash), Group>,
     pub history: Vec<HistoryRow>,
+    pub reprocesses: BTreeMap<RunId, Reprocess>,
+    /// In the order in which they were remembered.
+    pub memos: BTreeMap<u64, StoredMemo>,
+    pub memo_keys: BTreeMap<(Arrival, MemoKey), u64>,
+    /// What the ledger keeps of an arrival besides its row: its source, origin and media type; and whether the
+    /// ledger knows of it.
+    pub beside: BTreeMap<Arrival, Beside>,
     pub last: Last,
 }
 
@@ -48,6 +57,7 @@ pub(super) struct Last {
     pub task: u64,
     pub intent: u64,
     pub letter: u64,
+    pub memo: u64,
     pub seq: u64,
 }
 
@@ -120,7 +130,7 @@ pub(super) struct Letter {
     pub export: Option<ExportAction>,
 }
 
-fn next(number: &mut u64) -> u64 {
+pub(super) fn next(number: &mut u64) -> u64 {
     *number += 1;
     *number
 }

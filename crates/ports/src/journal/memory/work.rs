@@ -11,6 +11,7 @@ use opendmp_model::item::Item;
 use opendmp_model::ledger::Known;
 use opendmp_model::manifest::Load;
 
+use super::again::Beside;
 use super::state::{Letter, Origin, Revision, State, Task};
 use crate::journal::decide::{self, Neighbour};
 use crate::journal::types::*;
@@ -92,6 +93,10 @@ impl State {
                 run,
             };
             self.arrivals.insert(admitted.number, row);
+            let (origin, live) = (admitted.origin, mode == RunMode::Live);
+            let media_type = item.media_type.clone();
+            let beside = Beside { source: ingest.source, flow: ingest.flow, origin, live, media_type };
+            self.beside.insert(admitted.number, beside);
             if mode == RunMode::Live {
                 let (stat, hash) = (arrival.stat.unwrap_or_default(), item.content.hash);
                 let known = Known { origin: admitted.origin, latest: admitted.number, stat, hash };
@@ -159,6 +164,9 @@ impl State {
         for letter in settlement.dead_letters {
             applied.dead += 1;
             self.add_dead(letter, origin, at, None);
+        }
+        for memo in settlement.memos {
+            self.remember(memo, origin.run, at);
         }
         let mut steps = settlement.history;
         decide::mark_unchanged(&mut steps, &unchanged);
@@ -302,7 +310,7 @@ impl State {
 
     pub(super) fn reenter(&mut self, reentry: &Reentry) -> Result<(RunId, u64)> {
         let mut seen = HashSet::new();
-        let open: Vec<TaskId> = reentry
+        let mut open: Vec<TaskId> = reentry
             .letters
             .iter()
             .copied()
@@ -310,6 +318,7 @@ impl State {
                 self.dead.get(id).is_some_and(|letter| letter.row.state == DeadState::Open) && seen.insert(*id)
             })
             .collect();
+        decide::newest_passes(&mut open, |id| *id);
         if open.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, "journal reenter", "none of these dead letters is open"));
         }
