@@ -18,6 +18,7 @@ use opendmp_ports::transport::StepCounts;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::{BackedUp, Copying, Damaged};
+use crate::garbage::Collected;
 use crate::rows::{Flow, Run};
 
 /// A flow with the files it names.
@@ -460,6 +461,8 @@ pub enum Event {
     Damaged(Damaged),
     /// A backup is made.
     BackedUp(BackedUp),
+    /// Garbage was collected.
+    Collected(Collected),
     /// It failed.
     Failed(Problem),
 }

@@ -17,6 +17,7 @@ use crate::ask::{
     BackupRequest, DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference,
     ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Status, Upload, WhichRevision,
 };
+use crate::garbage::CollectRequest;
 use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, Page, Revisions, Run};
 use crate::{ACTOR, HASH};
 
@@ -244,6 +245,11 @@ impl Client {
     /// Backs everything up; a server goes on with it when the asker leaves.
     pub async fn back_up(&self, request: &BackupRequest) -> Result<Events, Problem> {
         self.events("/api/v1/backups", json(request)?).await
+    }
+
+    /// Collects garbage; a server goes on with it when the asker leaves.
+    pub async fn collect_garbage(&self, request: CollectRequest) -> Result<Events, Problem> {
+        self.events("/api/v1/garbage/collect", json(&request)?).await
     }
 
     /// Gives dead letters up.

@@ -8,6 +8,7 @@
 pub mod ask;
 pub mod backup;
 mod client;
+pub mod garbage;
 mod request;
 mod router;
 pub mod rows;

@@ -23,6 +23,7 @@ use crate::ask::{
     BackupRequest, DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference,
     ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Status, Upload, WhichRevision,
 };
+use crate::garbage::CollectRequest;
 use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, Page, Revisions, Run};
 use crate::service::Service;
 use crate::{ACTOR, HASH, request};
@@ -63,6 +64,7 @@ pub fn router(service: Arc<Service>) -> axum::Router {
         .route("/api/v1/dead-letters/retry", post(retry))
         .route("/api/v1/dead-letters/discard", post(discard))
         .route("/api/v1/backups", post(back_up))
+        .route("/api/v1/garbage/collect", post(collect_garbage))
         .fallback(nothing)
         .layer(DefaultBodyLimit::max(MOST_REQUEST))
         .layer(from_fn_with_state(Arc::clone(&service), request::around))
@@ -288,6 +290,10 @@ async fn discard(State(service): Asked, Actor(actor): Actor, Ask(letters): Ask<L
 
 async fn back_up(State(service): Asked, Ask(request): Ask<BackupRequest>) -> Response {
     lines(service.spawn(move |service, tell| async move { service.back_up(request.path(), &tell).await }))
+}
+
+async fn collect_garbage(State(service): Asked, Ask(request): Ask<CollectRequest>) -> Response {
+    lines(service.spawn(move |service, tell| async move { service.collect_garbage(request, &tell).await }))
 }
 
 /// Events as lines of JSON, each sent when it happens.

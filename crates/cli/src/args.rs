@@ -88,6 +88,8 @@ pub enum Verb {
     Restore(verbs::restore::Args),
     /// Read everything that is stored and compare it with its hashes
     Verify(verbs::verify::Args),
+    /// Let go of content that nothing needs any more
+    Gc(verbs::gc::Args),
     /// Check what is installed, writable and reachable
     Doctor(verbs::doctor::Args),
     /// List the kinds of processors, sources and destinations, or explain one
@@ -108,6 +110,12 @@ pub enum Format {
     Text,
     /// For programs
     Json,
+}
+
+/// Reads a size such as `64 MiB`, in bytes.
+pub fn size(text: &str) -> Result<u64, String> {
+    let read = text.parse::<opendmp_model::document::ByteSize>();
+    read.map(opendmp_model::document::ByteSize::get).map_err(|error| format!("{error}: {}", error.hint))
 }
 
 /// Reads a duration such as `30s`, `5m`, `2h`.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use opendmp_api::{Client, GRACE, SOCKET, Service};
 use opendmp_content::DirectoryContent;
 use opendmp_engine::metrics::Workers;
-use opendmp_engine::{Engine, Options};
+use opendmp_engine::{Engine, Options, Quotas};
 use opendmp_journal::SqliteJournal;
 use opendmp_journal::lock::DataDirLock;
 use opendmp_model::document::ByteSize;
@@ -171,7 +171,7 @@ impl Session {
                 taken => break taken?,
             }
         };
-        let opened = Opened::open(data, lock, need != Need::Look, Vec::new()).await?;
+        let opened = Opened::open(data, lock, need != Need::Look, Bounds::default()).await?;
         let service = Service::command(Arc::clone(&opened.engine)).with_backups(opened.backups());
         let client = Client::here(opendmp_api::router(Arc::clone(&service)), &actor());
         Ok(Self { client, own: Some(Own { service, opened }), _socket: None })
@@ -206,6 +206,15 @@ impl Session {
     }
 }
 
+/// What a server may not go beyond.
+#[derive(Clone, Debug, Default)]
+pub struct Bounds {
+    /// Folders that the paths of flows may not leave; none: no limit.
+    pub roots: Vec<PathBuf>,
+    /// How much is taken in.
+    pub quotas: Quotas,
+}
+
 /// A data directory, opened by this process.
 pub struct Opened {
     /// The engine over it.
@@ -219,7 +228,7 @@ pub struct Opened {
 
 impl Opened {
     /// Opens it. `works`: with kinds and the right to settle, which takes over what a dead process had under claim.
-    pub async fn open(data: &DataDir, lock: DataDirLock, works: bool, roots: Vec<PathBuf>) -> Result<Self, Fail> {
+    pub async fn open(data: &DataDir, lock: DataDirLock, works: bool, bounds: Bounds) -> Result<Self, Fail> {
         if data.path().join(RESTORING).exists() {
             return Err(Fail::new(format!("the restore of a backup into {} was broken off", data.path().display()))
                 .hint("`opendmp restore FROM --data-dir DIR` with the same backup goes on with it"));
@@ -230,7 +239,8 @@ impl Opened {
             opening.await.map_err(|error| Fail::new(format!("the data directory can't be opened: {error}")))??;
         let maker = Maker { data: data.path().to_owned(), content: content.clone(), instance: instance.clone() };
         let clock = SystemClock;
-        let mut options = Options { worker: worker(), instance, roots, ..Options::default() };
+        let Bounds { roots, quotas } = bounds;
+        let mut options = Options { worker: worker(), instance, roots, quotas, ..Options::default() };
         if let Some(reserve) = reserve()? {
             options.reserve = reserve;
         }

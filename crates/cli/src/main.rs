@@ -71,6 +71,7 @@ async fn verb(args: Args, term: &Term) -> Result<ExitCode, Fail> {
         Verb::Doctor(args) => verbs::doctor::doctor(&args, data, term).await,
         Verb::Backup(args) => verbs::backup::backup(args, data, term).await,
         Verb::Verify(args) => verbs::verify::verify(args, data, term).await,
+        Verb::Gc(args) => verbs::gc::gc(args, data, term).await,
         Verb::Restore(args) => verbs::restore::restore(args, data, term).await,
         Verb::Kinds(args) => verbs::kinds::kinds(&args, term),
         Verb::Schema(args) => verbs::kinds::schema(&args, term),

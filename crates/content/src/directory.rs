@@ -11,10 +11,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Place};
-use opendmp_ports::content::{Body, Content, PositionedReader, SMALL, Usage};
+use opendmp_ports::content::{Body, Collection, Content, Hold, PositionedReader, SMALL, Usage};
 use opendmp_ports::{Error, ErrorKind, Result};
 
+use crate::collect::Marking;
 use crate::disk::Disk;
+use crate::gone::Gone;
+use crate::holds::{Holds, Stamp};
 use crate::large::{self, FileKey, Fresh, Received};
 use crate::layout::Layout;
 use crate::packs::{self, Packs};
@@ -63,6 +66,7 @@ pub(crate) struct Inner {
     pub layout: Layout,
     pub disk: Disk,
     pub packs: Packs,
+    pub gone: Gone,
     pub syncer: Arc<tokio::sync::Mutex<Syncer>>,
     options: Options,
     state: Mutex<State>,
@@ -82,12 +86,23 @@ pub(crate) struct State {
     pub dirs: BTreeSet<PathBuf>,
     /// Bytes of all files, and of the packs that were there at the start.
     pub stored: u64,
+    /// Bytes of these, and of what was put since, that were let go.
+    pub freed: u64,
+    /// Who stores content at present.
+    pub holds: Holds,
     /// How many puts were answered, and how many of them are durable.
     pub puts: u64,
     pub durable: u64,
     /// How many syncs were begun; the last if it failed.
     pub attempts: u64,
     pub failed: Option<(u64, Error)>,
+}
+
+impl State {
+    /// Now, in the order of puts.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { at: self.tail.position(), puts: self.puts }
+    }
 }
 
 /// Runs what blocks where it may.
@@ -168,6 +183,8 @@ impl DirectoryContent {
             fresh: Vec::new(),
             dirs: BTreeSet::new(),
             stored: stock.bytes,
+            freed: 0,
+            holds: Holds::default(),
             puts: 0,
             durable: 0,
             attempts: 0,
@@ -177,6 +194,7 @@ impl DirectoryContent {
             layout,
             disk: Disk::default(),
             packs: Packs::default(),
+            gone: Gone::default(),
             syncer: Arc::default(),
             options,
             state: Mutex::new(state),
@@ -260,8 +278,65 @@ impl DirectoryContent {
     }
 }
 
+impl DirectoryContent {
+    /// Whether content was let go since the start.
+    async fn is_gone(&self, named: &[ContentRef]) -> Result<Option<ContentRef>> {
+        let mut open = Vec::new();
+        for content in named {
+            if let Place::File { generation } = content.place
+                && self.inner.lock().files.contains_key(&(content.hash, generation))
+            {
+                continue;
+            }
+            match self.inner.gone.has_now(content) {
+                Some(true) => return Ok(Some(*content)),
+                Some(false) => {}
+                None => open.push(*content),
+            }
+        }
+        if open.is_empty() {
+            return Ok(None);
+        }
+        let inner = Arc::clone(&self.inner);
+        blocking("content vouch", move || {
+            Ok(open.into_iter().find(|content| inner.gone.has(inner.layout.root(), content)))
+        })
+        .await
+    }
+}
+
 #[async_trait]
 impl Content for DirectoryContent {
+    fn hold(&self) -> Hold {
+        let mut state = self.inner.lock();
+        let now = state.stamp();
+        let number = state.holds.add(now);
+        drop(state);
+        // Who forgets one does not keep the store open by it.
+        let inner = Arc::downgrade(&self.inner);
+        Hold::new(move || {
+            if let Some(inner) = inner.upgrade() {
+                inner.lock().holds.end(number);
+            }
+        })
+    }
+
+    async fn collect(&self) -> Result<Box<dyn Collection>> {
+        let inner = Arc::clone(&self.inner);
+        let marking = blocking("content collect", move || Marking::begin(&inner)).await?;
+        Ok(Box::new(marking))
+    }
+
+    async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
+        match self.is_gone(named).await? {
+            None => Ok(()),
+            Some(content) => {
+                let message = format!("{:?} at {:?} was let go", content.hash, content.place);
+                Err(Error::new(ErrorKind::Conflict, "content vouch", message).with_hint("what made it is done again"))
+            }
+        }
+    }
+
     async fn put(&self, bytes: Bytes) -> Result<ContentRef> {
         if bytes.is_empty() {
             return Ok(ContentRef::empty());
@@ -315,6 +390,9 @@ impl Content for DirectoryContent {
             Place::Pack { .. } if content.size > SMALL => {
                 Err(packs::damaged(&inner.layout, &content, "the reference is too large for a pack"))
             }
+            Place::Pack { .. } if self.is_gone(&[content]).await?.is_some() => {
+                Err(packs::let_go(&inner.layout, &content))
+            }
             Place::Pack { pack, offset } => {
                 let found = inner.lock().tail.find(pack, offset, content.size as usize);
                 let bytes = match found {
@@ -348,7 +426,7 @@ impl Content for DirectoryContent {
         blocking("content usage", move || {
             let stored = {
                 let state = inner.lock();
-                state.stored + state.tail.appended()
+                (state.stored + state.tail.appended()).saturating_sub(state.freed)
             };
             let disk = rustix::fs::statvfs(inner.layout.root())
                 .map_err(|error| Error::io("content usage", "asking for free room", &error.into()))?;

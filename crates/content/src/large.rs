@@ -3,6 +3,7 @@
 //! A file below [`BATCHED`] bytes waits for the next sync together with others, which is much cheaper than one by one;
 //! a larger one is made durable by its own put, so that nobody else's sync has to wait for it.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -152,12 +153,18 @@ impl Inner {
     pub fn keep(&self, written: Written) -> Result<ContentRef> {
         let Written { temp, hash, size } = written;
         let failed = |error: io::Error| write_error(PUT, "storing content", &error);
+        // Before it is looked what is there: from here on nothing of it is condemned.
+        let condemned = {
+            let mut state = self.lock();
+            let puts = state.puts;
+            state.holds.put(hash, puts)
+        };
         let waits = size < BATCHED;
         temp.as_file().set_permissions(fs::Permissions::from_mode(0o400)).map_err(failed)?;
         if !waits {
             self.disk.sync_data(temp.as_file()).map_err(failed)?;
         }
-        let (generation, stored) = self.generation(hash, size).map_err(failed)?;
+        let (generation, stored) = self.generation(hash, size, &condemned).map_err(failed)?;
         let content = ContentRef { hash, size, place: Place::File { generation } };
         let key = (hash, generation);
         if stored {
@@ -189,9 +196,10 @@ impl Inner {
         }
     }
 
-    /// The first generation of this hash that is free, or holds a file of this size; and which of both.
-    fn generation(&self, hash: ContentHash, size: u64) -> io::Result<(u32, bool)> {
-        for generation in 0..=u32::MAX {
+    /// The first generation of this hash that is free, or holds a file of this size; and which of both. Not one that is
+    /// condemned.
+    fn generation(&self, hash: ContentHash, size: u64, condemned: &HashSet<FileKey>) -> io::Result<(u32, bool)> {
+        for generation in (0..=u32::MAX).filter(|generation| !condemned.contains(&(hash, *generation))) {
             match fs::symlink_metadata(self.layout.file(hash, generation)) {
                 Ok(found) if found.is_file() && found.len() == size => return Ok((generation, true)),
                 // Of another size: damaged. References to it stay what they are.

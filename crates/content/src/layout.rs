@@ -3,7 +3,9 @@
 //! ```text
 //! format               the format of all this, in words
 //! lock                 locked by the process that uses it
+//! whole                locked by who copies or checks everything, shared, or collects garbage
 //! packs/NNNNNNNN.pack  small content (see `record`)
+//! packs/NNNNNNNN.freed what was let go of it (see `freed`)
 //! files/ab/cdef….G     large content: the hash in hexadecimal, the generation
 //! tmp/                 what is being written; emptied at the start
 //! ```
@@ -20,6 +22,7 @@ use opendmp_model::ids::ContentHash;
 use opendmp_ports::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
+use crate::freed;
 use crate::record::PACK_HEADER;
 
 /// Version of the layout and of everything in it.
@@ -143,13 +146,22 @@ impl Layout {
 
     fn count(&self) -> io::Result<Stock> {
         let mut stock = Stock::default();
+        let mut freed = Vec::new();
         for entry in fs::read_dir(self.packs())? {
             let entry = entry?;
+            freed.extend(freed_number(&entry.path()));
             let Some(number) = pack_number(&entry.path()) else { continue };
             stock.last_pack = stock.last_pack.max(number);
             match entry.metadata()?.len() {
                 len if len <= PACK_HEADER as u64 => fs::remove_file(entry.path())?,
                 len => stock.bytes += len,
+            }
+        }
+        for number in freed {
+            match self.pack(number).exists() {
+                // One that can't be read is told by a verification, and written anew by the next collection.
+                true => stock.bytes -= freed::read(&self.root, number).map_or(0, |(ranges, _)| ranges.bytes()),
+                false => freed::forget(&self.root, number)?,
             }
         }
         for dir in fs::read_dir(self.files())? {
@@ -229,6 +241,16 @@ impl Paths<'_> {
         self.packs().join(format!("{number:08}.pack"))
     }
 
+    /// What was let go of a pack.
+    pub fn freed(self, number: u64) -> PathBuf {
+        self.packs().join(format!("{number:08}.freed"))
+    }
+
+    /// Locked shared by who copies or checks everything, and by who collects garbage.
+    pub fn whole(self) -> PathBuf {
+        self.0.join("whole")
+    }
+
     /// The folder above the folders of all files.
     pub fn files(self) -> PathBuf {
         self.0.join("files")
@@ -258,6 +280,11 @@ pub fn format_text() -> String {
 /// The number of a pack by its path.
 pub fn pack_number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_suffix(".pack")?.parse().ok()
+}
+
+/// The number of a pack by the path of what was let go of it.
+fn freed_number(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_suffix(".freed")?.parse().ok()
 }
 
 /// Hash and generation of large content by its path.

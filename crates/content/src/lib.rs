@@ -5,8 +5,12 @@
 //! is the journal's and the engine's concern. [`backup`] copies such a directory while it is in use, and checks copies.
 
 pub mod backup;
+mod collect;
 mod directory;
 mod disk;
+mod freed;
+mod gone;
+mod holds;
 mod large;
 mod layout;
 mod packs;

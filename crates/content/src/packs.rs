@@ -10,6 +10,7 @@ use bytes::Bytes;
 use opendmp_model::item::ContentRef;
 use opendmp_ports::{Error, ErrorKind, Result};
 
+use crate::freed;
 use crate::layout::Layout;
 use crate::record::{self, PACK_HEADER, RECORD_HEADER, Wrong};
 
@@ -35,6 +36,12 @@ pub fn damaged(layout: &Layout, content: &ContentRef, why: &str) -> Error {
 pub fn not_found(layout: &Layout, content: &ContentRef) -> Error {
     let message = format!("{:?} at {:?} is not in {}", content.hash, content.place, layout.root().display());
     Error::new(ErrorKind::NotFound, OPEN, message)
+}
+
+/// An error about content that was let go.
+pub fn let_go(layout: &Layout, content: &ContentRef) -> Error {
+    let message = format!("{:?} at {:?} in {} was let go", content.hash, content.place, layout.root().display());
+    Error::new(ErrorKind::NotFound, OPEN, message).with_hint("process its source again")
 }
 
 /// The error for a header or record that is [`Wrong`].
@@ -68,7 +75,10 @@ impl Packs {
         match read_up_to(&file, &mut bytes, offset).map_err(failed)? {
             0 => Err(not_found(layout, content)),
             read if read < bytes.len() => Err(damaged(layout, content, "it is cut short")),
-            _ => checked(layout, content, bytes),
+            _ => checked(layout, content, bytes).map_err(|error| {
+                let freed = freed::read(layout.root(), pack).unwrap_or_default().0;
+                if freed.touches(offset, offset + 1) { let_go(layout, content) } else { error }
+            }),
         }
     }
 
@@ -77,7 +87,8 @@ impl Packs {
         let file = self.cached(pack)?;
         let mut bytes = vec![0; RECORD_HEADER + content.size as usize];
         let read = read_without_waiting(&file, &mut bytes, offset)?;
-        (read == bytes.len()).then(|| checked(layout, content, bytes))
+        // What is wrong is looked at where there is time.
+        (read == bytes.len()).then(|| checked(layout, content, bytes)).filter(Result::is_ok)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(u64, Arc<File>)>> {

@@ -75,6 +75,11 @@ impl Tail {
         self.durable
     }
 
+    /// Where the next record goes, or behind.
+    pub fn position(&self) -> Position {
+        if self.closed { (self.pack + 1, 0) } else { (self.pack, self.end) }
+    }
+
     /// Bytes that were appended, durable or not.
     pub fn appended(&self) -> u64 {
         self.appended

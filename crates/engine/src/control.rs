@@ -373,6 +373,7 @@ impl Engine {
             let started = self.clock.now();
             let began = Instant::now();
             let (opened, stat, path) = open_given(&file.path, started, n).await?;
+            let _hold = self.content.hold();
             let content = self.content.put_file(opened).await?;
             let source = self.source_id(&loaded.flow, &format!("{}/{}/given", loaded.plan.slug, node.id)).await?;
             let name = opendmp_model::name::from_bytes(path.rsplit(|b| *b == b'/').next().unwrap_or(&path));
@@ -481,6 +482,7 @@ impl Engine {
             at: self.clock.now(),
         };
         let answer = self.journal.reenter(reentry).await?;
+        self.count_dead_again();
         self.transport.send(Hint::Tasks);
         self.transport.send(Hint::Intents);
         Ok(answer)
@@ -506,7 +508,9 @@ impl Engine {
         if reason.trim().is_empty() {
             return Err(refused("no-reason", "a discard needs a reason").with_hint("give one with --reason").into());
         }
-        Ok(self.journal.discard(letters, reason, actor, self.clock.now()).await?)
+        let discarded = self.journal.discard(letters, reason, actor, self.clock.now()).await?;
+        self.count_dead_again();
+        Ok(discarded)
     }
 
     /// Compares the sources of a flow with the ledger.

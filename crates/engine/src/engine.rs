@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 use crate::loaded::Loaded;
 use crate::metrics::Metrics;
 use crate::metrics::ports::{MeteredContent, MeteredJournal, MeteredTransport};
+use crate::quota::{Counted, Quotas};
 
 /// What an engine may use.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct Options {
     pub roots: Vec<std::path::PathBuf>,
     /// Free bytes below which nothing is taken in.
     pub reserve: u64,
+    /// How much is taken in at most.
+    pub quotas: Quotas,
     /// Results of one item in one settlement at most; more are written down first, and expanded part by part.
     pub fanout: usize,
     /// Bytes held in memory for one task's results before they are stored.
@@ -52,6 +55,7 @@ impl Default for Options {
             backlog: 20_000,
             roots: Vec::new(),
             reserve: 64 << 20,
+            quotas: Quotas::default(),
             fanout: 4_000,
             memory: 32 << 20,
         }
@@ -92,6 +96,7 @@ pub struct Engine {
     loaded: Mutex<HashMap<VersionId, Arc<OnceCell<Arc<Loaded>>>>>,
     sources: Mutex<HashMap<String, SourceId>>,
     troubles: Mutex<HashMap<String, Trouble>>,
+    pub(crate) dead: Counted,
 }
 
 impl Engine {
@@ -118,6 +123,7 @@ impl Engine {
             loaded: Mutex::default(),
             sources: Mutex::default(),
             troubles: Mutex::default(),
+            dead: Counted::default(),
         }
     }
 

@@ -41,6 +41,7 @@ use crate::loaded::{Loaded, Node, run_blocking};
 use crate::spans;
 
 use fan::{Siblings, Streamed};
+pub(crate) use fan::{read_blocks, read_children};
 
 /// An item under way: its bytes may be in memory only.
 #[derive(Clone, Debug)]
@@ -695,6 +696,7 @@ impl Engine {
         // Not waited out: what a failed sync has lost must be put again, so the whole task is done again.
         self.content.sync().await?;
         reach("after-sync");
+        self.content.vouch(&crate::garbage::named(&settlement)).await?;
         let counts = settlement.counts.clone();
         let tasks = (!settlement.tasks.is_empty()).then_some(Hint::Tasks);
         let exports = settlement.revisions.iter().any(|revision| revision.export.is_some()).then_some(Hint::Intents);
@@ -708,6 +710,7 @@ impl Engine {
         reach("after-settle");
         if let Settled::Applied(applied) = &settled {
             if applied.dead > 0 {
+                self.count_dead_again();
                 tracing::warn!(
                     dead_letters = applied.dead,
                     "items could not be processed; `opendmp dead-letters` tells"
@@ -751,6 +754,8 @@ impl Engine {
 
     async fn work_out(&self, claimed: &Claimed) -> Result<(), Error> {
         reach("after-queue-claim");
+        // Until what is stored for it is named, or never will be.
+        let _hold = self.content.hold();
         let done = async {
             let settlement = execute(self, claimed).await?;
             self.settle(claimed, settlement).await

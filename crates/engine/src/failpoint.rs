@@ -15,6 +15,9 @@ pub const MOMENTS: [&str; 10] = [
     "after-finish",
 ];
 
+/// The moments of a collection of garbage, in order.
+pub const GARBAGE: [&str; 4] = ["gc-fence", "gc-marked", "gc-condemned", "gc-removed"];
+
 /// The moments that a reprocess meets besides.
 pub const REPROCESS_MOMENTS: [&str; 2] = ["before-feed", "after-feed"];
 
@@ -29,7 +32,7 @@ pub(crate) fn reach(moment: &'static str) {
         Some((moment.to_owned(), AtomicU64::new(times.parse().ok()?)))
     });
     debug_assert!(
-        MOMENTS.iter().chain(&REPROCESS_MOMENTS).any(|known| *known == moment),
+        MOMENTS.iter().chain(&GARBAGE).chain(&REPROCESS_MOMENTS).any(|known| *known == moment),
         "`{moment}` is not in the list"
     );
     if let Some((wanted, left)) = &*WANTED

@@ -86,6 +86,7 @@ impl Engine {
         reach("after-claim");
         let Scan { claims, complete, again, everything, problems } = scan;
         let mut report = ScanReport { arrived: 0, complete, again, everything, problems };
+        let _hold = self.content.hold();
         let retake = |report: &mut ScanReport| {
             let at = started.saturating_add(RETAKE);
             report.complete = false;
@@ -160,6 +161,8 @@ impl Engine {
         started: i64,
     ) -> Result<u64, Error> {
         self.content.sync().await?;
+        let named: Vec<_> = arrivals.iter().map(|arrival| arrival.content).collect();
+        self.content.vouch(&named).await?;
         let count = arrivals.len();
         let bytes = arrivals.iter().map(|arrival| arrival.content.size).sum();
         let releases = arrivals.iter().any(|arrival| arrival.release.is_some());

@@ -75,6 +75,7 @@ impl Live {
             tokio::spawn(reprocesses(Arc::clone(&engine), scope, stopped.clone())),
         ];
         if scope == Scope::All {
+            loops.push(tokio::spawn(Arc::clone(&engine).keep_clean(stopped.clone())));
             loops.push(tokio::spawn(flows(Arc::clone(&engine), watcher, stopped)));
         }
         Self { engine, stop, loops, in_work }

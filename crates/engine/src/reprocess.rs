@@ -56,6 +56,11 @@ pub struct PlannedStep {
     pub open: bool,
 }
 
+/// Content is not there, or is about to go.
+fn is_lost(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged | ErrorKind::Conflict)
+}
+
 fn refused(code: &str, message: impl Into<String>) -> Fault {
     Fault::new(FaultKind::Rejected, code, message)
 }
@@ -179,9 +184,13 @@ impl Engine {
             let ingest = historic.recorded.as_ref().and_then(|recorded| loaded.node(&recorded.processor));
             let ingest = ingest.filter(|node| node.planned.role == Role::Ingest);
             let item = historic.item(pass);
-            let kept = match self.patiently("content", || self.content.open(&historic.row.content)).await {
-                Ok(_) => true,
-                Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged) => false,
+            let there = async || {
+                self.content.open(&historic.row.content).await?;
+                self.content.vouch(&[historic.row.content]).await
+            };
+            let kept = match self.patiently("content", &there).await {
+                Ok(()) => true,
+                Err(error) if is_lost(&error) => false,
                 Err(error) => return Err(error),
             };
             match (ingest, item) {

@@ -26,8 +26,8 @@ const RECONCILE: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 2;
 
 /// How many times as long as a part of a slow look took nobody goes on with one: with this, the slow looks of all
-/// sources together take a hundredth of a core.
-const REST: u32 = 99;
+/// sources together take half a hundredth of a core.
+const REST: u32 = 199;
 
 /// The same for sources whose changes are told only by looking.
 const REST_UNTOLD: u32 = 4;
@@ -425,8 +425,11 @@ impl Engine {
     /// Whether the sources of a flow are left alone for now: too much waits already, or too little room is left on the
     /// disk (then in words, with a hint).
     pub async fn holds_back(&self, flow: FlowId) -> Option<Option<(String, &'static str)>> {
-        if let Ok(usage) = self.content.usage().await
-            && let Some(free) = usage.free
+        let usage = self.content.usage().await.unwrap_or_default();
+        if let Some(over) = self.over_quota(usage.stored).await {
+            return Some(Some(over));
+        }
+        if let Some(free) = usage.free
             && free < self.options.reserve
         {
             let message = format!(

@@ -1,17 +1,19 @@
 //! Bytes by hash, streamed.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use opendmp_model::ids::ContentHash;
-use opendmp_model::item::{ContentRef, Place};
+use opendmp_model::item::ContentRef;
 
-use crate::{Error, ErrorKind, Result};
+use crate::Result;
 
 pub mod conformance;
+mod memory;
+
+pub use memory::MemoryContent;
 
 /// Content up to this many bytes may be held in memory and packed with others; larger content is a file of its own.
 pub const SMALL: u64 = 256 << 10;
@@ -34,6 +36,71 @@ pub struct Usage {
     pub free: Option<u64>,
 }
 
+/// Keeps what is put while it lives from being collected as garbage. Whoever stores content takes one before the first
+/// put, and drops it when what names the content is committed, or will never be.
+pub struct Hold(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Hold {
+    /// One that does `end` when it is dropped.
+    pub fn new(end: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(end)))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(end) = self.0.take() {
+            end();
+        }
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hold")
+    }
+}
+
+/// What a collection of garbage freed, or would free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Freed {
+    /// Contents.
+    pub contents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that the disk got back. Less where a content shares blocks with its neighbours, or holes can't be made in
+    /// files; 0 where nothing was removed.
+    pub disk: u64,
+    /// Contents that stay, as far as they were stored before the collection began and are named.
+    pub kept: u64,
+}
+
+/// Moments of a collection of garbage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something is about to be looked at.
+    Look,
+    /// Something is condemned, and the disk has not got it back yet.
+    Condemned,
+    /// The disk has got it back.
+    Removed,
+}
+
+/// Told of each step; answers whether to go on. Where it does not, the collection ends right there, as a crash would end
+/// it; what is freed stays freed, and the next one goes on with the rest.
+pub type Watch = Arc<dyn Fn(Step) -> bool + Send + Sync>;
+
+/// A collection of garbage under way; dropping it collects nothing. See [`Content::collect`].
+#[async_trait]
+pub trait Collection: Send + Sync {
+    /// Names content that stays. In any order, as often as one likes; memory stays bounded.
+    async fn keep(&mut self, named: Vec<ContentRef>) -> Result<()>;
+
+    /// Condemns all other content that was stored and not held when the collection began, and removes it. With `dry`
+    /// nothing is condemned.
+    async fn finish(self: Box<Self>, dry: bool, watch: Watch) -> Result<Freed>;
+}
+
 /// The store of all content.
 ///
 /// - A put is durable only after a [`Content::sync`] that was called after it has answered; the engine never settles
@@ -43,8 +110,26 @@ pub struct Usage {
 ///   checked at each open, large content by `verify`.
 /// - Equal content may be stored twice; references to both stay good.
 /// - All calls may run at once.
+/// - Nothing is removed but by a [`Collection`]. What was put under a [`Hold`] that lives stays, also where the put found
+///   equal content that was there before. Content that is condemned does not come back: a put of it goes to a new place,
+///   or to one that is not removed; `open` answers `NotFound` once it is gone.
 #[async_trait]
 pub trait Content: Send + Sync {
+    /// Keeps what is put from now on; see [`Hold`].
+    fn hold(&self) -> Hold;
+
+    /// Begins a collection of garbage. The caller asks for what is named *after* this, in one view of everything that
+    /// was committed under a hold that had ended by now; so whatever this view does not name, and was not held, is
+    /// named by nobody and never will be.
+    ///
+    /// # Errors
+    /// `Conflict` while another collection goes on, or somebody copies or checks the content as a whole.
+    async fn collect(&self) -> Result<Box<dyn Collection>>;
+
+    /// Errs with `Conflict` where one of these is condemned or removed: a settlement must not name it. What was put
+    /// under a hold that lives never is.
+    async fn vouch(&self, named: &[ContentRef]) -> Result<()>;
+
     /// Stores bytes in memory.
     async fn put(&self, bytes: Bytes) -> Result<ContentRef>;
 
@@ -72,106 +157,6 @@ pub trait Content: Send + Sync {
 
     /// What is stored and what is free.
     async fn usage(&self) -> Result<Usage>;
-}
-
-/// Content in memory: for tests and models. `crash` forgets what was not synced.
-#[derive(Debug, Default)]
-pub struct MemoryContent {
-    inner: Mutex<Memory>,
-}
-
-#[derive(Debug, Default)]
-struct Memory {
-    durable: HashMap<(ContentHash, u64), Bytes>,
-    pending: HashMap<(ContentHash, u64), Bytes>,
-    next: u64,
-    /// Refuse puts as a full disk does.
-    full: bool,
-}
-
-impl MemoryContent {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Forgets what was not synced, as a power cut would.
-    pub fn crash(&self) {
-        self.lock().pending.clear();
-    }
-
-    /// Whether a crash would leave this.
-    pub fn is_durable(&self, content: &ContentRef) -> bool {
-        match content.place {
-            Place::Pack { pack: 0, offset } => self.lock().durable.contains_key(&(content.hash, offset)),
-            _ => *content == ContentRef::empty(),
-        }
-    }
-
-    /// Whether the disk is full from now on.
-    pub fn set_full(&self, full: bool) {
-        self.lock().full = full;
-    }
-}
-
-#[async_trait]
-impl Content for MemoryContent {
-    async fn put(&self, bytes: Bytes) -> Result<ContentRef> {
-        if bytes.is_empty() {
-            return Ok(ContentRef::empty());
-        }
-        let mut memory = self.lock();
-        if memory.full {
-            return Err(Error::new(ErrorKind::Full, "content put", "no space left"));
-        }
-        let (hash, size) = (ContentHash::of(&bytes), bytes.len() as u64);
-        let offset = memory.next;
-        memory.next += 1;
-        memory.pending.insert((hash, offset), bytes);
-        Ok(ContentRef { hash, size, place: Place::Pack { pack: 0, offset } })
-    }
-
-    async fn put_file(&self, file: Arc<std::fs::File>) -> Result<ContentRef> {
-        let bytes =
-            read_all(&Body::File(file)).map_err(|error| Error::io("content put", "reading the source", &error))?;
-        self.put(bytes.into()).await
-    }
-
-    async fn put_reader(&self, mut reader: Box<dyn Read + Send>) -> Result<ContentRef> {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(|error| {
-            Error::new(ErrorKind::Invalid, "content put", format!("a result can't be read: {error}"))
-        })?;
-        self.put(bytes.into()).await
-    }
-
-    async fn sync(&self) -> Result<()> {
-        let mut memory = self.lock();
-        let pending = std::mem::take(&mut memory.pending);
-        memory.durable.extend(pending);
-        Ok(())
-    }
-
-    async fn open(&self, content: &ContentRef) -> Result<Body> {
-        if *content == ContentRef::empty() {
-            return Ok(Body::Bytes(Bytes::new()));
-        }
-        let Place::Pack { pack: 0, offset } = content.place else {
-            return Err(Error::new(ErrorKind::NotFound, "content open", format!("{:?} is not here", content.place)));
-        };
-        let memory = self.lock();
-        let key = (content.hash, offset);
-        let found = memory.durable.get(&key).or_else(|| memory.pending.get(&key));
-        found
-            .filter(|bytes| bytes.len() as u64 == content.size)
-            .map(|bytes| Body::Bytes(bytes.clone()))
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, "content open", format!("{:?} is not here", content.hash)))
-    }
-
-    async fn usage(&self) -> Result<Usage> {
-        let memory = self.lock();
-        let stored = memory.durable.values().chain(memory.pending.values()).map(|b| b.len() as u64).sum();
-        Ok(Usage { stored, free: None })
-    }
 }
 
 /// Reads a file by position, so that clones of one open file don't disturb each other.

@@ -167,6 +167,8 @@ impl Maker {
         let journal_bytes = size_of("journal.db") + size_of("journal.db-wal");
         room(to, todo(&self.content.source(), &content)?.bytes + journal_bytes)?;
 
+        // Nothing is let go from before the one to the end of the other.
+        let _untouched = opendmp_content::backup::untouched(&self.data.join(CONTENT))?;
         // First what refers, then what is referred to.
         told.begin("journal", journal_bytes);
         let mut before_step = 0;

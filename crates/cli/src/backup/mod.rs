@@ -7,10 +7,9 @@
 //! content/         content, in the same layout as in a data directory
 //! lock             locked by who works on it
 //! ```
-//! **Whole.** Content is durable before the journal names it, and nothing removes content. So the snapshot of the
-//! journal comes first and the content after it: whatever the snapshot names is there to be copied. What came to the
-//! content in between is copied, too, and harms nothing. (Garbage collection, when it comes, must remove nothing that
-//! the snapshot of a backup under way may name; see [`opendmp_content::backup`].)
+//! **Whole.** Content is durable before the journal names it, and no garbage is collected from before the snapshot of the
+//! journal to the end of the copy. So the snapshot comes first and the content after it: whatever the snapshot names
+//! is there to be copied. What came to the content in between is copied, too, and harms nothing.
 //!
 //! **Never a lie.** `backup.json` names its journal by hash, and is put in place by one rename, when the journal
 //! (under `journal.db.new`) and all content are durable. Before that rename the folder is the earlier backup: its

@@ -70,7 +70,7 @@ pub fn verify(dir: &Path, tell: &dyn Fn(Event)) -> Result<Verified, Problem> {
 }
 
 /// Reads a data directory whole, as [`verify`] does a backup, whether a server works in it or not: what is read is its
-/// journal as it is now, and the content, which only grows. Blocks.
+/// journal as it is now, and the content, of which nothing is let go meanwhile. Blocks.
 ///
 /// # Errors
 /// Where there is no room for a copy of the journal, or something can't be read at all.
@@ -85,6 +85,9 @@ pub fn verify_data(dir: &Path, tell: &dyn Fn(Event)) -> Result<Verified, Problem
     let scratch = tempfile::Builder::new().prefix("verify-").tempdir_in(&scratch);
     let scratch = scratch.map_err(|error| io(format_args!("making a folder in {}", shown(dir)), &error))?;
     let journal = scratch.path().join(JOURNAL);
+    let content = dir.join(CONTENT);
+    // Before the journal is copied: nothing that it names is let go until all is read.
+    let _untouched = if content.is_dir() { Some(opendmp_content::backup::untouched(&content)?) } else { None };
     told.begin("journal", journal_bytes);
     let mut before = 0;
     let copied = opendmp_journal::backup::snapshot(dir, &journal, &mut |done, _| {
@@ -101,7 +104,7 @@ pub fn verify_data(dir: &Path, tell: &dyn Fn(Event)) -> Result<Verified, Problem
         told.wrong(JOURNAL.to_owned(), fault.clone());
     }
     let holds = if faults.is_empty() { Some(super::holds(&journal)?) } else { None };
-    let found = read(&dir.join(CONTENT), &journal, faults, &mut told)?;
+    let found = read(&content, &journal, faults, &mut told)?;
     Ok(Verified { path: shown(dir), holds, journal_bytes, ..found })
 }
 

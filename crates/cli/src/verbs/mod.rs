@@ -6,6 +6,7 @@ pub mod datasets;
 pub mod dead_letters;
 pub mod doctor;
 pub mod flows;
+pub mod gc;
 pub mod history;
 pub mod ingest;
 pub mod init;

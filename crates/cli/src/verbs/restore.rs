@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::args::Format;
 use crate::backup;
-use crate::data::{DataDir, Opened};
+use crate::data::{Bounds, DataDir, Opened};
 use crate::fail::{DONE, FAILED, Fail};
 use crate::term::Term;
 use crate::verbs::backup::{beside, damage_text, holds_text, typed};
@@ -50,7 +50,7 @@ pub async fn restore(args: Args, data: Option<PathBuf>, term: &Term) -> Result<E
     let path = data.path().to_owned();
     let (restored, lock) = beside(term, move |tell| Ok((backup::restore(&from, &path, &lock, tell)?, lock))).await?;
     // Whether it opens is only told by opening it.
-    Opened::open(&data, lock, false, Vec::new()).await?.close().await;
+    Opened::open(&data, lock, false, Bounds::default()).await?.close().await;
     let sound = restored.damaged + restored.lacking == 0;
     match args.format {
         Format::Json => term.out(&table::object(&restored)?)?,

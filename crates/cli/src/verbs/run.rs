@@ -264,7 +264,7 @@ impl Watch {
                 return self.end(&ended, shown, session, term).await.map(Some);
             }
             Event::Enabled { .. } | Event::Failed(_) => {}
-            Event::Copying(_) | Event::Damaged(_) | Event::BackedUp(_) => {}
+            Event::Copying(_) | Event::Damaged(_) | Event::BackedUp(_) | Event::Collected(_) => {}
         }
         Ok(None)
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use opendmp_api::{SOCKET, Service, health, router, serve_tcp, serve_unix};
+use opendmp_engine::Quotas;
 use opendmp_engine::watch::Folders;
 use opendmp_journal::lock::DataDirLock;
 use tokio::net::{TcpListener, UnixListener};
@@ -16,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-use crate::data::{DataDir, Opened};
+use crate::data::{Bounds, DataDir, Opened};
 use crate::fail::Fail;
 use crate::term::Term;
 use crate::words;
@@ -55,6 +56,16 @@ pub struct Args {
     /// the user may who runs the server
     #[arg(long = "data-root", value_name = "DIR")]
     roots: Vec<PathBuf>,
+    /// Take nothing more in when content takes as much as this, as 500GiB; what is under way goes on, and so does the
+    /// rest when something was let go
+    #[arg(long, value_name = "SIZE", value_parser = crate::args::size)]
+    content_quota: Option<u64>,
+    /// Take nothing more in when the items of open dead letters take as much as this, as 10GiB
+    #[arg(long, value_name = "SIZE", value_parser = crate::args::size)]
+    dead_letter_quota: Option<u64>,
+    /// Take nothing more in when so many dead letters are open
+    #[arg(long, value_name = "NUMBER")]
+    most_dead_letters: Option<u64>,
     /// How long what is in work may go on after a signal, as 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = crate::args::duration, default_value = "10s")]
     grace: Duration,
@@ -79,7 +90,12 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
     let begun = Instant::now();
     log(args.log_format, term)?;
     let address = address(&args.listen)?;
-    let roots = roots(&args.roots)?;
+    let quotas = Quotas {
+        content: args.content_quota,
+        dead_letters: args.most_dead_letters,
+        dead_bytes: args.dead_letter_quota,
+    };
+    let bounds = Bounds { roots: roots(&args.roots)?, quotas };
     let data = DataDir::choose(data)?;
     data.make()?;
     let mut signals = Signals::new()?;
@@ -94,7 +110,7 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
             .hint("choose another port with --listen 127.0.0.1:PORT")
     })?;
     let bound = listener.local_addr().map_err(|error| Fail::io(address, &error))?;
-    let Some((opened, service)) = begin(&data, locked, &roots, &mut signals).await? else {
+    let Some((opened, service)) = begin(&data, locked, &bounds, &mut signals).await? else {
         return Ok(ExitCode::SUCCESS);
     };
     let socket = bind(&data)?;
@@ -152,7 +168,7 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
 async fn begin(
     data: &DataDir,
     mut locked: Result<DataDirLock, Fail>,
-    roots: &[PathBuf],
+    bounds: &Bounds,
     signals: &mut Signals,
 ) -> Result<Option<(Opened, Arc<Service>)>, Fail> {
     let watcher = match Folders::start() {
@@ -165,7 +181,7 @@ async fn begin(
     let mut told = false;
     loop {
         let tried = match locked {
-            Ok(lock) => begin_once(data, lock, roots.to_vec(), watcher.clone()).await,
+            Ok(lock) => begin_once(data, lock, bounds.clone(), watcher.clone()).await,
             Err(fail) => Err(fail),
         };
         match tried {
@@ -191,10 +207,10 @@ async fn begin(
 async fn begin_once(
     data: &DataDir,
     lock: DataDirLock,
-    roots: Vec<PathBuf>,
+    bounds: Bounds,
     watcher: Option<Arc<Folders>>,
 ) -> Result<(Opened, Arc<Service>), Fail> {
-    let opened = Opened::open(data, lock, true, roots).await?;
+    let opened = Opened::open(data, lock, true, bounds).await?;
     if opened.left.tasks + opened.left.intents > 0 {
         tracing::warn!(
             tasks = opened.left.tasks,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::place::Place;
 
 /// Every verb and verb of a verb.
-const VERBS: [&[&str]; 37] = [
+const VERBS: [&[&str]; 38] = [
     &[],
     &["init"],
     &["validate"],
@@ -37,6 +37,7 @@ const VERBS: [&[&str]; 37] = [
     &["backup"],
     &["restore"],
     &["verify"],
+    &["gc"],
     &["doctor"],
     &["kinds"],
     &["schema"],

@@ -2,6 +2,7 @@
 
 mod backup;
 mod exits;
+mod gc;
 mod help;
 mod journey;
 mod operate;

@@ -1,7 +1,9 @@
 //! The laws on the real binary: killed at random and at named moments, fed with odd input, short of room and of rights.
 
 mod failpoints;
+mod garbage;
 mod harness;
+mod keep;
 mod odd;
 mod reprocess;
 mod torture;

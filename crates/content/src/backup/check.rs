@@ -11,6 +11,7 @@ use opendmp_ports::{Error, ErrorKind, Result};
 use super::copy::{check_format, files, packs};
 use super::walk::{Walk, What};
 use super::{Bad, Damage, Place, Watch};
+use crate::freed::{self, Ranges};
 use crate::layout::Paths;
 use crate::packs::read_up_to;
 use crate::record::{self, PACK_HEADER, RECORD_HEADER};
@@ -35,7 +36,10 @@ pub struct Checked {
 /// # Errors
 /// Where it can't be listed.
 pub fn stored(root: &Path) -> Result<u64> {
-    let mut bytes = packs(root)?.iter().map(|(_, length)| length).sum();
+    let mut bytes = 0;
+    for (pack, length) in packs(root)? {
+        bytes += length.saturating_sub(freed::read(root, pack).unwrap_or_default().0.bytes());
+    }
     files(root, &mut |_, _, size| {
         bytes += size;
         Ok(())
@@ -56,7 +60,11 @@ pub fn check(root: &Path, watch: &mut Watch<'_>) -> Result<Checked> {
         out.damage.push(damage);
     };
     for (pack, length) in packs(root)? {
-        out.bytes += length;
+        let (freed, unknown) = match freed::read(root, pack) {
+            Ok((freed, _)) => (freed, None),
+            Err(error) => (Ranges::default(), Some(error)),
+        };
+        out.bytes += length.saturating_sub(freed.bytes());
         let bad = |from, to, why: &str, out: &mut Checked, watch: &mut Watch<'_>| {
             damaged(Damage { place: Place::Pack { pack, from, to }, why: why.to_owned(), kept: false }, out, watch);
         };
@@ -67,40 +75,48 @@ pub fn check(root: &Path, watch: &mut Watch<'_>) -> Result<Checked> {
                 continue;
             }
         };
+        if let Some(error) = unknown {
+            bad(0, 0, &format!("what was let go of it is not known: {error}"), &mut out, watch);
+        }
         let mut header = [0; PACK_HEADER];
         // What can't be read is told below.
         let _ = read_up_to(&file, &mut header, 0);
         if record::check_pack(&header, pack).is_err() && length > PACK_HEADER as u64 {
             bad(0, PACK_HEADER as u64, "the header of the pack is damaged", &mut out, watch);
         }
-        let walk = Walk::new(&file, PACK_HEADER as u64, length);
-        let mut walk = walk.map_err(|error| Error::io(CHECK, Paths(root).pack(pack).display(), &error))?;
-        loop {
-            if (watch.stopped)() {
-                return Err(Error::new(ErrorKind::Unavailable, CHECK, "the check was stopped"));
-            }
-            let at = walk.at();
-            let piece = match walk.next() {
-                Ok(Some(piece)) => piece,
-                Ok(None) => break,
-                Err(error) => {
-                    bad(at, length, &format!("it can't be read: {error}"), &mut out, watch);
-                    break;
+        for (from, to) in freed.gaps(PACK_HEADER as u64, length).iter() {
+            let walk = Walk::new(&file, from, to);
+            let mut walk = walk.map_err(|error| Error::io(CHECK, Paths(root).pack(pack).display(), &error))?;
+            loop {
+                if (watch.stopped)() {
+                    return Err(Error::new(ErrorKind::Unavailable, CHECK, "the check was stopped"));
                 }
-            };
-            (watch.moved)(piece.bytes.len() as u64);
-            match piece.what {
-                What::Record { sound: true, .. } => out.records += 1,
-                What::Record { hash, sound: false } => {
-                    let why = format!("the content of {hash:?} is not what was written");
-                    bad(piece.at, piece.end(), &why, &mut out, watch);
+                let at = walk.at();
+                let piece = match walk.next() {
+                    Ok(Some(piece)) => piece,
+                    Ok(None) => break,
+                    Err(error) => {
+                        bad(at, to, &format!("it can't be read: {error}"), &mut out, watch);
+                        break;
+                    }
+                };
+                (watch.moved)(piece.bytes.len() as u64);
+                match piece.what {
+                    What::Record { sound: true, .. } => out.records += 1,
+                    What::Record { hash, sound: false } => {
+                        let why = format!("the content of {hash:?} is not what was written");
+                        bad(piece.at, piece.end(), &why, &mut out, watch);
+                    }
+                    What::Gap { from, to } if from == piece.at => {
+                        bad(from, to, "there is no record, though one follows", &mut out, watch);
+                    }
+                    What::Torn { from } if from == piece.at && to < length => {
+                        bad(from, to, "there is no record, though more follows", &mut out, watch);
+                    }
+                    What::Newer => bad(piece.at, piece.end(), "it is of a later format", &mut out, watch),
+                    // An end that a crash left. If something refers to it, that reference is found to lead nowhere.
+                    What::Gap { .. } | What::Torn { .. } => {}
                 }
-                What::Gap { from, to } if from == piece.at => {
-                    bad(from, to, "there is no record, though one follows", &mut out, watch);
-                }
-                What::Newer => bad(piece.at, piece.end(), "it is of a later format", &mut out, watch),
-                // An end that a crash left. If something refers to it, that reference is found to lead nowhere.
-                What::Gap { .. } | What::Torn { .. } => {}
             }
         }
     }
@@ -151,8 +167,9 @@ pub struct Found {
     packs: BTreeMap<u64, u64>,
     bad: Bad,
     bad_files: BTreeSet<(ContentHash, u32)>,
-    /// The pack that was looked into last.
+    /// The pack that was looked into last, and what was let go of it.
     open: Option<(u64, File)>,
+    freed: Option<(u64, Ranges)>,
 }
 
 /// Looks at a directory of content in which `damage` was found.
@@ -166,6 +183,7 @@ pub fn look(root: &Path, damage: &[Damage]) -> Result<Found> {
         bad: Bad::default(),
         bad_files: BTreeSet::new(),
         open: None,
+        freed: None,
     };
     for damage in damage.iter().filter(|damage| !damage.kept) {
         match damage.place {
@@ -196,6 +214,9 @@ impl Found {
                     }
                     Some(_) => {}
                 }
+                if self.freed(pack).touches(offset, end) {
+                    return Some(format!("it was let go, in pack {pack} at byte {offset}"));
+                }
                 let right = !closely || self.header(pack, offset) == Some((content.hash, content.size));
                 (!right).then(|| format!("another record is in its place, in pack {pack} at byte {offset}"))
             }
@@ -211,6 +232,14 @@ impl Found {
                 }
             }
         }
+    }
+
+    fn freed(&mut self, pack: u64) -> &Ranges {
+        if self.freed.as_ref().is_none_or(|(known, _)| *known != pack) {
+            // What can't be read is told as damage of the pack.
+            self.freed = Some((pack, freed::read(&self.root, pack).unwrap_or_default().0));
+        }
+        &self.freed.get_or_insert_default().1
     }
 
     fn header(&mut self, pack: u64, offset: u64) -> Option<(ContentHash, u64)> {

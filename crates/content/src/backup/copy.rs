@@ -12,6 +12,7 @@ use opendmp_ports::{Error, ErrorKind, Result};
 use super::walk::{Walk, What, whole_end};
 use super::{Damage, Mark, Place, Source, Watch};
 use crate::disk::Disk;
+use crate::freed::{self, Ranges};
 use crate::layout::{Paths, file_key, format_text, pack_number, write_error};
 use crate::packs::read_up_to;
 use crate::record::{self, PACK_HEADER, RECORD_HEADER, Wrong};
@@ -71,7 +72,7 @@ fn writing(path: &Path, error: &io::Error) -> Error {
 }
 
 /// The numbers of all packs and their lengths, in order.
-pub(super) fn packs(root: &Path) -> Result<Vec<(u64, u64)>> {
+pub(crate) fn packs(root: &Path) -> Result<Vec<(u64, u64)>> {
     let dir = Paths(root).packs();
     let mut out = Vec::new();
     for entry in listed(&dir)? {
@@ -142,7 +143,10 @@ fn length_of(path: &Path) -> u64 {
 pub fn todo(from: &Source, to: &Path) -> Result<Todo> {
     let mut todo = Todo::default();
     for (number, length) in packs(&from.root)? {
-        todo.bytes += limit(from, number, length).saturating_sub(length_of(&Paths(to).pack(number)));
+        let (there, limit) = (length_of(&Paths(to).pack(number)), limit(from, number, length));
+        if there < limit {
+            todo.bytes += freed::read(&from.root, number).unwrap_or_default().0.gaps(there, limit).bytes();
+        }
     }
     files(&from.root, &mut |hash, generation, size| {
         if length_of(&Paths(to).file(hash, generation)) != size {
@@ -260,7 +264,9 @@ impl Copy<'_, '_> {
             // A damaged file was left out, and is looked at like any other that is missing.
             let Place::Pack { pack, from, to } = *place else { continue };
             let (source, target) = (Paths(&self.from.root).pack(pack), Paths(self.to).pack(pack));
-            if length_of(&target) < to {
+            let freed = freed::read(&self.from.root, pack).unwrap_or_default().0;
+            if length_of(&target) < to || freed.touches(from, to) {
+                // Let go since: nothing refers to it any more.
                 continue;
             }
             match sound(&source, from, to) {
@@ -294,6 +300,15 @@ impl Copy<'_, '_> {
                 return Ok(there);
             }
         };
+        let freed = match freed::read(&self.from.root, number) {
+            Ok((freed, _)) => freed,
+            Err(error) => {
+                self.damaged(Place::Pack { pack: number, from: 0, to: 0 }, error.to_string());
+                Ranges::default()
+            }
+        };
+        // What the copy never had. One that can't be read is written anew below.
+        let lacks = freed::read(self.to, number).unwrap_or_default().0;
         let mut open = OpenOptions::new();
         let open = open.read(true).write(true).create(true).truncate(false).mode(0o600);
         let target = open.open(&target_path).map_err(|error| writing(&target_path, &error))?;
@@ -307,11 +322,12 @@ impl Copy<'_, '_> {
         };
         let mut end = match trusted {
             0 if !starts_as(&target, number).map_err(failed)? => 0,
-            trusted => whole_end(&target, trusted.max(header)).map_err(failed)?.max(trusted),
+            trusted => whole_end(&target, trusted.max(header), &lacks).map_err(failed)?.max(trusted),
         };
         // An earlier copy's records are only ever written over by the same: a stop in between takes nothing from it.
         let mut cut = mark.is_none_or(|mark| number >= mark.pack);
-        if end > header && !self.same(number, &source, &target, end.min(limit))? {
+        let both = freed.and(&lacks).gaps(header, end.min(limit));
+        if end > header && !self.same(number, &source, &target, &both)? {
             (end, cut) = (0, false);
         }
         if end > limit {
@@ -321,34 +337,40 @@ impl Copy<'_, '_> {
         if cut && end < there {
             target.set_len(end).map_err(failed)?;
         }
+        let fresh = freed.within(if cut { end } else { there }, limit);
+        if !fresh.without(&lacks).is_empty() {
+            freed::write(self.to, number, &lacks.and(&fresh)).map_err(failed)?;
+        }
         if end < there || end < limit || trusted < there {
-            let appended = self.append(number, &source, &target, end, limit)?;
+            let appended = self.append(number, &source, &target, (end, limit), &freed)?;
             self.disk.sync_data(&target).map_err(failed)?;
             end = if cut { appended } else { length_of(&target_path) };
         }
         Ok(end)
     }
 
-    /// Whether a copy is the beginning of its pack: compared at both ends, and whole where these differ. `false` where
-    /// the copy is what is wrong.
-    fn same(&mut self, number: u64, source: &File, target: &File, end: u64) -> Result<bool> {
-        let head = PACK_HEADER as u64;
-        let sample = |file: &File, from: u64| {
-            let mut bytes = vec![0; SAMPLE.min(end - from) as usize];
+    /// Whether a copy is the beginning of its pack: of what `both` have, compared at both ends, and whole where these
+    /// differ. `false` where the copy is what is wrong.
+    fn same(&mut self, number: u64, source: &File, target: &File, both: &Ranges) -> Result<bool> {
+        let (Some((head, first)), Some((begin, end))) = (both.iter().next(), both.iter().last()) else {
+            return Ok(true);
+        };
+        let sample = |file: &File, from: u64, to: u64| {
+            let mut bytes = vec![0; SAMPLE.min(to - from) as usize];
             read_up_to(file, &mut bytes, from).map(|read| {
                 bytes.truncate(read);
                 bytes
             })
         };
-        let last = end.saturating_sub(SAMPLE).max(head);
-        let agree = |from| match (sample(source, from), sample(target, from)) {
+        let last = end.saturating_sub(SAMPLE).max(begin);
+        let agree = |from, to| match (sample(source, from, to), sample(target, from, to)) {
             (Ok(source), Ok(target)) => source == target,
             _ => false,
         };
-        if agree(head) && agree(last) {
+        if agree(head, first) && agree(last, end) {
             return Ok(true);
         }
-        let (source_bad, target_bad) = (first_bad(source, head, end), first_bad(target, head, end));
+        let (source_bad, target_bad) = (first_bad(source, both), first_bad(target, both));
         match (source_bad, target_bad) {
             (None, Some(_)) => Ok(false),
             (Some(at), _) => {
@@ -364,8 +386,15 @@ impl Copy<'_, '_> {
         }
     }
 
-    /// Appends the bytes of a pack from `at` to `limit`. Returns where it came to.
-    fn append(&mut self, number: u64, source: &File, target: &File, at: u64, limit: u64) -> Result<u64> {
+    /// Appends the bytes of a pack from `at` to `limit`, but for what was let go there. Returns where it came to.
+    fn append(
+        &mut self,
+        number: u64,
+        source: &File,
+        target: &File,
+        (at, limit): (u64, u64),
+        freed: &Ranges,
+    ) -> Result<u64> {
         let path = Paths(self.to).pack(number);
         let header = PACK_HEADER as u64;
         let mut out = Pending { at, bytes: Vec::with_capacity(2 * CHUNK) };
@@ -373,7 +402,35 @@ impl Copy<'_, '_> {
             self.header(number, source)?;
             out.bytes.extend_from_slice(&record::pack_header(number));
         }
-        let mut walk = match Walk::new(source, at.max(header), limit) {
+        let mut end = at;
+        for (from, to) in freed.gaps(at.max(header), limit).iter() {
+            self.write(&mut out, target, &path)?;
+            out.at = from;
+            end = self.append_range(number, source, target, (from, to, limit), &mut out)?;
+            if end < to {
+                return Ok(end);
+            }
+        }
+        self.write(&mut out, target, &path)?;
+        // So far it came, though nothing of the rest is there.
+        if freed.touches(limit.saturating_sub(1), limit) && length_of(&path) < limit {
+            target.set_len(limit).map_err(|error| writing(&path, &error))?;
+            end = limit;
+        }
+        Ok(end.max(out.at))
+    }
+
+    /// Appends a range of a pack in which nothing was let go; the pack goes on to `limit`.
+    fn append_range(
+        &mut self,
+        number: u64,
+        source: &File,
+        target: &File,
+        (at, to, limit): (u64, u64, u64),
+        out: &mut Pending,
+    ) -> Result<u64> {
+        let path = Paths(self.to).pack(number);
+        let mut walk = match Walk::new(source, at, to) {
             Ok(walk) => walk,
             Err(error) => {
                 self.damaged(Place::Pack { pack: number, from: at, to: limit }, format!("it can't be read: {error}"));
@@ -403,16 +460,20 @@ impl Copy<'_, '_> {
                     let place = Place::Pack { pack: number, from, to };
                     self.damaged(place, "there is no record, though one follows");
                 }
+                What::Torn { from } if from == at && to < limit => {
+                    let place = Place::Pack { pack: number, from, to };
+                    self.damaged(place, "there is no record, though more follows");
+                }
                 // A crash leaves such an end, and nothing refers to it; if something does, that is told of the whole.
                 What::Gap { .. } | What::Torn { .. } => {}
                 What::Newer => return Err(newer(number)),
             }
             if out.bytes.len() >= CHUNK {
-                self.write(&mut out, target, &path)?;
+                self.write(out, target, &path)?;
                 self.go_on()?;
             }
         }
-        self.write(&mut out, target, &path)?;
+        self.write(out, target, &path)?;
         Ok(out.at)
     }
 
@@ -516,17 +577,19 @@ fn starts_as(file: &File, number: u64) -> io::Result<bool> {
     Ok(read == PACK_HEADER && record::check_pack(&header, number).is_ok())
 }
 
-/// Where the first thing begins that is no sound record.
-fn first_bad(file: &File, from: u64, to: u64) -> Option<u64> {
-    let mut walk = Walk::new(file, from, to).ok()?;
-    loop {
-        let at = walk.at();
-        match walk.next() {
-            Ok(None) => return (at < to).then_some(at),
-            Ok(Some(piece)) if matches!(piece.what, What::Record { sound: true, .. }) => {}
-            _ => return Some(at),
+/// Where in some ranges the first thing begins that is no sound record.
+fn first_bad(file: &File, ranges: &Ranges) -> Option<u64> {
+    ranges.iter().find_map(|(from, to)| {
+        let mut walk = Walk::new(file, from, to).ok()?;
+        loop {
+            let at = walk.at();
+            match walk.next() {
+                Ok(None) => return (at < to).then_some(at),
+                Ok(Some(piece)) if matches!(piece.what, What::Record { sound: true, .. }) => {}
+                _ => return Some(at),
+            }
         }
-    }
+    })
 }
 
 /// The bytes of a range, if it is whole and sound now, and the number of records in it.

@@ -1,15 +1,16 @@
 //! Copies of a directory of content: made while its owner writes on, completed by what is new, checked as a whole.
 //!
 //! A copy has the same layout (see `layout`) and the same places, so that every reference to the one is one to the
-//! other; going back is the same copying the other way. What makes it simple is that content only grows: a file never
+//! other; going back is the same copying the other way. What makes it simple is that content does not change: a file never
 //! changes under its name, a pack only grows at its end, and a pack is complete once there is one with a higher number.
-//! So a copy needs the files it does not have, and of each pack the bytes behind those it has.
+//! So a copy needs the files it does not have, and of each pack the bytes behind those it has. What was let go of a pack
+//! is noted beside it: the copy of a range that it never had is noted there in the same way, and what the copy had
+//! before, it keeps. So a copy only grows, and what was let go since does not look like damage.
 //!
 //! [`copy()`] takes a running store's packs only as far as they are durable ([`Source`]). So whoever first takes a
 //! snapshot of what refers to content, and then copies, has everything the snapshot refers to: content is durable
-//! before anything refers to it, and nothing is removed. Garbage collection, once there is any, will have to keep that
-//! true: from the snapshot to the end of the copy it must remove nothing that the snapshot may name, and where it frees
-//! records within packs or gives a name to other bytes, a copy can no longer be told to be complete by lengths.
+//! before anything refers to it, and from before the snapshot to the end of the copy nothing is removed, because who
+//! copies holds the lock of [`untouched`] meanwhile.
 //!
 //! Every record and file is checked against its hash when it is copied. Damage is told and does not stop the copy: a
 //! damaged record is copied as it is, because the places of those behind it must stay, and taken again the next time;
@@ -27,14 +28,20 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use opendmp_model::ids::ContentHash;
+use opendmp_ports::{Error, Result};
 
 pub use check::{Checked, Found, check, look, stored};
+pub(crate) use copy::packs;
 pub use copy::{Copied, Past, Todo, copy, todo};
 
 use crate::DirectoryContent;
+use crate::layout::Paths;
 
 /// The end of what was copied: a pack and a length of it. Packs with lower numbers are complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +65,22 @@ impl Source {
     pub fn still(root: &Path) -> Self {
         Self { root: root.to_owned(), end: None }
     }
+}
+
+/// Keeps everything that is stored under a root from being collected as garbage while the file is kept: taken before
+/// the snapshot of what refers to it, by whoever copies or checks all of it. Waits for a collection that is under way.
+/// Blocks.
+///
+/// # Errors
+/// Where the lock can't be made.
+pub fn untouched(root: &Path) -> Result<File> {
+    let locked = whole(root).and_then(|file| file.lock_shared().map(|()| file));
+    locked.map_err(|error| Error::io("content copy", format_args!("locking {}", root.display()), &error))
+}
+
+/// The file that is locked.
+pub(crate) fn whole(root: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(Paths(root).whole())
 }
 
 impl DirectoryContent {

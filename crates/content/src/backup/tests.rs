@@ -236,7 +236,7 @@ async fn a_torn_end_is_cut_back_to_the_last_whole_record() {
         (10, length),
         (0, length),
     ] {
-        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(cut).unwrap();
         // As a file system may leave it: the length is there, the bytes are not.
         file.set_len(cut + 300).unwrap();

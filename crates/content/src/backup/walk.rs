@@ -10,6 +10,7 @@ use std::io;
 use opendmp_model::ids::ContentHash;
 use opendmp_ports::content::SMALL;
 
+use crate::freed::Ranges;
 use crate::packs::read_up_to;
 use crate::record::{self, RECORD_BEGIN, RECORD_HEADER, Wrong};
 
@@ -170,17 +171,22 @@ impl<'f> Walk<'f> {
     }
 }
 
-/// Where the last whole and sound record ends that follows `from` without a gap.
-pub fn whole_end(file: &File, from: u64) -> io::Result<u64> {
-    let mut walk = Walk::new(file, from, u64::MAX)?;
+/// Where the last whole and sound record ends that follows `from` without a gap but for what was let go.
+pub fn whole_end(file: &File, from: u64, freed: &Ranges) -> io::Result<u64> {
+    let length = file.metadata()?.len();
     let mut end = from;
-    while let Some(piece) = walk.next()? {
-        match piece.what {
-            What::Record { sound: true, .. } => end = piece.end(),
-            _ => break,
+    for (begin, to) in freed.gaps(from, length).iter() {
+        let mut walk = Walk::new(file, begin, to)?;
+        end = end.max(begin);
+        while let Some(piece) = walk.next()? {
+            match piece.what {
+                What::Record { sound: true, .. } => end = piece.end(),
+                _ => return Ok(end),
+            }
         }
     }
-    Ok(end)
+    // What was let go at the end is as good as there.
+    Ok(freed.within(end, length).iter().filter(|(begin, _)| *begin == end).map(|(_, to)| to).next().unwrap_or(end))
 }
 
 #[cfg(test)]

@@ -183,9 +183,9 @@ impl Work<'_> {
         let mut entries = Vec::new();
         let mut delivered: BTreeMap<Reader, Vec<Live>> = BTreeMap::new();
         let expanded = async {
-            let blocks = decode_blocks(&whole(self.engine, &manifest.content).await?).map_err(damaged)?;
+            let blocks = read_blocks(self.engine, &manifest).await?;
             for block in blocks.into_iter().skip(manifest.next as usize).take(EXPANDED) {
-                let children = decode_children(&whole(self.engine, &block.content).await?).map_err(damaged)?;
+                let children = read_children(self.engine, &block).await?;
                 let mut recorded = Vec::with_capacity(children.len());
                 for (port, item) in children {
                     recorded.push(child_of(&parent, &item, port.clone()));
@@ -230,6 +230,16 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// All blocks that a manifest lists.
+pub(crate) async fn read_blocks(engine: &Engine, manifest: &Manifest) -> Result<Vec<Block>, Error> {
+    decode_blocks(&whole(engine, &manifest.content).await?).map_err(damaged)
+}
+
+/// The children in a block.
+pub(crate) async fn read_children(engine: &Engine, block: &Block) -> Result<Vec<Spooled>, Error> {
+    decode_children(&whole(engine, &block.content).await?).map_err(damaged)
 }
 
 /// Reads stored content whole.

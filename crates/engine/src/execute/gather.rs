@@ -459,11 +459,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// What is sent to be stored, and what that comes to.
+type Storing = (mpsc::Sender<Bytes>, JoinHandle<Result<ContentRef, Error>>);
+
 /// Where what is made goes: small, it stays in memory; large, it is stored as it comes.
 #[derive(Default)]
 struct Sink {
     bytes: Vec<u8>,
-    stored: Option<(mpsc::Sender<Bytes>, JoinHandle<Result<ContentRef, Error>>)>,
+    stored: Option<Storing>,
 }
 
 impl Sink {

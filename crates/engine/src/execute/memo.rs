@@ -77,9 +77,16 @@ pub(crate) async fn is_there(engine: &Engine, memo: &Memo, own: ContentHash) -> 
         if child.content.hash == own || child.content.size == 0 {
             continue;
         }
-        match engine.patiently("content", || engine.content.open(&child.content)).await {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged) => return Ok(false),
+        let there = async || {
+            engine.content.open(&child.content).await?;
+            engine.content.vouch(&[child.content]).await
+        };
+        match engine.patiently("content", &there).await {
+            Ok(()) => {}
+            // `Conflict`: it is about to go.
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged | ErrorKind::Conflict) => {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         }
     }

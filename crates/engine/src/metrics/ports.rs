@@ -12,12 +12,12 @@ use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
-use opendmp_ports::content::{Body, Usage};
+use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadRow, Feed, Filter, Finished, FlowChange, FlowId,
-    FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, Memo, MemoKey,
-    MemoLimit, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Selection,
-    Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
+    FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, Memo,
+    MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
+    Selection, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -108,6 +108,8 @@ calls! {
     fn datasets(filter: Filter) -> Page<RevisionRow>;
     fn revisions(slot: SlotId) -> Vec<RevisionRow>;
     fn arrival(arrival: Arrival) -> ArrivalRow;
+    fn roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
+    fn dead_held() -> DeadHeld;
     fn history(arrival: Arrival) -> Vec<HistoryRow>;
 }
 
@@ -129,6 +131,18 @@ impl MeteredContent {
 
 #[async_trait]
 impl Content for MeteredContent {
+    fn hold(&self) -> Hold {
+        self.inner.hold()
+    }
+
+    async fn collect(&self) -> Result<Box<dyn Collection>> {
+        self.inner.collect().await
+    }
+
+    async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
+        self.inner.vouch(named).await
+    }
+
     async fn put(&self, bytes: Bytes) -> Result<ContentRef> {
         self.put_one(Put::Memory, self.inner.put(bytes).await)
     }

@@ -321,7 +321,7 @@ mod tests {
         };
         let (flow, version) = engine.journal.save_version(version).await.unwrap();
         engine.journal.open_run(flow, version, RunMode::Live, "scan", engine.clock.now()).await.unwrap();
-        let counts = StepCounts { done, emitted: 2 * done, dead: 1, retried: 3, took: 9 };
+        let counts = StepCounts { done, emitted: 2 * done, dead: 1, retried: 3, took: 9, ..StepCounts::default() };
         let processors = BTreeMap::from([("clean".to_owned(), counts)]);
         engine.transport.send(Hint::Settled(Arc::new(Progress { flow, run: RunId(1), processors })));
         engine.metrics.calls(flow, "clean").observe(0.02);

@@ -268,10 +268,10 @@ impl Joining for Gluing {
         }
         let Body::Bytes(bytes) = &input.body else { return Ok(()) };
         let (_, made) = self.made.get_or_insert_with(|| (input.item.content.hash, Vec::new()));
-        made.extend_from_slice(bytes);
-        made.push(b'+');
-        out.write_all(bytes)?;
-        Ok(out.write_all(b"+")?)
+        // The own name in it, so that what two aggregates make is never equal.
+        let part = [bytes, format!("+{}", self.id).as_bytes()].concat();
+        made.extend_from_slice(&part);
+        Ok(out.write_all(&part)?)
     }
 
     fn end(self: Box<Self>, _: &mut dyn std::io::Write) -> std::io::Result<()> {

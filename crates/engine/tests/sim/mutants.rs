@@ -10,7 +10,7 @@ use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId}
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_model::manifest::Load;
-use opendmp_ports::content::{Body, MemoryContent, Usage};
+use opendmp_ports::content::{Body, Collection, Hold, MemoryContent, Usage};
 use opendmp_ports::journal::*;
 use opendmp_ports::{Content, Journal, Result};
 
@@ -198,6 +198,18 @@ struct Forgetful(Arc<MemoryContent>);
 
 #[async_trait]
 impl Content for Forgetful {
+    fn hold(&self) -> Hold {
+        self.0.hold()
+    }
+
+    async fn collect(&self) -> Result<Box<dyn Collection>> {
+        self.0.collect().await
+    }
+
+    async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
+        self.0.vouch(named).await
+    }
+
     async fn put(&self, bytes: Bytes) -> Result<ContentRef> {
         self.0.put(bytes).await
     }

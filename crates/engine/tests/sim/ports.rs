@@ -9,7 +9,7 @@ use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
-use opendmp_ports::content::{Body, Usage};
+use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::*;
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Journal, Result, Transport};
@@ -44,6 +44,7 @@ macro_rules! journal {
             backlog(flow: Option<FlowId>) -> Backlog;
             abandon(flow: FlowId, limit: usize, actor: &str, at: i64) -> u64;
             dead_letters(filter: Filter) -> Page<DeadRow>;
+            dead_held() -> DeadHeld;
             reenter(reentry: Reentry) -> (RunId, u64);
             begin_reprocess(new: NewReprocess) -> Reprocess;
             reprocess(run: RunId) -> Reprocess;
@@ -62,6 +63,7 @@ macro_rules! journal {
             revisions(slot: SlotId) -> Vec<RevisionRow>;
             arrival(arrival: Arrival) -> ArrivalRow;
             history(arrival: Arrival) -> Vec<HistoryRow>;
+            roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
         }
     };
     (@ $type:ty; [$($by_hand:item)*] $($name:ident($($arg:ident: $arg_type:ty),*) -> $out:ty;)*) => {
@@ -209,6 +211,18 @@ impl SimContent {
 
 #[async_trait]
 impl Content for SimContent {
+    fn hold(&self) -> Hold {
+        self.0.world.content.hold()
+    }
+
+    async fn collect(&self) -> Result<Box<dyn Collection>> {
+        self.pass("content collect", self.0.world.content.collect()).await
+    }
+
+    async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
+        self.pass("content vouch", self.0.world.content.vouch(named)).await
+    }
+
     async fn put(&self, bytes: Bytes) -> Result<ContentRef> {
         self.pass("content put", self.0.world.content.put(bytes)).await
     }

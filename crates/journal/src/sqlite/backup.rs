@@ -8,18 +8,15 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use opendmp_model::codec::decode_items;
-use opendmp_model::ids::Arrival;
 use opendmp_model::item::ContentRef;
-use opendmp_model::manifest::{Load, decode_load};
-use opendmp_model::name;
+use opendmp_ports::journal::Named;
 use opendmp_ports::{Error, ErrorKind, Result};
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags};
 
-use super::blobs::{content_of, item_of};
-use super::database;
 use super::fail::{self, Fail};
+use super::roots::By;
+use super::{database, roots};
 
 const SNAPSHOT: &str = "journal snapshot";
 const CHECK: &str = "journal check";
@@ -175,71 +172,18 @@ pub fn holds(file: &Path) -> Result<Holds> {
     counted().map_err(told(file, CHECK))
 }
 
-/// Who refers to content, in words, made only where somebody wants to know.
-type By<'a> = &'a dyn Fn() -> String;
-
-/// Tells every reference to content in a snapshot, and who refers to it. Blocks.
-///
-/// Each table with references is read here; `edit`, which nothing writes yet, has none.
+/// Tells every reference to content in a snapshot that somebody may still follow, and who refers to it. Blocks.
 ///
 /// # Errors
 /// Where it can't be read, or a row is not as it was written; those of `visit`.
 pub fn references(file: &Path, visit: &mut dyn FnMut(&ContentRef, By<'_>) -> Result<()>) -> Result<()> {
-    let mut read = || -> fail::Result<()> {
-        let conn = opened(file)?;
-        rows(&conn, "SELECT id, path, content FROM arrival", &mut |row| {
-            let number = row.get::<_, i64>(0)?;
-            let path = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-            let content = content_of(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
-            let by = || format!("arrival {number}, {}", name::printable(&name::from_bytes(path)));
-            Ok(visit(&content, &by)?)
-        })?;
-        rows(&conn, "SELECT items FROM bundle", &mut |row| {
-            let (load, items) = decode_load(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
-            for item in &items {
-                visit(&item.content, &|| format!("an item that waits, {}", name::printable(&item.name)))?;
-            }
-            if let (Load::Expand(manifest), Some(item)) = (load, items.first()) {
-                let by = || format!("what came of {}", name::printable(&item.name));
-                visit(&manifest.content, &by)?;
-            }
-            Ok(())
-        })?;
-        rows(&conn, "SELECT items FROM held", &mut |row| {
-            for item in decode_items(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)? {
-                let by = || format!("an item that an aggregate holds, {}", name::printable(&item.name));
-                visit(&item.content, &by)?;
-            }
-            Ok(())
-        })?;
-        let items = [
-            ("a dataset", "SELECT arrival, item FROM revision"),
-            ("an export", "SELECT arrival, item FROM intent WHERE item IS NOT NULL"),
-            ("a dead letter", "SELECT NULL, item FROM letter"),
-        ];
-        for (what, sql) in items {
-            rows(&conn, sql, &mut |row| {
-                let arrival = row.get::<_, Option<i64>>(0)?.map(|number| Arrival(number as u64));
-                let item = item_of(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
-                let by = || {
-                    let of = arrival.map(|arrival| format!(" of arrival {}", arrival.0)).unwrap_or_default();
-                    format!("{what}{of}, {}", name::printable(&item.name))
-                };
-                Ok(visit(&item.content, &by)?)
-            })?;
-        }
-        Ok(())
+    let mut read = || {
+        roots::each(&opened(file)?, &mut |named, by| match named {
+            Named::Content(content) => Ok(visit(content, by)?),
+            Named::Manifest(manifest) => Ok(visit(&manifest.content, by)?),
+        })
     };
     read().map_err(told(file, CHECK))
-}
-
-fn rows(conn: &Connection, sql: &str, tell: &mut dyn FnMut(&Row<'_>) -> fail::Result<()>) -> fail::Result<()> {
-    let mut statement = conn.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        tell(row)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ const APPLICATION_ID: u32 = 0x4f44_4d50;
 const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_held.sql"),
-    include_str!("../../migrations/0004_memo.sql"),
+    include_str!("../../migrations/0003_memo.sql"),
 ];
 
 /// Page cache of the writer, KiB.

@@ -7,19 +7,22 @@ use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadRow, Feed, Filter, Finished, FlowChange, FlowId,
-    FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, Memo, MemoKey,
-    MemoLimit, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Selection,
-    Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow, decide,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
+    FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, Memo,
+    MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
+    Selection, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
+use tokio::sync::mpsc;
 
+use super::database::FILE;
 use super::fail::Result as Fallible;
+use super::readers::closed;
 use super::tables::{
     KnownPaths, Prepared, PreparedFeed, RawClaimed, RawIntent, Releasing, Tables, find_reprocess, json,
     open_reprocesses,
 };
-use super::{SqliteJournal, read};
+use super::{SqliteJournal, read, roots};
 
 #[async_trait]
 impl Journal for SqliteJournal {
@@ -77,6 +80,8 @@ impl Journal for SqliteJournal {
 
     async fn known(&self, source: SourceId, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>> {
         let work = move |conn: &rusqlite::Connection| {
+            // One transaction for all: each by itself locks and unlocks the file.
+            let _all = conn.unchecked_transaction()?;
             let mut known = KnownPaths::new(conn, source)?;
             paths.iter().map(|path| known.get(path)).collect()
         };
@@ -89,6 +94,7 @@ impl Journal for SqliteJournal {
 
     async fn releasing(&self, source: SourceId, releases: Vec<Vec<u8>>) -> Result<Vec<bool>> {
         let work = move |conn: &rusqlite::Connection| {
+            let _all = conn.unchecked_transaction()?;
             let mut releasing = Releasing::new(conn, source)?;
             releases.iter().map(|release| releasing.get(release)).collect()
         };
@@ -174,6 +180,10 @@ impl Journal for SqliteJournal {
         self.read("journal dead letters", move |conn| read::dead_letters(conn, &filter)).await
     }
 
+    async fn dead_held(&self) -> Result<DeadHeld> {
+        self.read("journal dead held", read::dead_held).await
+    }
+
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)> {
         self.write("journal reenter", move |t| t.reenter(&reentry)).await
     }
@@ -253,6 +263,15 @@ impl Journal for SqliteJournal {
 
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow> {
         self.read("journal arrival", move |conn| read::arrival(conn, arrival)).await
+    }
+
+    async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()> {
+        let operation = "journal roots";
+        // Through the queue of the writer: what was sent to it before is committed then, also where its sender has left.
+        self.write(operation, |_| Ok(())).await?;
+        let file = self.dir.join(FILE);
+        let sent = tokio::task::spawn_blocking(move || roots::send(&file, &to)).await;
+        sent.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -11,6 +11,7 @@ mod fail;
 mod journal;
 mod read;
 mod readers;
+mod roots;
 mod tables;
 #[cfg(test)]
 mod tests;

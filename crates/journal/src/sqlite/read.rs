@@ -22,7 +22,7 @@ pub(crate) use again::{historic, memos, repeats};
 pub(crate) use catalog::{backlog, context, contexts, flow, flows, source, version};
 pub(crate) use datasets::{collections, datasets, revisions};
 pub(crate) use held::{group, held, watermark};
-pub(crate) use listings::{dead_letters, run, runs};
+pub(crate) use listings::{dead_held, dead_letters, run, runs};
 
 /// Rows that are read in one go.
 const PART: usize = 2_000;

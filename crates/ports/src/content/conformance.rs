@@ -14,7 +14,7 @@ use bytes::Bytes;
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Place};
 
-use super::{Body, Content, MemoryContent, SMALL, read_all};
+use super::{Body, Content, Freed, MemoryContent, SMALL, read_all};
 use crate::{Error, ErrorKind};
 
 /// A store under test, empty at first.
@@ -50,6 +50,9 @@ pub async fn all<S: Subject>(make: impl AsyncFn() -> S) {
     damage_is_found(&mut make().await).await;
     a_full_disk_is_said_and_got_over(&mut make().await).await;
     usage_counts_what_is_stored(&make().await).await;
+    what_nobody_names_is_collected(&mut make().await).await;
+    what_is_held_stays(&mut make().await).await;
+    one_collects_at_a_time(&make().await).await;
 }
 
 /// Bytes that look random, equal for equal `seed` and length.
@@ -396,6 +399,127 @@ async fn a_full_disk_is_said_and_got_over(subject: &mut impl Subject) {
             assert_reads(&*content, reference, bytes).await;
         }
     }
+}
+
+/// Collects all but what is named.
+async fn collected(content: &dyn Content, named: &[ContentRef], dry: bool) -> Freed {
+    let mut collection = content.collect().await.expect("a collection");
+    for one in named {
+        collection.keep(vec![*one]).await.expect("keep");
+    }
+    collection.finish(dry, Arc::new(|_| true)).await.expect("the end of a collection")
+}
+
+async fn assert_gone(content: &dyn Content, reference: &ContentRef) {
+    let error = content.open(reference).await.expect_err("what was let go does not open");
+    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+}
+
+/// What is named stays as it is, the rest goes, and comes back where it is put again.
+async fn what_nobody_names_is_collected(subject: &mut impl Subject) {
+    let (mut kept, mut gone) = (Vec::new(), Vec::new());
+    {
+        let content = subject.content();
+        for seed in 0..6 {
+            for len in [100, 5_000, SMALL, SMALL + 1, 1 << 20] {
+                let bytes = sample(seed << 32 | len, len);
+                let put = synced(&*content, bytes.clone()).await;
+                if seed % 2 == 0 { kept.push((put, bytes)) } else { gone.push((put, bytes)) }
+            }
+        }
+        let named: Vec<ContentRef> = kept.iter().map(|(reference, _)| *reference).collect();
+        let would = collected(&*content, &named, true).await;
+        let bytes: u64 = gone.iter().map(|(reference, _)| reference.size).sum();
+        assert_eq!((would.contents, would.kept, would.disk), (gone.len() as u64, kept.len() as u64, 0));
+        assert!(would.bytes >= bytes, "{would:?} of {bytes}");
+        for (reference, bytes) in kept.iter().chain(&gone) {
+            assert_reads(&*content, reference, bytes).await;
+            content.vouch(&[*reference]).await.expect("nothing was let go");
+        }
+        let before = content.usage().await.expect("usage").stored;
+        let freed = collected(&*content, &named, false).await;
+        assert_eq!((freed.contents, freed.bytes, freed.kept), (would.contents, would.bytes, would.kept));
+        assert_eq!(content.usage().await.expect("usage").stored, before - freed.bytes);
+        for (reference, _) in &gone {
+            assert_gone(&*content, reference).await;
+            let error = content.vouch(&[kept[0].0, *reference]).await.expect_err("it was let go");
+            assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+        }
+        content.vouch(&named).await.expect("these were not");
+        assert_eq!(collected(&*content, &named, false).await.contents, 0, "once");
+    }
+    subject.crash().await;
+    let content = subject.content();
+    for (reference, bytes) in &kept {
+        assert_reads(&*content, reference, bytes).await;
+    }
+    let mut again = Vec::new();
+    for (reference, bytes) in &gone {
+        assert_gone(&*content, reference).await;
+        again.push((synced(&*content, bytes.clone()).await, bytes.clone()));
+    }
+    drop(content);
+    subject.crash().await;
+    for (reference, bytes) in kept.iter().chain(&again) {
+        assert_reads(&*subject.content(), reference, bytes).await;
+    }
+}
+
+/// What is put under a hold stays, also onto equal content from before it, and until the last hold ends.
+async fn what_is_held_stays(subject: &mut impl Subject) {
+    let lens = [4_000, SMALL + 10, 2 << 20];
+    let content = subject.content();
+    let mut before = Vec::new();
+    for len in lens {
+        before.push(synced(&*content, sample(1, len)).await);
+    }
+    let early = content.hold();
+    let mut held = Vec::new();
+    for len in lens {
+        held.push((synced(&*content, sample(1, len)).await, sample(1, len)));
+        held.push((synced(&*content, sample(2, len)).await, sample(2, len)));
+    }
+    let late = content.hold();
+    let mut collection = content.collect().await.expect("a collection");
+    // What comes under a hold while it goes on.
+    for len in lens {
+        held.push((synced(&*content, sample(3, len)).await, sample(3, len)));
+        held.push((synced(&*content, sample(1, len)).await, sample(1, len)));
+    }
+    // Committed meanwhile, too late for the view that the collection has.
+    drop(early);
+    collection.keep(Vec::new()).await.expect("keep");
+    collection.finish(false, Arc::new(|_| true)).await.expect("the end of a collection");
+    for (reference, bytes) in &held {
+        assert_reads(&*content, reference, bytes).await;
+    }
+    let all: Vec<ContentRef> = held.iter().map(|(reference, _)| *reference).collect();
+    content.vouch(&all).await.expect("they are held");
+    drop(late);
+    collected(&*content, &all[..2], false).await;
+    for (reference, bytes) in &held {
+        if all[..2].contains(reference) {
+            assert_reads(&*content, reference, bytes).await;
+        } else {
+            assert_gone(&*content, reference).await;
+        }
+    }
+    drop(content);
+    // A hold ends with its process.
+    std::mem::forget(subject.content().hold());
+    subject.crash().await;
+    assert!(collected(&*subject.content(), &[], false).await.contents > 0);
+    assert_gone(&*subject.content(), &all[0]).await;
+}
+
+async fn one_collects_at_a_time(subject: &impl Subject) {
+    let content = subject.content();
+    let put = synced(&*content, sample(1, 1_000)).await;
+    let first = content.collect().await.expect("a collection");
+    assert_eq!(content.collect().await.map(drop).expect_err("another one").kind, ErrorKind::Conflict);
+    drop(first);
+    assert_reads(&*content, &put, &sample(1, 1_000)).await;
+    assert_eq!(collected(&*content, &[], false).await.contents, 1);
 }
 
 async fn usage_counts_what_is_stored(subject: &impl Subject) {

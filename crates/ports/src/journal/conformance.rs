@@ -15,6 +15,7 @@ mod letters;
 mod listing;
 mod queue;
 mod revisions;
+mod roots;
 mod runs;
 mod settling;
 mod targets;
@@ -93,6 +94,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             letters_are_listed, letters_are_filtered, letters_go_in_again, only_open_letters_go_in,
             letters_of_one_flow, letters_are_discarded, flows_are_abandoned, letters_fail_again,
         }
+        roots { what_is_followed_is_told, what_is_held_and_listed_is_told, many_are_told }
         again {
             historic_arrivals_are_the_newest_of_their_paths, historic_arrivals_of_a_collection,
             a_reprocess_is_fed_part_by_part, a_reprocess_may_be_stopped, a_lost_lease_feeds_nothing,

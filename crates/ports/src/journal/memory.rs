@@ -14,13 +14,14 @@ use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::Item;
 use opendmp_model::ledger::{FileStat, Known};
+use tokio::sync::mpsc;
 
 use self::state::State;
 use super::Journal;
 use super::again::*;
 use super::decide;
 use super::types::*;
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -403,6 +404,15 @@ impl Journal for MemoryJournal {
         Ok(page(rows.into_iter().map(|letter| (letter.order, letter.row.clone())), &filter, u64::to_string))
     }
 
+    async fn dead_held(&self) -> Result<DeadHeld> {
+        let state = self.lock();
+        let open = state.dead.values().filter(|letter| letter.row.state == DeadState::Open);
+        Ok(open.fold(DeadHeld::default(), |held, letter| DeadHeld {
+            letters: held.letters + 1,
+            bytes: held.bytes + letter.row.item.content.size,
+        }))
+    }
+
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)> {
         self.lock().reenter(&reentry)
     }
@@ -521,6 +531,12 @@ impl Journal for MemoryJournal {
         let state = self.lock();
         let row = state.arrivals.get(&arrival).cloned();
         row.ok_or_else(|| decide::missing("journal arrival", format!("arrival {}", arrival.0)))
+    }
+
+    async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()> {
+        let named = self.lock().roots();
+        let left = || Error::new(ErrorKind::Unavailable, "journal roots", "whoever asked has left");
+        to.send(named).await.map_err(|_| left())
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
+use tokio::sync::mpsc;
 
 use crate::Result;
 
@@ -128,6 +129,9 @@ pub trait Journal: Send + Sync {
     /// Dead letters, newest first.
     async fn dead_letters(&self, filter: Filter) -> Result<Page<DeadRow>>;
 
+    /// What all open dead letters hold.
+    async fn dead_held(&self) -> Result<DeadHeld>;
+
     /// Sends dead letters in again, as a new pass in a new run. Those that are not open are left out, and of each arrival
     /// all but those of the newest pass ([`decide::newest_passes`]).
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)>;
@@ -190,6 +194,14 @@ pub trait Journal: Send + Sync {
 
     /// One arrival.
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow>;
+
+    /// Sends every reference to content that somebody may still follow: of open tasks, held items, open dead letters,
+    /// intents, dataset revisions and arrivals. What a manifest lists is not opened. All in one view, which has whatever was sent to this journal before the
+    /// call, answered or not; a reference may be told more than once. Memory does not grow with the journal.
+    ///
+    /// # Errors
+    /// `Unavailable` where the receiver is dropped before the end.
+    async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()>;
 
     /// Every settlement that concerns an arrival, in commit order.
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>>;

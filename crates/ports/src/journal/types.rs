@@ -10,7 +10,7 @@ use opendmp_model::history::StepRecord;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::item::{Attributes, ContentRef, Item, Order};
 use opendmp_model::ledger::FileStat;
-use opendmp_model::manifest::Load;
+use opendmp_model::manifest::{Load, Manifest};
 use serde::{Deserialize, Serialize};
 
 use crate::transport::StepCounts;
@@ -757,6 +757,25 @@ pub enum DeadState {
         /// By whom.
         actor: String,
     },
+}
+
+/// A reference to content that somebody may still follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// It leads to bytes.
+    Content(ContentRef),
+    /// It leads to a list of blocks of children, from which on they are to be expanded, and so on to the children's
+    /// content.
+    Manifest(Manifest),
+}
+
+/// What the open dead letters hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeadHeld {
+    /// Their number.
+    pub letters: u64,
+    /// Bytes of their items.
+    pub bytes: u64,
 }
 
 /// A dead letter.

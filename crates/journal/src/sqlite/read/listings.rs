@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use opendmp_model::ids::{ID_LEN, Pass};
-use opendmp_ports::journal::{DeadRow, DeadState, Filter, FlowId, Page, Reader, RunId, RunRow, RunState, decide};
+use opendmp_ports::journal::{
+    DeadHeld, DeadRow, DeadState, Filter, FlowId, Page, Reader, RunId, RunRow, RunState, decide,
+};
 use opendmp_ports::transport::StepCounts;
 use rusqlite::{Connection, Row, ToSql, params};
 
@@ -67,6 +69,16 @@ fn page<T>(rows: BTreeMap<i64, T>, limit: usize) -> Page<T> {
     let rows: Vec<(i64, T)> = rows.into_iter().rev().take(limit).collect();
     let next = rows.last().filter(|_| more).map(|(number, _)| number.to_string());
     Page { rows: rows.into_iter().map(|(_, row)| row).collect(), next }
+}
+
+pub(crate) fn dead_held(conn: &Connection) -> Result<DeadHeld> {
+    let mut statement = conn.prepare_cached("SELECT item FROM letter INDEXED BY letter_open WHERE state = 0")?;
+    let (mut rows, mut held) = (statement.query([])?, DeadHeld::default());
+    while let Some(row) = rows.next()? {
+        held.letters += 1;
+        held.bytes += item_of(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?.content.size;
+    }
+    Ok(held)
 }
 
 const RUN: &str = "id, flow, version, mode, trigger, started, finished, items + intents, arrivals, revisions, \

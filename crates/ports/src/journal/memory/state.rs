@@ -6,6 +6,7 @@ use std::sync::Arc;
 use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
+use opendmp_model::manifest::Load;
 
 use super::again::{Beside, StoredMemo};
 use super::held::Group;
@@ -135,6 +136,26 @@ pub(super) fn next(number: &mut u64) -> u64 {
 }
 
 impl State {
+    /// Every reference to content that somebody may still follow.
+    pub fn roots(&self) -> Vec<Named> {
+        let tasks = self.tasks.values().flat_map(|task| task.task.items.iter().map(|item| item.content));
+        let manifests = self.tasks.values().filter_map(|task| match task.task.load {
+            Load::Expand(manifest) => Some(Named::Manifest(manifest)),
+            Load::Items | Load::Look(_) => None,
+        });
+        let held = self.groups.values().flat_map(|group| group.rows.values().flatten().map(|item| item.content));
+        let revisions = self.revisions.values().flat_map(|slot| slot.values().map(|r| r.row.item.content));
+        let open = self.dead.values().filter(|letter| letter.row.state == DeadState::Open);
+        let letters = open.map(|letter| letter.row.item.content);
+        let intents = self.intents.values().filter_map(|stored| match &stored.intent.action {
+            Action::Export(export) => Some(export.item.content),
+            Action::Release { .. } => None,
+        });
+        let arrivals = self.arrivals.values().map(|arrival| arrival.content);
+        let all = tasks.chain(held).chain(revisions).chain(letters).chain(intents).chain(arrivals);
+        all.map(Named::Content).chain(manifests).collect()
+    }
+
     pub(super) fn live(&self, lease: Lease) -> bool {
         self.leases.get(&lease).copied().unwrap_or(false)
     }

@@ -1,0 +1,66 @@
+//! Garbage, as its collection is asked for and told of.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ask::{Event, Problem};
+use crate::service::{Service, Teller};
+
+/// A collection of garbage.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectRequest {
+    /// Free nothing, only tell what would be freed.
+    pub dry_run: bool,
+}
+
+/// A collection of garbage that came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collected {
+    /// Nothing was freed, only counted.
+    pub dry_run: bool,
+    /// It was stopped early: there is more.
+    pub stopped: bool,
+    /// Contents that were freed, or would be.
+    pub contents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that the disk got back.
+    pub disk: u64,
+    /// Contents that are needed and stay; those that are younger than the oldest work under way are not counted.
+    pub kept: u64,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+impl Service {
+    /// Collects garbage.
+    pub async fn collect_garbage(&self, request: CollectRequest, tell: &Teller) -> Result<(), Problem> {
+        let (begun, stopped) = (std::time::Instant::now(), Arc::new(AtomicBool::new(false)));
+        let work = self.engine.collect_garbage(request.dry_run, Arc::clone(&stopped));
+        tokio::pin!(work);
+        let mut stop = self.stop.subscribe();
+        let stop = async move { stop.wait_for(|stop| *stop).await.is_ok() };
+        let done = tokio::select! {
+            done = &mut work => done,
+            _ = stop => {
+                stopped.store(true, Ordering::Release);
+                work.await
+            }
+        };
+        let freed = done?;
+        tell.send(Event::Collected(Collected {
+            dry_run: request.dry_run,
+            stopped: stopped.load(Ordering::Acquire),
+            contents: freed.contents,
+            bytes: freed.bytes,
+            disk: freed.disk,
+            kept: freed.kept,
+            took_ms: begun.elapsed().as_millis() as u64,
+        }))
+        .await;
+        Ok(())
+    }
+}
