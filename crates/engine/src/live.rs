@@ -28,6 +28,9 @@ const ALONE: Duration = Duration::from_secs(5);
 /// How long work waits at the start for flows to be made ready.
 const WARM_UP: Duration = Duration::from_secs(2);
 
+/// How often results that are remembered for too long are looked for.
+const FORGET: Duration = Duration::from_secs(600);
+
 /// How long nothing is taken in for a flow that has enough to do.
 const FULL: Duration = Duration::from_millis(100);
 
@@ -321,10 +324,17 @@ async fn intents(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
     while running.join_next().await.is_some() {}
 }
 
-/// Sends in what is reprocessed, as far as its flow has room.
+/// Sends in what is reprocessed, as far as its flow has room. A server forgets old results now and then, too.
 async fn reprocesses(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<bool>) {
     let mut listener = engine.transport.listen();
+    let mut forgot: Option<tokio::time::Instant> = None;
     while !*stopped.borrow() {
+        if scope == Scope::All && forgot.is_none_or(|forgot| forgot.elapsed() >= FORGET) {
+            forgot = Some(tokio::time::Instant::now());
+            if let Err(error) = engine.forget_memos().await {
+                tracing::warn!(%error, "old results could not be forgotten");
+            }
+        }
         let mut wait = SWEEP;
         match engine.journal.reprocesses().await {
             Ok(open) => {

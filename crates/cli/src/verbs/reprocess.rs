@@ -10,6 +10,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use opendmp_api::ask::{ReprocessForeseen, ReprocessRequest};
 use opendmp_engine::reprocess::PlannedStep;
+use opendmp_ports::Clock as _;
+use opendmp_ports::clock::SystemClock;
 
 use crate::args::Format;
 use crate::data::{DataDir, Need, Session};
@@ -127,7 +129,7 @@ async fn asked(args: &Args, session: &Session, term: &Term) -> Result<u8, Fail> 
         datasets.push(named(dataset, flow, &session.client, term).await?.id);
     }
     let request = ReprocessRequest {
-        since: args.since.map(|since| since.at(Timestamp::now().as_millisecond())),
+        since: args.since.map(|since| since.at(SystemClock.now())),
         collection: args.collection.clone(),
         datasets,
         timeout_ms: args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),

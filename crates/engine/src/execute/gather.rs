@@ -459,11 +459,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Content that is being stored.
+type Storing = JoinHandle<Result<ContentRef, Error>>;
+
 /// Where what is made goes: small, it stays in memory; large, it is stored as it comes.
 #[derive(Default)]
 struct Sink {
     bytes: Vec<u8>,
-    stored: Option<(mpsc::Sender<Bytes>, JoinHandle<Result<ContentRef, Error>>)>,
+    stored: Option<(mpsc::Sender<Bytes>, Storing)>,
 }
 
 impl Sink {

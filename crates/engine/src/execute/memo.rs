@@ -5,10 +5,37 @@
 
 use opendmp_model::ids::{ContentHash, PathHash};
 use opendmp_model::manifest::Child as Spooled;
-use opendmp_ports::journal::{Memo, MemoKey, NewMemo, RunMode};
+use opendmp_ports::journal::{Memo, MemoKey, MemoLimit, NewMemo, RunMode};
 
 use super::*;
 use crate::decide::worth_remembering;
+
+/// Bytes of remembered results at most, without their content, which nothing keeps for them.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// How long a result is remembered.
+const MOST_AGE: i64 = 90 * 86_400_000;
+
+/// Results that are forgotten in one transaction.
+const AT_ONCE: usize = 10_000;
+
+impl Engine {
+    /// Forgets the oldest results where too many are remembered. Answers how many.
+    ///
+    /// # Errors
+    /// Where the journal can't be written.
+    pub async fn forget_memos(&self) -> Result<u64, Error> {
+        let limit = MemoLimit { bytes: MOST_BYTES, before: self.clock.now().saturating_sub(MOST_AGE) };
+        let mut count = 0;
+        loop {
+            let some = self.journal.forget_memos(limit, AT_ONCE).await?;
+            count += some;
+            if some < AT_ONCE as u64 {
+                return Ok(count);
+            }
+        }
+    }
+}
 
 /// What a step's results are found by.
 pub(crate) struct MemoScope {
