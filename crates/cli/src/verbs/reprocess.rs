@@ -10,7 +10,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use opendmp_api::ask::{ReprocessForeseen, ReprocessRequest};
 use opendmp_engine::reprocess::PlannedStep;
-use opendmp_ports::Clock;
+use opendmp_ports::Clock as _;
 use opendmp_ports::clock::SystemClock;
 
 use crate::args::Format;

@@ -459,14 +459,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// What is sent to be stored, and what that comes to.
-type Storing = (mpsc::Sender<Bytes>, JoinHandle<Result<ContentRef, Error>>);
+/// Content that is being stored.
+type Storing = JoinHandle<Result<ContentRef, Error>>;
 
 /// Where what is made goes: small, it stays in memory; large, it is stored as it comes.
 #[derive(Default)]
 struct Sink {
     bytes: Vec<u8>,
-    stored: Option<Storing>,
+    stored: Option<(mpsc::Sender<Bytes>, Storing)>,
 }
 
 impl Sink {
