@@ -94,13 +94,7 @@ fn an_edit_in_the_middle(count: u64) {
 
 #[test]
 fn an_edit_of_step_3_of_5_runs_steps_3_to_5() {
-    an_edit_in_the_middle(500);
-}
-
-#[test]
-#[ignore = "takes long in a debug build: cargo test --release -- --ignored"]
-fn an_edit_of_step_3_of_5_over_10_000_items() {
-    an_edit_in_the_middle(10_000);
+    an_edit_in_the_middle(if cfg!(debug_assertions) { 500 } else { 10_000 });
 }
 
 #[test]
