@@ -293,38 +293,41 @@ impl Work<'_> {
         done: Done,
         failures: u32,
     ) -> Result<Entry, Error> {
-        let took = done.took.as_micros() as u64;
-        let mut done = done;
-        if let Said::Emit { many: true, children } = &mut done.outcome
-            && children.len() > self.engine.options.fanout
-        {
-            let children = std::mem::take(children);
-            done.outcome = Said::Stream(Emissions::new(children.into_iter().map(Ok)));
-        }
-        let outcome = std::mem::replace(&mut done.outcome, Said::Emit { many: false, children: Vec::new() });
+        let Done { outcome, log, took: time, note } = done;
+        let took = time.as_micros() as u64;
+        let outcome = match outcome {
+            Said::Emit { many: true, children } if children.len() > self.engine.options.fanout => {
+                Said::Stream(Emissions::new(children.into_iter().map(Ok)))
+            }
+            other => other,
+        };
         let (many, children) = match outcome {
             Said::Emit { many, children } => (many, children),
             Said::Stream(children) => match self.stream(node, &live, children).await? {
                 Ok(Streamed::Few(children)) => (true, children),
-                Ok(Streamed::Many(manifest)) => return Ok(self.spooled(node, to, live, manifest, done)),
-                Err(fault) => return Ok(self.fail(node, to, live, fault, None, failures, done.log, took)),
+                Ok(Streamed::Many(manifest)) => {
+                    return Ok(self.spooled(node, to, live, manifest, took, (log, note)));
+                }
+                Err(fault) => return Ok(self.fail(node, to, live, fault, None, failures, log, took)),
             },
-            Said::Fault(fault) => return Ok(self.fail(node, to, live, fault, None, failures, done.log, took)),
+            Said::Fault(fault) => return Ok(self.fail(node, to, live, fault, None, failures, log, took)),
             Said::Retry { fault, after } => {
-                return Ok(self.fail(node, to, live, fault, after, failures, done.log, took));
+                return Ok(self.fail(node, to, live, fault, after, failures, log, took));
             }
         };
+        // What is too cheap to be remembered, however small, is not gathered for it.
+        let memorable = self.may_remember(node, time);
         let mut recorded = Vec::with_capacity(children.len());
         let mut names = Siblings::default();
         let mut deliveries = Vec::new();
-        let mut kept = Vec::with_capacity(children.len());
+        let mut kept = Vec::new();
         for (ordinal, emission) in children.into_iter().enumerate() {
             let port = emission.port.clone();
             let made = match self.make(node, &live, emission, ordinal as u32, many, &mut names).await {
                 Ok(made) => made,
                 // The step's process has changed its own result: nothing of this item is kept.
                 Err(error) if error.kind == ErrorKind::Invalid => {
-                    return Ok(self.fail(node, to, live, result_lost(error), None, failures, done.log, took));
+                    return Ok(self.fail(node, to, live, result_lost(error), None, failures, log, took));
                 }
                 Err(error) => return Err(error),
             };
@@ -335,9 +338,13 @@ impl Work<'_> {
                 let rank = self.loaded.nodes[*index].planned.rank;
                 deliveries.push(((rank, *index, reader.input), delivered));
             }
-            kept.push((named, made));
+            if memorable {
+                kept.push((named, made));
+            }
         }
-        self.remember(node, processor, &live.item, done.took, many, &kept);
+        if memorable {
+            self.remember(node, processor, &live.item, time, many, &kept);
+        }
         drop(kept);
         for (place, delivered) in deliveries {
             self.waiting.entry(place).or_default().push(delivered);
@@ -350,8 +357,8 @@ impl Work<'_> {
             took,
             result: Outcome::Emitted,
             children: recorded,
-            log: done.log,
-            note: done.note.map(Into::into),
+            log,
+            note: note.map(Into::into),
         })
     }
 

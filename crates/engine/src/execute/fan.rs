@@ -156,18 +156,27 @@ impl Work<'_> {
         Ok(Block { content, children: spooled.len() as u32 })
     }
 
-    /// The item goes on as its manifest.
-    pub(super) fn spooled(&mut self, node: &Node, to: &Reader, live: Live, manifest: Manifest, done: Done) -> Entry {
+    /// The item goes on as its manifest; `noted` is what the step logged and remarked.
+    pub(super) fn spooled(
+        &mut self,
+        node: &Node,
+        to: &Reader,
+        live: Live,
+        manifest: Manifest,
+        took: u64,
+        noted: (Vec<LogLine>, Option<String>),
+    ) -> Entry {
+        let (log, note) = noted;
         let own = *to == self.claimed.task.to;
         let generation = if own { self.claimed.task.generation + 1 } else { 1 };
         self.counts.entry(Arc::clone(&node.id)).or_default().emitted += manifest.left;
         let entry = Entry {
             input: live.item.id,
-            took: done.took.as_micros() as u64,
+            took,
             result: Outcome::Spooled,
             children: Vec::new(),
-            log: done.log,
-            note: Some(done.note.unwrap_or_else(|| format!("{} results", manifest.left)).into()),
+            log,
+            note: Some(note.unwrap_or_else(|| format!("{} results", manifest.left)).into()),
         };
         let note = TaskNote { generation, load: Load::Expand(manifest), ..TaskNote::default() };
         self.tasks.push((to.clone(), vec![live], note));

@@ -95,11 +95,7 @@ impl Work<'_> {
         let message = "its group has had this item before, with other content";
         let fault = Fault::new(FaultKind::Rejected, "late-repeat", message)
             .with_hint("what is made of a group is not made anew; a change of the aggregate's own settings does that");
-        let (id, note) = (dead_letter_id(live.item.id, to), fault.to_string());
-        let entry = ended(&live, Outcome::Dead, Some(note));
-        let letter = NewDeadLetter { id, at: to.clone(), item: live.item, fault, attempts: 1, log: Vec::new() };
-        self.dead.push((letter, live.bytes));
-        entry
+        self.turned_away(to, live, fault)
     }
 
     /// What is held from now on, in order. Its bytes are stored.
@@ -131,17 +127,16 @@ impl Work<'_> {
         }
         let aggregate = match node.opened(engine).await {
             Ok(Opened::Aggregate(aggregate)) => aggregate.clone(),
-            Ok(_) | Err(_) => {
+            other => {
                 // It can't be opened now; nothing of it is lost, and it is looked at again.
-                let fault = node.opened(engine).await.err();
-                let message = fault.map_or_else(|| format!("`{}` is no aggregate", node.id), |fault| fault.message);
+                let message =
+                    other.err().map_or_else(|| format!("`{}` is no aggregate", node.id), |fault| fault.message);
                 return Err(Error::new(ErrorKind::Unavailable, "engine look", message));
             }
         };
         let now = engine.clock.now();
         let before = match cut(&row, now) {
             Cut::NotYet => {
-                closing.again = again(&row, now);
                 self.closing = Some(closing);
                 return Ok(());
             }
@@ -161,19 +156,19 @@ impl Work<'_> {
         let began = Instant::now();
         let joined = self.join(&row, &aggregate, &mut cursor, before).await?;
         self.closing = Some(cursor.closing(closing));
-        let Joined { first, mut entries, child, items } = joined;
-        if let (Some(first), Some(mut live)) = (first, child) {
-            live.item.id = first.id.child(&node.id, DEFAULT_PORT, 0);
+        let Joined { made, bytes, items, mut entries } = joined;
+        if let Some((first, mut item)) = made {
+            item.id = first.id.child(&node.id, DEFAULT_PORT, 0);
             entries.push(Entry {
                 input: first.id,
                 took: began.elapsed().as_micros() as u64,
                 result: Outcome::Joined,
-                children: vec![child_of(&first, &live.item, None)],
+                children: vec![child_of(&first, &item, None)],
                 log: Vec::new(),
                 note: Some(format!("{items} items").into()),
             });
             for (reader, index) in node.readers_of(None) {
-                let delivered = Live { item: journal::deliver(&live.item, reader), bytes: live.bytes.clone() };
+                let delivered = Live { item: journal::deliver(&item, reader), bytes: bytes.clone() };
                 let rank = self.loaded.nodes[*index].planned.rank;
                 self.waiting.entry((rank, *index, reader.input)).or_default().push(delivered);
             }
@@ -197,17 +192,18 @@ impl Work<'_> {
         let mut joining = aggregate.join.begin();
         let mut sink = Sink::default();
         let mut out = Joined::default();
-        let mut made: Option<Item> = None;
         let mut taken = Taken::new(&row.rule, before);
         loop {
-            let (mut part, mut bytes) = (Vec::new(), 0u64);
-            while part.len() < PART && bytes < PART_BYTES {
+            // One by one until there is a first: it names what is made.
+            let most = if out.made.is_some() { PART } else { 1 };
+            let (mut part, mut bytes, mut name) = (Vec::new(), 0u64, String::new());
+            while part.len() < most && bytes < PART_BYTES {
                 let Some(item) = taken.next(cursor).await? else { break };
-                if made.is_none() {
+                if out.made.is_none() {
                     match aggregate.join.name(&item) {
-                        Ok(name) => made = Some(begin(&item, name, aggregate.join.media_type())),
+                        Ok(made) => name = made,
                         Err(fault) => {
-                            out.entries.push(self.turned_away(&row.to, item, fault));
+                            out.entries.push(self.turned_away(&row.to, Live { item, bytes: None }, fault));
                             continue;
                         }
                     }
@@ -215,7 +211,7 @@ impl Work<'_> {
                 bytes += item.content.size;
                 match open(self.engine, &item).await? {
                     Ok(body) => part.push(Input { item, body }),
-                    Err(fault) => out.entries.push(self.turned_away(&row.to, item, fault)),
+                    Err(fault) => out.entries.push(self.turned_away(&row.to, Live { item, bytes: None }, fault)),
                 }
             }
             if part.is_empty() && taken.over {
@@ -226,21 +222,17 @@ impl Work<'_> {
             joining = added.joining;
             sink.write(self.engine, added.bytes).await?;
             for (item, said) in added.items {
-                match said {
-                    Ok(()) => {
-                        out.items += 1;
-                        if let Some(made) = &mut made {
-                            shared(&mut made.attributes, &item.attributes);
-                        }
-                        // The first that is in it, should those before it have been turned away.
-                        if out.first.is_none() {
-                            if let Some(made) = &mut made {
-                                made.id = item.id;
-                            }
-                            out.first = Some(item);
-                        }
+                if let Err(fault) = said {
+                    out.entries.push(self.turned_away(&row.to, Live { item, bytes: None }, fault));
+                    continue;
+                }
+                out.items += 1;
+                match &mut out.made {
+                    Some((_, made)) => shared(&mut made.attributes, &item.attributes),
+                    None => {
+                        let made = begin(&item, std::mem::take(&mut name), aggregate.join.media_type());
+                        out.made = Some((item, made));
                     }
-                    Err(fault) => out.entries.push(self.turned_away(&row.to, item, fault)),
                 }
             }
         }
@@ -248,29 +240,21 @@ impl Work<'_> {
             let mut bytes = Vec::new();
             joining.end(&mut bytes).map(|()| bytes)
         });
-        sink.write(self.engine, ended.await?.map_err(|e| Error::io("engine join", "ending what is joined", &e))?)
-            .await?;
-        let Some(first) = &out.first else { return Ok(out) };
-        if let Some(mut item) = made {
-            // Of the first that is in it.
-            if let Ok(name) = aggregate.join.name(first) {
-                let attributes = item.attributes;
-                item = Item { attributes, ..begin(first, name, aggregate.join.media_type()) };
-            }
-            let bytes = sink.end(self.engine, &mut item).await?;
-            out.child = Some(Live { item, bytes });
+        let last = ended.await?.map_err(|e| Error::io("engine join", "ending what is joined", &e))?;
+        sink.write(self.engine, last).await?;
+        if let Some((_, item)) = &mut out.made {
+            out.bytes = sink.end(self.engine, item).await?;
         }
         Ok(out)
     }
 
-    /// An item that can't be joined is a dead letter; the others go on without it.
-    fn turned_away(&mut self, to: &Reader, item: Item, fault: Fault) -> Entry {
-        let note = Some(fault.to_string().into());
-        let input = item.id;
-        let id = dead_letter_id(item.id, to);
-        let letter = NewDeadLetter { id, at: to.clone(), item, fault, attempts: 1, log: Vec::new() };
-        self.dead.push((letter, None));
-        Entry { input, took: 0, result: Outcome::Dead, children: Vec::new(), log: Vec::new(), note }
+    /// An item that its group can't take is a dead letter; the others go on without it.
+    fn turned_away(&mut self, to: &Reader, live: Live, fault: Fault) -> Entry {
+        let entry = ended(&live, Outcome::Dead, Some(fault.to_string()));
+        let id = dead_letter_id(live.item.id, to);
+        let letter = NewDeadLetter { id, at: to.clone(), item: live.item, fault, attempts: 1, log: Vec::new() };
+        self.dead.push((letter, live.bytes));
+        entry
     }
 
     /// A group that takes its host down again and again is given up, a part at a time.
@@ -296,8 +280,10 @@ fn ended(live: &Live, result: Outcome, note: Option<String>) -> Entry {
 /// What came of a join.
 #[derive(Default)]
 struct Joined {
-    first: Option<Item>,
-    child: Option<Live>,
+    /// The first item that is in it, and what was made.
+    made: Option<(Item, Item)>,
+    /// Its bytes, where they are not stored.
+    bytes: Option<Bytes>,
     items: u64,
     entries: Vec<Entry>,
 }

@@ -173,7 +173,12 @@ impl Work<'_> {
         }
     }
 
-    /// Remembers a result where that is worth it.
+    /// Whether a result that took so long is worth remembering if it is small.
+    pub(super) fn may_remember(&self, node: &Node, took: Duration) -> bool {
+        self.remembers(node) && worth_remembering(node.planned.settings.memo, took, 0)
+    }
+
+    /// Remembers a result that [may be](Self::may_remember) remembered, where it is not too large for that.
     pub(super) fn remember(
         &mut self,
         node: &Node,
@@ -183,9 +188,6 @@ impl Work<'_> {
         many: bool,
         made: &[(Option<Arc<str>>, Live)],
     ) {
-        if !self.remembers(node) {
-            return;
-        }
         let new: u64 = made.iter().filter(|(_, live)| live.bytes.is_some()).map(|(_, l)| l.item.content.size).sum();
         if !worth_remembering(node.planned.settings.memo, took, new) {
             return;
