@@ -15,6 +15,8 @@ mod roots;
 mod tables;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod work;
 mod writer;
 
 use std::path::{Path, PathBuf};
