@@ -33,6 +33,7 @@ const READER_CACHE: i64 = 2 << 10;
 /// Opens the database for writing, made or migrated where that is needed.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     check_header(path)?;
+    super::log::check(path)?;
     let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     check_owner(&conn)?;
     // FULL: a commit is on the disk before it is answered.

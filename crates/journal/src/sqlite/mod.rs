@@ -9,6 +9,7 @@ mod checkpoint;
 mod database;
 mod fail;
 mod journal;
+mod log;
 mod read;
 mod readers;
 mod roots;
