@@ -8,9 +8,6 @@ use std::path::Path;
 
 use crate::harness::{PATIENCE, Place, pause};
 
-/// What a server may need at most, whatever is done with it, MiB. It is a debug build, whose code alone takes much.
-const LIMIT: u64 = 160;
-
 /// The most that the server ever had resident, MiB.
 fn peak(place: &Place) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", place.pid())).unwrap();
@@ -38,10 +35,11 @@ fn comes(place: &mut Place, collection: &str, count: u64) {
     });
 }
 
-fn bounded(place: &Place, what: &str) {
+/// The server, of a debug build, never had more than so many MiB.
+fn bounded(place: &Place, limit: u64, what: &str) {
     let peak = peak(place);
     println!("{what}: {peak} MiB");
-    assert!(peak < LIMIT, "{what}: the server had {peak} MiB resident");
+    assert!(peak < limit, "{what}: the server had {peak} MiB resident");
 }
 
 /// A file without bytes on the disk until it is read.
@@ -70,7 +68,7 @@ processors:
 ";
     collected(&mut place, flow, "Large", 1);
     assert_eq!(fs::metadata(place.path("outbox/large.bin")).unwrap().len(), BYTES);
-    bounded(&place, "an item of 640 MiB through a command");
+    bounded(&place, 120, "an item of 640 MiB through a command");
 }
 
 #[test]
@@ -102,7 +100,7 @@ processors:
     collected(&mut place, flow, "Rows", 1);
     let out = fs::read_dir(place.path("outbox")).unwrap().next().unwrap().unwrap();
     assert_eq!(out.metadata().unwrap().len(), bytes, "all rows are in what was made of them");
-    bounded(&place, "48,000 rows of 5 KiB, apart and together");
+    bounded(&place, 200, "48,000 rows of 5 KiB, apart and together");
 }
 
 #[test]
@@ -147,10 +145,10 @@ processors:
         pause(50);
     }
     assert!((WAITING..COUNT).contains(&still.0), "{} came in before a step that does not go on", still.0);
-    bounded(&place, "20,000 waiting items of 16 KiB");
+    bounded(&place, 240, "20,000 waiting items of 16 KiB");
     fs::write(gate, "").unwrap();
     comes(&mut place, "Backlog", COUNT);
-    bounded(&place, "and their way through");
+    bounded(&place, 240, "and their way through");
 }
 
 #[test]
@@ -169,12 +167,13 @@ processors:
 "
         )
     };
-    collected(&mut place, &flow(6_000), "Grows", 6_000);
-    let first = peak(&place);
     collected(&mut place, &flow(30_000), "Grows", 30_000);
+    let first = peak(&place);
+    collected(&mut place, &flow(150_000), "Grows", 150_000);
     let last = peak(&place);
-    println!("{first} MiB after 6,000 items, {last} MiB after 30,000");
-    assert!(last <= first + 24, "{first} MiB after 6,000 items, {last} MiB after 30,000");
+    println!("{first} MiB after 30,000 items, {last} MiB after 150,000");
+    // Two thirds of what the journal's file has grown by meanwhile: 370 bytes an item.
+    assert!(last <= first + 30, "{first} MiB after 30,000 items, {last} MiB after 150,000");
 }
 
 #[test]
@@ -201,7 +200,7 @@ processors:
   - { id: shelf, type: collect, inputs: [loud], collection: Flood }
 ";
     collected(&mut place, flow, "Flood", 1);
-    bounded(&place, "300 MB of log lines");
+    bounded(&place, 120, "300 MB of log lines");
     let history = place.ok(&["datasets", "history", "one.txt", "--format", "json"]);
     assert!(history.len() < 4 << 20, "{} bytes of history", history.len());
 }
