@@ -25,9 +25,10 @@ const RECONCILE: Duration = Duration::from_secs(30);
 /// How many sources are looked through at once when their flows start.
 const AT_ONCE: usize = 2;
 
-/// How many times as long as a part of a slow look took nobody goes on with one: with this, the slow looks of all
-/// sources together take half a hundredth of a core.
-const REST: u32 = 199;
+/// How many times as long as a part of a slow look took nobody goes on with one. A look goes through several threads,
+/// whose waking takes as much of a processor as the look itself: with this, the slow looks of all sources together take
+/// about half a hundredth of a core.
+const REST: u32 = 399;
 
 /// The same for sources whose changes are told only by looking.
 const REST_UNTOLD: u32 = 4;

@@ -86,7 +86,11 @@ pub(crate) fn source(conn: &Connection, space: SpaceId, identity: &str) -> Resul
 }
 
 pub(crate) fn backlog(conn: &Connection, flow: Option<FlowId>) -> Result<Backlog> {
-    let sql = "SELECT total(items), total(intents) FROM flow WHERE ?1 IS NULL OR id = ?1";
+    // One flow's without the others': each source asks for that before it looks for something.
+    let sql = match flow {
+        Some(_) => "SELECT total(items), total(intents) FROM flow WHERE id = ?1",
+        None => "SELECT total(items), total(intents) FROM flow WHERE ?1 IS NULL",
+    };
     let number = |row: &Row<'_>, at: usize| row.get::<_, f64>(at).map(|number| number as u64);
     let flow_id = flow.map(|flow| flow.0);
     let (items, intents) =
