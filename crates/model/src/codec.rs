@@ -370,6 +370,21 @@ pub(crate) mod tests {
             let _ = decode_items(&bytes);
         }
 
+        /// To the last bit, as a script wrote them (`float_roundtrip` of serde_json).
+        #[test]
+        fn float_attributes_come_back_as_they_were(bits: u64, whole in -1_000_000i32..1_000_000) {
+            for float in [f64::from_bits(bits), f64::from(whole) / 7.0, f64::from(whole) * 1e-17] {
+                let Some(number) = serde_json::Number::from_f64(float) else { continue };
+                let written = number.to_string();
+                let mut item = sample(1);
+                let map = Arc::make_mut(&mut item.attributes);
+                map.insert("x".into(), serde_json::from_str(&written).unwrap());
+                let back = decode_items(&encode_items(&[item])).unwrap();
+                let read = back[0].attributes["x"].as_f64().unwrap();
+                prop_assert_eq!(read.to_bits(), float.to_bits(), "{}", written);
+            }
+        }
+
         #[test]
         fn numbers_round_trip(a: u64, b: i64) {
             let mut w = Writer::default();

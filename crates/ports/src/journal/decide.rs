@@ -1,6 +1,7 @@
 //! Decisions that every journal makes in the same way: plain functions of values, apart from the storage.
 
 mod errors;
+mod lineage;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::types::{
 };
 
 pub use errors::*;
+pub use lineage::*;
 
 /// Claims of a task that were lost, its worker dying, before its item is a dead letter.
 pub const LOST_LIMIT: u32 = 3;
@@ -495,24 +497,6 @@ pub fn reentered(old: ItemId, new: ItemId) -> Entry {
 /// Whether an item was the same one in an earlier pass.
 pub fn is_repeat(item: ItemId, before: ItemId) -> bool {
     item.arrival == before.arrival && item.path == before.path && before.pass < item.pass
-}
-
-/// Cuts entries into records whose arrivals span less than [`BUNDLE_SPAN`].
-pub fn split_records(context: u32, started: i64, mut entries: Vec<Entry>) -> Vec<StepRecord> {
-    entries.sort_by_key(|entry| entry.input);
-    let mut out: Vec<StepRecord> = Vec::new();
-    for entry in entries {
-        let arrival = entry.input.arrival.0;
-        let fits = |step: &&mut StepRecord| {
-            let first = step.entries.first().map_or(arrival, |first| first.input.arrival.0);
-            step.entries.len() < BUNDLE_ITEMS && arrival - first < BUNDLE_SPAN
-        };
-        match out.last_mut().filter(fits) {
-            Some(step) => step.entries.push(entry),
-            None => out.push(StepRecord { context, started, entries: vec![entry] }),
-        }
-    }
-    out
 }
 
 /// Whether a name contains a pattern, or matches it whole where it has `*` or `?`. Letter case does not count.

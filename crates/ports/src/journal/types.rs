@@ -731,6 +731,22 @@ pub struct RevisionRow {
     pub target: Option<(String, Vec<u8>)>,
     /// When it was exported.
     pub exported: Option<i64>,
+    /// Later results that were equal to it, oldest first: the last [`CONFIRMED`] of them.
+    pub confirmed: Vec<Confirmed>,
+}
+
+/// How many of the results that equalled a revision are named at it.
+pub const CONFIRMED: usize = 20;
+
+/// A result that equalled a dataset's revision, and so added only history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Commit sequence of its settlement.
+    pub seq: Seq,
+    /// When it was committed.
+    pub at: i64,
+    /// Hash of the flow version that made it.
+    pub version: String,
 }
 
 /// Whether a dead letter is open.
