@@ -20,6 +20,7 @@ mod intents;
 pub mod live;
 mod loaded;
 pub mod metrics;
+mod outside;
 mod quota;
 pub mod reprocess;
 mod sources;

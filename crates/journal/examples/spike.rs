@@ -29,7 +29,7 @@ use opendmp_journal::{Options, SqliteJournal};
 use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{ContentHash, SlotId};
-use opendmp_model::item::{Attributes, ContentRef, Item, Place};
+use opendmp_model::item::{ContentRef, Item, Place, SharedAttributes};
 use opendmp_ports::Journal;
 use opendmp_ports::journal::{
     ClaimRequest, Claimed, DEFAULT_SPACE, End, Filter, Finished, FlowId, Ingest, Lease, NewArrival, NewExport,
@@ -70,7 +70,7 @@ fn content(number: u64) -> ContentRef {
     ContentRef { hash, size: 1024, place: Place::Pack { pack: number >> 14, offset: (number & 0x3fff) << 10 } }
 }
 
-fn arrival(number: u64, random: bool, attributes: &Arc<Attributes>) -> NewArrival {
+fn arrival(number: u64, random: bool, attributes: &SharedAttributes) -> NewArrival {
     let text = if random { content(number).hash.short(24) } else { format!("item-{number:010}") };
     NewArrival {
         path: text.clone().into_bytes(),
@@ -78,7 +78,7 @@ fn arrival(number: u64, random: bool, attributes: &Arc<Attributes>) -> NewArriva
         name: text.into(),
         content: content(number),
         media_type: None,
-        attributes: Arc::clone(attributes),
+        attributes: attributes.clone(),
         release: None,
         took: 20,
     }
@@ -202,7 +202,7 @@ async fn bulk(dir: &Path, items: u64, datasets: bool, random: bool) -> Outcomes<
         for _ in 0..WORKERS {
             let (desk, next, longest) = (Arc::clone(&desk), Arc::clone(&next), Arc::clone(&longest));
             workers.spawn(async move {
-                let attributes = Arc::new(Attributes::new());
+                let attributes = SharedAttributes::default();
                 loop {
                     let from = next.fetch_add(1_000, Ordering::Relaxed);
                     if from >= stop {
@@ -253,7 +253,7 @@ async fn single(dir: &Path, count: u64, rounds: u64) -> Outcomes<()> {
         for number in round * count..(round + 1) * count {
             let desk = Arc::clone(&desk);
             files.spawn(async move {
-                let attributes = Arc::new(Attributes::new());
+                let attributes = SharedAttributes::default();
                 let mut one = arrival(number, true, &attributes);
                 one.release = Some(Bytes::from(format!("claim-{number}")));
                 let run = RunChoice::New { mode: RunMode::Live, trigger: format!("`item-{number}` in `inbox`") };
@@ -325,7 +325,7 @@ fn floor(dir: &Path, items: u64) -> Outcomes<()> {
 async fn queue(dir: &Path, count: u64) -> Outcomes<()> {
     let desk = open(dir).await?;
     let mut run = RunId(0);
-    let attributes = Arc::new(Attributes::new());
+    let attributes = SharedAttributes::default();
     for from in (0..count).step_by(1_000) {
         let arrivals = (from..from + 1_000).map(|number| arrival(number, false, &attributes)).collect();
         let own = RunChoice::New { mode: RunMode::Live, trigger: "spike".to_owned() };

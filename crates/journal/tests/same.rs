@@ -112,7 +112,7 @@ impl Twins {
             name: name.into(),
             content: self.content(),
             media_type: self.chance(30).then(|| "text/csv".into()),
-            attributes: Arc::new(attributes),
+            attributes: attributes.into(),
             release: self.chance(25).then(|| Bytes::from(format!("claim {}", version))),
             took: version,
         }

@@ -95,7 +95,7 @@ fn arrival(path: &[u8], text: &str) -> NewArrival {
         name: opendmp_model::name::from_bytes(path).into(),
         content: content(text),
         media_type: Some("text/csv".into()),
-        attributes: std::sync::Arc::new(Attributes::from_iter([("folder".to_owned(), "x".into())])),
+        attributes: Attributes::from_iter([("folder".to_owned(), "x".into())]).into(),
         release: Some(format!("claim {text}").into()),
         took: 7,
     }

@@ -48,7 +48,7 @@ impl Desk {
             name: "x".repeat(400).into(),
             content: ContentRef { hash: ContentHash::of(name.as_bytes()), size: 9, place: Place::Empty },
             media_type: None,
-            attributes: std::sync::Arc::new(Attributes::new()),
+            attributes: Attributes::new().into(),
             release: None,
             took: 1,
         };

@@ -77,7 +77,7 @@ pub fn arrivals(ingest: &Ingest, new: &[Admitted]) -> (Vec<Item>, Vec<NewTask>) 
                 name: Arc::clone(&arrival.name),
                 content: arrival.content,
                 media_type: arrival.media_type.clone(),
-                attributes: Arc::clone(&arrival.attributes),
+                attributes: arrival.attributes.clone(),
                 origin: admitted.origin,
                 label: 0,
                 index: 0,
@@ -181,7 +181,7 @@ pub fn arrival_record(ingest: &Ingest, new: &[Admitted], items: &[Item]) -> Step
                 name: Some(Arc::clone(&item.name)),
                 content: Some((item.content.hash, item.content.size)),
                 attributes: (!item.attributes.is_empty())
-                    .then(|| serde_json::Value::Object((*item.attributes).clone()).to_string().into()),
+                    .then(|| item.attributes.json().into()),
             }],
             log: Vec::new(),
             note: None,

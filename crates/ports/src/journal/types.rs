@@ -8,7 +8,7 @@ use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::fault::{Fault, LogLine};
 use opendmp_model::history::StepRecord;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash, SlotId, TaskId};
-use opendmp_model::item::{Attributes, ContentRef, Item, Order};
+use opendmp_model::item::{ContentRef, Item, Order, SharedAttributes};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::manifest::{Load, Manifest};
 use serde::{Deserialize, Serialize};
@@ -204,7 +204,7 @@ pub struct NewArrival {
     /// Media type.
     pub media_type: Option<Arc<str>>,
     /// Attributes.
-    pub attributes: Arc<Attributes>,
+    pub attributes: SharedAttributes,
     /// What the source needs to let it go.
     pub release: Option<Bytes>,
     /// How long it took to store, in microseconds.
