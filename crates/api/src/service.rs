@@ -406,6 +406,10 @@ impl Service {
         if let Some(id) = reference.id() {
             let filter = Filter { id: Some(id), limit: CANDIDATES + 1, ..base.clone() };
             found = self.engine.journal.datasets(filter).await?.rows;
+            // Nobody means a name with that; and names are looked for among all there are.
+            if !found.is_empty() && reference.name.contains('-') {
+                return Ok(few(found));
+            }
         }
         let by_name = Filter { name: Some(reference.name.clone()), ..base.clone() };
         self.look(&mut found, by_name, |row| *row.item.name == *reference.name).await?;

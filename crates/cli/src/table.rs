@@ -197,12 +197,13 @@ where
     // Only an order needs all rows at once.
     sort::<R>(&mut [], columns, listed.shown.sort.as_deref())?;
     let at_once = listed.all && listed.shown.sort.is_some();
-    let mut page = ask(first.clone()).await?;
+    let mut page = full(first.clone(), &ask).await?;
     while at_once && let Some(next) = page.next.take() {
         let more = ask(Listing { after: Some(next), ..first.clone() }).await?;
         page.rows.extend(more.rows);
         page.next = more.next;
     }
+    let ask = async |listing: Listing| full(listing, &ask).await;
     if page.rows.is_empty() && listed.shown.format == Format::Text {
         term.err(nothing);
         return Ok(());
@@ -235,6 +236,24 @@ where
         term.out(lines.end())?;
     }
     Ok(())
+}
+
+/// A page with as many rows as were asked for, where there are so many: an answer may have fewer although more follow.
+async fn full<R, F>(listing: Listing, ask: &impl Fn(Listing) -> F) -> Result<Page<R>, Problem>
+where
+    F: Future<Output = Result<Page<R>, Problem>>,
+{
+    let mut page = ask(listing.clone()).await?;
+    // Without a limit the server says how many a page has.
+    while page.rows.len() < listing.limit
+        && let Some(next) = page.next.take()
+    {
+        let rest = Listing { after: Some(next), limit: listing.limit - page.rows.len(), ..listing.clone() };
+        let more = ask(rest).await?;
+        page.rows.extend(more.rows);
+        page.next = more.next;
+    }
+    Ok(page)
 }
 
 /// An array, printed in pieces.

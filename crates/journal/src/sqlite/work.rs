@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{ItemId, SlotId, TaskId};
 use opendmp_model::item::{ContentRef, Item};
 use opendmp_model::manifest::{Load, Manifest};
 use opendmp_ports::Journal;
-use opendmp_ports::journal::{Filter, NewRevision, NewTask, Reader, Seq, Settled, Settlement, decide};
+use opendmp_ports::journal::{
+    Filter, NewDeadLetter, NewRevision, NewTask, Reader, Seq, Settled, Settlement, dead_letter_id, decide,
+};
 
 use super::tests::{Desk, desk};
 use super::{Options, read};
@@ -128,6 +131,41 @@ async fn one_of_many_siblings_is_found_without_the_others() {
     for (few, many) in all[0].into_iter().zip(all[1]) {
         assert!(few > 0 && many <= few + few / 4, "{few} operations of the database among few, {many} among many");
     }
+}
+
+#[tokio::test]
+async fn one_of_many_dead_letters_is_found_without_the_others() {
+    let mut all = Vec::new();
+    for count in [10u32, 3_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let d = desk(dir.path(), Options::default()).await;
+        d.journal.ingest(d.ingest("one", 1)).await.unwrap();
+        let claimed = d.claim().await;
+        let parent = claimed.task.items[0].clone();
+        let at = claimed.task.to.clone();
+        let letter = |n: u32| {
+            let item = Item { id: parent.id.child("split", "out", n), ..parent.clone() };
+            let fault = Fault::new(FaultKind::Failed, "x", "it failed");
+            NewDeadLetter {
+                id: dead_letter_id(item.id, &at),
+                at: at.clone(),
+                item,
+                fault,
+                attempts: 1,
+                log: Vec::new(),
+            }
+        };
+        let dead_letters: Vec<NewDeadLetter> = (0..count).map(letter).collect();
+        let one = dead_letters[7].id;
+        d.applied(Settlement { dead_letters, ..d.nothing(&claimed) }).await;
+        let filter = Filter { id: one.to_string().parse().ok(), ..Filter::default() };
+        let found = d.journal.dead_letters(filter.clone()).await.unwrap().rows;
+        assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [one]);
+        let (steps, rows) = d.work(move |conn| read::dead_letters(conn, &filter).unwrap().rows.len() as u64).await;
+        assert_eq!(rows, 1);
+        all.push(steps);
+    }
+    assert!(all[0] > 0 && all[1] <= all[0] + all[0] / 4, "{all:?} operations of the database");
 }
 
 #[tokio::test]

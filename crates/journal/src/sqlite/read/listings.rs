@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use opendmp_model::ids::{ID_LEN, Pass};
+use opendmp_model::ids::{IdPrefix, PATH_HASH_LEN, Pass, PathHash, TaskId};
 use opendmp_ports::journal::{
     DeadHeld, DeadRow, DeadState, Filter, FlowId, Page, Reader, RunId, RunRow, RunState, decide,
 };
 use opendmp_ports::transport::StepCounts;
-use rusqlite::{Connection, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::{PART, Texts};
 use crate::sqlite::blobs::{counts_of, item_of, mode_of, task_of};
@@ -207,6 +207,31 @@ fn letter_state(row: &Row<'_>) -> Result<DeadState> {
     }
 }
 
+/// Rows whose ids may begin as was typed. An id is arrival, pass and hash: within each pass that the arrival has letters
+/// of, only that range of hashes is read.
+fn by_id(conn: &Connection, prefix: &IdPrefix, keep: &mut dyn FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+    let (arrival, (least, most)) = (prefix.arrival, prefix.range());
+    let id = |pass: u32, path: PathHash| TaskId { arrival, pass: Pass(pass), path }.to_bytes();
+    let end = PathHash([0xff; PATH_HASH_LEN]);
+    let mut next = conn.prepare_cached("SELECT id FROM letter WHERE id >= ?1 AND id <= ?2 ORDER BY id LIMIT 1")?;
+    let mut rows =
+        conn.prepare_cached(&format!("SELECT {LETTER} FROM letter WHERE id >= ?1 AND id <= ?2 ORDER BY id"))?;
+    let (mut from, last) = prefix.pass.map_or((0, u32::MAX), |pass| (pass.0, pass.0));
+    loop {
+        let found = next.query_row([id(from, PathHash::default()), id(last, end)], |row| row.get::<_, Vec<u8>>(0));
+        let Some(found) = found.optional()? else { return Ok(()) };
+        let pass = task_of(&found)?.pass.0;
+        let mut rows = rows.query([id(pass, least), id(pass, most)])?;
+        while let Some(row) = rows.next()? {
+            keep(row)?;
+        }
+        if pass == last {
+            return Ok(());
+        }
+        from = pass + 1;
+    }
+}
+
 pub(crate) fn dead_letters(conn: &Connection, filter: &Filter) -> Result<Page<DeadRow>> {
     let below = below(filter, "journal dead letters")?;
     let limit = decide::page_limit(filter);
@@ -214,30 +239,18 @@ pub(crate) fn dead_letters(conn: &Connection, filter: &Filter) -> Result<Page<De
     let mut out = BTreeMap::new();
     let mut keep = |row: &Row<'_>| letter_row(row, filter, &mut texts);
     if let Some(prefix) = &filter.id {
-        // Ids begin with the arrival; those of one arrival are few, and come in order of their ids.
-        let least = prefix.arrival.0.to_be_bytes();
-        let most = [&least[..], &[0xff; ID_LEN - 8]].concat();
-        let sql = format!("SELECT {LETTER} FROM letter WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3");
-        let mut from = least.to_vec();
-        loop {
-            let mut statement = conn.prepare_cached(&sql)?;
-            let mut rows = statement.query(params![from, most, PART as i64])?;
-            let mut read = 0;
-            while let Some(row) = rows.next()? {
-                read += 1;
-                from = row.get(1)?;
-                let (number, kept) = keep(row)?;
-                if let Some(kept) = kept.filter(|_| number < below) {
-                    out.insert(number, kept);
-                    if out.len() > limit + 1 {
-                        out.pop_first();
-                    }
+        let mut keep = |row: &Row<'_>| -> Result<()> {
+            let (number, kept) = keep(row)?;
+            if let Some(kept) = kept.filter(|_| number < below) {
+                out.insert(number, kept);
+                if out.len() > limit + 1 {
+                    out.pop_first();
                 }
             }
-            if read < PART {
-                return Ok(page(out, limit));
-            }
-        }
+            Ok(())
+        };
+        by_id(conn, prefix, &mut keep)?;
+        return Ok(page(out, limit));
     }
     if let Some(run) = filter.run {
         let sql = format!(
