@@ -109,7 +109,11 @@ impl Engine {
             let Stored { arrivals, kept } = std::mem::take(&mut stored);
             let (arrived, next) = futures::join!(
                 async {
-                    if arrivals.is_empty() { Ok(0) } else { self.arrive(loaded, node, id, arrivals, run, started).await }
+                    if arrivals.is_empty() {
+                        Ok(0)
+                    } else {
+                        self.arrive(loaded, node, id, arrivals, run, started).await
+                    }
                 },
                 self.store_part(&*source, next, started, &mut report),
             );

@@ -442,8 +442,7 @@ impl<'a> Cursor<'a> {
             let item = self.first.map(|n| &self.open[n].items[self.open[n].at]);
             let head = item.map(|item| (Order::of(item), item.content.size));
             // Rows come in the order of their first items: those to come begin behind the last one read.
-            let complete =
-                self.over || head.is_some_and(|(head, _)| self.after.is_some_and(|(least, _)| head < least));
+            let complete = self.over || head.is_some_and(|(head, _)| self.after.is_some_and(|(least, _)| head < least));
             if complete {
                 return Ok(head);
             }

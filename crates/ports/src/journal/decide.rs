@@ -180,8 +180,7 @@ pub fn arrival_record(ingest: &Ingest, new: &[Admitted], items: &[Item]) -> Step
                 port: None,
                 name: Some(Arc::clone(&item.name)),
                 content: Some((item.content.hash, item.content.size)),
-                attributes: (!item.attributes.is_empty())
-                    .then(|| item.attributes.json().into()),
+                attributes: (!item.attributes.is_empty()).then(|| item.attributes.json().into()),
             }],
             log: Vec::new(),
             note: None,

@@ -1,6 +1,5 @@
 //! Ingest: numbers, the ledger, repeats, releases.
 
-
 use bytes::Bytes;
 use opendmp_model::ids::{Arrival, ItemId, Pass, PathHash, TaskId};
 use opendmp_model::item::{Attributes, BUNDLE_ITEMS};
