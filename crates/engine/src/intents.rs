@@ -106,7 +106,8 @@ impl Engine {
         let mut ends = source.release_all(&all).await.into_iter();
         let end = |intent: &Intent| {
             // All of its own, also behind the first that went wrong: the rest are the next intent's.
-            let own: Result<Vec<()>, _> = ends.by_ref().take(named(intent).len()).collect::<Vec<_>>().into_iter().collect();
+            let own: Result<Vec<()>, _> =
+                ends.by_ref().take(named(intent).len()).collect::<Vec<_>>().into_iter().collect();
             own.map_or_else(|error| again(intent, source_fault(error)), |_| End::Done)
         };
         intents.iter().map(end).collect()

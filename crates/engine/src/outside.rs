@@ -73,11 +73,7 @@ impl Outside {
     }
 
     /// Carries releases out as they come, many together.
-    pub async fn gather(
-        engine: Arc<Engine>,
-        mut gathered: mpsc::Receiver<Intent>,
-        mut stopped: watch::Receiver<bool>,
-    ) {
+    pub async fn gather(engine: Arc<Engine>, mut gathered: mpsc::Receiver<Intent>, mut stopped: watch::Receiver<bool>) {
         loop {
             let first = tokio::select! {
                 first = gathered.recv() => first,
@@ -108,14 +104,17 @@ impl Outside {
         loop {
             // A lock is not held while one waits, so not for the tasks themselves.
             drop(self.permits.acquire_many(AT_ONCE as u32).await);
-            let mut running = lock(&self.running);
-            while running.try_join_next().is_some() {}
-            if running.is_empty() {
+            if self.is_idle() {
                 return;
             }
-            drop(running);
             tokio::task::yield_now().await;
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        let mut running = lock(&self.running);
+        while running.try_join_next().is_some() {}
+        running.is_empty()
     }
 
     /// Breaks off what is under way.
