@@ -19,7 +19,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use opendmp_model::fault::{Fault, FaultKind, LogLine};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{ContentHash, PathHash, SlotId, TaskId};
-use opendmp_model::item::{Attributes, BUNDLE_ITEMS, ContentRef, Item, Place, label};
+use opendmp_model::item::{Attributes, BUNDLE_ITEMS, ContentRef, Item, Place, SharedAttributes, label};
 use opendmp_model::kinds::DEFAULT_PORT;
 use opendmp_model::manifest::Load;
 use opendmp_ports::content::{Body as Stored, SMALL};
@@ -71,6 +71,17 @@ struct Work<'a> {
     memos: Vec<(NewMemo, Vec<Option<Bytes>>)>,
     counts: BTreeMap<Arc<str>, StepCounts>,
     memory: u64,
+    /// The path that was made last: items of a bundle mostly take the same.
+    path: Option<LastPath>,
+}
+
+/// A path and what it was made of.
+struct LastPath {
+    parent: PathHash,
+    node: usize,
+    port: Option<Arc<str>>,
+    ordinal: u32,
+    path: PathHash,
 }
 
 /// A call that has ended: the items it was given, and what was said of them.
@@ -110,6 +121,7 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
         memos: Vec::new(),
         counts: BTreeMap::new(),
         memory: 0,
+        path: None,
     };
     let task = &claimed.task;
     let Some(node) = loaded.node(&task.to.processor) else {
@@ -362,6 +374,19 @@ impl Work<'_> {
         })
     }
 
+    /// The path of a child.
+    fn path_of(&mut self, node: &Node, parent: PathHash, port: &Option<Arc<str>>, ordinal: u32) -> PathHash {
+        let same = |last: &&LastPath| {
+            (last.parent, last.node, last.ordinal) == (parent, node.index, ordinal) && last.port == *port
+        };
+        if let Some(last) = self.path.as_ref().filter(same) {
+            return last.path;
+        }
+        let path = parent.child(&node.id, port.as_deref().unwrap_or(DEFAULT_PORT), ordinal);
+        self.path = Some(LastPath { parent, node: node.index, port: port.clone(), ordinal, path });
+        path
+    }
+
     /// Makes a child of an emission.
     async fn make(
         &mut self,
@@ -373,8 +398,7 @@ impl Work<'_> {
         names: &mut Siblings,
     ) -> Result<Live, Error> {
         let mut item = parent.item.clone();
-        let port = emission.port.as_deref().unwrap_or(DEFAULT_PORT);
-        item.id = parent.item.id.child(&node.id, port, ordinal);
+        item.id.path = self.path_of(node, parent.item.id.path, &emission.port, ordinal);
         if let Some(name) = emission.name {
             item.name = name.into();
         }
@@ -384,7 +408,7 @@ impl Work<'_> {
         if !emission.attributes.is_empty() {
             let mut attributes = (*item.attributes).clone();
             attributes.extend(emission.attributes);
-            item.attributes = Arc::new(attributes);
+            item.attributes = attributes.into();
         }
         if many {
             item.label = label(item.label, &item.name, names.nth(&item.name, ordinal));
@@ -632,8 +656,8 @@ fn child_of(parent: &Item, child: &Item, port: Option<Arc<str>>) -> Child {
 }
 
 /// What a child's attributes have that its parent's have not, as JSON.
-fn changed(parent: &Arc<Attributes>, child: &Arc<Attributes>) -> Option<Box<str>> {
-    if Arc::ptr_eq(parent, child) {
+fn changed(parent: &SharedAttributes, child: &SharedAttributes) -> Option<Box<str>> {
+    if parent.is_shared_with(child) {
         return None;
     }
     let differs = |(key, value): &(&String, &serde_json::Value)| parent.get(*key) != Some(*value);

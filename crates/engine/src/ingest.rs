@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::item::ContentRef;
 use opendmp_ports::Error;
 use opendmp_ports::journal::{Ingest, NewArrival, Reader, RunChoice, RunId, RunMode};
 use opendmp_ports::transport::{Hint, Progress, StepCounts};
@@ -16,7 +18,7 @@ use crate::failpoint::reach;
 use crate::{Engine, Loaded, Node};
 
 /// How many source items are claimed at once.
-const CLAIM_ITEMS: usize = 1_000;
+const CLAIM_ITEMS: usize = 4_000;
 
 /// What one look at a source came to.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +45,13 @@ pub enum At {
     Everything,
     /// These names, and what earlier looks left to be looked at again.
     Names(Vec<Vec<u8>>),
+}
+
+/// Claims whose bytes are stored.
+#[derive(Default)]
+struct Stored {
+    arrivals: Vec<NewArrival>,
+    kept: Vec<Claim>,
 }
 
 impl Engine {
@@ -87,51 +96,108 @@ impl Engine {
         let Scan { claims, complete, again, everything, problems } = scan;
         let mut report = ScanReport { arrived: 0, complete, again, everything, problems };
         let _hold = self.content.hold();
+        // What arrives by itself is one run, so it arrives at once. In a run, a part is stored while the one before it
+        // arrives.
+        let part = if run.is_some() { CLAIM_ITEMS / 2 } else { CLAIM_ITEMS };
+        let mut claims = claims.into_iter();
+        let mut stored = Stored::default();
+        loop {
+            let next: Vec<Claim> = claims.by_ref().take(part).collect();
+            if next.is_empty() && stored.arrivals.is_empty() {
+                break;
+            }
+            let Stored { arrivals, kept } = std::mem::take(&mut stored);
+            let (arrived, next) = futures::join!(
+                async {
+                    if arrivals.is_empty() {
+                        Ok(0)
+                    } else {
+                        self.arrive(loaded, node, id, arrivals, run, started).await
+                    }
+                },
+                self.store_part(&*source, next, started, &mut report),
+            );
+            stored = next;
+            match arrived {
+                Ok(new) => {
+                    report.arrived += new;
+                    kept.iter().for_each(|claim| source.arrived(claim));
+                }
+                Err(error) => {
+                    kept.iter().chain(&stored.kept).for_each(|claim| source.forget(claim));
+                    claims.for_each(|claim| source.forget(&claim));
+                    return Err(port_fault(error));
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    /// Stores what was claimed. What can't be stored, or did not hold, is to be looked at again, as the report then says.
+    async fn store_part(
+        &self,
+        source: &dyn Source,
+        claims: Vec<Claim>,
+        started: i64,
+        report: &mut ScanReport,
+    ) -> Stored {
         let retake = |report: &mut ScanReport| {
             let at = started.saturating_add(RETAKE);
             report.complete = false;
             report.again = Some(report.again.map_or(at, |again| again.min(at)));
         };
-        let mut claims = claims.into_iter();
-        let mut arrivals = Vec::new();
-        let mut kept = Vec::new();
-        for claim in claims.by_ref() {
-            match self.store(&*source, &claim).await {
+        let mut at_hand = self.put_at_hand(&claims).await.into_iter();
+        let mut out = Stored { arrivals: Vec::with_capacity(claims.len()), kept: Vec::with_capacity(claims.len()) };
+        for claim in claims {
+            let stored = at_hand.next().flatten();
+            match self.store(source, &claim, stored).await {
                 Ok(Some(arrival)) => {
-                    arrivals.push(arrival);
-                    kept.push(claim);
+                    out.arrivals.push(arrival);
+                    out.kept.push(claim);
                 }
-                Ok(None) => retake(&mut report),
+                Ok(None) => retake(report),
                 Err(fault) => {
                     report.problems.push((
                         claim.name.clone(),
                         SourceError { code: "not-stored", message: fault.message.clone(), hint: fault.hint.clone() },
                     ));
                     source.forget(&claim);
-                    retake(&mut report);
+                    retake(report);
                 }
             }
         }
-        if arrivals.is_empty() {
-            return Ok(report);
-        }
-        match self.arrive(loaded, node, id, arrivals, run, started).await {
-            Ok(new) => report.arrived = new,
-            Err(error) => {
-                kept.iter().for_each(|claim| source.forget(claim));
-                return Err(port_fault(error));
-            }
-        }
-        Ok(report)
+        out
     }
 
-    /// Stores the bytes of a claim; `None`: it changed meanwhile.
-    async fn store(&self, source: &dyn Source, claim: &Claim) -> Result<Option<NewArrival>, Fault> {
+    /// Stores all bytes at once that claims have at hand, in order. What could not be stored is tried one by one
+    /// afterwards, so that each says for itself why.
+    async fn put_at_hand(&self, claims: &[Claim]) -> Vec<Option<ContentRef>> {
+        let bytes_of = |claim: &Claim| match &claim.body {
+            Body::Bytes(bytes) => Some(bytes.clone()),
+            Body::File(_) | Body::Unread => None,
+        };
+        let many: Vec<Bytes> = claims.iter().filter_map(bytes_of).collect();
+        if many.len() < 2 {
+            return Vec::new();
+        }
+        let Ok(stored) = self.content.put_many(many).await else { return Vec::new() };
+        let mut stored = stored.into_iter();
+        claims.iter().map(|claim| bytes_of(claim).and_then(|_| stored.next())).collect()
+    }
+
+    /// Stores the bytes of a claim, unless they are; `None`: it changed meanwhile.
+    async fn store(
+        &self,
+        source: &dyn Source,
+        claim: &Claim,
+        stored: Option<ContentRef>,
+    ) -> Result<Option<NewArrival>, Fault> {
         let began = Instant::now();
-        let stored = match &claim.body {
-            Body::Unread => Ok(opendmp_model::item::ContentRef::empty()),
-            Body::Bytes(bytes) => self.content.put(bytes.clone()).await,
-            Body::File(file) => self.content.put_file(Arc::clone(file)).await,
+        let stored = match (&claim.body, stored) {
+            (_, Some(content)) => Ok(content),
+            (Body::Unread, None) => Ok(ContentRef::empty()),
+            (Body::Bytes(bytes), None) => self.content.put(bytes.clone()).await,
+            (Body::File(file), None) => self.content.put_file(Arc::clone(file)).await,
         };
         let content = stored.map_err(port_fault)?;
         let stat = match source.confirm(claim).await.map_err(source_fault)? {
@@ -144,7 +210,7 @@ impl Engine {
             name: claim.name.as_str().into(),
             content,
             media_type: claim.media_type.as_deref().map(Into::into),
-            attributes: Arc::new(claim.attributes.clone()),
+            attributes: claim.attributes.clone().into(),
             release: claim.release.clone(),
             took: began.elapsed().as_micros() as u64,
         }))

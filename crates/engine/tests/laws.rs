@@ -158,7 +158,7 @@ fn the_rules_notice_ports_that_lie() {
         (Mutant::DropsDeadLetter, Setup::default(), &[Law::L1]),
         (Mutant::ForgetsReader, Setup::default(), &[Law::L1]),
         (Mutant::DropsHeld, many(), &[Law::L1]),
-        (Mutant::KeepsJoined, many(), &[Law::L2]),
+        (Mutant::KeepsJoined, many(), &[Law::L2, Law::L5]),
         (Mutant::SkipsBlock, many(), &[Law::L1, Law::L2]),
         (Mutant::AcceptsLate, several(), &[Law::L2]),
         (Mutant::MixesAttempts, several(), &[Law::L1, Law::L2]),

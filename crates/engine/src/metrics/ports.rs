@@ -17,7 +17,7 @@ use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished,
     FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease,
     Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode,
-    RunRow, Selection, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    RunRow, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -111,6 +111,7 @@ calls! {
     fn arrival(arrival: Arrival) -> ArrivalRow;
     fn roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
     fn dead_held() -> DeadHeld;
+    fn lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;
     fn history(arrival: Arrival) -> Vec<HistoryRow>;
 }
 

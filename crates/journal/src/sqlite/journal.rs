@@ -10,7 +10,7 @@ use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished,
     FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease,
     Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode,
-    RunRow, Selection, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    RunRow, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
     decide,
 };
 use opendmp_ports::{Journal, Result};
@@ -287,6 +287,10 @@ impl Journal for SqliteJournal {
         let file = self.dir.join(FILE);
         let sent = tokio::task::spawn_blocking(move || roots::send(&file, &to)).await;
         sent.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
+    }
+
+    async fn lineage(&self, seq: Seq, item: ItemId) -> Result<Vec<HistoryRow>> {
+        Ok(self.read("journal lineage", move |conn| read::lineage(conn, seq, item)).await?.0)
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -12,6 +12,7 @@ mod held;
 mod history;
 mod ledger;
 mod letters;
+mod lineage;
 mod listing;
 mod queue;
 mod revisions;
@@ -101,6 +102,10 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             repeats_are_known, results_are_remembered, what_was_remembered_first_is_forgotten_first,
         }
         history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
+        lineage {
+            one_of_many_has_a_short_way, a_way_goes_through_what_records_nothing, a_way_goes_through_a_group,
+            a_way_goes_through_what_was_sent_in_again, the_last_equal_results_are_named,
+        }
     }
 }
 
