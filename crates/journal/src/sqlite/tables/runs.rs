@@ -240,6 +240,13 @@ impl Tables<'_> {
     }
 
     /// Writes what was counted, and closes runs and flows that have nothing left.
+    /// Forgets numbers that were counted since the last [`Tables::flush`].
+    pub(super) fn unflushed(&mut self) {
+        self.runs.clear();
+        self.flows.clear();
+        self.shelves.clear();
+    }
+
     pub(crate) fn flush(&mut self) -> Result<()> {
         let over: Vec<RunId> = self.runs.iter().filter(|(_, run)| run.is_over()).map(|(id, _)| *id).collect();
         for id in over {
