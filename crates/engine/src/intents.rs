@@ -201,3 +201,31 @@ fn together(intents: Vec<Intent>) -> Vec<Vec<Intent>> {
 fn gone() -> Fault {
     Fault::new(FaultKind::ExportRefused, "no-processor", "this version of the flow has no such processor")
 }
+
+#[cfg(test)]
+mod tests {
+    use opendmp_ports::journal::{FlowId, IntentId};
+
+    use super::*;
+
+    fn release(id: u64, version: u32, processor: &str) -> Intent {
+        Intent {
+            id: IntentId(id),
+            flow: FlowId(1),
+            version: VersionId(version),
+            run: RunId(id),
+            processor: processor.into(),
+            action: Action::Release { releases: vec![Bytes::from(id.to_string())] },
+            attempt: 1,
+            unknown: false,
+        }
+    }
+
+    #[test]
+    fn releases_of_one_ingest_are_carried_out_together() {
+        let intents = vec![release(1, 1, "a"), release(2, 1, "b"), release(3, 1, "a"), release(4, 2, "a")];
+        let ids: Vec<Vec<u64>> =
+            together(intents).iter().map(|some| some.iter().map(|intent| intent.id.0).collect()).collect();
+        assert_eq!(ids, [vec![1, 3], vec![2], vec![4]], "by version and processor, whatever the run");
+    }
+}

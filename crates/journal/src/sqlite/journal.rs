@@ -138,7 +138,12 @@ impl Journal for SqliteJournal {
         // Encoded here, on the caller's thread.
         let mut batch: Vec<Prepared> = batch.into_iter().map(Prepared::from).collect();
         let work = move |t: &mut Tables<'_>| {
-            let settled = batch.iter_mut().map(|settlement| t.settle(settlement)).collect::<Fallible<_>>()?;
+            let mut settled = Vec::with_capacity(batch.len());
+            for settlement in &mut batch {
+                settled.push(t.settle(settlement)?);
+                // A run that this one ends is over before the next one adds to the queue.
+                t.flush()?;
+            }
             // What was sent goes back with the answer: a thousand items are let go on this thread, not on the writer's.
             Ok((settled, batch))
         };
