@@ -8,9 +8,10 @@ use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId}
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
-    FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, Memo,
-    MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
-    Selection, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow, decide,
+    FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGo,
+    LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess,
+    RevisionRow, RunId, RunMode, RunRow, Selection, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId,
+    VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -23,6 +24,9 @@ use super::tables::{
     open_reprocesses,
 };
 use super::{SqliteJournal, read, roots};
+
+/// Arrivals, datasets or records that are let go in one call of the writer.
+const LET_GO: usize = 200;
 
 #[async_trait]
 impl Journal for SqliteJournal {
@@ -137,7 +141,12 @@ impl Journal for SqliteJournal {
         // Encoded here, on the caller's thread.
         let mut batch: Vec<Prepared> = batch.into_iter().map(Prepared::from).collect();
         let work = move |t: &mut Tables<'_>| {
-            let settled = batch.iter_mut().map(|settlement| t.settle(settlement)).collect::<Fallible<_>>()?;
+            let settle = |settlement| {
+                let settled = t.settle(settlement)?;
+                t.end_runs()?;
+                Ok(settled)
+            };
+            let settled = batch.iter_mut().map(settle).collect::<Fallible<_>>()?;
             // What was sent goes back with the answer: a thousand items are let go on this thread, not on the writer's.
             Ok((settled, batch))
         };
@@ -272,6 +281,42 @@ impl Journal for SqliteJournal {
         let file = self.dir.join(FILE);
         let sent = tokio::task::spawn_blocking(move || roots::send(&file, &to)).await;
         sent.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
+    }
+
+    async fn let_go(&self, part: LetGoPart) -> Result<LetGone> {
+        let operation = "journal let go";
+        let (dry, at, what) = (part.dry, part.at, part.what.clone());
+        let (outdated, found) = self.read(operation, move |conn| read::find_outdated(conn, &part)).await?;
+        if dry || found.count == 0 {
+            return Ok(found);
+        }
+        let mut gone = LetGone { next: found.next, ..LetGone::default() };
+        let mut add = |part: LetGone| {
+            gone.count += part.count;
+            gone.bytes += part.bytes;
+        };
+        match (outdated, what) {
+            (read::Outdated::Sources(arrivals), LetGo::Sources(rules)) => {
+                for some in arrivals.chunks(LET_GO).map(<[i64]>::to_vec) {
+                    let rules = rules.clone();
+                    add(self.write(operation, move |t| t.let_sources_go(&rules, &some, at)).await?);
+                }
+            }
+            (read::Outdated::Revisions(shelf, slots), LetGo::Revisions { rule, .. }) => {
+                for some in slots.chunks(LET_GO).map(<[SlotId]>::to_vec) {
+                    add(self.write(operation, move |t| t.let_revisions_go(shelf, rule, &some, at)).await?);
+                }
+            }
+            (read::Outdated::History(records), LetGo::History(rules)) => {
+                for some in records.chunks(LET_GO).map(<[_]>::to_vec) {
+                    let rules = rules.clone();
+                    add(self.write(operation, move |t| t.let_history_go(&rules, &some)).await?);
+                }
+            }
+            // What is found is of the sort that was asked for.
+            _ => {}
+        }
+        Ok(gone)
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

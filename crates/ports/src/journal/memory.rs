@@ -3,6 +3,7 @@
 mod again;
 mod exports;
 mod held;
+mod retain;
 mod state;
 mod work;
 
@@ -20,6 +21,7 @@ use self::state::State;
 use super::Journal;
 use super::again::*;
 use super::decide;
+use super::retain::{LetGoPart, LetGone};
 use super::types::*;
 use crate::{Error, ErrorKind, Result};
 
@@ -501,7 +503,9 @@ impl Journal for MemoryJournal {
                 });
                 row.datasets += u64::from(std::mem::take(&mut first));
                 row.revisions += 1;
-                row.bytes += revision.row.item.content.size;
+                if revision.row.gone.is_none() {
+                    row.bytes += revision.row.item.content.size;
+                }
                 row.changed = row.changed.max(revision.row.at);
             }
         }
@@ -529,7 +533,7 @@ impl Journal for MemoryJournal {
 
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow> {
         let state = self.lock();
-        let row = state.arrivals.get(&arrival).cloned();
+        let row = state.arrival_row(arrival);
         row.ok_or_else(|| decide::missing("journal arrival", format!("arrival {}", arrival.0)))
     }
 
@@ -537,6 +541,10 @@ impl Journal for MemoryJournal {
         let named = self.lock().roots();
         let left = || Error::new(ErrorKind::Unavailable, "journal roots", "whoever asked has left");
         to.send(named).await.map_err(|_| left())
+    }
+
+    async fn let_go(&self, part: LetGoPart) -> Result<LetGone> {
+        self.lock().let_go(part)
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

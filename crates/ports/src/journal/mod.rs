@@ -7,6 +7,7 @@ mod again;
 pub mod conformance;
 pub mod decide;
 mod memory;
+pub mod retain;
 mod types;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::Result;
 
 pub use again::*;
 pub use memory::{MemoryJournal, Snapshot};
+pub use retain::{LetGo, LetGoPart, LetGone, RevisionRule};
 pub use types::*;
 
 /// Catalog and queue of record.
@@ -157,7 +159,8 @@ pub trait Journal: Send + Sync {
         limit: usize,
     ) -> Result<HistoricPage>;
 
-    /// Sends a part of a reprocess in. Answers whether it was the one that was next; else nothing is changed.
+    /// Sends a part of a reprocess in. Answers whether it was the one that was next, and the content of none of its
+    /// arrivals was let go meanwhile; else nothing is changed.
     async fn feed(&self, feed: Feed) -> Result<bool>;
 
     /// Sends nothing more in; what was sent in is finished. Answers whether it was still being fed.
@@ -196,12 +199,16 @@ pub trait Journal: Send + Sync {
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow>;
 
     /// Sends every reference to content that somebody may still follow: of open tasks, held items, open dead letters,
-    /// intents, dataset revisions and arrivals. What a manifest lists is not opened. All in one view, which has whatever was sent to this journal before the
-    /// call, answered or not; a reference may be told more than once. Memory does not grow with the journal.
+    /// intents, and of dataset revisions and arrivals whose content was not let go. What a manifest lists is not opened.
+    /// All in one view, which has whatever was sent to this journal before the call, answered or not; a reference may be
+    /// told more than once. Memory does not grow with the journal.
     ///
     /// # Errors
     /// `Unavailable` where the receiver is dropped before the end.
     async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()>;
+
+    /// Lets a part of what is kept go, in small transactions. Repeating it does no harm: what went, went.
+    async fn let_go(&self, part: LetGoPart) -> Result<LetGone>;
 
     /// Every settlement that concerns an arrival, in commit order.
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>>;

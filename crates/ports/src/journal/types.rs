@@ -731,6 +731,8 @@ pub struct RevisionRow {
     pub target: Option<(String, Vec<u8>)>,
     /// When it was exported.
     pub exported: Option<i64>,
+    /// When its content was let go, by retention. An equal result brings it back.
+    pub gone: Option<i64>,
 }
 
 /// Whether a dead letter is open.
@@ -843,6 +845,10 @@ pub struct ArrivalRow {
     pub at: i64,
     /// The run.
     pub run: RunId,
+    /// When its content was let go, by retention.
+    pub gone: Option<i64>,
+    /// History of its flow from before this time was let go.
+    pub forgot: Option<i64>,
 }
 
 /// One settlement in the history.

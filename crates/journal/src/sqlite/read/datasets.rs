@@ -12,7 +12,7 @@ use crate::sqlite::blobs::{export_of, item_of, path_hash_of};
 use crate::sqlite::fail::Result;
 
 const COLUMNS: &str = "origin, slot, arrival, pass, seq, at, run, version, export, target, exported, item, \
-                       coalesce(latest_arrival, arrival), coalesce(latest_pass, pass)";
+                       coalesce(latest_arrival, arrival), coalesce(latest_pass, pass), gone";
 
 /// What the slots of a shelf have in common.
 struct Shelf {
@@ -35,6 +35,7 @@ struct Stored {
     target: Option<i64>,
     exported: Option<i64>,
     item: Vec<u8>,
+    gone: Option<i64>,
 }
 
 fn stored(row: &Row<'_>) -> Result<Stored> {
@@ -51,6 +52,7 @@ fn stored(row: &Row<'_>) -> Result<Stored> {
         exported: row.get(10)?,
         item: row.get(11)?,
         latest: (row.get(12)?, row.get(13)?),
+        gone: row.get(14)?,
     })
 }
 
@@ -78,6 +80,7 @@ impl Stored {
             export: export_of(self.export)?,
             target,
             exported: self.exported,
+            gone: self.gone,
         })
     }
 }

@@ -229,8 +229,9 @@ impl Tables<'_> {
         self.shelves.entry(shelf).or_default()
     }
 
-    /// Writes what was counted, and closes runs and flows that have nothing left.
-    pub(crate) fn flush(&mut self) -> Result<()> {
+    /// Looks at what is to be closed at the ends of runs. After each of several settlements in one call, so that looks
+    /// come in the order in which runs ended.
+    pub(crate) fn end_runs(&mut self) -> Result<()> {
         let over: Vec<RunId> = self.runs.iter().filter(|(_, run)| run.is_over()).map(|(id, _)| *id).collect();
         for id in over {
             let run = self.run(id)?;
@@ -240,6 +241,12 @@ impl Tables<'_> {
                 self.outstanding(id, work, 0, at)?;
             }
         }
+        Ok(())
+    }
+
+    /// Writes what was counted, and closes runs and flows that have nothing left.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.end_runs()?;
         for (id, run) in std::mem::take(&mut self.runs) {
             self.flush_run(id, run)?;
         }

@@ -124,7 +124,9 @@ impl State {
             }
         };
         let (origin, media_type) = (beside.origin, beside.media_type.clone());
-        Ok(Historic { row: self.arrivals[&arrival].clone(), origin, media_type, recorded })
+        let row =
+            self.arrival_row(arrival).ok_or_else(|| decide::missing("journal historic", format!("{arrival:?}")))?;
+        Ok(Historic { row, origin, media_type, recorded })
     }
 
     pub(super) fn feed(&mut self, feed: Feed) -> Result<bool> {
@@ -133,6 +135,11 @@ impl State {
         }
         let found = self.reprocesses.get(&feed.run).ok_or_else(|| decide::no_reprocess(feed.run))?;
         if found.state != ReprocessState::Feeding || found.cursor != feed.after {
+            return Ok(false);
+        }
+        let items = feed.tasks.iter().flat_map(|task| &task.items);
+        let gone = |arrival: Arrival| self.arrivals.get(&arrival).is_some_and(|row| row.gone.is_some());
+        if items.into_iter().any(|item| gone(item.id.arrival)) {
             return Ok(false);
         }
         let origin = Origin { flow: found.flow, version: found.version, run: feed.run };
@@ -147,7 +154,7 @@ impl State {
         }
         let actor = found.actor.clone();
         for steps in feed.history {
-            self.record(feed.at, &actor, vec![steps]);
+            self.record(feed.run, feed.at, &actor, vec![steps]);
         }
         if let Some(run) = self.runs.get_mut(&feed.run) {
             run.open = feed.next.is_some();

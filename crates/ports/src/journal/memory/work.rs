@@ -91,6 +91,8 @@ impl State {
                 stat: arrival.stat,
                 at: ingest.at,
                 run,
+                gone: None,
+                forgot: None,
             };
             self.arrivals.insert(admitted.number, row);
             let (origin, live) = (admitted.origin, mode == RunMode::Live);
@@ -111,7 +113,7 @@ impl State {
             change += 1;
         }
         let record = decide::arrival_record(ingest, &new, &items);
-        let seq = self.record(ingest.at, "source", if new.is_empty() { vec![] } else { vec![record] });
+        let seq = self.record(run, ingest.at, "source", if new.is_empty() { vec![] } else { vec![record] });
         if let Some(run) = self.runs.get_mut(&run).filter(|_| !new.is_empty()) {
             run.row.arrivals += new.len() as u64;
             let counts = StepCounts { done: new.len() as u64, emitted: new.len() as u64, ..StepCounts::default() };
@@ -170,6 +172,7 @@ impl State {
         }
         let mut steps = settlement.history;
         decide::mark_unchanged(&mut steps, &unchanged);
+        self.recorded.insert(seq, origin.run);
         self.history.push(HistoryRow { seq, at, actor: settlement.actor.to_string(), steps });
         if let Some(run) = self.runs.get_mut(&origin.run) {
             run.row.revisions += applied.revisions;
@@ -217,11 +220,19 @@ impl State {
                 export: ExportState::None,
                 target: None,
                 exported: None,
+                gone: None,
             };
             let space = flow.map_or(DEFAULT_SPACE, |flow| flow.space);
-            self.revisions.entry(slot).or_default().insert(key, Revision { row, space, latest: key });
+            let made = Revision { row, space, latest: key, touched: at };
+            self.revisions.entry(slot).or_default().insert(key, made);
         } else {
             self.reaffirm((slot, arrival, pass), key);
+            if let Some(known) = self.revisions.get_mut(&slot).and_then(|slot| slot.get_mut(&(arrival, pass))) {
+                known.touched = known.touched.max(at);
+                if known.row.gone.take().is_some() {
+                    known.row.item.content = new.item.content;
+                }
+            }
         }
         let (mut exports, mut dead) = (0, 0);
         if let Some(export) = new.export.clone().filter(|_| choice.export) {
@@ -359,7 +370,7 @@ impl State {
             change += self.enqueue(decide::tasks_for(&to, items), origin) as i64;
         }
         for steps in decide::split_records(reentry.context, reentry.at, entries) {
-            self.record(reentry.at, &reentry.actor, vec![steps]);
+            self.record(run, reentry.at, &reentry.actor, vec![steps]);
         }
         if let Some(run) = self.runs.get_mut(&run) {
             run.open = false;
