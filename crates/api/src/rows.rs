@@ -209,6 +209,9 @@ pub struct Dataset {
     pub arrival: u64,
     /// When it was committed.
     pub committed: String,
+    /// When its content was let go, by the flow's retention; `None` while it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<String>,
     /// Where it was exported to.
     pub export: Export,
 }
@@ -231,6 +234,7 @@ impl From<&journal::RevisionRow> for Dataset {
             run: row.run.0,
             arrival: row.item.id.arrival.0,
             committed: time(row.at),
+            gone: row.gone.map(time),
             export: Export {
                 state: row.export,
                 destination: target.map(|(destination, _)| destination.clone()),
@@ -388,6 +392,9 @@ pub struct Origin {
     pub size: u64,
     /// When they arrived.
     pub arrived: String,
+    /// When they were let go, by the flow's retention; `None` while they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<String>,
 }
 
 /// One step of a result's way.
@@ -466,6 +473,7 @@ impl History {
             hash: way.origin.hash.to_hex(),
             size: way.origin.size,
             arrived: time(way.origin.at),
+            gone: way.origin.gone.map(time),
         };
         let step = |step: explain::WayStep| WayStep {
             processor: step.processor,

@@ -69,6 +69,8 @@ pub struct Origin {
     pub hash: ContentHash,
     /// Their number.
     pub size: u64,
+    /// When they were let go, by retention.
+    pub gone: Option<i64>,
     /// When they arrived.
     pub at: i64,
 }
@@ -122,10 +124,7 @@ impl Engine {
         let collect = collected
             .filter(|found| contexts.get(&found.context).is_some_and(|c| c.processor == row.processor))
             .find(|found| matches!(found.entry.result, Outcome::Collected | Outcome::Unchanged));
-        let missing = || {
-            Error::new(ErrorKind::Damaged, "explain", format!("the history has no step that made {id}"))
-                .with_hint("`opendmp doctor` checks the data directory")
-        };
+        let missing = || no_step(id, arrival.forgot.is_some_and(|forgot| row.at < forgot));
         chain.push((*collect.ok_or_else(missing)?, None));
         let mut at = id;
         loop {
@@ -183,6 +182,7 @@ impl Engine {
             hash: arrival.content.hash,
             size: arrival.content.size,
             at: arrival.at,
+            gone: arrival.gone,
         };
         let confirmed = index
             .ended
@@ -193,6 +193,17 @@ impl Engine {
             .collect();
         Ok(Way { origin, steps, confirmed })
     }
+}
+
+/// The history does not have a step that made an item; `forgot`: it may have been let go.
+fn no_step(id: ItemId, forgot: bool) -> Error {
+    if forgot {
+        let message = format!("how {id} came to be is no longer kept: the flow's retention let its history go");
+        return Error::new(ErrorKind::NotFound, "explain", message)
+            .with_hint("`retention: { history: … }` of the flow says how long it is kept");
+    }
+    Error::new(ErrorKind::Damaged, "explain", format!("the history has no step that made {id}"))
+        .with_hint("`opendmp doctor` checks the data directory")
 }
 
 #[derive(Clone, Copy)]

@@ -175,6 +175,11 @@ fn columns() -> [table::Column<Dataset>; 7] {
     ]
 }
 
+/// Whether a revision's content is kept, in few words.
+fn kept(row: &Dataset) -> String {
+    row.gone.as_deref().map_or("kept".to_owned(), |gone| format!("let go {}", words::when(gone)))
+}
+
 /// Where a revision's export stands, in few words.
 pub fn exported(row: &Dataset) -> String {
     let target = row.export.target.as_deref().unwrap_or("");
@@ -245,6 +250,9 @@ fn page(newest: &Dataset, revisions: &[Dataset], term: &Term) -> String {
         let _ = writeln!(out, "  type      {}", words::line(media_type));
     }
     out.push_str(&words::attributes(&newest.attributes));
+    if newest.gone.is_some() {
+        let _ = writeln!(out, "  content   {}", kept(newest));
+    }
     if newest.export.state != ExportState::None {
         let place = newest.export.destination.as_deref().map(words::line).unwrap_or_default();
         let written =
@@ -258,6 +266,7 @@ fn page(newest: &Dataset, revisions: &[Dataset], term: &Term) -> String {
         column("size", |row| Value::Size(row.size)),
         column("hash", |row| Value::Text(row.hash.get(..12).unwrap_or(&row.hash).to_owned())),
         column("version", |row| Value::Text(words::short_hash(&row.version).to_owned())),
+        column("content", |row| Value::Text(kept(row))),
     ];
     let _ = write!(out, "\n{}", table::table(revisions, &columns, term.width()));
     out

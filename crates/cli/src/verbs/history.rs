@@ -23,6 +23,9 @@ pub fn draw(history: &History, long: bool, term: &Term) -> String {
         hash(&row.hash),
         export(row)
     );
+    if let Some(gone) = &row.gone {
+        let _ = writeln!(out, "its content was let go {}, as the flow's retention says", words::when(gone));
+    }
     let lines = lines(history);
     let heads: Vec<String> = lines
         .iter()
@@ -115,7 +118,8 @@ fn lines(history: &History) -> Vec<Line> {
         format!("{}/{}", place.trim_end_matches('/'), origin.path)
     };
     let arrived = words::when_beside(&origin.arrived, &history.dataset.committed);
-    let what = format!("{}  {}  arrived {arrived} as {}", words::path(&path), hash(&origin.hash), origin.arrival);
+    let gone = origin.gone.as_deref().map(|gone| format!(", let go {}", words::when(gone))).unwrap_or_default();
+    let what = format!("{}  {}  arrived {arrived} as {}{gone}", words::path(&path), hash(&origin.hash), origin.arrival);
     let mut more = vec![
         format!("source {}", words::line(&origin.source)),
         format!("arrived {}, {} bytes, b3:{}", words::when(&origin.arrived), words::grouped(origin.size), origin.hash),

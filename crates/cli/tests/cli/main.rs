@@ -9,5 +9,6 @@ mod operate;
 mod output;
 mod place;
 mod reprocess;
+mod retention;
 mod server;
 mod validate;

@@ -15,9 +15,9 @@ use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
-    FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, Memo,
-    MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
-    Selection, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart,
+    LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId,
+    RunMode, RunRow, Selection, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -109,6 +109,7 @@ calls! {
     fn revisions(slot: SlotId) -> Vec<RevisionRow>;
     fn arrival(arrival: Arrival) -> ArrivalRow;
     fn roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
+    fn let_go(part: LetGoPart) -> LetGone;
     fn dead_held() -> DeadHeld;
     fn history(arrival: Arrival) -> Vec<HistoryRow>;
 }

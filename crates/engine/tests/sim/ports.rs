@@ -63,6 +63,7 @@ macro_rules! journal {
             revisions(slot: SlotId) -> Vec<RevisionRow>;
             arrival(arrival: Arrival) -> ArrivalRow;
             history(arrival: Arrival) -> Vec<HistoryRow>;
+            let_go(part: LetGoPart) -> LetGone;
             roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
         }
     };
