@@ -397,7 +397,7 @@ impl Content for DirectoryContent {
                 let found = inner.lock().tail.find(pack, offset, content.size as usize);
                 let bytes = match found {
                     // Copied, so that who keeps it does not keep its neighbours.
-                    Some(bytes) => record::content(&bytes, content.hash)
+                    Some(bytes) => record::content_at_hand(&bytes, content.hash)
                         .map(Bytes::copy_from_slice)
                         .map_err(|error| packs::wrong(&inner.layout, &content, error))?,
                     None => match inner.packs.read_now(&inner.layout, &content, pack, offset) {

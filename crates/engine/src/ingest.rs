@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::item::ContentRef;
 use opendmp_ports::Error;
 use opendmp_ports::journal::{Ingest, NewArrival, Reader, RunChoice, RunId, RunMode};
 use opendmp_ports::transport::{Hint, Progress, StepCounts};
@@ -16,7 +18,7 @@ use crate::failpoint::reach;
 use crate::{Engine, Loaded, Node};
 
 /// How many source items are claimed at once.
-const CLAIM_ITEMS: usize = 1_000;
+const CLAIM_ITEMS: usize = 4_000;
 
 /// What one look at a source came to.
 #[derive(Clone, Debug, Default)]
@@ -92,11 +94,12 @@ impl Engine {
             report.complete = false;
             report.again = Some(report.again.map_or(at, |again| again.min(at)));
         };
-        let mut claims = claims.into_iter();
-        let mut arrivals = Vec::new();
-        let mut kept = Vec::new();
-        for claim in claims.by_ref() {
-            match self.store(&*source, &claim).await {
+        let mut at_hand = self.put_at_hand(&claims).await.into_iter();
+        let mut arrivals = Vec::with_capacity(claims.len());
+        let mut kept = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let stored = at_hand.next().flatten();
+            match self.store(&*source, &claim, stored).await {
                 Ok(Some(arrival)) => {
                     arrivals.push(arrival);
                     kept.push(claim);
@@ -116,7 +119,10 @@ impl Engine {
             return Ok(report);
         }
         match self.arrive(loaded, node, id, arrivals, run, started).await {
-            Ok(new) => report.arrived = new,
+            Ok(new) => {
+                report.arrived = new;
+                kept.iter().for_each(|claim| source.arrived(claim));
+            }
             Err(error) => {
                 kept.iter().for_each(|claim| source.forget(claim));
                 return Err(port_fault(error));
@@ -125,13 +131,35 @@ impl Engine {
         Ok(report)
     }
 
-    /// Stores the bytes of a claim; `None`: it changed meanwhile.
-    async fn store(&self, source: &dyn Source, claim: &Claim) -> Result<Option<NewArrival>, Fault> {
+    /// Stores all bytes at once that claims have at hand, in order. What could not be stored is tried one by one
+    /// afterwards, so that each says for itself why.
+    async fn put_at_hand(&self, claims: &[Claim]) -> Vec<Option<ContentRef>> {
+        let bytes_of = |claim: &Claim| match &claim.body {
+            Body::Bytes(bytes) => Some(bytes.clone()),
+            Body::File(_) | Body::Unread => None,
+        };
+        let many: Vec<Bytes> = claims.iter().filter_map(bytes_of).collect();
+        if many.len() < 2 {
+            return Vec::new();
+        }
+        let Ok(stored) = self.content.put_many(many).await else { return Vec::new() };
+        let mut stored = stored.into_iter();
+        claims.iter().map(|claim| bytes_of(claim).and_then(|_| stored.next())).collect()
+    }
+
+    /// Stores the bytes of a claim, unless they are; `None`: it changed meanwhile.
+    async fn store(
+        &self,
+        source: &dyn Source,
+        claim: &Claim,
+        stored: Option<ContentRef>,
+    ) -> Result<Option<NewArrival>, Fault> {
         let began = Instant::now();
-        let stored = match &claim.body {
-            Body::Unread => Ok(opendmp_model::item::ContentRef::empty()),
-            Body::Bytes(bytes) => self.content.put(bytes.clone()).await,
-            Body::File(file) => self.content.put_file(Arc::clone(file)).await,
+        let stored = match (&claim.body, stored) {
+            (_, Some(content)) => Ok(content),
+            (Body::Unread, None) => Ok(ContentRef::empty()),
+            (Body::Bytes(bytes), None) => self.content.put(bytes.clone()).await,
+            (Body::File(file), None) => self.content.put_file(Arc::clone(file)).await,
         };
         let content = stored.map_err(port_fault)?;
         let stat = match source.confirm(claim).await.map_err(source_fault)? {

@@ -165,6 +165,10 @@ pub trait Source: Send + Sync {
     /// was neither answered with [`Claimed::Changed`] nor settled, unless the source itself is dropped.
     fn forget(&self, _claim: &Claim) {}
 
+    /// Says that the ledger has this claim from now on. It need not be said (a crash may come before): it only saves
+    /// questions.
+    fn arrived(&self, _claim: &Claim) {}
+
     /// Lets one claimed source item go (deletes or moves it), durably.
     async fn release(&self, release: &[u8]) -> Result<(), SourceError>;
 

@@ -14,7 +14,8 @@
 //! So any halving of `0..count` that ends with a known number right below an unknown one, `b`, ends within
 //! `a <= b <= a + WINDOW`: `b` is unknown, and `b - 1` known. Then all below `b - WINDOW` is known, and looking at each
 //! number from there on finds `a` and every hole. That takes some 24 questions of one path each, once, and later a
-//! few for each number that is offered. Nothing is remembered but how far all is known; it only saves questions.
+//! few for each number whose arrival was not heard of. Nothing is remembered but how far all is known and how far was
+//! offered, beyond which nothing is; it only saves questions.
 //!
 //! So a claim that nobody heard of again is simply offered again, and needs no `forget`. One that is offered while it is
 //! still under way elsewhere has the same path and the same bytes, by which the journal knows it when both arrive.
@@ -82,7 +83,7 @@ const MOST_NAME: usize = 200;
 
 /// How far beyond the first unknown number items are offered; see above. A later version may raise it, but never lower
 /// it: ledgers were written by this rule.
-const WINDOW: u32 = 1_000;
+const WINDOW: u32 = 4_000;
 
 /// Items up to this size are made in memory, in bytes.
 const SMALL: u64 = 1 << 20;
@@ -173,6 +174,8 @@ struct Generate {
 struct State {
     /// All numbers below are known; `None` before the first look.
     all_known: Option<u32>,
+    /// From here on the ledger knows nothing; as good as `all_known`.
+    none_known: u32,
     /// `None` before the first look, and always without a rate.
     pace: Option<Pace>,
 }
@@ -205,8 +208,8 @@ impl Generate {
         Ok(numbers.zip(known).filter(|(_, known)| known.is_none()).map(|(number, _)| number).collect())
     }
 
-    /// A number below which all are known; see above.
-    async fn locate(&self, ledger: &dyn Ledger) -> Result<u32, SourceError> {
+    /// A number below which all are known, and one from which on none is; see above.
+    async fn locate(&self, ledger: &dyn Ledger) -> Result<(u32, u32), SourceError> {
         // What is below `low` ends with a known number, and `high` is unknown or the end.
         let (mut low, mut high) = (0, self.read.count);
         while low < high {
@@ -217,22 +220,31 @@ impl Generate {
                 high = middle;
             }
         }
-        Ok(low.saturating_sub(WINDOW))
+        Ok((low.saturating_sub(WINDOW), low.saturating_add(WINDOW)))
     }
 
     /// What may be offered now: nothing where all has arrived.
     async fn unknown(&self, ledger: &dyn Ledger) -> Result<Unknown, SourceError> {
-        let told = self.state().all_known;
-        let mut from = match told {
-            Some(from) => from,
+        let told = {
+            let state = self.state();
+            state.all_known.map(|from| (from, state.none_known))
+        };
+        let (mut from, none_known) = match told {
+            Some(told) => told,
             None => self.locate(ledger).await?,
         };
         loop {
             let end = self.read.count.min(from.saturating_add(WINDOW));
-            let numbers = if from < end { self.unknown_of(ledger, from..end).await? } else { Vec::new() };
+            // Only what was offered before can be known.
+            let asked = from..end.min(none_known).max(from);
+            let fresh = asked.end..end;
+            let mut numbers = if asked.is_empty() { Vec::new() } else { self.unknown_of(ledger, asked).await? };
+            numbers.extend(fresh);
             from = numbers.first().copied().unwrap_or(end);
             if from < end || end == self.read.count {
-                self.state().all_known = Some(from);
+                let mut state = self.state();
+                state.all_known = state.all_known.max(Some(from));
+                state.none_known = state.none_known.max(none_known);
                 return Ok(Unknown { numbers, end });
             }
         }
@@ -342,6 +354,10 @@ impl Source for Generate {
         // The number that is to come next, unless these are the last.
         let next = numbers.get(count).copied().or((end < self.read.count).then_some(end));
         let taken = numbers[..count].to_vec();
+        if let Some(last) = taken.last() {
+            let mut state = self.state();
+            state.none_known = state.none_known.max(last + 1);
+        }
         let bodies = self.make(taken.clone()).await?;
         Ok(Scan {
             claims: taken.into_iter().zip(bodies).map(|(number, body)| self.claim_of(number, body)).collect(),
@@ -349,6 +365,16 @@ impl Source for Generate {
             again: next.and_then(not_before),
             ..Scan::default()
         })
+    }
+
+    fn arrived(&self, claim: &Claim) {
+        let number = claim.attributes.get("number").and_then(Value::as_u64);
+        let mut state = self.state();
+        if let Some(known) = &mut state.all_known
+            && number == Some(u64::from(*known))
+        {
+            *known += 1;
+        }
     }
 
     /// A claim holds whatever happens: its bytes were made for it.

@@ -121,7 +121,7 @@ impl ProcessorKind for Kind {
                 parse(&route.when).map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
             routes.push((Arc::from(route.port), program));
         }
-        Ok(Opened::Transform(Arc::new(Router { routes, env: Arc::new(Env::stdlib()) })))
+        Ok(Opened::Transform(Arc::new(Router::new(routes))))
     }
 }
 
@@ -166,6 +166,9 @@ fn parse(text: &str) -> Result<Program, Problem> {
 struct Router {
     routes: Vec<(Arc<str>, Program)>,
     env: Arc<Env>,
+    otherwise: Arc<str>,
+    /// Which of [`VARIABLES`] the conditions name: no other is made for an item.
+    named: [bool; VARIABLES.len()],
 }
 
 #[async_trait]
@@ -185,16 +188,18 @@ impl Processor for Router {
 }
 
 impl Router {
+    fn new(routes: Vec<(Arc<str>, Program)>) -> Self {
+        let named = VARIABLES.map(|name| routes.iter().any(|(_, program)| program.references().has_variable(name)));
+        Self { routes, env: Arc::new(Env::stdlib()), otherwise: OTHERWISE.into(), named }
+    }
+
     fn route(&self, root: &cel::Context<'_, '_>, item: &Item) -> Done {
         let mut context = root.new_inner_scope();
-        context.add_variable_from_value("name", item.name.to_string());
-        context.add_variable_from_value("size", i64::try_from(item.content.size).unwrap_or(i64::MAX));
-        context.add_variable_from_value("media_type", item.media_type.as_deref().unwrap_or(""));
-        let attributes: HashMap<String, Cel> =
-            item.attributes.iter().map(|(key, value)| (key.clone(), scalar(value))).collect();
-        context.add_variable_from_value("attributes", attributes);
+        for (name, _) in VARIABLES.iter().zip(self.named).filter(|(_, named)| *named) {
+            context.add_variable_from_value(*name, variable(name, item));
+        }
         let mut log = Vec::new();
-        let mut taken: Arc<str> = OTHERWISE.into();
+        let mut taken = Arc::clone(&self.otherwise);
         for (port, program) in &self.routes {
             match program.execute(&context) {
                 Ok(Cel::Bool(true)) => {
@@ -215,6 +220,17 @@ impl Router {
 
 fn note(port: &str, text: String) -> LogLine {
     LogLine { level: "warning".to_owned(), text: format!("the condition of `{port}` does not hold: {text}") }
+}
+
+/// One of [`VARIABLES`], of an item.
+fn variable(name: &str, item: &Item) -> Cel {
+    let text = |text: &str| Cel::String(Arc::new(text.to_owned()));
+    match name {
+        "name" => text(&item.name),
+        "size" => Cel::Int(i64::try_from(item.content.size).unwrap_or(i64::MAX)),
+        "media_type" => text(item.media_type.as_deref().unwrap_or("")),
+        _ => item.attributes.iter().map(|(key, value)| (key.clone(), scalar(value))).collect::<HashMap<_, _>>().into(),
+    }
 }
 
 fn scalar(value: &Value) -> Cel {
