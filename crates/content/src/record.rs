@@ -112,7 +112,9 @@ pub fn content(record: &[u8], hash: ContentHash) -> Result<&[u8], Wrong> {
 /// is looked at.
 pub fn content_at_hand(record: &[u8], hash: ContentHash) -> Result<&[u8], Wrong> {
     match record.split_first_chunk::<RECORD_HEADER>() {
-        Some((header, content)) if header[12..44] == hash.0 && header[8..12] == (content.len() as u32).to_le_bytes() => {
+        Some((header, content))
+            if header[12..44] == hash.0 && header[8..12] == (content.len() as u32).to_le_bytes() =>
+        {
             Ok(content)
         }
         _ => Err(Wrong::Damaged("another record is in its place")),
