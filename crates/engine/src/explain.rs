@@ -40,6 +40,8 @@ pub struct WayStep {
     pub result: Outcome,
     /// Id of the item that went in.
     pub input: String,
+    /// Id of the item that came out, where one did.
+    pub output: Option<String>,
     /// Name of what came out.
     pub name: String,
     /// Its port, where it is not the default.
@@ -166,6 +168,7 @@ impl Engine {
                 took: found.entry.took,
                 result: found.entry.result,
                 input: found.entry.input.to_string(),
+                output: child.map(|child| child.id.to_string()),
                 name: name.clone(),
                 port: child.and_then(|child| child.port.as_deref().map(str::to_owned)),
                 hash,

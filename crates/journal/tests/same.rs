@@ -521,6 +521,13 @@ impl Twins {
                 }
             }
         }
+        for n in 0..3 {
+            for slug in ["flow-0", "flow-1", "flow-2"] {
+                let hash = format!("hash-{n}");
+                let hash = hash.as_str();
+                let _ = both!(self, find_version(DEFAULT_SPACE, slug, hash));
+            }
+        }
         for source in self.sources.clone() {
             let _ = both!(self, known(source, NAMES.map(opendmp_model::name::to_bytes).to_vec()));
             let releases: Vec<Vec<u8>> = (0..3).map(|n| format!("claim {n}").into_bytes()).collect();
@@ -538,6 +545,9 @@ impl Twins {
         while both!(self, arrival(Arrival(last + 1))).is_ok() {
             last += 1;
             let _ = both!(self, history(Arrival(last)));
+            for hash in (0..3u8).map(|n| ContentHash::of(&[n])) {
+                let _ = both!(self, content_of(Arrival(last), hash));
+            }
             let keys: Vec<_> = (0..3).map(|n| (Arrival(last), MemoKey(group_of(n)))).collect();
             let _ = both!(self, memos(keys));
         }

@@ -58,7 +58,7 @@ pub fn draw(history: &History, long: bool, term: &Term) -> String {
         let _ = writeln!(out, "{times} had the same bytes, the last at {} by version {version}", words::when(&last.at));
     }
     if !long {
-        let _ = writeln!(out, "{}", term.dim("--long tells times, hashes, workers and logs"));
+        let _ = writeln!(out, "{}", term.dim("--long tells times, hashes, items, workers and logs"));
     }
     out
 }
@@ -124,6 +124,7 @@ fn lines(history: &History) -> Vec<Line> {
         format!("source {}", words::line(&origin.source)),
         format!("arrived {}, {} bytes, b3:{}", words::when(&origin.arrived), words::grouped(origin.size), origin.hash),
     ];
+    more.extend(ingest.and_then(|step| step.output.as_ref()).map(|item| format!("item {item}")));
     more.extend(ingest.map(by));
     out.push(Line { processor: name.to_owned(), step: None, source: what, more, failed: Vec::new() });
     out
@@ -163,6 +164,9 @@ fn step(step: &WayStep) -> Line {
         ),
         format!("gave {} of {} bytes, b3:{}", words::name(&step.name), words::grouped(step.size), step.hash),
     ];
+    if let Some(item) = &step.output {
+        more.push(format!("item {item}"));
+    }
     if let Some(environment) = &step.environment {
         more.push(format!("environment {}", words::line(environment)));
     }

@@ -68,7 +68,7 @@ pub struct Args {
     most_dead_letters: Option<u64>,
     /// Keep so much of what went in and out of steps lately, as 1GiB, for `opendmp items content`; what is not there any
     /// more is computed again when it is asked for. 0 keeps none
-    #[arg(long, value_name = "SIZE", value_parser = recent, default_value = "256 MiB", env = "OPENDMP_RECENT")]
+    #[arg(long, value_name = "SIZE", value_parser = recent, default_value = "256 MiB", env = "OPENDMP_RECENT", hide_env_values = true)]
     recent: u64,
     /// How long what is in work may go on after a signal, as 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = crate::args::duration, default_value = "10s")]

@@ -4,6 +4,7 @@ mod backup;
 mod exits;
 mod gc;
 mod help;
+mod items;
 mod journey;
 mod operate;
 mod output;

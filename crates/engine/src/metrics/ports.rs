@@ -110,6 +110,8 @@ calls! {
     fn arrival(arrival: Arrival) -> ArrivalRow;
     fn roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
     fn let_go(part: LetGoPart) -> LetGone;
+    fn content_of(arrival: Arrival, hash: ContentHash) -> Vec<ContentRef>;
+    fn find_version(space: SpaceId, slug: &str, hash: &str) -> Option<VersionId>;
     fn dead_held() -> DeadHeld;
     fn history(arrival: Arrival) -> Vec<HistoryRow>;
 }

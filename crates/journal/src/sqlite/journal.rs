@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
+use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
@@ -281,6 +282,15 @@ impl Journal for SqliteJournal {
         let file = self.dir.join(FILE);
         let sent = tokio::task::spawn_blocking(move || roots::send(&file, &to)).await;
         sent.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
+    }
+
+    async fn content_of(&self, arrival: Arrival, hash: ContentHash) -> Result<Vec<ContentRef>> {
+        self.read("journal content of", move |conn| read::content_with(conn, arrival, hash)).await
+    }
+
+    async fn find_version(&self, space: SpaceId, slug: &str, hash: &str) -> Result<Option<VersionId>> {
+        let (slug, hash) = (slug.to_owned(), hash.to_owned());
+        self.read("journal find version", move |conn| read::find_version(conn, space, &slug, &hash)).await
     }
 
     async fn let_go(&self, part: LetGoPart) -> Result<LetGone> {

@@ -104,7 +104,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         retain {
             sources_go_when_all_is_done, sources_stay_while_somebody_may_need_them, what_went_is_not_sent_in_again,
             revisions_go_by_number_and_age, equal_results_bring_revisions_back, revisions_stay_until_they_are_exported,
-            history_goes,
+            history_goes, content_is_found_by_its_hash, versions_are_found_by_their_hash,
         }
         history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
     }

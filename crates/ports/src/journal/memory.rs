@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
-use opendmp_model::item::Item;
+use opendmp_model::item::{ContentRef, Item};
 use opendmp_model::ledger::{FileStat, Known};
 use tokio::sync::mpsc;
 
@@ -541,6 +541,16 @@ impl Journal for MemoryJournal {
         let named = self.lock().roots();
         let left = || Error::new(ErrorKind::Unavailable, "journal roots", "whoever asked has left");
         to.send(named).await.map_err(|_| left())
+    }
+
+    async fn content_of(&self, arrival: Arrival, hash: ContentHash) -> Result<Vec<ContentRef>> {
+        Ok(self.lock().content_of(arrival, hash))
+    }
+
+    async fn find_version(&self, space: SpaceId, slug: &str, hash: &str) -> Result<Option<VersionId>> {
+        let state = self.lock();
+        let of = |flow: FlowId| state.flows.get(&flow).is_some_and(|row| row.space == space && row.slug == slug);
+        Ok(state.versions.values().rev().find(|row| row.hash == hash && of(row.flow)).map(|row| row.id))
     }
 
     async fn let_go(&self, part: LetGoPart) -> Result<LetGone> {

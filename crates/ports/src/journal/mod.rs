@@ -15,6 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
+use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use tokio::sync::mpsc;
 
@@ -24,6 +25,9 @@ pub use again::*;
 pub use memory::{MemoryJournal, Snapshot};
 pub use retain::{LetGo, LetGoPart, LetGone, RevisionRule};
 pub use types::*;
+
+/// References that [`Journal::content_of`] tells at most.
+pub const MOST_NAMED: usize = 16;
 
 /// Catalog and queue of record.
 ///
@@ -206,6 +210,14 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// `Unavailable` where the receiver is dropped before the end.
     async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()>;
+
+    /// References to content of this hash that are known with an arrival, at most [`MOST_NAMED`]: its own, those of items
+    /// of it that wait, are held, failed or are remembered, and those of datasets of its flow with the same origin. Also of
+    /// what was let go: each may lead nowhere.
+    async fn content_of(&self, arrival: Arrival, hash: ContentHash) -> Result<Vec<ContentRef>>;
+
+    /// A saved version by its flow and its hash, also of a flow that was deleted; the latest where there are several.
+    async fn find_version(&self, space: SpaceId, slug: &str, hash: &str) -> Result<Option<VersionId>>;
 
     /// Lets a part of what is kept go, in small transactions. Repeating it does no harm: what went, went.
     async fn let_go(&self, part: LetGoPart) -> Result<LetGone>;

@@ -845,6 +845,10 @@ pub struct ArrivalRow {
     pub at: i64,
     /// The run.
     pub run: RunId,
+    /// The first arrival of its path.
+    pub origin: Arrival,
+    /// The media type; `None` also for what arrived before this was kept.
+    pub media_type: Option<Arc<str>>,
     /// When its content was let go, by retention.
     pub gone: Option<i64>,
     /// History of its flow from before this time was let go.

@@ -144,6 +144,7 @@ fn told(conn: &Connection, slug: &str, rows: Vec<Raw>) -> Result<Vec<Historic>> 
                 processor.map(|processor| Recorded::of(entry, processor)).transpose()?
             }
         };
+        let media_type: Option<Arc<str>> = media.map(|media| texts.name(media)).transpose()?.map(Arc::from);
         let row = ArrivalRow {
             arrival,
             flow: slug.to_owned(),
@@ -153,10 +154,11 @@ fn told(conn: &Connection, slug: &str, rows: Vec<Raw>) -> Result<Vec<Historic>> 
             stat: stat.as_deref().map(stat_of).transpose()?,
             at,
             run: RunId(run as u64),
+            origin: Arrival(origin as u64),
+            media_type: media_type.clone(),
             gone,
             forgot,
         };
-        let media_type = media.map(|media| texts.name(media)).transpose()?.map(Arc::from);
         out.push(Historic { row, origin: Arrival(origin as u64), media_type, recorded });
     }
     Ok(out)

@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use opendmp_model::codec::decode_items;
-use opendmp_model::ids::{Arrival, ID_LEN, Pass, SlotId};
-use opendmp_model::item::{BUNDLE_SPAN, ORDER_LEN};
+use opendmp_model::ids::{Arrival, ContentHash, ID_LEN, Pass, SlotId};
+use opendmp_model::item::{BUNDLE_SPAN, ContentRef, Item, ORDER_LEN};
 use opendmp_model::manifest::decode_load;
 use opendmp_ports::journal::decide;
 use opendmp_ports::journal::retain::{
     Done, KeptRevision, LetGo, LetGoPart, LetGone, RevisionRule, begins_at, ends_at, is_over, outdated,
 };
-use opendmp_ports::journal::{ExportState, FlowId, SpaceId};
+use opendmp_ports::journal::{ExportState, FlowId, MOST_NAMED, SpaceId, VersionId, decode_memo};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::sqlite::blobs::{content_of, export_of, item_of, path_hash_of};
+use crate::sqlite::blobs::{content_of as stored_content, export_of, item_of, path_hash_of};
 use crate::sqlite::fail::Result;
 
 const OPERATION: &str = "journal let go";
@@ -71,7 +71,7 @@ fn sources(conn: &Connection, rules: &HashMap<u32, i64>, part: &LetGoPart) -> Re
         while let Some(row) = rows.next()? {
             let (id, flow, at, finished): (i64, u32, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
             if rules.get(&flow).is_some_and(|before| at < *before && finished < *before) {
-                let content = content_of(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?)?;
+                let content = stored_content(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?)?;
                 sizes.insert(id, content.size);
                 found.push(id);
             }
@@ -125,11 +125,27 @@ fn feeding(conn: &Connection) -> Result<HashSet<u32>> {
 /// Arrivals between these of which something waits, is held, failed, or is to be exported.
 fn busy(conn: &Connection, first: u64, last: u64) -> Result<BTreeSet<u64>> {
     let mut out = BTreeSet::new();
-    let mut note = |arrival: u64| {
-        if (first..=last).contains(&arrival) {
-            out.insert(arrival);
+    waiting(conn, first, last, &mut |item| {
+        if (first..=last).contains(&item.id.arrival.0) {
+            out.insert(item.id.arrival.0);
         }
-    };
+    })?;
+    let mut statement = conn.prepare_cached("SELECT id FROM letter WHERE id BETWEEN ?1 AND ?2 AND state = 0")?;
+    let mut rows = statement.query(params![first.to_be_bytes().to_vec(), of(last)])?;
+    while let Some(row) = rows.next()? {
+        out.insert(arrival_of(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?));
+    }
+    let sql = "SELECT DISTINCT arrival FROM intent WHERE kind = 1 AND arrival BETWEEN ?1 AND ?2";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params![first as i64, last as i64])?;
+    while let Some(row) = rows.next()? {
+        out.insert(row.get::<_, i64>(0)? as u64);
+    }
+    Ok(out)
+}
+
+/// Items that wait or are held, those of arrivals between these among them.
+fn waiting(conn: &Connection, first: u64, last: u64, note: &mut dyn FnMut(&Item)) -> Result<()> {
     // Ids, and the order of what is held, begin with the first arrival of a bundle, whose others are near it.
     let from = first.saturating_sub(BUNDLE_SPAN - 1).to_be_bytes().to_vec();
     let to = |len: usize| {
@@ -142,7 +158,7 @@ fn busy(conn: &Connection, first: u64, last: u64) -> Result<BTreeSet<u64>> {
     let mut rows = statement.query(params![from, to(ID_LEN)])?;
     while let Some(row) = rows.next()? {
         let (_, items) = decode_load(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
-        items.iter().for_each(|item| note(item.id.arrival.0));
+        items.iter().for_each(&mut *note);
     }
     let mut statement = conn.prepare_cached(
         "SELECT h.items FROM held_group g INDEXED BY held_group_run JOIN held h ON h.grp = g.id \
@@ -151,21 +167,10 @@ fn busy(conn: &Connection, first: u64, last: u64) -> Result<BTreeSet<u64>> {
     let mut rows = statement.query(params![from, to(ORDER_LEN)])?;
     while let Some(row) = rows.next()? {
         for item in decode_items(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)? {
-            note(item.id.arrival.0);
+            note(&item);
         }
     }
-    let mut statement = conn.prepare_cached("SELECT id FROM letter WHERE id BETWEEN ?1 AND ?2 AND state = 0")?;
-    let mut rows = statement.query(params![first.to_be_bytes().to_vec(), of(last)])?;
-    while let Some(row) = rows.next()? {
-        note(arrival_of(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?));
-    }
-    let sql = "SELECT DISTINCT arrival FROM intent WHERE kind = 1 AND arrival BETWEEN ?1 AND ?2";
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params![first as i64, last as i64])?;
-    while let Some(row) = rows.next()? {
-        note(row.get::<_, i64>(0)? as u64);
-    }
-    Ok(out)
+    Ok(())
 }
 
 /// The greatest id of an arrival.
@@ -215,6 +220,53 @@ fn ended_letters(conn: &Connection, first: u64, last: u64, times: &mut HashMap<i
         *known = at.max(*known);
     }
     Ok(())
+}
+
+/// A version by its flow's name and its hash.
+pub(crate) fn find_version(conn: &Connection, space: SpaceId, slug: &str, hash: &str) -> Result<Option<VersionId>> {
+    let sql = "SELECT v.id FROM flow f INDEXED BY flow_slug JOIN version v ON v.flow = f.id \
+               WHERE f.slug = ?2 AND f.space = ?1 AND v.hash = ?3 ORDER BY v.id DESC LIMIT 1";
+    let mut statement = conn.prepare_cached(sql)?;
+    Ok(statement.query_row(params![space.0, slug, hash], |row| row.get(0).map(VersionId)).optional()?)
+}
+
+/// References to content of a hash that are known with an arrival.
+pub(crate) fn content_of(conn: &Connection, arrival: Arrival, hash: ContentHash) -> Result<Vec<ContentRef>> {
+    let _all = conn.unchecked_transaction()?;
+    let mut found: BTreeSet<ContentRef> = BTreeSet::new();
+    let number = arrival.0 as i64;
+    let own = conn
+        .prepare_cached("SELECT content, origin, flow FROM arrival WHERE id = ?1")?
+        .query_row([number], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?, row.get::<_, u32>(2)?)))
+        .optional()?;
+    let Some((content, origin, flow)) = own else { return Ok(Vec::new()) };
+    found.extend(Some(stored_content(&content)?).filter(|content| content.hash == hash));
+    let mut blobs = |sql: &str, values: &[&dyn rusqlite::ToSql], items: fn(&[u8]) -> Result<Vec<Item>>| -> Result<()> {
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut rows = statement.query(values)?;
+        while let Some(row) = rows.next()? {
+            let items = items(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+            // What is remembered, and a revision, is of its arrival or its origin whatever its items say.
+            found.extend(items.into_iter().map(|item| item.content).filter(|content| content.hash == hash));
+        }
+        Ok(())
+    };
+    let first = arrival.0.to_be_bytes().to_vec();
+    let revisions = "SELECT r.item FROM shelf s JOIN revision r ON r.shelf = s.id WHERE r.origin = ?1 AND \
+                     (s.flow, s.space) = (SELECT slug, space FROM flow WHERE id = ?2)";
+    blobs(revisions, &[&origin, &flow], |bytes| Ok(decode_items(bytes)?))?;
+    blobs("SELECT result FROM memo WHERE arrival = ?1", &[&number], |bytes| {
+        Ok(decode_memo(bytes)?.1.into_iter().map(|(_, item)| item).collect())
+    })?;
+    blobs("SELECT item FROM letter WHERE id BETWEEN ?1 AND ?2", &[&first, &of(arrival.0)], |bytes| {
+        Ok(decode_items(bytes)?)
+    })?;
+    waiting(conn, arrival.0, arrival.0, &mut |item| {
+        if item.id.arrival == arrival && item.content.hash == hash {
+            found.insert(item.content);
+        }
+    })?;
+    Ok(found.into_iter().take(MOST_NAMED).collect())
 }
 
 fn shelf_of(conn: &Connection, space: SpaceId, of: [&str; 3]) -> Result<Option<i64>> {

@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 
 use super::desk::{Desk, OK, content, file, reader, to};
 use crate::journal::types::*;
-use crate::journal::{Feed, LetGo, LetGoPart, LetGone, NewReprocess, RevisionRule, Selection, decide};
+use crate::journal::{
+    Feed, LetGo, LetGoPart, LetGone, MemoKey, NewMemo, NewReprocess, RevisionRule, Selection, decide,
+};
 
 const NOW: i64 = 5_000;
 
@@ -244,4 +246,48 @@ pub(super) async fn history_goes(d: Desk) {
     assert!(d.j().await.history(Arrival(1)).await.expect(OK).is_empty());
     d.apply(d.dropped(&waits)).await;
     assert_eq!(d.j().await.history(Arrival(2)).await.expect(OK).len(), 2);
+}
+
+async fn found(d: &Desk, arrival: u64, text: &str) -> usize {
+    d.j().await.content_of(Arrival(arrival), content(text).hash).await.expect(OK).len()
+}
+
+/// Content is found by its hash with the arrival that it is of, whatever became of it.
+pub(super) async fn content_is_found_by_its_hash(d: Desk) {
+    let claimed = d.arrive_as("a", "source").await;
+    let mut between = claimed.task.items[0].clone();
+    between.id = between.id.child("clean", "out", 0);
+    between.content = content("between");
+    let memo = NewMemo {
+        arrival: between.id.arrival,
+        key: MemoKey(PathHash::root("key")),
+        many: false,
+        children: vec![(None, opendmp_model::item::Item { content: content("remembered"), ..between.clone() })],
+    };
+    let tasks = vec![super::desk::task(vec![between], "sort")];
+    d.apply(Settlement { tasks, memos: vec![memo], ..d.dropped(&claimed) }).await;
+    for text in ["source", "between", "remembered"] {
+        assert_eq!((found(&d, 1, text).await, found(&d, 2, text).await), (1, 0), "{text}");
+    }
+    let claimed = d.claim(1).await.remove(0);
+    d.apply(d.failed(&claimed)).await;
+    assert_eq!(found(&d, 1, "between").await, 1, "a dead letter");
+    d.collect("b", "result", None).await;
+    d.collect("b", "newer", None).await;
+    assert_eq!((found(&d, 2, "result").await, found(&d, 3, "result").await), (1, 1), "of the same origin");
+    assert_eq!(found(&d, 1, "result").await, 0);
+    let_go_of(&d, shelf(Some(1), None), 10, false).await;
+    assert_eq!(found(&d, 2, "result").await, 1, "perhaps it is still there");
+    assert_eq!(found(&d, 2, "nothing").await, 0);
+}
+
+pub(super) async fn versions_are_found_by_their_hash(d: Desk) {
+    let (_, later) = d.save("penguins", "v2").await;
+    let find = async |slug: &'static str, hash: &'static str| {
+        d.j().await.find_version(DEFAULT_SPACE, slug, hash).await.expect(OK)
+    };
+    assert_eq!((find("penguins", "v1").await, find("penguins", "v2").await), (Some(d.version), Some(later)));
+    assert_eq!((find("penguins", "v3").await, find("seals", "v1").await), (None, None));
+    d.change(d.flow, FlowState::Deleting).await.expect(OK);
+    assert_eq!(find("penguins", "v1").await, Some(d.version), "of a flow that is gone, too");
 }

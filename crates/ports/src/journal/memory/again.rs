@@ -26,12 +26,12 @@ pub(super) struct Beside {
 /// A remembered result.
 #[derive(Clone, Debug)]
 pub(super) struct StoredMemo {
-    arrival: Arrival,
+    pub arrival: Arrival,
     key: MemoKey,
     run: RunId,
     at: i64,
     many: bool,
-    children: Vec<Child>,
+    pub children: Vec<Child>,
     /// Bytes of all that was ever remembered up to here.
     upto: u64,
 }

@@ -1,18 +1,19 @@
 //! Retention in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use opendmp_model::history;
-use opendmp_model::ids::{Arrival, SlotId};
+use opendmp_model::ids::{Arrival, ContentHash, SlotId};
+use opendmp_model::item::ContentRef;
 
 use super::state::State;
 use crate::Result;
 use crate::journal::again::ReprocessState;
-use crate::journal::decide;
 use crate::journal::retain::{
     Done, KeptRevision, LetGo, LetGoPart, LetGone, RevisionRule, begins_at, ends_at, is_over, outdated,
 };
 use crate::journal::types::*;
+use crate::journal::{MOST_NAMED, decide};
 
 const OPERATION: &str = "journal let go";
 
@@ -21,6 +22,21 @@ impl State {
     pub(super) fn arrival_row(&self, arrival: Arrival) -> Option<ArrivalRow> {
         let forgot = self.beside.get(&arrival).and_then(|beside| self.forgot.get(&beside.flow).copied());
         Some(ArrivalRow { forgot, ..self.arrivals.get(&arrival)?.clone() })
+    }
+
+    pub(super) fn content_of(&self, arrival: Arrival, hash: ContentHash) -> Vec<ContentRef> {
+        let Some(row) = self.arrivals.get(&arrival) else { return Vec::new() };
+        let tasks = self.tasks.values().flat_map(|task| &task.task.items);
+        let held = self.groups.values().flat_map(|group| group.rows.values().flatten());
+        let dead = self.dead.values().map(|letter| &letter.row.item);
+        let of_it = tasks.chain(held).chain(dead).filter(|item| item.id.arrival == arrival).map(|item| item.content);
+        let memos = self.memos.values().filter(|memo| memo.arrival == arrival).flat_map(|memo| &memo.children);
+        let revisions = self.revisions.values().flat_map(|slot| slot.values());
+        let same = revisions.filter(|one| one.row.slot.origin == row.origin && one.row.flow == row.flow);
+        let all = [row.content].into_iter().chain(of_it).chain(memos.map(|(_, item)| item.content));
+        let all = all.chain(same.map(|one| one.row.item.content)).filter(|content| content.hash == hash);
+        let unique: BTreeSet<ContentRef> = all.collect();
+        unique.into_iter().take(MOST_NAMED).collect()
     }
 
     pub(super) fn let_go(&mut self, part: LetGoPart) -> Result<LetGone> {

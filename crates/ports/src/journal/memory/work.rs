@@ -91,6 +91,8 @@ impl State {
                 stat: arrival.stat,
                 at: ingest.at,
                 run,
+                origin: admitted.origin,
+                media_type: item.media_type.clone(),
                 gone: None,
                 forgot: None,
             };
