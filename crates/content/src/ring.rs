@@ -90,20 +90,20 @@ impl Ring {
     pub fn open(folder: &Path, most: u64) -> Result<Self, Error> {
         let failed = |error| Error::io("open recent", folder.display(), &error);
         fs::create_dir_all(folder).map_err(failed)?;
-        let kept = Kept {
-            folder: folder.to_owned(),
-            most,
-            bytes: 0,
-            next: 0,
-            segments: VecDeque::new(),
-            spots: HashMap::new(),
-        };
+        let before = files(folder).map_err(failed)?;
+        let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u64>().ok();
+        let next = before.iter().filter_map(number).max().map_or(0, |last| last + 1);
+        let kept =
+            Kept { folder: folder.to_owned(), most, bytes: 0, next, segments: VecDeque::new(), spots: HashMap::new() };
         let kept = Arc::new(Mutex::new(kept));
         let (sender, queue) = sync_channel(QUEUE);
-        let (shared, path) = (Arc::clone(&kept), folder.to_owned());
+        let shared = Arc::clone(&kept);
         let work = move || {
-            if let Err(error) = empty(&path) {
-                tracing::warn!(%error, folder = %path.display(), "what was recent before can't be removed");
+            // Here, because it takes its time, and a start need not wait for it.
+            for path in before {
+                if let Err(error) = fs::remove_file(&path) {
+                    tracing::warn!(%error, path = %path.display(), "what was recent before can't be removed");
+                }
             }
             write(&shared, &queue);
         };
@@ -144,12 +144,9 @@ impl Recent for Ring {
     }
 }
 
-/// Removes the segments of an earlier process.
-fn empty(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        fs::remove_file(entry?.path())?;
-    }
-    Ok(())
+/// The segments of an earlier process.
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
 }
 
 /// Writes what comes until nobody sends any more.
