@@ -383,7 +383,7 @@ impl Engine {
                 media_type: None,
                 name: name.into(),
                 content,
-                attributes: Arc::new(Attributes::new()),
+                attributes: Attributes::new().into(),
                 release: None,
                 took: began.elapsed().as_micros() as u64,
             };

@@ -19,16 +19,16 @@ use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use opendmp_model::fault::{Fault, FaultKind, LogLine};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
-use opendmp_model::ids::{ContentHash, PathHash, SlotId};
-use opendmp_model::item::{Attributes, BUNDLE_ITEMS, ContentRef, Item, Place, label};
+use opendmp_model::ids::{ContentHash, PathHash, SlotId, TaskId};
+use opendmp_model::item::{Attributes, BUNDLE_ITEMS, ContentRef, Item, Place, SharedAttributes, label};
 use opendmp_model::kinds::DEFAULT_PORT;
 use opendmp_model::manifest::Load;
 use opendmp_ports::content::{Body as Stored, SMALL};
 use opendmp_ports::journal::{
-    Claimed, Closing, HoldRule, NewDeadLetter, NewExport, NewMemo, NewRevision, NewTask, Reader, Settlement,
-    dead_letter_id, decide as journal,
+    ClaimRequest, Claimed, Closing, HoldRule, Intent, NewDeadLetter, NewExport, NewMemo, NewRevision, NewTask, Reader,
+    RunId, Settled, Settlement, dead_letter_id, decide as journal,
 };
-use opendmp_ports::transport::StepCounts;
+use opendmp_ports::transport::{Hint, Progress, StepCounts};
 use opendmp_ports::{Error, ErrorKind};
 use opendmp_processor::{
     Body, Collect, Done, Emission, Emissions, Input, NewContent, Opened, Outcome as Said, Processor,
@@ -74,6 +74,17 @@ struct Work<'a> {
     counts: BTreeMap<Arc<str>, StepCounts>,
     memory: u64,
     recent: Handed,
+    /// The path that was made last: items of a bundle mostly take the same.
+    path: Option<LastPath>,
+}
+
+/// A path and what it was made of.
+struct LastPath {
+    parent: PathHash,
+    node: usize,
+    port: Option<Arc<str>>,
+    ordinal: u32,
+    path: PathHash,
 }
 
 /// A call that has ended: the items it was given, and what was said of them.
@@ -114,6 +125,7 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
         counts: BTreeMap::new(),
         memory: 0,
         recent: Handed::default(),
+        path: None,
     };
     let task = &claimed.task;
     let Some(node) = loaded.node(&task.to.processor) else {
@@ -367,6 +379,19 @@ impl Work<'_> {
         })
     }
 
+    /// The path of a child.
+    fn path_of(&mut self, node: &Node, parent: PathHash, port: &Option<Arc<str>>, ordinal: u32) -> PathHash {
+        let same = |last: &&LastPath| {
+            (last.parent, last.node, last.ordinal) == (parent, node.index, ordinal) && last.port == *port
+        };
+        if let Some(last) = self.path.as_ref().filter(same) {
+            return last.path;
+        }
+        let path = parent.child(&node.id, port.as_deref().unwrap_or(DEFAULT_PORT), ordinal);
+        self.path = Some(LastPath { parent, node: node.index, port: port.clone(), ordinal, path });
+        path
+    }
+
     /// Makes a child of an emission.
     async fn make(
         &mut self,
@@ -378,8 +403,7 @@ impl Work<'_> {
         names: &mut Siblings,
     ) -> Result<Live, Error> {
         let mut item = parent.item.clone();
-        let port = emission.port.as_deref().unwrap_or(DEFAULT_PORT);
-        item.id = parent.item.id.child(&node.id, port, ordinal);
+        item.id.path = self.path_of(node, parent.item.id.path, &emission.port, ordinal);
         if let Some(name) = emission.name {
             item.name = name.into();
         }
@@ -389,7 +413,7 @@ impl Work<'_> {
         if !emission.attributes.is_empty() {
             let mut attributes = (*item.attributes).clone();
             attributes.extend(emission.attributes);
-            item.attributes = Arc::new(attributes);
+            item.attributes = attributes.into();
         }
         if many {
             item.label = label(item.label, &item.name, names.nth(&item.name, ordinal));
@@ -547,7 +571,7 @@ impl Work<'_> {
             for mut task in journal::tasks_for(&to, items) {
                 let first = task.items[0].id;
                 task = NewTask {
-                    id: opendmp_model::ids::TaskId::new(first, &to.processor, to.input, note.generation),
+                    id: TaskId::new(first, &to.processor, to.input, note.generation),
                     failures: note.failures,
                     lost: note.lost,
                     generation: note.generation,
@@ -638,8 +662,8 @@ fn child_of(parent: &Item, child: &Item, port: Option<Arc<str>>) -> Child {
 }
 
 /// What a child's attributes have that its parent's have not, as JSON.
-fn changed(parent: &Arc<Attributes>, child: &Arc<Attributes>) -> Option<Box<str>> {
-    if Arc::ptr_eq(parent, child) {
+fn changed(parent: &SharedAttributes, child: &SharedAttributes) -> Option<Box<str>> {
+    if parent.is_shared_with(child) {
         return None;
     }
     let differs = |(key, value): &(&String, &serde_json::Value)| parent.get(*key) != Some(*value);
@@ -696,31 +720,84 @@ pub(crate) fn body(stored: Stored) -> Body {
     }
 }
 
+/// What a worker takes on of what follows, in the commit of its settlement.
+#[derive(Clone, Copy)]
+pub struct Takes<'a> {
+    /// Whether it goes on with a task, where the settlement has made some.
+    pub task: bool,
+    /// Only with a task of this run.
+    pub run: Option<RunId>,
+    /// How many intents there is room for; asked when it settles.
+    pub intents: &'a (dyn Fn() -> usize + Sync),
+}
+
+/// Intents that the work on one task takes on at most.
+pub(crate) const INTENTS_OF_ONE: usize = 16;
+
+/// How the work on a task went, and what was claimed along with its settlement.
+#[derive(Debug, Default)]
+pub struct Went {
+    /// A task to go on with: mostly what was just made, but whatever has precedence.
+    pub task: Option<Claimed>,
+    /// Intents to be carried out.
+    pub intents: Vec<Intent>,
+    /// Whether there may be more of these.
+    more_intents: bool,
+    /// Why the task was handed back.
+    pub failed: Option<Error>,
+}
+
+impl Went {
+    /// Whether the task that was claimed is all that a settlement has made.
+    fn takes_all(&self, made: &Made) -> bool {
+        self.task.as_ref().is_some_and(|claimed| made.tasks == 1 && made.ready == [claimed.task.id])
+    }
+}
+
+/// What a settlement makes that somebody will want to know of.
+#[derive(Debug)]
+struct Made {
+    tasks: usize,
+    /// The tasks that wait for no time.
+    ready: Vec<TaskId>,
+    exports: bool,
+}
+
+impl Made {
+    fn by(settlement: &Settlement) -> Self {
+        let ready = settlement.tasks.iter().filter(|task| task.due.is_none() && task.lost == 0);
+        Self {
+            tasks: settlement.tasks.len(),
+            ready: ready.map(|task| task.id).collect(),
+            exports: settlement.revisions.iter().any(|revision| revision.export.is_some()),
+        }
+    }
+}
+
 impl Engine {
-    /// Settles: content first made durable, then the journal's transaction (law L3), then hints.
-    pub async fn settle(
-        &self,
-        claimed: &Claimed,
-        settlement: Settlement,
-    ) -> Result<opendmp_ports::journal::Settled, Error> {
-        use opendmp_ports::journal::Settled;
-        use opendmp_ports::transport::{Hint, Progress};
+    /// Settles: content first made durable, then the journal's transaction (law L3), then hints. What comes of it is
+    /// claimed in the same breath, as far as the worker takes anything on.
+    async fn settle(&self, claimed: &Claimed, settlement: Settlement, takes: Takes<'_>) -> Result<Went, Error> {
         reach("before-sync");
         // Not waited out: what a failed sync has lost must be put again, so the whole task is done again.
         self.content.sync().await?;
         reach("after-sync");
         self.content.vouch(&crate::garbage::named(&settlement)).await?;
         let counts = settlement.counts.clone();
-        let tasks = (!settlement.tasks.is_empty()).then_some(Hint::Tasks);
-        let exports = settlement.revisions.iter().any(|revision| revision.export.is_some()).then_some(Hint::Intents);
-        let follows: Vec<Hint> = tasks.into_iter().chain(exports).collect();
-        let settled = self
-            .patiently("journal", || async {
-                let call = self.journal.settle(vec![settlement.clone()]);
-                Ok(self.heralded(call, &follows).await?.pop().unwrap_or(Settled::Fenced))
-            })
-            .await?;
+        let made = Made::by(&settlement);
+        // The claims are sent right behind the settlement: a journal that commits many calls together finds what the
+        // settlement has made and answers all after one commit.
+        let settle = || self.journal.settle(vec![settlement.clone()]);
+        let (settled, went) = futures::join!(settle(), self.take_on(&made, takes));
+        let settled = match settled {
+            Err(error) if error.is_temporary() => self.patiently("journal", settle).await,
+            other => other,
+        };
         reach("after-settle");
+        let settled = match settled {
+            Ok(mut settled) => settled.pop().unwrap_or(Settled::Fenced),
+            Err(error) => return Ok(Went { failed: Some(error), ..went }),
+        };
         if let Settled::Applied(applied) = &settled {
             if applied.dead > 0 {
                 self.count_dead_again();
@@ -729,10 +806,10 @@ impl Engine {
                     "items could not be processed; `opendmp dead-letters` tells"
                 );
             }
-            if applied.tasks > 0 {
+            if applied.tasks > 0 && !went.takes_all(&made) {
                 self.transport.send(Hint::Tasks);
             }
-            if applied.exports > 0 {
+            if applied.exports > 0 && went.more_intents {
                 self.transport.send(Hint::Intents);
             }
             let processors = counts.iter().map(|(processor, counts)| (processor.to_string(), *counts)).collect();
@@ -740,45 +817,79 @@ impl Engine {
             self.transport.send(Hint::Settled(Arc::new(progress)));
             self.transport.send(Hint::Run(claimed.run));
         }
-        Ok(settled)
+        Ok(went)
+    }
+
+    /// Claims what a settlement makes, as far as it is taken on. A claim that fails is nobody's loss: what it would
+    /// have found is found by the loops.
+    async fn take_on(&self, made: &Made, takes: Takes<'_>) -> Went {
+        let task = async {
+            if !takes.task || made.ready.is_empty() {
+                return None;
+            }
+            let (lease, now, run) = (self.lease, self.clock.now(), takes.run);
+            let request = ClaimRequest { lease, now, limit: 1, suspects: false, run, idle: false };
+            self.journal.claim(request).await.unwrap_or_default().pop()
+        };
+        // Older ones come first, so there may be more than the settlement's own.
+        let most = if made.exports { (takes.intents)() } else { 0 };
+        let intents = async {
+            if most == 0 {
+                return None;
+            }
+            self.journal.claim_intents(self.lease, self.clock.now(), most).await.ok()
+        };
+        let (task, intents) = futures::join!(task, intents);
+        let more_intents = intents.as_ref().is_none_or(|intents| intents.len() >= most);
+        Went { task, intents: intents.unwrap_or_default(), more_intents, failed: None }
     }
 
     /// Claims one task, executes and settles it. Answers whether there was one. What the live loop does many times
     /// at once, and what the models step through.
     pub async fn work_once(&self, suspects: bool) -> Result<bool, Error> {
-        let request = opendmp_ports::journal::ClaimRequest {
-            lease: self.lease,
-            now: self.clock.now(),
-            limit: 1,
-            suspects,
-            run: None,
-            idle: false,
-        };
+        let request =
+            ClaimRequest { lease: self.lease, now: self.clock.now(), limit: 1, suspects, run: None, idle: false };
         let Some(claimed) = self.journal.claim(request).await?.pop() else { return Ok(false) };
-        self.work_on(&claimed).await?;
+        // A suspect is alone, so nothing follows it.
+        let takes = Takes { task: !suspects, run: None, intents: &|| INTENTS_OF_ONE };
+        let mut next = Some(claimed);
+        while let Some(claimed) = next.take() {
+            let went = self.work_on(&claimed, takes).await;
+            let carried = self.carry_out(went.intents).await;
+            if let Some(error) = went.failed.or(carried.err()) {
+                let left: Vec<_> = went.task.iter().map(|claimed| claimed.task.id).collect();
+                self.patiently("journal", || self.journal.unclaim(self.lease, left.clone())).await?;
+                return Err(error);
+            }
+            next = went.task;
+        }
         Ok(true)
     }
 
-    /// Executes and settles a claimed task; hands it back where it can't be.
-    pub async fn work_on(&self, claimed: &Claimed) -> Result<(), Error> {
+    /// Executes and settles a claimed task; hands it back where it can't be. What was claimed along with the
+    /// settlement is the caller's to go on with, however this went.
+    pub async fn work_on(&self, claimed: &Claimed, takes: Takes<'_>) -> Went {
         let _in_work = self.metrics.begin_work();
-        self.work_out(claimed).instrument(spans::task(claimed)).await
+        self.work_out(claimed, takes).instrument(spans::task(claimed)).await
     }
 
-    async fn work_out(&self, claimed: &Claimed) -> Result<(), Error> {
+    async fn work_out(&self, claimed: &Claimed, takes: Takes<'_>) -> Went {
         reach("after-queue-claim");
         // Until what is stored for it is named, or never will be.
         let _hold = self.content.hold();
         let done = async {
             let settlement = execute(self, claimed).await?;
-            self.settle(claimed, settlement).await
+            self.settle(claimed, settlement, takes).await
         };
-        if let Err(error) = done.await {
+        let mut went = done.await.unwrap_or_else(|error| Went { failed: Some(error), ..Went::default() });
+        if went.failed.is_some() {
             self.metrics.returned();
             // Patiently: what stays claimed is not worked on again until somebody takes over.
-            self.patiently("journal", || self.journal.unclaim(self.lease, vec![claimed.task.id])).await?;
-            return Err(error);
+            let back = self.patiently("journal", || self.journal.unclaim(self.lease, vec![claimed.task.id])).await;
+            if let Err(error) = back {
+                went.failed = Some(error);
+            }
         }
-        Ok(())
+        went
     }
 }

@@ -1,11 +1,11 @@
 //! How a result came to be: the way of one dataset revision back to its source, from the history (law L5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use opendmp_model::history::{Context, Entry, Result as Outcome};
 use opendmp_model::ids::{ContentHash, ItemId, SlotId};
 use opendmp_model::name;
-use opendmp_ports::journal::{HistoryRow, RevisionRow};
+use opendmp_ports::journal::{HistoryRow, RevisionRow, Seq};
 use opendmp_ports::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +84,7 @@ pub struct Way {
     pub origin: Origin,
     /// The steps in order, the ingest first and the collect last.
     pub steps: Vec<WayStep>,
-    /// Results that were equal, and so added only history: when, and by which version.
+    /// Results that were equal, and so added only history: when, and by which version. The last ones of many.
     pub confirmed: Vec<(i64, String)>,
 }
 
@@ -113,10 +113,11 @@ impl Engine {
     async fn way(&self, row: &RevisionRow) -> Result<Way, Error> {
         let id = row.item.id;
         let arrival = self.journal.arrival(id.arrival).await?;
-        let history = self.journal.history(id.arrival).await?;
+        let history = self.journal.lineage(row.seq, id).await?;
         let index = Index::new(&history);
         let mut contexts: BTreeMap<u32, Context> = BTreeMap::new();
-        let numbers: Vec<u32> = history.iter().flat_map(|row| row.steps.iter().map(|step| step.context)).collect();
+        let numbers: BTreeSet<u32> = history.iter().flat_map(|row| row.steps.iter().map(|step| step.context)).collect();
+        let numbers: Vec<u32> = numbers.into_iter().collect();
         for (number, context) in numbers.iter().zip(self.journal.contexts(numbers.clone()).await?) {
             contexts.insert(*number, context);
         }
@@ -187,13 +188,15 @@ impl Engine {
             at: arrival.at,
             gone: arrival.gone,
         };
-        let confirmed = index
-            .ended
-            .values()
-            .flatten()
+        // Those from before they were kept with the revision are in the history alone.
+        let known: BTreeSet<Seq> = row.confirmed.iter().map(|one| one.seq).collect();
+        let ended = index.ended.values().flatten();
+        let earlier = ended
             .filter(|found| found.entry.result == Outcome::Unchanged && found.entry.input.path == id.path)
-            .filter_map(|found| Some((found.row.at, contexts.get(&found.context)?.version.clone())))
-            .collect();
+            .filter(|found| !known.contains(&found.row.seq))
+            .filter_map(|found| Some((found.row.at, contexts.get(&found.context)?.version.clone())));
+        let kept = row.confirmed.iter().map(|one| (one.at, one.version.clone()));
+        let confirmed = earlier.chain(kept).collect();
         Ok(Way { origin, steps, confirmed })
     }
 }

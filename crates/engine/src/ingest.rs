@@ -47,6 +47,13 @@ pub enum At {
     Names(Vec<Vec<u8>>),
 }
 
+/// Claims whose bytes are stored.
+#[derive(Default)]
+struct Stored {
+    arrivals: Vec<NewArrival>,
+    kept: Vec<Claim>,
+}
+
 impl Engine {
     /// Looks at all of the source of an ingest once, or goes on with that, and takes in what it claims, as part of
     /// `run` or as a run of its own.
@@ -89,46 +96,77 @@ impl Engine {
         let Scan { claims, complete, again, everything, problems } = scan;
         let mut report = ScanReport { arrived: 0, complete, again, everything, problems };
         let _hold = self.content.hold();
+        // What arrives by itself is one run, so it arrives at once. In a run, a part is stored while the one before it
+        // arrives.
+        let part = if run.is_some() { CLAIM_ITEMS / 2 } else { CLAIM_ITEMS };
+        let mut claims = claims.into_iter();
+        let mut stored = Stored::default();
+        loop {
+            let next: Vec<Claim> = claims.by_ref().take(part).collect();
+            if next.is_empty() && stored.arrivals.is_empty() {
+                break;
+            }
+            let Stored { arrivals, kept } = std::mem::take(&mut stored);
+            let (arrived, next) = futures::join!(
+                async {
+                    if arrivals.is_empty() {
+                        Ok(0)
+                    } else {
+                        self.arrive(loaded, node, id, arrivals, run, started).await
+                    }
+                },
+                self.store_part(&*source, next, started, &mut report),
+            );
+            stored = next;
+            match arrived {
+                Ok(new) => {
+                    report.arrived += new;
+                    kept.iter().for_each(|claim| source.arrived(claim));
+                }
+                Err(error) => {
+                    kept.iter().chain(&stored.kept).for_each(|claim| source.forget(claim));
+                    claims.for_each(|claim| source.forget(&claim));
+                    return Err(port_fault(error));
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    /// Stores what was claimed. What can't be stored, or did not hold, is to be looked at again, as the report then says.
+    async fn store_part(
+        &self,
+        source: &dyn Source,
+        claims: Vec<Claim>,
+        started: i64,
+        report: &mut ScanReport,
+    ) -> Stored {
         let retake = |report: &mut ScanReport| {
             let at = started.saturating_add(RETAKE);
             report.complete = false;
             report.again = Some(report.again.map_or(at, |again| again.min(at)));
         };
         let mut at_hand = self.put_at_hand(&claims).await.into_iter();
-        let mut arrivals = Vec::with_capacity(claims.len());
-        let mut kept = Vec::with_capacity(claims.len());
+        let mut out = Stored { arrivals: Vec::with_capacity(claims.len()), kept: Vec::with_capacity(claims.len()) };
         for claim in claims {
             let stored = at_hand.next().flatten();
-            match self.store(&*source, &claim, stored).await {
+            match self.store(source, &claim, stored).await {
                 Ok(Some(arrival)) => {
-                    arrivals.push(arrival);
-                    kept.push(claim);
+                    out.arrivals.push(arrival);
+                    out.kept.push(claim);
                 }
-                Ok(None) => retake(&mut report),
+                Ok(None) => retake(report),
                 Err(fault) => {
                     report.problems.push((
                         claim.name.clone(),
                         SourceError { code: "not-stored", message: fault.message.clone(), hint: fault.hint.clone() },
                     ));
                     source.forget(&claim);
-                    retake(&mut report);
+                    retake(report);
                 }
             }
         }
-        if arrivals.is_empty() {
-            return Ok(report);
-        }
-        match self.arrive(loaded, node, id, arrivals, run, started).await {
-            Ok(new) => {
-                report.arrived = new;
-                kept.iter().for_each(|claim| source.arrived(claim));
-            }
-            Err(error) => {
-                kept.iter().for_each(|claim| source.forget(claim));
-                return Err(port_fault(error));
-            }
-        }
-        Ok(report)
+        out
     }
 
     /// Stores all bytes at once that claims have at hand, in order. What could not be stored is tried one by one
@@ -172,7 +210,7 @@ impl Engine {
             name: claim.name.as_str().into(),
             content,
             media_type: claim.media_type.as_deref().map(Into::into),
-            attributes: Arc::new(claim.attributes.clone()),
+            attributes: claim.attributes.clone().into(),
             release: claim.release.clone(),
             took: began.elapsed().as_micros() as u64,
         }))

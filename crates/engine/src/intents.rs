@@ -1,14 +1,18 @@
 //! Intents: what a settlement decided to do outside, carried out from what was recorded. Each may be carried out more
 //! than once; what that does is said by its sink's class.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use opendmp_model::document::OnError;
 use opendmp_model::export::IfExists;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_ports::Error;
-use opendmp_ports::journal::{Action, End, ExportAction, Finished, Intent};
+use opendmp_ports::journal::{Action, End, ExportAction, Finished, Intent, RunId, VersionId};
 use opendmp_ports::transport::Hint;
 use opendmp_processor::{Export, ExportEnd, Opened};
 use tracing::Instrument;
@@ -29,42 +33,49 @@ impl Engine {
         let now = self.clock.now();
         let intents = self.patiently("journal", || self.journal.claim_intents(self.lease, now, AT_ONCE)).await?;
         let count = intents.len();
-        if count == 0 {
-            return Ok(0);
-        }
-        let runs: std::collections::BTreeSet<_> = intents.iter().map(|intent| intent.run).collect();
-        let carry_out = |intent| self.carry_out(intent).instrument(spans::intent(intent));
-        let mut running: FuturesUnordered<_> = intents.iter().map(carry_out).collect();
-        let mut done = Vec::with_capacity(count);
-        while let Some(finished) = running.next().await {
-            done.push(finished);
-        }
-        self.patiently("journal", || self.journal.finish(done.clone())).await?;
-        for run in runs {
-            self.transport.send(Hint::Run(run));
-        }
+        self.carry_out(intents).await?;
         Ok(count)
     }
 
-    /// Carries one claimed intent out and records how it ended.
-    pub(crate) async fn carry_out_and_finish(&self, intent: Intent) -> Result<(), Error> {
+    /// Carries claimed intents out at once, and records how they ended.
+    pub(crate) async fn carry_out(&self, intents: Vec<Intent>) -> Result<(), Error> {
+        if intents.is_empty() {
+            return Ok(());
+        }
         reach("before-export");
-        let finished = self.carry_out(&intent).instrument(spans::intent(&intent)).await;
+        let runs: BTreeSet<RunId> = intents.iter().map(|intent| intent.run).collect();
+        let mut done = Vec::with_capacity(intents.len());
+        let mut running: FuturesUnordered<_> =
+            together(intents).into_iter().map(|some| self.carry_out_together(some)).collect();
+        while let Some(mut finished) = running.next().await {
+            done.append(&mut finished);
+        }
         reach("after-export");
-        self.patiently("journal", || self.journal.finish(vec![finished.clone()])).await?;
+        self.patiently("journal", || self.journal.finish(done.clone())).await?;
         reach("after-finish");
-        if matches!(finished.end, End::Occupied) {
+        if done.iter().any(|finished| matches!(finished.end, End::Occupied)) {
             self.transport.send(Hint::Intents);
         }
-        self.transport.send(Hint::Run(intent.run));
+        for run in runs {
+            self.transport.send(Hint::Run(run));
+        }
         Ok(())
     }
 
-    async fn carry_out(&self, intent: &Intent) -> Finished {
-        let end = match &intent.action {
-            Action::Release { releases } => self.release(intent, releases).await,
-            Action::Export(export) => self.export(intent, export).await,
+    /// Carries out one export, or releases of one ingest.
+    async fn carry_out_together(&self, intents: Vec<Intent>) -> Vec<Finished> {
+        let Some(first) = intents.first() else { return Vec::new() };
+        let ends = async {
+            match &first.action {
+                Action::Release { .. } => self.release(&intents).await,
+                Action::Export(export) => vec![self.export(first, export).await],
+            }
         };
+        let ends = ends.instrument(spans::intent(first)).await;
+        intents.iter().zip(ends).map(|(intent, end)| self.ended(intent, end)).collect()
+    }
+
+    fn ended(&self, intent: &Intent, end: End) -> Finished {
         self.metrics.carried_out(intent, &end);
         if let End::Refused(fault) = &end {
             tracing::warn!(code = fault.code, "an export was refused; `opendmp dead-letters` tells");
@@ -77,22 +88,29 @@ impl Engine {
         Finished { id: intent.id, lease: self.lease, attempt: intent.attempt, end, at: self.clock.now() }
     }
 
-    async fn release(&self, intent: &Intent, releases: &[bytes::Bytes]) -> End {
+    /// Lets go what releases of one ingest name.
+    async fn release(&self, intents: &[Intent]) -> Vec<End> {
+        let Some(first) = intents.first() else { return Vec::new() };
         let source = async {
-            let loaded = self.load(intent.version).await.map_err(port_fault)?;
+            let loaded = self.load(first.version).await.map_err(port_fault)?;
             spans::of_flow(&loaded.plan.slug);
-            let node = loaded.node(&intent.processor).ok_or_else(gone)?;
+            let node = loaded.node(&first.processor).ok_or_else(gone)?;
             node.source(self).await
         };
+        let again = |intent: &Intent, fault| self.again(intent, fault, &OnError::default());
         let source = match source.await {
             Ok(source) => source,
-            Err(fault) => return self.again(intent, fault, &OnError::default()),
+            Err(fault) => return intents.iter().map(|intent| again(intent, fault.clone())).collect(),
         };
-        let ends = source.release_all(releases).await;
-        match ends.into_iter().find_map(Result::err) {
-            Some(error) => self.again(intent, source_fault(error), &OnError::default()),
-            None => End::Done,
-        }
+        let all: Vec<Bytes> = intents.iter().flat_map(named).cloned().collect();
+        let mut ends = source.release_all(&all).await.into_iter();
+        let end = |intent: &Intent| {
+            // All of its own, also behind the first that went wrong: the rest are the next intent's.
+            let own: Result<Vec<()>, _> =
+                ends.by_ref().take(named(intent).len()).collect::<Vec<_>>().into_iter().collect();
+            own.map_or_else(|error| again(intent, source_fault(error)), |_| End::Done)
+        };
+        intents.iter().map(end).collect()
     }
 
     async fn export(&self, intent: &Intent, action: &ExportAction) -> End {
@@ -153,6 +171,31 @@ impl Engine {
         let wait = backoff(on_error, intent.attempt.saturating_sub(1)).max(Duration::from_millis(100));
         End::Retry { due: self.clock.now().saturating_add(wait.as_millis() as i64), fault }
     }
+}
+
+/// What a release names.
+fn named(intent: &Intent) -> &[Bytes] {
+    match &intent.action {
+        Action::Release { releases } => releases,
+        Action::Export(_) => &[],
+    }
+}
+
+/// Which intents are carried out together: releases of one ingest, since a source lets many go for little more than
+/// one; exports each by itself.
+fn together(intents: Vec<Intent>) -> Vec<Vec<Intent>> {
+    let mut releases: BTreeMap<(VersionId, Arc<str>), Vec<Intent>> = BTreeMap::new();
+    let mut out = Vec::with_capacity(intents.len());
+    for intent in intents {
+        match &intent.action {
+            Action::Export(_) => out.push(vec![intent]),
+            Action::Release { .. } => {
+                releases.entry((intent.version, Arc::clone(&intent.processor))).or_default().push(intent);
+            }
+        }
+    }
+    out.extend(releases.into_values());
+    out
 }
 
 fn gone() -> Fault {

@@ -22,6 +22,7 @@ pub mod items;
 pub mod live;
 mod loaded;
 pub mod metrics;
+mod outside;
 mod quota;
 pub mod reprocess;
 pub mod retention;

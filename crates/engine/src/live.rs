@@ -13,6 +13,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::Engine;
+use crate::execute::{INTENTS_OF_ONE, Takes, Went};
+use crate::outside::Outside;
 use crate::sources::flows;
 use crate::watch::Folders;
 
@@ -34,8 +36,8 @@ const FORGET: Duration = Duration::from_secs(600);
 /// How long nothing is taken in for a flow that has enough to do.
 const FULL: Duration = Duration::from_millis(100);
 
-/// How many intents are carried out at once.
-const INTENTS: usize = 64;
+/// How long one worker goes on with what follows from what it did.
+const GO_ON: Duration = Duration::from_secs(1);
 
 /// What a live engine works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,7 @@ pub struct Live {
     stop: watch::Sender<bool>,
     loops: Vec<JoinHandle<()>>,
     in_work: Arc<InWork>,
+    outside: Outside,
 }
 
 /// The tasks that are claimed and not settled yet.
@@ -69,16 +72,25 @@ impl Live {
     pub fn start(engine: Arc<Engine>, scope: Scope, watcher: Option<Arc<Folders>>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let in_work = Arc::<InWork>::default();
+        let (outside, gathered) = Outside::new(Arc::clone(&engine));
+        let workers = Workers {
+            engine: Arc::clone(&engine),
+            scope,
+            in_work: Arc::clone(&in_work),
+            outside: outside.clone(),
+            stopped: stopped.clone(),
+        };
         let mut loops = vec![
-            tokio::spawn(tasks(Arc::clone(&engine), scope, stopped.clone(), Arc::clone(&in_work))),
-            tokio::spawn(intents(Arc::clone(&engine), stopped.clone())),
+            tokio::spawn(tasks(workers)),
+            tokio::spawn(intents(Arc::clone(&engine), outside.clone(), stopped.clone())),
+            tokio::spawn(Outside::gather(Arc::clone(&engine), gathered, stopped.clone())),
             tokio::spawn(reprocesses(Arc::clone(&engine), scope, stopped.clone())),
         ];
         if scope == Scope::All {
             loops.push(tokio::spawn(Arc::clone(&engine).keep_clean(stopped.clone())));
             loops.push(tokio::spawn(flows(Arc::clone(&engine), watcher, stopped)));
         }
-        Self { engine, stop, loops, in_work }
+        Self { engine, stop, loops, in_work, outside }
     }
 
     /// Tasks in work now.
@@ -90,13 +102,18 @@ impl Live {
     pub async fn stop(self, grace: impl Future<Output = ()>) {
         let _ = self.stop.send(true);
         let aborts: Vec<_> = self.loops.iter().map(JoinHandle::abort_handle).collect();
-        let ended = futures::future::join_all(self.loops);
+        let outside = self.outside.clone();
+        let ended = async {
+            futures::future::join_all(self.loops).await;
+            outside.ended().await;
+        };
         tokio::pin!(ended);
         tokio::select! {
             biased;
             _ = &mut ended => {}
             () = grace => {
                 aborts.iter().for_each(tokio::task::AbortHandle::abort);
+                self.outside.abort();
                 ended.await;
             }
         }
@@ -162,8 +179,19 @@ async fn until_due(engine: &Engine) -> Duration {
     }
 }
 
+/// What those who work on tasks share.
+#[derive(Clone)]
+struct Workers {
+    engine: Arc<Engine>,
+    scope: Scope,
+    in_work: Arc<InWork>,
+    outside: Outside,
+    stopped: watch::Receiver<bool>,
+}
+
 /// Claims tasks as there is room and works on them.
-async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<bool>, in_work: Arc<InWork>) {
+async fn tasks(workers: Workers) {
+    let Workers { engine, scope, in_work, mut stopped, .. } = workers.clone();
     let mut listener = engine.transport.listen();
     let mut running: JoinSet<()> = JoinSet::new();
     let run = match scope {
@@ -179,10 +207,9 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
         idle: false,
     };
     let mut looked_for_idle = tokio::time::Instant::now();
-    let start = |running: &mut JoinSet<()>, claimed: Claimed| {
-        let (engine, in_work) = (Arc::clone(&engine), Arc::clone(&in_work));
+    let start = |running: &mut JoinSet<()>, claimed: Claimed, goes_on: bool| {
         in_work.set().insert(claimed.task.id);
-        running.spawn(async move { work(&engine, &in_work, claimed).await });
+        running.spawn(work(workers.clone(), claimed, goes_on));
     };
     warm_up(&engine).await;
     let mut look_for_suspects = true;
@@ -194,7 +221,7 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
             match engine.journal.claim(request(1, true)).await {
                 Ok(mut claimed) => match claimed.pop() {
                     Some(claimed) => {
-                        start(&mut running, claimed);
+                        start(&mut running, claimed, false);
                         let _ = tokio::time::timeout(ALONE, running.join_next()).await;
                         continue;
                     }
@@ -210,7 +237,7 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
                 Ok(claimed) => {
                     engine.clear_trouble("queue");
                     found = !claimed.is_empty();
-                    claimed.into_iter().for_each(|claimed| start(&mut running, claimed));
+                    claimed.into_iter().for_each(|claimed| start(&mut running, claimed, true));
                 }
                 Err(error) => complain(&engine, &error).await,
             }
@@ -224,7 +251,7 @@ async fn tasks(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<b
             if spare > 0 && run.is_none() && looked_for_idle.elapsed() >= BRIEF {
                 looked_for_idle = tokio::time::Instant::now();
                 match engine.journal.claim(ClaimRequest { idle: true, ..request(spare, false) }).await {
-                    Ok(claimed) => claimed.into_iter().for_each(|claimed| start(&mut running, claimed)),
+                    Ok(claimed) => claimed.into_iter().for_each(|claimed| start(&mut running, claimed, true)),
                     Err(error) => complain(&engine, &error).await,
                 }
             }
@@ -270,58 +297,63 @@ pub(crate) async fn complain(engine: &Engine, error: &opendmp_ports::Error) {
     engine.clock.sleep(Duration::from_secs(1)).await;
 }
 
-async fn work(engine: &Engine, in_work: &InWork, claimed: Claimed) {
-    let about = format!("flow {}, processor {}", claimed.flow, claimed.task.to.processor);
-    let done = engine.work_on(&claimed).await;
-    in_work.set().remove(&claimed.task.id);
-    match done {
-        Ok(()) => engine.clear_trouble(&about),
-        Err(error) => {
-            engine.trouble(&about, &error.to_string(), error.hint.as_deref());
-            // Handed back: whoever claims it next meets the same trouble, so not at once.
-            engine.clock.sleep(Duration::from_secs(1)).await;
+/// Works on a task, and for a while on what its settlement was claimed along with.
+async fn work(workers: Workers, first: Claimed, goes_on: bool) {
+    let Workers { engine, scope, in_work, outside, stopped } = workers;
+    let run = match scope {
+        Scope::All => None,
+        Scope::Run(run) => Some(run),
+    };
+    let began = tokio::time::Instant::now();
+    let room = || outside.room().min(INTENTS_OF_ONE);
+    let mut next = Some(first);
+    while let Some(claimed) = next.take() {
+        let about = format!("flow {}, processor {}", claimed.flow, claimed.task.to.processor);
+        let task = goes_on && began.elapsed() < GO_ON && !*stopped.borrow();
+        let Went { task, intents, failed, .. } = engine.work_on(&claimed, Takes { task, run, intents: &room }).await;
+        {
+            // The next one is noted before this one is let go: a stop in between finds one of them.
+            let mut set = in_work.set();
+            set.extend(task.iter().map(|claimed| claimed.task.id));
+            set.remove(&claimed.task.id);
         }
+        outside.carry_out(intents);
+        match failed {
+            None => engine.clear_trouble(&about),
+            Some(error) => {
+                engine.trouble(&about, &error.to_string(), error.hint.as_deref());
+                // Handed back: whoever claims it next meets the same trouble, so not at once.
+                engine.clock.sleep(Duration::from_secs(1)).await;
+            }
+        }
+        next = task;
     }
 }
 
 /// Carries intents out as they come.
-async fn intents(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+async fn intents(engine: Arc<Engine>, outside: Outside, mut stopped: watch::Receiver<bool>) {
     let mut listener = engine.transport.listen();
-    let mut running: JoinSet<()> = JoinSet::new();
     while !*stopped.borrow() {
-        while running.try_join_next().is_some() {}
-        let room = INTENTS.saturating_sub(running.len());
-        let mut found = false;
-        if room > 0 {
-            match engine.journal.claim_intents(engine.lease, engine.clock.now(), room).await {
-                Ok(intents) => {
-                    found = !intents.is_empty();
-                    for intent in intents {
-                        let engine = Arc::clone(&engine);
-                        running.spawn(async move {
-                            if let Err(error) = engine.carry_out_and_finish(intent).await {
-                                engine.trouble("intents", &error.to_string(), error.hint.as_deref());
-                            }
-                        });
-                    }
-                }
-                Err(error) => complain(&engine, &error).await,
+        let room = outside.room();
+        if room == 0 {
+            tokio::select! {
+                () = outside.has_room() => {}
+                _ = stopped.changed() => {}
             }
-        }
-        if found {
             continue;
         }
-        let wanted: fn(&Hint) -> bool = |hint| matches!(hint, Hint::Intents);
-        if running.is_empty() {
-            idle(&engine, &mut *listener, &mut stopped, wanted).await;
-        } else {
-            tokio::select! {
-                _ = running.join_next() => {}
-                _ = idle(&engine, &mut *listener, &mut stopped, wanted) => {}
+        match engine.journal.claim_intents(engine.lease, engine.clock.now(), room).await {
+            Ok(intents) => {
+                let more = intents.len() >= room;
+                outside.carry_out(intents);
+                if more {
+                    continue;
+                }
             }
+            Err(error) => complain(&engine, &error).await,
         }
+        idle(&engine, &mut *listener, &mut stopped, |hint| matches!(hint, Hint::Intents)).await;
     }
-    while running.join_next().await.is_some() {}
 }
 
 /// Sends in what is reprocessed, as far as its flow has room. A server forgets old results now and then, too.

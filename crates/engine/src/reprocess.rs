@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, ItemId, Pass};
+use opendmp_model::ids::{Arrival, Pass};
 use opendmp_model::item::Item;
 use opendmp_model::kinds::Role;
 use opendmp_ports::journal::{
@@ -141,7 +141,8 @@ impl Engine {
         let Reprocess { cursor, upto, pass, .. } = *reprocess;
         let page = self.journal.historic(reprocess.flow, reprocess.selection.clone(), cursor, upto, PAGE).await?;
         let (sent, gone) = self.send_again(&loaded, page.arrivals, pass).await?;
-        let (mut tasks, mut entries) = (Vec::new(), Vec::new());
+        let at = self.clock.now();
+        let (mut tasks, mut history) = (Vec::new(), Vec::new());
         let mut counts: BTreeMap<Arc<str>, StepCounts> = BTreeMap::new();
         let taken = sent.values().map(Vec::len).sum::<usize>() as u64;
         for (index, items) in sent {
@@ -149,18 +150,14 @@ impl Engine {
             let count = items.len() as u64;
             let one = StepCounts { done: count, emitted: count, ..StepCounts::default() };
             counts.insert(Arc::clone(&node.id), one);
-            for item in &items {
-                entries.push(decide::reentered(ItemId { pass: Pass(0), ..item.id }, item.id));
-            }
             for (reader, _) in node.readers_of(None) {
                 tasks.extend(decide::tasks_for(
                     reader,
                     items.iter().map(|item| decide::deliver(item, reader)).collect(),
                 ));
             }
+            history.extend(decide::sent_again(reprocess.context, at, items));
         }
-        let at = self.clock.now();
-        let history = decide::split_records(reprocess.context, at, entries);
         let feed =
             Feed { lease: self.lease, run, after: cursor, next: page.next, tasks, taken, gone, history, counts, at };
         reach("before-feed");

@@ -7,6 +7,8 @@
 //! cargo run --release -p opendmp-journal --example spike -- floor 1000000           # the bare rows of `datasets`
 //! cargo run --release -p opendmp-journal --example spike -- single 2000 20          # 20 rounds, the journal growing
 //! cargo run --release -p opendmp-journal --example spike -- queue 1000000           # claims before a long queue
+//! cargo run --release -p opendmp-journal --example spike -- bulk 10000000 datasets /tmp/ten   # kept there
+//! cargo run --release -p opendmp-journal --example spike -- list /tmp/ten           # what people ask of it
 //! ```
 //!
 //! `floor` writes the rows that `bulk … datasets` leaves, with rusqlite alone and 1,000 items a commit: what the
@@ -27,11 +29,12 @@ use opendmp_journal::{Options, SqliteJournal};
 use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{ContentHash, SlotId};
-use opendmp_model::item::{Attributes, ContentRef, Item, Place};
+use opendmp_model::item::{ContentRef, Item, Place, SharedAttributes};
 use opendmp_ports::Journal;
 use opendmp_ports::journal::{
-    ClaimRequest, Claimed, DEFAULT_SPACE, End, Finished, FlowId, Ingest, Lease, NewArrival, NewExport, NewRevision,
-    NewTask, NewVersion, Reader, RunChoice, RunId, RunMode, Settled, Settlement, SourceId, VersionId, decide,
+    ClaimRequest, Claimed, DEFAULT_SPACE, End, Filter, Finished, FlowId, Ingest, Lease, NewArrival, NewExport,
+    NewRevision, NewTask, NewVersion, Reader, RevisionRow, RunChoice, RunId, RunMode, Settled, Settlement, SourceId,
+    VersionId, decide,
 };
 use opendmp_ports::transport::StepCounts;
 
@@ -67,7 +70,7 @@ fn content(number: u64) -> ContentRef {
     ContentRef { hash, size: 1024, place: Place::Pack { pack: number >> 14, offset: (number & 0x3fff) << 10 } }
 }
 
-fn arrival(number: u64, random: bool, attributes: &Arc<Attributes>) -> NewArrival {
+fn arrival(number: u64, random: bool, attributes: &SharedAttributes) -> NewArrival {
     let text = if random { content(number).hash.short(24) } else { format!("item-{number:010}") };
     NewArrival {
         path: text.clone().into_bytes(),
@@ -75,7 +78,7 @@ fn arrival(number: u64, random: bool, attributes: &Arc<Attributes>) -> NewArriva
         name: text.into(),
         content: content(number),
         media_type: None,
-        attributes: Arc::clone(attributes),
+        attributes: attributes.clone(),
         release: None,
         took: 20,
     }
@@ -199,7 +202,7 @@ async fn bulk(dir: &Path, items: u64, datasets: bool, random: bool) -> Outcomes<
         for _ in 0..WORKERS {
             let (desk, next, longest) = (Arc::clone(&desk), Arc::clone(&next), Arc::clone(&longest));
             workers.spawn(async move {
-                let attributes = Arc::new(Attributes::new());
+                let attributes = SharedAttributes::default();
                 loop {
                     let from = next.fetch_add(1_000, Ordering::Relaxed);
                     if from >= stop {
@@ -250,7 +253,7 @@ async fn single(dir: &Path, count: u64, rounds: u64) -> Outcomes<()> {
         for number in round * count..(round + 1) * count {
             let desk = Arc::clone(&desk);
             files.spawn(async move {
-                let attributes = Arc::new(Attributes::new());
+                let attributes = SharedAttributes::default();
                 let mut one = arrival(number, true, &attributes);
                 one.release = Some(Bytes::from(format!("claim-{number}")));
                 let run = RunChoice::New { mode: RunMode::Live, trigger: format!("`item-{number}` in `inbox`") };
@@ -322,7 +325,7 @@ fn floor(dir: &Path, items: u64) -> Outcomes<()> {
 async fn queue(dir: &Path, count: u64) -> Outcomes<()> {
     let desk = open(dir).await?;
     let mut run = RunId(0);
-    let attributes = Arc::new(Attributes::new());
+    let attributes = SharedAttributes::default();
     for from in (0..count).step_by(1_000) {
         let arrivals = (from..from + 1_000).map(|number| arrival(number, false, &attributes)).collect();
         let own = RunChoice::New { mode: RunMode::Live, trigger: "spike".to_owned() };
@@ -367,6 +370,88 @@ async fn queue(dir: &Path, count: u64) -> Outcomes<()> {
     Ok(())
 }
 
+/// What people ask for, of a journal that `bulk` left.
+async fn list(dir: &Path) -> Outcomes<()> {
+    let began = Instant::now();
+    let journal = SqliteJournal::open(dir, Options::default())?;
+    println!("open: {:?}", began.elapsed());
+    let arrivals = journal.run(RunId(1)).await?.arrivals;
+    let named = |number: u64| format!("item-{number:010}");
+    let filter = Filter { limit: 100, ..Filter::default() };
+    let asked = [
+        ("datasets, first page", filter.clone()),
+        (
+            "datasets, a page in the middle",
+            Filter { after: Some(decide::slot_cursor(dataset(&journal, arrivals / 2).await?.slot)), ..filter.clone() },
+        ),
+        ("datasets of a collection", Filter { collection: Some("Shelf".to_owned()), ..filter.clone() }),
+        ("datasets of a flow", Filter { flow: Some("spike".to_owned()), ..filter.clone() }),
+        ("datasets of a run", Filter { run: Some(RunId(1)), ..filter.clone() }),
+        ("datasets of a run that has none", Filter { run: Some(RunId(2)), ..filter.clone() }),
+        ("datasets by id", Filter { id: Some((arrivals / 3).to_string().parse()?), ..filter.clone() }),
+        ("datasets by part of a name, early", Filter { name: Some("item-000000".to_owned()), ..filter.clone() }),
+        ("datasets by a name in the middle", Filter { name: Some(named(arrivals / 2)), ..filter.clone() }),
+        ("datasets by a name that is not there", Filter { name: Some("nothing*".to_owned()), ..filter.clone() }),
+    ];
+    for (what, filter) in asked {
+        let mut times = Vec::new();
+        let (mut found, mut pages) = (0, 0);
+        for _ in 0..5 {
+            let began = Instant::now();
+            (found, pages) = (0, 0);
+            let mut filter = filter.clone();
+            // As many pages as it takes to have one full, or to know that there is no more.
+            loop {
+                let page = journal.datasets(filter.clone()).await?;
+                (found, pages) = (found + page.rows.len(), pages + 1);
+                filter.after = page.next;
+                if found >= filter.limit || filter.after.is_none() {
+                    break;
+                }
+            }
+            times.push(began.elapsed());
+            if times[0] > Duration::from_secs(2) {
+                break;
+            }
+        }
+        times.sort();
+        let (median, most) = (times[times.len() / 2], times[times.len() - 1]);
+        println!("{what}: {found} rows in {pages} pages, median {median:?}, most {most:?}");
+    }
+    let mut times = [vec![], vec![], vec![], vec![], vec![]];
+    for n in 0..101u64 {
+        let slot = dataset(&journal, 1 + n * (arrivals - 1) / 100).await?.slot;
+        let began = Instant::now();
+        let rows = journal.revisions(slot).await?;
+        times[0].push(began.elapsed());
+        let row = rows.first().ok_or("a dataset is missing")?;
+        let began = Instant::now();
+        assert!(!journal.history(row.item.id.arrival).await?.is_empty());
+        times[1].push(began.elapsed());
+        let began = Instant::now();
+        assert_eq!(journal.runs(filter.clone()).await?.rows.len(), 1);
+        times[2].push(began.elapsed());
+        let began = Instant::now();
+        assert_eq!(journal.collections(DEFAULT_SPACE).await?.len(), 1);
+        times[3].push(began.elapsed());
+        let began = Instant::now();
+        assert_eq!(journal.flows(DEFAULT_SPACE).await?.len(), 1);
+        times[4].push(began.elapsed());
+    }
+    for (what, times) in ["revisions", "history", "runs", "collections", "flows"].into_iter().zip(&mut times) {
+        times.sort();
+        println!("{what}: median {:?}, most {:?}", times[50], times[100]);
+    }
+    println!("most resident: {} MiB", memory("VmHWM"));
+    Ok(())
+}
+
+/// The dataset of an arrival. Which name it has is not known: bundles of several workers come in any order.
+async fn dataset(journal: &SqliteJournal, arrival: u64) -> Outcomes<RevisionRow> {
+    let filter = Filter { id: Some(arrival.to_string().parse()?), ..Filter::default() };
+    Ok(journal.datasets(filter).await?.rows.pop().ok_or("a dataset is missing")?)
+}
+
 #[tokio::main]
 async fn main() -> Outcomes<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -375,6 +460,8 @@ async fn main() -> Outcomes<()> {
     let dir = tempfile::tempdir_in(parent)?;
     match words[..] {
         ["bulk", items, kind] => bulk(dir.path(), items.parse()?, kind != "plain", kind == "random").await,
+        ["bulk", items, kind, to] => bulk(Path::new(to), items.parse()?, kind != "plain", kind == "random").await,
+        ["list", of] => list(Path::new(of)).await,
         ["floor", items] => floor(dir.path(), items.parse()?),
         ["single", count, rounds] => single(dir.path(), count.parse()?, rounds.parse()?).await,
         ["queue", count] => queue(dir.path(), count.parse()?).await,

@@ -63,7 +63,7 @@ async fn child() {
                         name: name.into(),
                         content: ContentRef { hash, size: 9, place: Place::Empty },
                         media_type: None,
-                        attributes: Arc::new(Attributes::new()),
+                        attributes: Attributes::new().into(),
                         release: None,
                         took: 1,
                     }

@@ -115,7 +115,7 @@ impl Twins {
             name: name.into(),
             content: self.content(),
             media_type: self.chance(30).then(|| "text/csv".into()),
-            attributes: Arc::new(attributes),
+            attributes: attributes.into(),
             release: self.chance(25).then(|| Bytes::from(format!("claim {}", version))),
             took: version,
         }
@@ -315,7 +315,6 @@ impl Twins {
                 let Ok(page) = asked else { return };
                 let items: Vec<Item> = page.arrivals.iter().filter_map(|one_| one_.item(one.pass)).collect();
                 let to = self.reader();
-                let entries = items.iter().map(|item| decide::reentered(item.id, item.id)).collect();
                 let lease =
                     if self.chance(5) { self.pick(&self.leases.clone()).unwrap_or(self.lease) } else { self.lease };
                 let feed = Feed {
@@ -325,8 +324,8 @@ impl Twins {
                     next: page.next,
                     taken: items.len() as u64,
                     gone: 1,
+                    history: decide::sent_again(1, now, items.clone()),
                     tasks: decide::tasks_for(&to, items),
-                    history: decide::split_records(1, now, entries),
                     counts: BTreeMap::from([("inbox".into(), StepCounts { done: 1, ..Default::default() })]),
                     at: now,
                 };
@@ -539,7 +538,9 @@ impl Twins {
         }
         let slots = self.slots.clone();
         for slot in slots.choose_multiple(&mut self.rng.clone(), 20) {
-            let _ = both!(self, revisions(slot));
+            for row in both!(self, revisions(slot)).unwrap() {
+                let _ = both!(self, lineage(row.seq, row.item.id));
+            }
         }
         let mut last = 0;
         while both!(self, arrival(Arrival(last + 1))).is_ok() {

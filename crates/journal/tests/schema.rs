@@ -77,8 +77,22 @@ fn schema_3_is_frozen() {
 #[test]
 fn schema_4_is_frozen() {
     let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()));
+    let path = dir.path().join("journal.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(include_str!("../migrations/0001_first.sql")).unwrap();
+    conn.execute_batch(include_str!("../migrations/0002_held.sql")).unwrap();
+    conn.execute_batch(include_str!("../migrations/0003_memo.sql")).unwrap();
+    conn.execute_batch(include_str!("../migrations/0004_lineage.sql")).unwrap();
+    conn.execute_batch("PRAGMA application_id = 0x4f444d50; PRAGMA user_version = 4;").unwrap();
     let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v4.txt")).unwrap();
+    assert!(dump(&path) == golden, "a stored schema is never changed");
+}
+
+#[test]
+fn schema_5_is_frozen() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v5.txt")).unwrap();
     let dumped = dump(&dir.path().join("journal.db"));
     assert!(dumped == golden, "a stored schema is never changed, make a new migration; it is now\n{dumped}");
 }
@@ -95,7 +109,7 @@ fn arrival(path: &[u8], text: &str) -> NewArrival {
         name: opendmp_model::name::from_bytes(path).into(),
         content: content(text),
         media_type: Some("text/csv".into()),
-        attributes: std::sync::Arc::new(Attributes::from_iter([("folder".to_owned(), "x".into())])),
+        attributes: Attributes::from_iter([("folder".to_owned(), "x".into())]).into(),
         release: Some(format!("claim {text}").into()),
         took: 7,
     }
@@ -233,6 +247,12 @@ async fn a_stored_database_of_version_1_opens() {
     assert_eq!(history[1].steps[0].entries[2].result, Outcome::Dead);
     let row = journal.arrival(Arrival(2)).await.unwrap();
     assert_eq!((row.path.as_slice(), row.source.as_str()), (&b"caf\xe9"[..], "file_drop:/data/inbox"));
+    // The way of what was made before it was kept in links is found among all that concerns the arrival.
+    let row = &datasets[0];
+    let way = journal.lineage(row.seq, row.item.id).await.unwrap();
+    assert_eq!(way.iter().map(|row| row.actor.as_str()).collect::<Vec<_>>(), ["source", "worker"]);
+    let of_run = journal.datasets(Filter { run: Some(run.id), ..Filter::default() }).await.unwrap().rows;
+    assert_eq!(of_run.len(), 2, "and so are the datasets of a run");
     // And goes on.
     let lease = journal.open_lease("later", true, 100).await.unwrap().lease;
     let request = ClaimRequest { lease, now: 100, limit: 9, suspects: false, run: None, idle: false };

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::ids::{Arrival, ContentHash, ItemId, PATH_HASH_LEN, Pass, PathHash};
-use crate::item::{Attributes, ContentRef, Item, Place};
+use crate::item::{ContentRef, Item, Place, SharedAttributes};
 
 /// Says that stored bytes are not what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -210,42 +210,28 @@ pub fn encode_items(items: &[Item]) -> Vec<u8> {
     for item in items {
         w.bytes(item.name.as_bytes());
     }
-    let media = |item: &Item| item.media_type.as_deref().map(|text| text.as_bytes().to_vec()).unwrap_or_default();
-    dictionary(&mut w, items.iter().map(media));
-    let mut seen: Option<(Arc<Attributes>, Vec<u8>)> = None;
-    let attributes = items.iter().map(|item| match &seen {
-        Some((known, bytes)) if Arc::ptr_eq(known, &item.attributes) => bytes.clone(),
-        _ => {
-            let bytes = if item.attributes.is_empty() {
-                Vec::new()
-            } else {
-                serde_json::to_vec(&*item.attributes).unwrap_or_default()
-            };
-            seen = Some((Arc::clone(&item.attributes), bytes.clone()));
-            bytes
-        }
-    });
-    dictionary(&mut w, attributes);
+    dictionary(&mut w, items.iter().map(|item| item.media_type.as_deref().unwrap_or_default()));
+    dictionary(&mut w, items.iter().map(|item| item.attributes.json()));
     w.out
 }
 
 /// Writes a column in which many values are equal to the one before: a run length and the value.
-fn dictionary(w: &mut Writer, values: impl Iterator<Item = Vec<u8>>) {
-    let mut run: Option<(Vec<u8>, u64)> = None;
+fn dictionary<'a>(w: &mut Writer, values: impl Iterator<Item = &'a str>) {
+    let mut run: Option<(&str, u64)> = None;
     for value in values {
         match &mut run {
             Some((current, count)) if *current == value => *count += 1,
             _ => {
                 if let Some((current, count)) = run.replace((value, 1)) {
                     w.number(count);
-                    w.bytes(&current);
+                    w.bytes(current.as_bytes());
                 }
             }
         }
     }
     if let Some((current, count)) = run {
         w.number(count);
-        w.bytes(&current);
+        w.bytes(current.as_bytes());
     }
 }
 
@@ -276,16 +262,16 @@ pub fn decode_items(bytes: &[u8]) -> Result<Vec<Item>, Damaged> {
         let pass = Pass(r.number32()?);
         ids.push(ItemId { arrival: Arrival(before), pass, path: PathHash(r.raw()?) });
     }
-    let empty = Arc::new(Attributes::new());
+    let empty: Arc<str> = "".into();
     let mut items = Vec::with_capacity(count);
     for id in ids {
         let origin = Arrival(id.arrival.0.wrapping_sub(r.signed()? as u64));
         items.push(Item {
             id,
-            name: "".into(),
+            name: Arc::clone(&empty),
             content: ContentRef::empty(),
             media_type: None,
-            attributes: Arc::clone(&empty),
+            attributes: SharedAttributes::default(),
             origin,
             label: r.number()?,
             index: r.number32()?,
@@ -317,10 +303,9 @@ pub fn decode_items(bytes: &[u8]) -> Result<Vec<Item>, Damaged> {
     let mut at = 0;
     for (count, value) in runs(&mut r, items.len())? {
         if !value.is_empty() {
-            let map = serde_json::from_slice(value).map_err(|_| Damaged("attributes are not JSON"))?;
-            let map: Arc<Attributes> = Arc::new(map);
+            let attributes = SharedAttributes::from_json(value)?;
             for item in &mut items[at..at + count] {
-                item.attributes = Arc::clone(&map);
+                item.attributes = attributes.clone();
             }
         }
         at += count;
@@ -336,7 +321,7 @@ pub(crate) mod tests {
 
     pub(crate) fn sample(n: u64) -> Item {
         let id = ItemId { arrival: Arrival(1200 + n), pass: Pass((n % 2) as u32), path: PathHash::root("inbox") };
-        let mut attributes = Attributes::new();
+        let mut attributes = crate::item::Attributes::new();
         if n > 1 {
             attributes.insert("region".into(), serde_json::json!("north"));
         }
@@ -351,7 +336,7 @@ pub(crate) mod tests {
                 _ => ContentRef { hash: ContentHash::of(b"big"), size: 1 << 33, place: Place::File { generation: 0 } },
             },
             media_type: (n > 0).then(|| "text/csv".into()),
-            attributes: Arc::new(attributes),
+            attributes: attributes.into(),
             origin: Arrival(1200),
             label: n * 1_000_003,
             index: n as u32,
@@ -383,6 +368,21 @@ pub(crate) mod tests {
             bytes[at % len] ^= value;
             bytes.truncate(len - cut % len);
             let _ = decode_items(&bytes);
+        }
+
+        /// To the last bit, as a script wrote them (`float_roundtrip` of serde_json).
+        #[test]
+        fn float_attributes_come_back_as_they_were(bits: u64, whole in -1_000_000i32..1_000_000) {
+            for float in [f64::from_bits(bits), f64::from(whole) / 7.0, f64::from(whole) * 1e-17] {
+                let Some(number) = serde_json::Number::from_f64(float) else { continue };
+                let written = number.to_string();
+                let mut item = sample(1);
+                let map = Arc::make_mut(&mut item.attributes);
+                map.insert("x".into(), serde_json::from_str(&written).unwrap());
+                let back = decode_items(&encode_items(&[item])).unwrap();
+                let read = back[0].attributes["x"].as_f64().unwrap();
+                prop_assert_eq!(read.to_bits(), float.to_bits(), "{}", written);
+            }
         }
 
         #[test]

@@ -202,6 +202,25 @@ pub struct IdPrefix {
 }
 
 impl IdPrefix {
+    /// The least and the greatest hash that may begin as was typed: a database looks no further.
+    pub fn range(&self) -> (PathHash, PathHash) {
+        let fill = |digit: u8| {
+            let typed =
+                self.hash.bytes().map(|letter| ALPHABET.iter().position(|known| *known == letter).unwrap_or(0) as u8);
+            let mut out = PathHash::default();
+            for (at, value) in typed.chain(std::iter::repeat(digit)).take(PATH_HASH_LEN * 8 / 5 + 1).enumerate() {
+                for bit in (0..5).filter(|bit| value >> (4 - bit) & 1 == 1) {
+                    let to = at * 5 + bit;
+                    if let Some(byte) = out.0.get_mut(to / 8) {
+                        *byte |= 0x80 >> (to % 8);
+                    }
+                }
+            }
+            out
+        };
+        (fill(0), fill(31))
+    }
+
     /// Whether `hash` begins as was typed.
     pub fn matches(&self, hash: PathHash) -> bool {
         base32(&hash.0).starts_with(&self.hash)
@@ -316,6 +335,20 @@ mod tests {
         assert_eq!(ids, [id(2, 0), id(2, 1), id(256, 0), id(u64::MAX, 0)]);
         for id in ids {
             assert_eq!(ItemId::from_bytes(&id.to_bytes()), Some(id));
+        }
+    }
+
+    #[test]
+    fn the_range_of_a_prefix_has_what_it_matches() {
+        let hashes: Vec<PathHash> = (0u32..300).map(|n| PathHash::of("test", &[&n.to_le_bytes()])).collect();
+        for hash in &hashes {
+            for len in [0, 1, 2, 5, 19, 20] {
+                let prefix = IdPrefix { arrival: Arrival(1), pass: None, hash: base32(&hash.0)[..len].to_owned() };
+                let (least, most) = prefix.range();
+                for other in &hashes {
+                    assert_eq!(prefix.matches(*other), (least..=most).contains(other), "{prefix:?} {other:?}");
+                }
+            }
         }
     }
 

@@ -173,7 +173,7 @@ mod tests {
             name: format!("row-{n}").into(),
             content: ContentRef { hash: ContentHash::of(&n.to_le_bytes()), size: 4, place },
             media_type: None,
-            attributes: Arc::new(Attributes::new()),
+            attributes: Attributes::new().into(),
             origin: Arrival(7),
             label: 1,
             index: n,

@@ -12,7 +12,7 @@ pub(crate) fn item(name: &str, content: &[u8]) -> Item {
         name: Arc::from(name),
         content: ContentRef { hash: ContentHash::of(content), size: content.len() as u64, place: Place::Empty },
         media_type: None,
-        attributes: Arc::new(Attributes::new()),
+        attributes: Attributes::new().into(),
         origin: Arrival(1),
         label: 0,
         index: 0,

@@ -278,7 +278,7 @@ mod tests {
 
     fn with(attributes: Value) -> Item {
         let Value::Object(map) = attributes else { unreachable!() };
-        Item { attributes: Arc::new(map), media_type: Some("text/csv".into()), ..item("a.csv", b"12345") }
+        Item { attributes: map.into(), media_type: Some("text/csv".into()), ..item("a.csv", b"12345") }
     }
 
     #[tokio::test]

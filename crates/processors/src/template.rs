@@ -359,7 +359,7 @@ mod tests {
         item.arrived = 1_700_000_000_000;
         item.index = 27;
         let attributes = serde_json::json!({ "region": "north", "n": 3, "ok": true, "folder": "in/deep", "a:b": "c" });
-        item.attributes = std::sync::Arc::new(attributes.as_object().unwrap().clone());
+        item.attributes = attributes.as_object().unwrap().clone().into();
         for (template, expected) in [
             ("{name}", "Größe 1.tar.gz"),
             ("{stem}.upper.{ext}", "Größe 1.tar.upper.gz"),
@@ -392,12 +392,12 @@ mod tests {
     #[test]
     fn nothing_leaves_the_destination() {
         let mut odd = item("a", b"");
-        odd.attributes = std::sync::Arc::new(
+        odd.attributes =
             serde_json::json!({ "folder": "../..", "up": "..", "slash": "x/y", "nul": "\u{0}", "null": null })
                 .as_object()
                 .unwrap()
-                .clone(),
-        );
+                .clone()
+                .into();
         for template in [
             "{path}/{name}",
             "{attributes.up}/{name}",
@@ -457,7 +457,7 @@ mod tests {
         #[test]
         fn whatever_an_item_is_called_its_path_stays_inside(text in "[./\\\\a\u{0}é{}x]{0,12}", folder in "[./a]{0,8}") {
             let mut item = item(&text, b"");
-            item.attributes = std::sync::Arc::new(serde_json::json!({ "folder": folder }).as_object().unwrap().clone());
+            item.attributes = serde_json::json!({ "folder": folder }).as_object().unwrap().clone().into();
             if let Ok(path) = Template::parse_path("{path}/{name}").unwrap().path(&item) {
                 for segment in path.split(|&b| b == b'/') {
                     prop_assert!(!segment.is_empty() && segment != b"." && segment != b".." && !segment.contains(&0));

@@ -39,7 +39,7 @@ pub fn checkpointed(plan: &Plan) -> Result<Vec<Row>> {
 fn flow(name: &str, checkpoint: bool) -> String {
     let mut flow = format!(
         "name: {name}\nprocessors:\n  - id: inbox\n    type: ingest\n    \
-         source: {{ type: file_drop, path: ./inbox, pattern: \"*.txt\", settle: 0s }}\n"
+         source: {{ type: file_drop, path: ./inbox, pattern: \"*.txt\", settle: 0s, after: delete }}\n"
     );
     let mut before = "inbox".to_owned();
     for step in 1..=STEPS {

@@ -39,6 +39,7 @@ use opendmp_api::backup::{Copying, Damaged, Holds};
 use opendmp_content::backup::{Damage, Mark, Place};
 use opendmp_model::ids::ContentHash;
 use opendmp_model::name;
+use opendmp_ports::journal::Named;
 use serde::{Deserialize, Serialize};
 
 pub use make::Maker;
@@ -382,10 +383,18 @@ fn lacking(
 ) -> Result<u64, Problem> {
     let mut found = opendmp_content::backup::look(content, damage)?;
     let mut lacking = 0;
-    opendmp_journal::backup::references(journal, &mut |reference, by| {
-        if let Some(why) = found.lacks(reference, closely) {
+    opendmp_journal::backup::references(journal, &mut |named, by| {
+        let mut lacks = |hash: ContentHash, why: String| {
             lacking += 1;
-            told.wrong(by(), format!("{:?}: {why}", reference.hash));
+            told.wrong(by(), format!("{hash:?}: {why}"));
+        };
+        match named {
+            Named::Content(content) => {
+                if let Some(why) = found.lacks(content, closely) {
+                    lacks(content.hash, why);
+                }
+            }
+            Named::Manifest(manifest) => found.lacks_of(manifest, closely, &mut lacks),
         }
         match stopped() {
             true => Err(opendmp_ports::Error::new(opendmp_ports::ErrorKind::Unavailable, "backup", "it was stopped")),

@@ -5,6 +5,7 @@ use std::path::Path;
 use opendmp_api::ask::{Event, Problem};
 use opendmp_api::backup::Holds;
 use opendmp_content::backup::{Watch, check, stored};
+use opendmp_journal::lock::DataDirLock;
 use opendmp_ports::ErrorKind;
 use serde::Serialize;
 
@@ -90,11 +91,17 @@ pub fn verify_data(dir: &Path, tell: &dyn Fn(Event)) -> Result<Verified, Problem
     let _untouched = if content.is_dir() { Some(opendmp_content::backup::untouched(&content)?) } else { None };
     told.begin("journal", journal_bytes);
     let mut before = 0;
-    let copied = opendmp_journal::backup::snapshot(dir, &journal, &mut |done, _| {
-        told.moved(done.saturating_sub(before));
-        before = done;
-        true
+    // Where a server works, it has looked at that itself.
+    let alone = DataDirLock::acquire(dir).ok();
+    let whole = alone.as_ref().map_or(Ok(()), |_| opendmp_journal::backup::check_log(dir));
+    let copied = whole.and_then(|()| {
+        opendmp_journal::backup::snapshot(dir, &journal, &mut |done, _| {
+            told.moved(done.saturating_sub(before));
+            before = done;
+            true
+        })
     });
+    drop(alone);
     let faults = match copied {
         Ok(()) => opendmp_journal::backup::check(&journal)?,
         Err(error) if error.kind == ErrorKind::Damaged => vec![error.message],

@@ -1,6 +1,7 @@
 //! The command line as people and programs use it: the real binary, on data directories of its own.
 
 mod backup;
+mod damage;
 mod exits;
 mod gc;
 mod help;

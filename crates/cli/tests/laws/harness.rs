@@ -129,6 +129,11 @@ impl Place {
         });
     }
 
+    /// The process of the server.
+    pub fn pid(&self) -> u32 {
+        self.server.as_ref().expect("a server runs").id()
+    }
+
     /// SIGKILL, as a power cut of the process.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {

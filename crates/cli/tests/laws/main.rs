@@ -4,6 +4,7 @@ mod failpoints;
 mod garbage;
 mod harness;
 mod keep;
+mod memory;
 mod odd;
 mod reprocess;
 mod torture;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{self, ContentRef};
+use opendmp_model::manifest::{Manifest, decode_blocks, decode_children};
 use opendmp_ports::{Error, ErrorKind, Result};
 
 use super::copy::{check_format, files, packs};
@@ -232,6 +233,59 @@ impl Found {
                 }
             }
         }
+    }
+
+    /// What of a manifest does not lead to its content, and why: the list of its blocks, the blocks that are still to be
+    /// expanded, and what the children in them are.
+    pub fn lacks_of(&mut self, manifest: &Manifest, closely: bool, lacks: &mut dyn FnMut(ContentHash, String)) {
+        let Some(list) = self.whole(&manifest.content, closely, lacks) else { return };
+        let blocks = match decode_blocks(&list) {
+            Ok(blocks) => blocks,
+            Err(error) => return lacks(manifest.content.hash, format!("it is no list of blocks: {error}")),
+        };
+        for block in blocks.iter().skip(manifest.next as usize) {
+            let Some(bytes) = self.whole(&block.content, closely, lacks) else { continue };
+            match decode_children(&bytes) {
+                Ok(children) => {
+                    for (_, child) in children {
+                        if let Some(why) = self.lacks(&child.content, closely) {
+                            lacks(child.content.hash, why);
+                        }
+                    }
+                }
+                Err(error) => lacks(block.content.hash, format!("it is no block of children: {error}")),
+            }
+        }
+    }
+
+    /// Reads content whole and compares its hash; where that fails, it is told.
+    fn whole(
+        &mut self,
+        content: &ContentRef,
+        closely: bool,
+        lacks: &mut dyn FnMut(ContentHash, String),
+    ) -> Option<Vec<u8>> {
+        let read = match self.lacks(content, closely) {
+            Some(why) => Err(why),
+            None => self.read(content).map_err(|error| format!("it can't be read: {error}")),
+        };
+        let whole = read.and_then(|bytes| match ContentHash::of(&bytes) == content.hash {
+            true => Ok(bytes),
+            false => Err("its content is not what was written".to_owned()),
+        });
+        whole.map_err(|why| lacks(content.hash, why)).ok()
+    }
+
+    fn read(&mut self, content: &ContentRef) -> std::io::Result<Vec<u8>> {
+        let (path, offset) = match content.place {
+            item::Place::Empty => return Ok(Vec::new()),
+            item::Place::Pack { pack, offset } => (Paths(&self.root).pack(pack), offset + RECORD_HEADER as u64),
+            item::Place::File { generation } => (Paths(&self.root).file(content.hash, generation), 0),
+        };
+        let mut bytes = vec![0; usize::try_from(content.size).map_err(std::io::Error::other)?];
+        let read = read_up_to(&File::open(path)?, &mut bytes, offset)?;
+        bytes.truncate(read);
+        Ok(bytes)
     }
 
     fn freed(&mut self, pack: u64) -> &Ranges {

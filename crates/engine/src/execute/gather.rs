@@ -119,7 +119,7 @@ impl Work<'_> {
             self.closing = Some(closing);
             return Ok(());
         };
-        let mut cursor = Cursor { engine, flow, group, after: None, over: false, open: Vec::new(), whole: Vec::new() };
+        let mut cursor = Cursor::new(engine, flow, group);
         if self.claimed.task.lost >= journal::LOST_LIMIT {
             self.bury_group(&row, &mut cursor).await?;
             self.closing = Some(cursor.closing(closing));
@@ -144,7 +144,7 @@ impl Work<'_> {
             Cut::Full => {
                 // Asked first: what is read afterwards has everything before it.
                 let before = engine.journal.watermark(flow, upstream(self.loaded, node)).await?;
-                if !fills(&row.rule, cursor.fresh(), before).await? {
+                if !fills(&row.rule, &mut cursor, before).await? {
                     closing.again = again(&row, now);
                     self.closing = Some(closing);
                     return Ok(());
@@ -300,11 +300,13 @@ fn begin(first: &Item, name: String, media_type: &str) -> Item {
 }
 
 /// Keeps the attributes that are the same in both.
-fn shared(attributes: &mut Arc<Attributes>, other: &Arc<Attributes>) {
-    if Arc::ptr_eq(attributes, other) || attributes == other {
+fn shared(attributes: &mut SharedAttributes, other: &SharedAttributes) {
+    if attributes.is_shared_with(other) || attributes.is_empty() || *attributes == *other {
         return;
     }
-    Arc::make_mut(attributes).retain(|key, value| other.get(key) == Some(value));
+    let mut left = (**attributes).clone();
+    left.retain(|key, value| other.get(key) == Some(value));
+    *attributes = left.into();
 }
 
 /// Items that were added, and what was written.
@@ -340,10 +342,13 @@ fn upstream(loaded: &Loaded, node: &Node) -> Vec<Arc<str>> {
     }
 }
 
-/// Whether what may be taken already is enough.
-async fn fills(rule: &HoldRule, mut cursor: Cursor<'_>, before: Arrival) -> Result<bool, Error> {
+/// Whether what may be taken already is enough. The cursor is at the beginning before and after.
+async fn fills(rule: &HoldRule, cursor: &mut Cursor<'_>, before: Arrival) -> Result<bool, Error> {
     let mut taken = Taken::new(rule, Some(before));
-    while taken.next(&mut cursor).await?.is_some() {}
+    while taken.head(cursor).await? {
+        cursor.pass();
+    }
+    cursor.rewind();
     Ok(journal::is_full(rule, taken.items, taken.bytes))
 }
 
@@ -361,21 +366,38 @@ impl Taken {
         Self { rule: *rule, before, items: 0, bytes: 0, over: false }
     }
 
-    async fn next(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<Item>, Error> {
+    /// Whether the next item is one of them; it is counted.
+    async fn head(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, Error> {
         if self.over || journal::is_full(&self.rule, self.items, self.bytes) {
             self.over = true;
-            return Ok(None);
+            return Ok(false);
         }
-        let head = cursor.peek().await?;
-        if head.is_none_or(|head| self.before.is_some_and(|before| head.arrival >= before)) {
-            self.over = true;
-            return Ok(None);
+        match cursor.peek().await? {
+            Some((head, size)) if self.before.is_none_or(|before| head.arrival < before) => {
+                self.items += 1;
+                self.bytes += size;
+                Ok(true)
+            }
+            _ => {
+                self.over = true;
+                Ok(false)
+            }
         }
-        let item = cursor.take();
-        self.items += 1;
-        self.bytes += item.as_ref().map_or(0, |item| item.content.size);
-        Ok(item)
     }
+
+    async fn next(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<Item>, Error> {
+        Ok(if self.head(cursor).await? { cursor.take() } else { None })
+    }
+}
+
+/// Rows that are kept for a second time through a group: beyond, they are read again.
+const KEPT: usize = 32;
+
+/// A row of a group, and how far it was gone through.
+struct Open {
+    row: HeldKey,
+    items: Vec<Item>,
+    at: usize,
 }
 
 /// Goes through a group in order. Rows overlap little, so few of them are open at a time.
@@ -386,37 +408,51 @@ struct Cursor<'a> {
     after: Option<HeldKey>,
     /// All rows were read.
     over: bool,
-    open: Vec<(HeldKey, Vec<Item>, usize)>,
-    /// Rows that were taken whole.
-    whole: Vec<HeldKey>,
+    open: Vec<Open>,
+    /// Rows that were gone through, the first [`KEPT`] of them with their items.
+    passed: Vec<Open>,
+    /// The next items of all open rows were compared last, and this one is the first.
+    first: Option<usize>,
 }
 
 impl<'a> Cursor<'a> {
-    /// The same from the beginning.
-    fn fresh(&self) -> Cursor<'a> {
-        Cursor { after: None, over: false, open: Vec::new(), whole: Vec::new(), ..*self }
+    fn new(engine: &'a Engine, flow: opendmp_ports::journal::FlowId, group: PathHash) -> Self {
+        let (open, passed) = (Vec::new(), Vec::new());
+        Self { engine, flow, group, after: None, over: false, open, passed, first: None }
     }
 
-    fn head(&self) -> Option<(usize, Order)> {
-        let heads = self.open.iter().enumerate().map(|(n, (_, items, at))| (n, Order::of(&items[*at])));
-        heads.min_by_key(|(_, order)| *order)
+    /// Back to the beginning.
+    fn rewind(&mut self) {
+        if self.passed.len() > KEPT {
+            *self = Self::new(self.engine, self.flow, self.group);
+            return;
+        }
+        self.first = None;
+        self.open.append(&mut self.passed);
+        self.open.iter_mut().for_each(|open| open.at = 0);
     }
 
-    /// The next item's place in the order.
-    async fn peek(&mut self) -> Result<Option<Order>, Error> {
+    /// The next item's place in the order, and its size in bytes.
+    async fn peek(&mut self) -> Result<Option<(Order, u64)>, Error> {
         loop {
-            let head = self.head().map(|(_, order)| order);
+            if self.first.is_none() {
+                let heads = self.open.iter().enumerate().map(|(n, open)| (Order::of(&open.items[open.at]), n));
+                self.first = heads.min().map(|(_, n)| n);
+            }
+            let item = self.first.map(|n| &self.open[n].items[self.open[n].at]);
+            let head = item.map(|item| (Order::of(item), item.content.size));
             // Rows come in the order of their first items: those to come begin behind the last one read.
-            let complete = self.over || head.is_some_and(|head| self.after.is_some_and(|(least, _)| head < least));
+            let complete = self.over || head.is_some_and(|(head, _)| self.after.is_some_and(|(least, _)| head < least));
             if complete {
                 return Ok(head);
             }
             let rows = self.engine.journal.held(self.flow, self.group, self.after, ROWS).await?;
             self.over = rows.len() < ROWS;
+            self.first = None;
             for HeldRow { row, items } in rows {
                 self.after = Some(row);
                 if !items.is_empty() {
-                    self.open.push((row, items, 0));
+                    self.open.push(Open { row, items, at: 0 });
                 }
             }
         }
@@ -424,24 +460,39 @@ impl<'a> Cursor<'a> {
 
     /// Takes what was seen.
     fn take(&mut self) -> Option<Item> {
-        let (n, _) = self.head()?;
-        let (row, items, at) = &mut self.open[n];
-        let item = items[*at].clone();
-        *at += 1;
-        if *at == items.len() {
-            self.whole.push(*row);
-            self.open.swap_remove(n);
-        }
+        let open = &self.open[self.first?];
+        let item = open.items[open.at].clone();
+        self.pass();
         Some(item)
+    }
+
+    /// Goes on to the next.
+    fn pass(&mut self) {
+        let Some(n) = self.first.take() else { return };
+        let open = &mut self.open[n];
+        open.at += 1;
+        if open.at < open.items.len() {
+            let next = Order::of(&open.items[open.at]);
+            // Mostly the same row goes on: the others are looked at only where there are any.
+            let same = |(other, open): (usize, &Open)| other == n || next < Order::of(&open.items[open.at]);
+            self.first = self.open.iter().enumerate().all(same).then_some(n);
+            return;
+        }
+        let mut passed = self.open.swap_remove(n);
+        if self.passed.len() >= KEPT {
+            passed.items = Vec::new();
+        }
+        self.passed.push(passed);
     }
 
     /// What was taken.
     fn closing(self, closing: Closing) -> Closing {
-        let parts = self.open.into_iter().filter(|(_, _, at)| *at > 0).map(|(row, mut items, at)| {
+        let parts = self.open.into_iter().filter(|open| open.at > 0).map(|Open { row, mut items, at }| {
             let rest = items.split_off(at);
             HeldPart { row, taken: items, rest }
         });
-        Closing { whole: self.whole, parts: parts.collect(), ..closing }
+        let whole = self.passed.into_iter().map(|passed| passed.row).collect();
+        Closing { whole, parts: parts.collect(), ..closing }
     }
 }
 

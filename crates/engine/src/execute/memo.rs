@@ -51,11 +51,7 @@ impl MemoScope {
 
     /// The key of a result: everything that it may depend on, but for the clock and the world.
     pub(crate) fn key(&self, item: &Item) -> MemoKey {
-        let attributes = if item.attributes.is_empty() {
-            String::new()
-        } else {
-            serde_json::Value::Object((*item.attributes).clone()).to_string()
-        };
+        let attributes = item.attributes.json();
         let parts: [&[u8]; 8] = [
             &self.config,
             self.environment.as_bytes(),

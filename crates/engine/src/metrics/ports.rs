@@ -17,7 +17,7 @@ use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
     FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart,
     LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId,
-    RunMode, RunRow, Selection, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    RunMode, RunRow, Selection, Seq, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -113,6 +113,7 @@ calls! {
     fn content_of(arrival: Arrival, hash: ContentHash) -> Vec<ContentRef>;
     fn find_version(space: SpaceId, slug: &str, hash: &str) -> Option<VersionId>;
     fn dead_held() -> DeadHeld;
+    fn lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;
     fn history(arrival: Arrival) -> Vec<HistoryRow>;
 }
 

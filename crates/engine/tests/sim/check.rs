@@ -319,6 +319,9 @@ pub fn walk(world: &World, at_rest: bool) {
     if arrived != known.snapshot.arrivals.len() {
         world.broken(Law::L1, format!("{} arrivals, {arrived} of them in the history", known.snapshot.arrivals.len()));
     }
+    for item in &known.snapshot.lost_ways {
+        world.broken(Law::L5, format!("{item} is collected and can't be followed back to its arrival"));
+    }
     // What was sent in again is owed to the readers of its ingest, in the version it was sent through.
     for ((item, _), entries) in known.entries.iter().filter(|(at, _)| at.1 == "reprocess") {
         for (version, entry) in entries {

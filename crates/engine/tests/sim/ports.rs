@@ -62,6 +62,7 @@ macro_rules! journal {
             datasets(filter: Filter) -> Page<RevisionRow>;
             revisions(slot: SlotId) -> Vec<RevisionRow>;
             arrival(arrival: Arrival) -> ArrivalRow;
+            lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;
             history(arrival: Arrival) -> Vec<HistoryRow>;
             let_go(part: LetGoPart) -> LetGone;
             content_of(arrival: Arrival, hash: ContentHash) -> Vec<ContentRef>;

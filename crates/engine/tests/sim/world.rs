@@ -30,6 +30,8 @@ pub enum Law {
     L3,
     /// Sources let go last.
     L4,
+    /// Every dataset can explain itself.
+    L5,
     /// A source version arrives once.
     Once,
     /// An older result never takes a newer one's place.

@@ -8,7 +8,6 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use opendmp_model::item::ContentRef;
 use opendmp_ports::journal::Named;
 use opendmp_ports::{Error, ErrorKind, Result};
 use rusqlite::backup::{Backup, StepResult};
@@ -85,6 +84,15 @@ pub fn snapshot(dir: &Path, to: &Path, moved: &mut dyn FnMut(u64, u64) -> bool) 
     let made = made.map_err(|error| Error::io(SNAPSHOT, format_args!("making {}", to.display()), &error))?;
     copied(dir, to, moved).map_err(told(to, SNAPSHOT))?;
     made.sync_all().map_err(|error| Error::io(SNAPSHOT, format_args!("writing {}", to.display()), &error))
+}
+
+/// Errs where what was done last is missing from a journal that nobody has open, which the caller has locked. A snapshot
+/// of it would be one of an earlier moment, and nobody could tell afterwards. Blocks.
+///
+/// # Errors
+/// `Damaged`, and where its files can't be read.
+pub fn check_log(dir: &Path) -> Result<()> {
+    super::log::check(&dir.join(database::FILE)).map_err(|fail| fail.told(CHECK, dir))
 }
 
 fn copied(dir: &Path, to: &Path, moved: &mut dyn FnMut(u64, u64) -> bool) -> fail::Result<()> {
@@ -172,17 +180,13 @@ pub fn holds(file: &Path) -> Result<Holds> {
     counted().map_err(told(file, CHECK))
 }
 
-/// Tells every reference to content in a snapshot that somebody may still follow, and who refers to it. Blocks.
+/// Tells every reference to content in a snapshot that somebody may still follow, and who refers to it. What a manifest
+/// lists is not opened: whoever has the content does that. Blocks.
 ///
 /// # Errors
 /// Where it can't be read, or a row is not as it was written; those of `visit`.
-pub fn references(file: &Path, visit: &mut dyn FnMut(&ContentRef, By<'_>) -> Result<()>) -> Result<()> {
-    let mut read = || {
-        roots::each(&opened(file)?, &mut |named, by| match named {
-            Named::Content(content) => Ok(visit(content, by)?),
-            Named::Manifest(manifest) => Ok(visit(&manifest.content, by)?),
-        })
-    };
+pub fn references(file: &Path, visit: &mut dyn FnMut(&Named, By<'_>) -> Result<()>) -> Result<()> {
+    let mut read = || roots::each(&opened(file)?, &mut |named, by| Ok(visit(named, by)?));
     read().map_err(told(file, CHECK))
 }
 
@@ -193,7 +197,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use opendmp_model::ids::ContentHash;
-    use opendmp_model::item::Place;
+    use opendmp_model::item::{ContentRef, Place};
     use opendmp_ports::Journal;
 
     use super::*;
@@ -278,7 +282,8 @@ mod tests {
         let file = to.path().join("journal.db");
         snapshot(dir.path(), &file, &mut |_, _| true).unwrap();
         let mut found = Vec::new();
-        references(&file, &mut |content, by| {
+        references(&file, &mut |named, by| {
+            let Named::Content(content) = named else { panic!("no manifest is there: {named:?}") };
             found.push((*content, by().chars().take(30).collect::<String>()));
             Ok(())
         })

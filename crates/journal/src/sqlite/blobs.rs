@@ -5,7 +5,8 @@ use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::ids::{ID_LEN, PATH_HASH_LEN, PathHash, TaskId};
 use opendmp_model::item::{ContentRef, Item};
 use opendmp_model::ledger::FileStat;
-use opendmp_ports::journal::{ExportState, FlowState, ReprocessState, RunMode};
+use opendmp_ports::journal::decide::Made;
+use opendmp_ports::journal::{ExportState, FlowState, ReprocessState, RunMode, Seq};
 use opendmp_ports::transport::StepCounts;
 
 use super::fail::{Fail, Result};
@@ -120,6 +121,58 @@ pub(crate) fn item_bytes(item: &Item) -> Vec<u8> {
     encode_items(std::slice::from_ref(item))
 }
 
+/// Columns `made` and `mades` of a record.
+pub(crate) fn made_values(made: &Made) -> (Option<i64>, Option<Vec<u8>>) {
+    match made {
+        Made::Unknown => (None, None),
+        Made::In(seq) => (Some(seq.0 as i64), None),
+        Made::Each(each) => {
+            let mut w = begin();
+            w.number(each.len() as u64);
+            // No record has the number 0.
+            each.iter().for_each(|seq| w.number(seq.map_or(0, |seq| seq.0)));
+            (None, Some(w.out))
+        }
+    }
+}
+
+/// The inverse of [`made_values`].
+pub(crate) fn made_of(made: Option<i64>, mades: Option<&[u8]>) -> Result<Made> {
+    let Some(bytes) = mades else { return Ok(made.map(|seq| Seq(seq as u64)).into()) };
+    let mut r = read(bytes)?;
+    let mut each = Vec::with_capacity(r.count(1)?);
+    for _ in 0..each.capacity() {
+        each.push(Some(Seq(r.number()?)).filter(|seq| seq.0 > 0));
+    }
+    r.end()?;
+    Ok(Made::Each(each))
+}
+
+/// Bytes of a result that equalled a revision.
+const CONFIRMED_LEN: usize = 1 + 8 + 8 + 4;
+
+/// A result that equalled a revision: of one size, so that the last ones of many are found by their bytes.
+pub(crate) fn confirmed_bytes(seq: Seq, at: i64, version: i64) -> [u8; CONFIRMED_LEN] {
+    let mut out = [FORMAT; CONFIRMED_LEN];
+    out[1..9].copy_from_slice(&seq.0.to_be_bytes());
+    out[9..17].copy_from_slice(&at.to_be_bytes());
+    out[17..].copy_from_slice(&(version as u32).to_be_bytes());
+    out
+}
+
+/// All that equalled a revision: commit sequence, time and version of each.
+pub(crate) fn confirmed_of(bytes: &[u8]) -> Result<Vec<(Seq, i64, i64)>> {
+    let one = |bytes: &[u8]| -> Option<(Seq, i64, i64)> {
+        let (format, rest) = bytes.split_first()?;
+        let (seq, rest) = rest.split_first_chunk::<8>()?;
+        let (at, version) = rest.split_first_chunk::<8>()?;
+        let version = u32::from_be_bytes(version.try_into().ok()?);
+        (*format == FORMAT).then(|| (Seq(u64::from_be_bytes(*seq)), i64::from_be_bytes(*at), version.into()))
+    };
+    let all = bytes.chunks(CONFIRMED_LEN).map(one).collect::<Option<_>>();
+    all.ok_or_else(|| Fail::Damaged("what equalled a revision can't be read".to_owned()))
+}
+
 pub(crate) fn item_of(bytes: &[u8]) -> Result<Item> {
     decode_items(bytes)?.pop().ok_or_else(|| Fail::Damaged("an item is missing".to_owned()))
 }
@@ -194,5 +247,14 @@ mod tests {
         assert_eq!(counts_of(&counts_bytes(&counts)).unwrap(), counts);
         assert_eq!(content_of(&content_bytes(&content)).unwrap(), content);
         assert!(counts_of(&[]).unwrap().is_empty());
+        let made = Made::Each(vec![Some(Seq(300)), None, Some(Seq(7))]);
+        let (none, mades) = made_values(&made);
+        assert_eq!((none, mades.as_deref().map(hex).as_deref()), (None, Some("0103ac020007")));
+        assert_eq!(made_of(None, mades.as_deref()).unwrap(), made);
+        assert_eq!(made_of(Some(5), None).unwrap(), Made::In(Seq(5)));
+        let confirmed = confirmed_bytes(Seq(300), -2, 9);
+        assert_eq!(hex(&confirmed), "01000000000000012cfffffffffffffffe00000009");
+        assert_eq!(confirmed_of(&[confirmed, confirmed].concat()).unwrap(), [(Seq(300), -2, 9); 2]);
+        assert!(confirmed_of(&confirmed[1..]).is_err() && confirmed_of(&[]).unwrap().is_empty());
     }
 }

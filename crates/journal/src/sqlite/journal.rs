@@ -11,7 +11,7 @@ use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
     FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGo,
     LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess,
-    RevisionRow, RunId, RunMode, RunRow, Selection, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId,
+    RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId,
     VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
@@ -327,6 +327,10 @@ impl Journal for SqliteJournal {
             _ => {}
         }
         Ok(gone)
+    }
+
+    async fn lineage(&self, seq: Seq, item: ItemId) -> Result<Vec<HistoryRow>> {
+        Ok(self.read("journal lineage", move |conn| read::lineage(conn, seq, item)).await?.0)
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -9,12 +9,15 @@ mod checkpoint;
 mod database;
 mod fail;
 mod journal;
+mod log;
 mod read;
 mod readers;
 mod roots;
 mod tables;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod work;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -11,16 +11,20 @@ mod retain;
 use std::collections::HashMap;
 
 use opendmp_model::history;
-use opendmp_model::ids::Arrival;
+use opendmp_model::ids::{Arrival, ItemId};
 use opendmp_model::item::BUNDLE_SPAN;
+use opendmp_ports::journal::decide::{Lineage, Next};
 use opendmp_ports::journal::{ArrivalRow, HistoryRow, RunId, Seq, SourceId, decide};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::blobs::{content_of, stat_of};
+use super::blobs::{content_of, made_of, stat_of};
 use super::fail::{Fail, Result};
 
 pub(crate) use again::{historic, memos, repeats};
 pub(crate) use catalog::{backlog, context, contexts, flow, flows, source, version};
+#[cfg(test)]
+pub(crate) use datasets::datasets_within;
 pub(crate) use datasets::{collections, datasets, revisions};
 pub(crate) use held::{group, held, watermark};
 pub(crate) use listings::{dead_held, dead_letters, run, runs};
@@ -100,6 +104,40 @@ pub(crate) fn arrival(conn: &Connection, arrival: Arrival) -> Result<ArrivalRow>
     let (origin, media_type) = (Arrival(origin as u64), media.map(std::sync::Arc::from));
     let content = content_of(&content)?;
     Ok(ArrivalRow { arrival, flow, source, path, content, stat, at, run, origin, media_type, gone, forgot })
+}
+
+/// The way of an item back to its arrival, record by record. Answers also how many records were read for it.
+pub(crate) fn lineage(conn: &Connection, seq: Seq, item: ItemId) -> Result<(Vec<HistoryRow>, u64)> {
+    let mut record = conn.prepare_cached("SELECT at, actor, steps, made, mades FROM history WHERE seq = ?1")?;
+    let mut arrived = conn.prepare_cached("SELECT seq FROM arrival WHERE id = ?1")?;
+    let mut texts = Texts::new(conn);
+    let mut lineage = Lineage::new(item);
+    let (mut next, mut read) = (Next::Record(seq), 0);
+    loop {
+        let seq = match next {
+            Next::Arrived => return Ok((lineage.end(Vec::new()), read)),
+            Next::Unknown(arrival) => {
+                let rest = history(conn, arrival)?;
+                read += rest.len() as u64;
+                return Ok((lineage.end(rest), read));
+            }
+            Next::Record(seq) => Some(seq.0 as i64),
+            Next::Arrival(arrival) => arrived.query_row([arrival.0 as i64], |row| row.get(0)).optional()?.flatten(),
+        };
+        let mut rows = record.query([seq])?;
+        next = match rows.next()?.zip(seq) {
+            None => Next::Unknown(item.arrival),
+            Some((row, seq)) => {
+                read += 1;
+                let blob = |at: usize| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
+                let steps = history::decode(blob(2)?)?;
+                let mades = if row.get_ref(4)? == ValueRef::Null { None } else { Some(blob(4)?) };
+                let made = made_of(row.get(3)?, mades)?;
+                let (at, actor) = (row.get(0)?, texts.name(row.get(1)?)?);
+                lineage.take(HistoryRow { seq: Seq(seq as u64), at, actor, steps }, &made)
+            }
+        };
+    }
 }
 
 pub(crate) fn history(conn: &Connection, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -223,6 +223,16 @@ pub(crate) fn text_of(conn: &Connection, id: i64) -> Result<Arc<str>> {
     Ok(text.into())
 }
 
+/// A commit sequence or NULL as a parameter.
+fn seq_value(seq: Option<Seq>) -> Option<i64> {
+    seq.map(|seq| seq.0 as i64)
+}
+
+/// The inverse of [`seq_value`].
+fn seq_of(stored: Option<i64>) -> Option<Seq> {
+    stored.map(|seq| Seq(seq as u64))
+}
+
 /// A blob or NULL as a parameter.
 fn blob(bytes: Option<Vec<u8>>) -> Value {
     bytes.map_or(Value::Null, Value::Blob)

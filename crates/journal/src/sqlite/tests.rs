@@ -7,8 +7,8 @@ use std::sync::mpsc::sync_channel;
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{Attributes, ContentRef, Place};
 use opendmp_ports::journal::{
-    ClaimRequest, DEFAULT_SPACE, FlowId, Ingest, Lease, NewArrival, NewVersion, Reader, RunChoice, RunMode, SourceId,
-    VersionId,
+    ClaimRequest, Claimed, DEFAULT_SPACE, FlowId, Ingest, Lease, NewArrival, NewVersion, Reader, RunChoice, RunMode,
+    Settlement, SourceId, VersionId,
 };
 use opendmp_ports::{Error, ErrorKind, Journal};
 use rusqlite::Connection;
@@ -48,7 +48,7 @@ impl Desk {
             name: "x".repeat(400).into(),
             content: ContentRef { hash: ContentHash::of(name.as_bytes()), size: 9, place: Place::Empty },
             media_type: None,
-            attributes: std::sync::Arc::new(Attributes::new()),
+            attributes: Attributes::new().into(),
             release: None,
             took: 1,
         };
@@ -64,6 +64,31 @@ impl Desk {
             context: 1,
             started: 1,
             at: 1,
+        }
+    }
+
+    /// The next task.
+    pub(super) async fn claim(&self) -> Claimed {
+        let request = ClaimRequest { lease: self.lease, now: 9, limit: 1, suspects: false, run: None, idle: false };
+        self.journal.claim(request).await.unwrap().remove(0)
+    }
+
+    /// A settlement of a claim, without anything.
+    pub(super) fn nothing(&self, claimed: &Claimed) -> Settlement {
+        Settlement {
+            task: claimed.task.id,
+            lease: self.lease,
+            attempt: claimed.attempt,
+            tasks: Vec::new(),
+            held: Vec::new(),
+            closing: None,
+            revisions: Vec::new(),
+            dead_letters: Vec::new(),
+            history: Vec::new(),
+            memos: Vec::new(),
+            counts: Default::default(),
+            at: 9,
+            actor: "worker".into(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use opendmp_model::codec::{Damaged, Reader as Decode, Writer};
 use opendmp_model::history::{Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{Arrival, ItemId, Pass, PathHash};
-use opendmp_model::item::{Attributes, Item};
+use opendmp_model::item::{Item, SharedAttributes};
 use opendmp_model::manifest::{Child, decode_children, encode_children};
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +129,7 @@ pub struct Recorded {
     /// Its name.
     pub name: Arc<str>,
     /// Its attributes.
-    pub attributes: Arc<Attributes>,
+    pub attributes: SharedAttributes,
 }
 
 /// An arrival as far as it is known.
@@ -154,7 +154,7 @@ impl Historic {
             name: Arc::clone(&recorded.name),
             content: self.row.content,
             media_type: self.media_type.clone(),
-            attributes: Arc::clone(&recorded.attributes),
+            attributes: recorded.attributes.clone(),
             origin: self.origin,
             label: 0,
             index: 0,
@@ -192,11 +192,11 @@ impl Recorded {
     pub fn of(entry: &Entry, processor: Arc<str>) -> Result<Self, Damaged> {
         let child = entry.children.first().ok_or(Damaged("an arrival without its item"))?;
         let attributes = match child.attributes.as_deref() {
-            None => Attributes::new(),
-            Some(text) => serde_json::from_str(text).map_err(|_| Damaged("attributes are no JSON object"))?,
+            None => SharedAttributes::default(),
+            Some(text) => SharedAttributes::from_json(text.as_bytes())?,
         };
         let name = child.name.clone().ok_or(Damaged("an arrival without its name"))?;
-        Ok(Self { processor, id: child.id, name, attributes: Arc::new(attributes) })
+        Ok(Self { processor, id: child.id, name, attributes })
     }
 }
 

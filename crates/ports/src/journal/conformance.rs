@@ -12,6 +12,7 @@ mod held;
 mod history;
 mod ledger;
 mod letters;
+mod lineage;
 mod listing;
 mod queue;
 mod retain;
@@ -107,6 +108,10 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             history_goes, content_is_found_by_its_hash, versions_are_found_by_their_hash,
         }
         history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
+        lineage {
+            one_of_many_has_a_short_way, a_way_goes_through_what_records_nothing, a_way_goes_through_a_group,
+            a_way_goes_through_what_was_sent_in_again, the_last_equal_results_are_named,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decisions that every journal makes in the same way: plain functions of values, apart from the storage.
 
 mod errors;
+mod lineage;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::types::{
 };
 
 pub use errors::*;
+pub use lineage::*;
 
 /// Claims of a task that were lost, its worker dying, before its item is a dead letter.
 pub const LOST_LIMIT: u32 = 3;
@@ -75,7 +77,7 @@ pub fn arrivals(ingest: &Ingest, new: &[Admitted]) -> (Vec<Item>, Vec<NewTask>) 
                 name: Arc::clone(&arrival.name),
                 content: arrival.content,
                 media_type: arrival.media_type.clone(),
-                attributes: Arc::clone(&arrival.attributes),
+                attributes: arrival.attributes.clone(),
                 origin: admitted.origin,
                 label: 0,
                 index: 0,
@@ -178,8 +180,7 @@ pub fn arrival_record(ingest: &Ingest, new: &[Admitted], items: &[Item]) -> Step
                 port: None,
                 name: Some(Arc::clone(&item.name)),
                 content: Some((item.content.hash, item.content.size)),
-                attributes: (!item.attributes.is_empty())
-                    .then(|| serde_json::Value::Object((*item.attributes).clone()).to_string().into()),
+                attributes: (!item.attributes.is_empty()).then(|| item.attributes.json().into()),
             }],
             log: Vec::new(),
             note: None,
@@ -495,24 +496,6 @@ pub fn reentered(old: ItemId, new: ItemId) -> Entry {
 /// Whether an item was the same one in an earlier pass.
 pub fn is_repeat(item: ItemId, before: ItemId) -> bool {
     item.arrival == before.arrival && item.path == before.path && before.pass < item.pass
-}
-
-/// Cuts entries into records whose arrivals span less than [`BUNDLE_SPAN`].
-pub fn split_records(context: u32, started: i64, mut entries: Vec<Entry>) -> Vec<StepRecord> {
-    entries.sort_by_key(|entry| entry.input);
-    let mut out: Vec<StepRecord> = Vec::new();
-    for entry in entries {
-        let arrival = entry.input.arrival.0;
-        let fits = |step: &&mut StepRecord| {
-            let first = step.entries.first().map_or(arrival, |first| first.input.arrival.0);
-            step.entries.len() < BUNDLE_ITEMS && arrival - first < BUNDLE_SPAN
-        };
-        match out.last_mut().filter(fits) {
-            Some(step) => step.entries.push(entry),
-            None => out.push(StepRecord { context, started, entries: vec![entry] }),
-        }
-    }
-    out
 }
 
 /// Whether a name contains a pattern, or matches it whole where it has `*` or `?`. Letter case does not count.

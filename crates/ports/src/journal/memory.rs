@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub held: Vec<(FlowId, Arc<str>, Item)>,
     /// What was taken from them to be made into one: its processor, and the items in order.
     pub joined: Vec<(FlowId, Arc<str>, Vec<Item>)>,
+    /// What is collected and can't be followed back to its arrival from record to record.
+    pub lost_ways: Vec<ItemId>,
 }
 
 impl MemoryJournal {
@@ -65,10 +67,11 @@ impl MemoryJournal {
             tasks: state.tasks.values().map(|task| task.task.clone()).collect(),
             revisions: state.revisions.values().flat_map(|slot| slot.values().map(|r| r.row.clone())).collect(),
             dead: state.dead.values().map(|letter| letter.row.clone()).collect(),
-            history: state.history.iter().flat_map(|row| row.steps.clone()).collect(),
+            history: state.history.iter().flat_map(|(row, _)| row.steps.clone()).collect(),
             intents: state.intents.len(),
             held: state.held(),
             joined: state.joined(),
+            lost_ways: state.lost_ways(),
         }
     }
 }
@@ -354,7 +357,7 @@ impl Journal for MemoryJournal {
         let state = self.lock();
         let Some(group) = state.groups.get(&(flow, group)) else { return Ok(Vec::new()) };
         let behind = group.rows.iter().filter(|(at, _)| after.is_none_or(|after| **at > after));
-        Ok(behind.take(limit).map(|(row, items)| HeldRow { row: *row, items: items.clone() }).collect())
+        Ok(behind.take(limit).map(|(key, row)| HeldRow { row: *key, items: row.items.clone() }).collect())
     }
 
     async fn watermark(&self, flow: FlowId, processors: Vec<Arc<str>>) -> Result<Arrival> {
@@ -557,8 +560,12 @@ impl Journal for MemoryJournal {
         self.lock().let_go(part)
     }
 
+    async fn lineage(&self, seq: Seq, item: ItemId) -> Result<Vec<HistoryRow>> {
+        Ok(self.lock().lineage(seq, item))
+    }
+
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {
         let state = self.lock();
-        Ok(state.history.iter().filter(|row| decide::concerns(&row.steps, arrival)).cloned().collect())
+        Ok(state.concerning(arrival))
     }
 }

@@ -193,7 +193,8 @@ pub trait Journal: Send + Sync {
     /// Collections by name.
     async fn collections(&self, space: SpaceId) -> Result<Vec<CollectionRow>>;
 
-    /// The newest revision of each dataset, in order of origin.
+    /// The newest revision of each dataset, in order of origin. A page MAY have fewer rows than asked for, even none,
+    /// although more follow: so many are looked through for it that nothing waits long.
     async fn datasets(&self, filter: Filter) -> Result<Page<RevisionRow>>;
 
     /// All revisions of a slot, oldest first.
@@ -221,6 +222,12 @@ pub trait Journal: Send + Sync {
 
     /// Lets a part of what is kept go, in small transactions. Repeating it does no harm: what went, went.
     async fn let_go(&self, part: LetGoPart) -> Result<LetGone>;
+
+    /// Of an item that was settled in `seq`: the records by which it came to be, from its arrival to that one, in commit
+    /// order, with what they have of it and of those that it was made of. What is read does not grow with what else was
+    /// made of its arrival; only where records were written before they named those before them ([`decide::Made`]) is
+    /// all that concerns the arrival among the answer.
+    async fn lineage(&self, seq: Seq, item: ItemId) -> Result<Vec<HistoryRow>>;
 
     /// Every settlement that concerns an arrival, in commit order.
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>>;

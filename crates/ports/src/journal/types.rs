@@ -8,7 +8,7 @@ use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::fault::{Fault, LogLine};
 use opendmp_model::history::StepRecord;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash, SlotId, TaskId};
-use opendmp_model::item::{Attributes, ContentRef, Item, Order};
+use opendmp_model::item::{ContentRef, Item, Order, SharedAttributes};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::manifest::{Load, Manifest};
 use serde::{Deserialize, Serialize};
@@ -204,7 +204,7 @@ pub struct NewArrival {
     /// Media type.
     pub media_type: Option<Arc<str>>,
     /// Attributes.
-    pub attributes: Arc<Attributes>,
+    pub attributes: SharedAttributes,
     /// What the source needs to let it go.
     pub release: Option<Bytes>,
     /// How long it took to store, in microseconds.
@@ -731,8 +731,24 @@ pub struct RevisionRow {
     pub target: Option<(String, Vec<u8>)>,
     /// When it was exported.
     pub exported: Option<i64>,
+    /// Later results that were equal to it, oldest first: the last [`CONFIRMED`] of them.
+    pub confirmed: Vec<Confirmed>,
     /// When its content was let go, by retention. An equal result brings it back.
     pub gone: Option<i64>,
+}
+
+/// How many of the results that equalled a revision are named at it.
+pub const CONFIRMED: usize = 20;
+
+/// A result that equalled a dataset's revision, and so added only history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Commit sequence of its settlement.
+    pub seq: Seq,
+    /// When it was committed.
+    pub at: i64,
+    /// Hash of the flow version that made it.
+    pub version: String,
 }
 
 /// Whether a dead letter is open.

@@ -137,7 +137,7 @@ fn names_come_from_the_first_item() {
     let mut item = fixtures::item("a.csv", b"");
     let config = json!({ "as": "csv", "name": "{attributes.region}.csv" });
     assert_eq!(named(config.clone(), &item).unwrap_err(), "bad-target");
-    item.attributes = Arc::new(json!({ "region": "north" }).as_object().unwrap().clone());
+    item.attributes = json!({ "region": "north" }).as_object().unwrap().clone().into();
     assert_eq!(named(config, &item).unwrap(), "north.csv");
     assert_eq!(open(json!({ "as": "zip" })).join.media_type(), "application/zip");
 }

@@ -3,16 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use opendmp_model::ids::{Arrival, SlotId};
-use opendmp_ports::journal::{CollectionRow, Filter, Page, RevisionRow, RunId, Seq, SpaceId, decide};
-use rusqlite::{Connection, Row, params};
+use opendmp_model::ids::{Arrival, PATH_HASH_LEN, PathHash, SlotId};
+use opendmp_ports::journal::{CollectionRow, Confirmed, Filter, Page, RevisionRow, RunId, Seq, SpaceId, decide};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{PART, Texts};
-use crate::sqlite::blobs::{export_of, item_of, path_hash_of};
+use crate::sqlite::blobs::{confirmed_of, export_of, item_of, path_hash_of};
 use crate::sqlite::fail::Result;
 
 const COLUMNS: &str = "origin, slot, arrival, pass, seq, at, run, version, export, target, exported, item, \
-                       coalesce(latest_arrival, arrival), coalesce(latest_pass, pass), gone";
+                       coalesce(latest_arrival, arrival), coalesce(latest_pass, pass), confirmed, gone";
+
+/// Revisions that are looked through for one page at most, so that a search among very many is one of many short reads.
+const LOOKED_AT: usize = 50_000;
 
 /// What the slots of a shelf have in common.
 struct Shelf {
@@ -35,6 +38,7 @@ struct Stored {
     target: Option<i64>,
     exported: Option<i64>,
     item: Vec<u8>,
+    confirmed: Option<Vec<u8>>,
     gone: Option<i64>,
 }
 
@@ -52,7 +56,8 @@ fn stored(row: &Row<'_>) -> Result<Stored> {
         exported: row.get(10)?,
         item: row.get(11)?,
         latest: (row.get(12)?, row.get(13)?),
-        gone: row.get(14)?,
+        confirmed: row.get(14)?,
+        gone: row.get(15)?,
     })
 }
 
@@ -66,7 +71,10 @@ impl Stored {
             }
             None => None,
         };
+        let confirmed = confirmed_of(self.confirmed.as_deref().unwrap_or_default())?.into_iter();
+        let confirmed = confirmed.map(|(seq, at, version)| Ok(Confirmed { seq, at, version: texts.version(version)? }));
         Ok(RevisionRow {
+            confirmed: confirmed.collect::<Result<_>>()?,
             slot: self.slot,
             collection: shelf.collection.clone(),
             flow: shelf.flow.clone(),
@@ -136,24 +144,72 @@ pub(crate) fn revisions(conn: &Connection, slot: SlotId) -> Result<Vec<RevisionR
 type Newest = BTreeMap<SlotId, (usize, u32, Stored)>;
 
 pub(crate) fn datasets(conn: &Connection, filter: &Filter) -> Result<Page<RevisionRow>> {
+    datasets_within(conn, filter, LOOKED_AT)
+}
+
+/// A page for which so many revisions of a shelf are looked at.
+pub(crate) fn datasets_within(conn: &Connection, filter: &Filter, looked_at: usize) -> Result<Page<RevisionRow>> {
     let operation = "journal datasets";
     let after = match filter.after.as_deref() {
         Some(cursor) => Some(decide::slot_at(cursor).ok_or_else(|| decide::bad_cursor(operation))?),
         None => None,
     };
     let limit = decide::page_limit(filter);
+    let Some(bounds) = bounds(conn, filter, after)? else { return Ok(Page { rows: Vec::new(), next: None }) };
     let shelves = shelves(conn, filter.flow.as_deref(), filter.collection.as_deref())?;
-    let mut newest: Newest = BTreeMap::new();
+    let mut search = Search { bounds, filter, most: limit + 1, newest: BTreeMap::new(), looked_at };
     for (at, shelf) in shelves.iter().enumerate() {
-        scan(conn, (at, shelf), filter, after, limit + 1, &mut newest)?;
+        search.scan(conn, (at, shelf))?;
+    }
+    let Search { mut newest, bounds, .. } = search;
+    // What lies behind the place where one shelf was left is for the next page, of all of them.
+    if let Some(left) = bounds.left {
+        newest.retain(|slot, _| *slot <= left);
     }
     let more = newest.len() > limit;
     let mut texts = Texts::new(conn);
     let told = newest.into_values().take(limit);
     let rows = told.map(|(shelf, revision, stored)| stored.told(&shelves[shelf], revision, &mut texts));
     let rows = rows.collect::<Result<Vec<_>>>()?;
-    let next = rows.last().filter(|_| more).map(|row| decide::slot_cursor(row.slot));
-    Ok(Page { rows, next })
+    let last = if more { rows.last().map(|row| row.slot) } else { bounds.left };
+    Ok(Page { rows, next: last.map(decide::slot_cursor) })
+}
+
+/// The slots among which those are that are meant.
+struct Bounds {
+    /// Behind this one.
+    after: Option<SlotId>,
+    least: SlotId,
+    most: SlotId,
+    /// All up to this one were looked at, on every shelf; `None`: all up to the end.
+    left: Option<SlotId>,
+}
+
+/// Where to look; `None`: there is nothing.
+fn bounds(conn: &Connection, filter: &Filter, after: Option<SlotId>) -> Result<Option<Bounds>> {
+    let slot = |origin: i64, fill: u8| SlotId { origin: Arrival(origin as u64), hash: PathHash([fill; PATH_HASH_LEN]) };
+    let mut bounds = Bounds { after, least: slot(0, 0), most: slot(i64::MAX, 0xff), left: None };
+    if let Some(id) = &filter.id {
+        let (least, most) = id.range();
+        bounds.least = SlotId { origin: id.arrival, hash: least };
+        bounds.most = SlotId { origin: id.arrival, hash: most };
+    }
+    if let Some(run) = filter.run {
+        let sql = "SELECT revisions, least_origin, most_origin FROM run WHERE id = ?1";
+        let found = conn.prepare_cached(sql)?.query_row([run.0 as i64], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?.zip(row.get::<_, Option<i64>>(2)?)))
+        });
+        match found.optional()? {
+            None | Some((0, _)) => return Ok(None),
+            // Counted before these were kept.
+            Some((_, None)) => {}
+            Some((_, Some((least, most)))) => {
+                bounds.least = bounds.least.max(slot(least, 0));
+                bounds.most = bounds.most.min(slot(most, 0xff));
+            }
+        }
+    }
+    Ok((bounds.least <= bounds.most).then_some(bounds))
 }
 
 /// Where a scan goes on: behind this slot, arrival and pass.
@@ -162,61 +218,69 @@ struct Place {
     key: (i64, u32),
 }
 
-/// Puts the newest revisions of one shelf into `newest`, as far as they are among the first `most`.
-fn scan(
-    conn: &Connection,
-    (at, shelf): (usize, &Shelf),
-    filter: &Filter,
-    after: Option<SlotId>,
+/// The newest revisions that are meant, as far as they were found.
+struct Search<'a> {
+    bounds: Bounds,
+    filter: &'a Filter,
+    /// So many slots are wanted.
     most: usize,
-    newest: &mut Newest,
-) -> Result<()> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM revision WHERE shelf = ?1 AND (origin, slot, arrival, pass) > (?2, ?3, ?4, ?5) \
-         ORDER BY origin, slot, arrival, pass LIMIT ?6"
-    );
-    let behind = |slot: SlotId| Place { slot, key: (i64::MAX, u32::MAX) };
-    let start = SlotId { origin: Arrival(0), hash: Default::default() };
-    let mut place = match after {
-        Some(after) => behind(after),
-        None => Place { slot: start, key: (-1, 0) },
-    };
-    // Of an id with its origin only that origin is looked at.
-    let origin = filter.id.as_ref().map(|id| id.arrival);
-    if let Some(origin) = origin.filter(|origin| *origin > place.slot.origin) {
-        place = Place { slot: SlotId { origin, ..start }, key: (-1, 0) };
-    }
-    let mut group: Option<(u32, Stored)> = None;
-    loop {
-        let mut statement = conn.prepare_cached(&sql)?;
-        let (from, key) = (place.slot.origin.0 as i64, place.key);
-        let mut rows = statement.query(params![shelf.id, from, place.slot.hash.0, key.0, key.1, PART as i64])?;
-        let mut read = 0;
-        while let Some(row) = rows.next()? {
-            let next = stored(row)?;
-            read += 1;
-            place = Place { slot: next.slot, key: next.key };
-            let same = group.as_ref().is_some_and(|(_, last)| last.slot == next.slot);
-            if same {
-                group = group.map(|(count, last)| (count + 1, if next.latest > last.latest { next } else { last }));
-                continue;
+    newest: Newest,
+    /// So many revisions of a shelf are looked at.
+    looked_at: usize,
+}
+
+impl Search<'_> {
+    /// Puts the newest revisions of one shelf into `newest`, as far as they are among the first.
+    fn scan(&mut self, conn: &Connection, (at, shelf): (usize, &Shelf)) -> Result<()> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM revision WHERE shelf = ?1 AND (origin, slot, arrival, pass) > (?2, ?3, ?4, ?5) \
+             ORDER BY origin, slot, arrival, pass LIMIT ?6"
+        );
+        let Bounds { after, least, most, .. } = self.bounds;
+        let mut place = match after {
+            Some(after) if after >= least => Place { slot: after, key: (i64::MAX, u32::MAX) },
+            _ => Place { slot: least, key: (-1, 0) },
+        };
+        let mut group: Option<(u32, Stored)> = None;
+        let mut looked_at = 0;
+        loop {
+            let mut statement = conn.prepare_cached(&sql)?;
+            let (from, key) = (place.slot.origin.0 as i64, place.key);
+            let mut rows = statement.query(params![shelf.id, from, place.slot.hash.0, key.0, key.1, PART as i64])?;
+            let mut read = 0;
+            while let Some(row) = rows.next()? {
+                let next = stored(row)?;
+                read += 1;
+                looked_at += 1;
+                place = Place { slot: next.slot, key: next.key };
+                let same = group.as_ref().is_some_and(|(_, last)| last.slot == next.slot);
+                if same {
+                    group = group.map(|(count, last)| (count + 1, if next.latest > last.latest { next } else { last }));
+                    continue;
+                }
+                if let Some(done) = group.replace((1, next)) {
+                    let slot = done.1.slot;
+                    keep(at, done, self.filter, self.most, &mut self.newest)?;
+                    if looked_at > self.looked_at {
+                        self.bounds.left = Some(self.bounds.left.map_or(slot, |left| left.min(slot)));
+                        return Ok(());
+                    }
+                }
+                let full = self.newest.len() >= self.most
+                    && self.newest.last_key_value().is_some_and(|(last, _)| place.slot > *last);
+                let left = self.bounds.left.is_some_and(|left| place.slot > left);
+                if place.slot > most || full || left {
+                    return Ok(());
+                }
             }
-            if let Some(done) = group.replace((1, next)) {
-                keep(at, done, filter, most, newest)?;
-            }
-            let past = origin.is_some_and(|origin| place.slot.origin > origin);
-            let full = newest.len() >= most && newest.last_key_value().is_some_and(|(last, _)| place.slot > *last);
-            if past || full {
-                return Ok(());
+            if read < PART {
+                break;
             }
         }
-        if read < PART {
-            break;
+        match group {
+            Some(done) if done.1.slot <= most => keep(at, done, self.filter, self.most, &mut self.newest),
+            _ => Ok(()),
         }
-    }
-    match group {
-        Some(done) => keep(at, done, filter, most, newest),
-        None => Ok(()),
     }
 }
 

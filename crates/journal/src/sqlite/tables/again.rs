@@ -1,10 +1,11 @@
 //! Reprocesses, and results that are remembered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use opendmp_model::ids::{Arrival, Pass};
+use opendmp_model::ids::{Arrival, ItemId, Pass};
+use opendmp_ports::journal::decide::Made;
 use opendmp_ports::journal::{
-    Feed, FlowId, MemoKey, MemoLimit, NewMemo, NewReprocess, Reprocess, ReprocessState, RunId, RunMode, VersionId,
+    Feed, FlowId, MemoKey, MemoLimit, NewMemo, NewReprocess, Reprocess, ReprocessState, RunId, RunMode, Seq, VersionId,
     decide, encode_memo,
 };
 use opendmp_ports::transport::StepCounts;
@@ -144,14 +145,17 @@ impl Tables<'_> {
         }
         drop(gone);
         let origin = Origin { flow: found.flow, version: found.version.0.into(), run: feed.run };
-        let work = self.enqueue(tasks, origin, RunMode::Live)?;
+        let mut made: HashMap<ItemId, Seq> = HashMap::new();
+        for steps in &feed.history {
+            let seq = self.record(feed.run, feed.at, &found.actor, std::slice::from_ref(steps), &Made::Unknown)?;
+            made.extend(decide::children(steps).map(|child| (child, seq)));
+        }
+        let maker = |task: &PreparedTask| made.get(&task.first()?).copied();
+        let work = self.enqueue(tasks, origin, RunMode::Live, maker)?;
         let state = if feed.next.is_none() { ReprocessState::Fed } else { ReprocessState::Feeding };
         let sql = "UPDATE reprocess SET state = ?2, cursor = ?3, taken = taken + ?4, gone = gone + ?5 WHERE run = ?1";
         let (run, cursor) = (feed.run.0 as i64, feed.next.unwrap_or(found.upto).0 as i64);
         self.sql(sql)?.execute(params![run, reprocess_number(state), cursor, feed.taken as i64, feed.gone as i64])?;
-        for steps in &feed.history {
-            self.record(feed.run, feed.at, &found.actor, std::slice::from_ref(steps))?;
-        }
         let mut counts: Vec<(i64, StepCounts)> = Vec::with_capacity(feed.counts.len());
         for (processor, one) in &feed.counts {
             counts.push((self.name(processor)?, *one));

@@ -1,16 +1,23 @@
 //! What aggregates hold: groups, the looks at them, and their closing.
 
+use std::collections::{HashMap, HashSet};
+
 use opendmp_model::codec::{decode_items, encode_items};
-use opendmp_model::ids::{PathHash, TaskId};
+use opendmp_model::ids::{ItemId, PathHash, TaskId};
 use opendmp_model::item::{Item, Order};
 use opendmp_model::manifest::Load;
-use opendmp_ports::journal::{Closing, FlowId, GroupRow, HeldKey, HoldRule, NewHeld, Reader, RunId, RunMode, decide};
+use opendmp_ports::journal::{
+    Closing, FlowId, GroupRow, HeldKey, HoldRule, NewHeld, Reader, RunId, RunMode, Seq, decide,
+};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::queue::json;
-use super::{Origin, Tables};
+use super::{Origin, Tables, seq_of, seq_value};
 use crate::sqlite::blobs::path_hash_of;
 use crate::sqlite::fail::{Fail, Result};
+
+/// Where items that were held were made.
+pub(super) type Makers = HashMap<ItemId, Option<Seq>>;
 
 /// Held items, encoded off the writer's thread.
 pub(crate) struct PreparedHeld {
@@ -111,7 +118,14 @@ impl Tables<'_> {
     }
 
     /// Adds to a group. Answers how much work that makes.
-    pub(super) fn hold(&mut self, new: &PreparedHeld, origin: Origin, mode: RunMode, at: i64) -> Result<i64> {
+    pub(super) fn hold(
+        &mut self,
+        new: &PreparedHeld,
+        origin: Origin,
+        mode: RunMode,
+        at: i64,
+        made: Option<Seq>,
+    ) -> Result<i64> {
         let mut held = match self.find_group(origin.flow, new.group)? {
             Some(held) => held,
             None => {
@@ -150,7 +164,7 @@ impl Tables<'_> {
         self.memory.last.task += 1;
         let row = self.memory.last.task;
         if let Some(least) = new.least {
-            self.put_row(held.id, (least, row as u64), &new.items)?;
+            self.put_row(held.id, (least, row as u64), &new.items, made)?;
         }
         self.count_held(origin.flow, new.count)?;
         let work = self.arm(&mut held, origin.flow, origin.run, mode, 0)?;
@@ -158,33 +172,39 @@ impl Tables<'_> {
         Ok(work)
     }
 
-    /// Ends a look. Answers how much work follows.
+    /// Ends a look. Answers how much work follows, and where of `wanted` those were made that were taken.
     pub(super) fn looked(
         &mut self,
         group: PathHash,
         closing: Option<&Closing>,
         origin: Origin,
         mode: RunMode,
-    ) -> Result<i64> {
-        let Some(mut held) = self.find_group(origin.flow, group)? else { return Ok(0) };
+        wanted: &HashSet<ItemId>,
+    ) -> Result<(i64, Makers)> {
+        let mut makers = Makers::new();
+        let Some(mut held) = self.find_group(origin.flow, group)? else { return Ok((0, makers)) };
+        let mut note = |items: &[Item], made: Option<Seq>| {
+            let here = items.iter().map(|item| item.id).filter(|id| wanted.contains(id));
+            makers.extend(here.map(|id| (id, made)));
+        };
         held.looking = false;
         let (mut count, mut bytes, mut again) = (0i64, 0i64, 0);
         let generation = held.row.generation + 1;
         if let Some(closing) = closing {
             again = closing.again;
             for row in &closing.whole {
-                let Some(items) = self.take_row(held.id, *row)? else { continue };
+                let Some((items, made)) = self.take_row(held.id, *row)? else { continue };
                 let taken = decode_items(&items)?;
+                note(&taken, made);
                 count += taken.len() as i64;
                 bytes += bytes_of(&taken);
                 self.mark(held.id, generation, *row, &items)?;
             }
             for part in &closing.parts {
-                if self.take_row(held.id, part.row)?.is_none() {
-                    continue;
-                }
+                let Some((_, made)) = self.take_row(held.id, part.row)? else { continue };
+                note(&part.taken, made);
                 if let Some(first) = part.rest.first() {
-                    self.put_row(held.id, (Order::of(first), part.row.1), &encode_items(&part.rest))?;
+                    self.put_row(held.id, (Order::of(first), part.row.1), &encode_items(&part.rest), made)?;
                 }
                 if let Some(first) = part.taken.first() {
                     count += part.taken.len() as i64;
@@ -206,18 +226,20 @@ impl Tables<'_> {
         let run = self.run_of_group(held.id)?;
         let work = self.arm(&mut held, origin.flow, origin.run, mode, again)?;
         self.write_group(&held, run)?;
-        Ok(work)
+        Ok((work, makers))
     }
 
-    fn put_row(&mut self, group: i64, row: HeldKey, items: &[u8]) -> Result<()> {
-        let sql = "INSERT INTO held (grp, least, id, items) VALUES (?1, ?2, ?3, ?4)";
-        self.sql(sql)?.execute(params![group, row.0.to_bytes(), row.1 as i64, items])?;
+    fn put_row(&mut self, group: i64, row: HeldKey, items: &[u8], made: Option<Seq>) -> Result<()> {
+        let sql = "INSERT INTO held (grp, least, id, items, made) VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.sql(sql)?.execute(params![group, row.0.to_bytes(), row.1 as i64, items, seq_value(made)])?;
         Ok(())
     }
 
-    fn take_row(&mut self, group: i64, row: HeldKey) -> Result<Option<Vec<u8>>> {
-        let sql = "DELETE FROM held WHERE grp = ?1 AND least = ?2 AND id = ?3 RETURNING items";
-        let found = self.sql(sql)?.query_row(params![group, row.0.to_bytes(), row.1 as i64], |row| row.get(0));
+    fn take_row(&mut self, group: i64, row: HeldKey) -> Result<Option<(Vec<u8>, Option<Seq>)>> {
+        let sql = "DELETE FROM held WHERE grp = ?1 AND least = ?2 AND id = ?3 RETURNING items, made";
+        let mut statement = self.sql(sql)?;
+        let found = statement
+            .query_row(params![group, row.0.to_bytes(), row.1 as i64], |row| Ok((row.get(0)?, seq_of(row.get(1)?))));
         Ok(found.optional()?)
     }
 
@@ -240,7 +262,7 @@ impl Tables<'_> {
         held.looks += 1;
         held.looking = true;
         let task = decide::look(flow, held.row.group, &held.row.to, held.looks, due);
-        self.enqueue(&[task.into()], Origin { flow, version: held.version, run }, mode)
+        self.enqueue(&[task.into()], Origin { flow, version: held.version, run }, mode, |_| None)
     }
 
     /// Everything in these groups is to be closed, in this run. Answers how much work that makes.
@@ -308,11 +330,12 @@ impl Tables<'_> {
             let run = self.run_of_group(held.id)?;
             let origin = Origin { flow, version: held.version, run };
             while count < limit as u64 {
-                let sql = "SELECT least, id, items FROM held WHERE grp = ?1 ORDER BY least, id LIMIT 1";
+                let sql = "SELECT least, id, items, made FROM held WHERE grp = ?1 ORDER BY least, id LIMIT 1";
                 let found = self.sql(sql)?.query_row([held.id], |row| {
-                    Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
+                    let key: (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
+                    Ok((key, row.get::<_, Vec<u8>>(2)?, seq_of(row.get(3)?)))
                 });
-                let Some((least, row, items)) = found.optional()? else { break };
+                let Some(((least, row), items, made)) = found.optional()? else { break };
                 self.sql("DELETE FROM held WHERE grp = ?1 AND least = ?2 AND id = ?3")?
                     .execute(params![held.id, least, row])?;
                 let items = decode_items(&items)?;
@@ -322,7 +345,7 @@ impl Tables<'_> {
                 self.count_held(flow, -(items.len() as i64))?;
                 for item in items {
                     let letter = decide::abandoned(&held.row.to, item, 0);
-                    self.add_dead(&letter.into(), origin, at, None)?;
+                    self.add_dead(&letter.into(), origin, at, None, made)?;
                 }
                 self.outstanding(run, 0, 0, at)?;
             }
@@ -338,6 +361,13 @@ impl Tables<'_> {
             self.sql(sql)?.execute(params![flow.0, group.0])?;
         }
         Ok(())
+    }
+
+    /// Whether a task that is settled was the expansion of a manifest.
+    pub(super) fn expanded(&self, order: i64) -> Result<bool> {
+        let items: Vec<u8> =
+            self.sql("SELECT items FROM bundle WHERE seq = ?1")?.query_row([order], |row| row.get(0))?;
+        Ok(matches!(opendmp_model::manifest::decode_load(&items)?.0, Load::Expand(_)))
     }
 
     /// What a task that is settled looked at.

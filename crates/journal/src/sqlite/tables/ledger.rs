@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use opendmp_model::ids::{Arrival, ContentHash};
 use opendmp_model::ledger::Known;
-use opendmp_ports::journal::decide::{self, SourceLedger};
+use opendmp_ports::journal::decide::{self, Made, SourceLedger};
 use opendmp_ports::journal::{Ingest, Ingested, RunChoice, RunMode, SourceId};
 use opendmp_ports::transport::StepCounts;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
+use super::settle::EncodedSteps;
 use super::{Origin, Tables, blob};
 use crate::sqlite::blobs::{content_bytes, content_of, stat_bytes, stat_of};
 use crate::sqlite::fail::{Fail, Result};
@@ -147,10 +148,11 @@ impl Tables<'_> {
         drop(ledger);
         let (items, tasks) = decide::arrivals(ingest, &new);
         let mut releases: Vec<&Bytes> = Vec::new();
-        let sql = "INSERT INTO arrival (id, source, flow, run, origin, at, known, path, content, stat, media) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        let sql = "INSERT INTO arrival (id, source, flow, run, origin, at, known, path, content, stat, media, seq) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         let mut insert = self.sql(sql)?;
         let live = mode == RunMode::Live;
+        let seq = self.next_seq();
         for admitted in &new {
             let arrival = &ingest.arrivals[admitted.index];
             let media = arrival.media_type.as_deref().map(|text| self.name(text)).transpose()?;
@@ -166,20 +168,21 @@ impl Tables<'_> {
                 content_bytes(&arrival.content),
                 blob(arrival.stat.as_ref().map(stat_bytes)),
                 media,
+                seq.0 as i64,
             ])?;
             releases.extend(arrival.release.as_ref().filter(|_| live));
         }
         drop(insert);
         let origin = Origin { flow: ingest.flow, version, run };
         let tasks: Vec<_> = tasks.into_iter().map(Into::into).collect();
-        let change = self.enqueue(&tasks, origin, mode)?;
+        let change = self.enqueue(&tasks, origin, mode, |_| Some(seq))?;
         let intents = i64::from(!releases.is_empty());
         if !releases.is_empty() {
             self.add_release(ingest.source, &ingest.processor, &releases, origin)?;
         }
         let record = decide::arrival_record(ingest, &new, &items);
         let steps = if new.is_empty() { vec![] } else { vec![record] };
-        let seq = self.record(run, ingest.at, "source", &steps)?;
+        self.write_history(seq, run, ingest.at, "source", &EncodedSteps::new(&steps), &Made::Unknown)?;
         if !new.is_empty() {
             let processor = self.name(&ingest.processor)?;
             let count = new.len() as u64;

@@ -1,22 +1,21 @@
 //! Dead letters: made, sent in again, given up.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use opendmp_model::export::IfExists;
 use opendmp_model::fault::Fault;
-use opendmp_model::history::Entry;
 use opendmp_model::ids::{Arrival, ItemId, Pass, SlotId, TaskId};
 use opendmp_model::item::Item;
 use opendmp_ports::journal::{
-    FlowId, NewDeadLetter, NewExport, Reader, Reentry, RunId, RunMode, SpaceId, dead_letter_id, decide,
+    FlowId, NewDeadLetter, NewExport, Reader, Reentry, RunId, RunMode, Seq, SpaceId, dead_letter_id, decide,
 };
 use opendmp_ports::{Error, ErrorKind};
 use rusqlite::{OptionalExtension, params};
 
 use super::exports::{Placed, Revision, Wanted};
 use super::queue::json;
-use super::{Origin, Tables};
+use super::{Origin, Tables, seq_of, seq_value};
 use crate::sqlite::blobs::{class_number, class_of, if_exists_number, if_exists_of, item_bytes, item_of, path_hash_of};
 use crate::sqlite::fail::Result;
 
@@ -28,6 +27,7 @@ pub(crate) struct PreparedLetter {
     fault: String,
     log: String,
     attempts: u32,
+    of: ItemId,
 }
 
 impl From<NewDeadLetter> for PreparedLetter {
@@ -39,7 +39,15 @@ impl From<NewDeadLetter> for PreparedLetter {
             fault: json(&letter.fault),
             log: json(&letter.log),
             attempts: letter.attempts,
+            of: letter.item.id,
         }
+    }
+}
+
+impl PreparedLetter {
+    /// Whose it is.
+    pub(super) fn item(&self) -> ItemId {
+        self.of
     }
 }
 
@@ -49,6 +57,7 @@ struct OpenLetter {
     at: Reader,
     item: Item,
     export: Option<(Revision, Wanted)>,
+    made: Option<Seq>,
 }
 
 impl Tables<'_> {
@@ -58,6 +67,7 @@ impl Tables<'_> {
         origin: Origin,
         at: i64,
         export: Option<(Revision, &Wanted)>,
+        made: Option<Seq>,
     ) -> Result<()> {
         let id = letter.id.to_bytes();
         let before = self
@@ -69,9 +79,9 @@ impl Tables<'_> {
         let processor = self.name(&letter.at.processor)?;
         let space = self.flow(origin.flow)?.space;
         let sql = "INSERT INTO letter (number, id, space, flow, version, run, processor, input, attempts, failed, state, \
-                   item, fault, log, shelf, origin, slot, arrival, revision_pass, destination, wanted, if_exists, class) \
+                   item, fault, log, shelf, origin, slot, arrival, revision_pass, destination, wanted, if_exists, class, made) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-                   ?20, ?21, ?22)";
+                   ?20, ?21, ?22, ?23)";
         let revision = export.as_ref().map(|(revision, _)| *revision);
         let wanted = export.map(|(_, wanted)| wanted);
         self.sql(sql)?.execute(params![
@@ -97,6 +107,7 @@ impl Tables<'_> {
             wanted.map(|w| w.export.target.as_slice()),
             wanted.map(|w| if_exists_number(w.export.if_exists)),
             wanted.map(|w| class_number(w.export.class)),
+            seq_value(made),
         ])?;
         self.run(origin.run)?.dead += 1;
         match before {
@@ -126,12 +137,12 @@ impl Tables<'_> {
         let reader = Reader { processor: Arc::clone(processor), input: 0 };
         let id = dead_letter_id(item.id, &reader);
         let letter = NewDeadLetter { id, at: reader, item, fault, attempts, log: Vec::new() };
-        self.add_dead(&letter.into(), origin, at, Some((of, wanted)))
+        self.add_dead(&letter.into(), origin, at, Some((of, wanted)), None)
     }
 
     fn open_letter(&mut self, id: TaskId) -> Result<Option<OpenLetter>> {
         let sql = "SELECT flow, processor, input, item, shelf, origin, slot, arrival, revision_pass, destination, wanted, \
-                   if_exists, class FROM letter WHERE id = ?1 AND state = 0";
+                   if_exists, class, made FROM letter WHERE id = ?1 AND state = 0";
         let found = self.sql(sql)?.query_row([id.to_bytes()], |row| {
             let reader: (i64, u32) = (row.get(1)?, row.get(2)?);
             let export = match row.get::<_, Option<i64>>(4)? {
@@ -142,9 +153,9 @@ impl Tables<'_> {
                 }
                 None => None,
             };
-            Ok((FlowId(row.get(0)?), reader, row.get::<_, Vec<u8>>(3)?, export))
+            Ok((FlowId(row.get(0)?), reader, row.get::<_, Vec<u8>>(3)?, export, seq_of(row.get(13)?)))
         });
-        let Some((flow, (processor, input), item, export)) = found.optional()? else { return Ok(None) };
+        let Some((flow, (processor, input), item, export, made)) = found.optional()? else { return Ok(None) };
         let export = match export {
             None => None,
             Some((shelf, (origin, arrival, pass), slot, (destination, target, if_exists, class))) => {
@@ -157,7 +168,7 @@ impl Tables<'_> {
             }
         };
         let at = Reader { processor: self.text(processor)?, input };
-        Ok(Some(OpenLetter { flow, at, item: item_of(&item)?, export }))
+        Ok(Some(OpenLetter { flow, at, item: item_of(&item)?, export, made }))
     }
 
     pub(crate) fn reenter(&mut self, reentry: &Reentry) -> Result<(RunId, u64)> {
@@ -191,7 +202,7 @@ impl Tables<'_> {
         let origin = Origin { flow, version, run };
         let space = self.flow(flow)?.space;
         self.audit(space, at, &reentry.actor, "retry", &slug, Some(&trigger))?;
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut before: HashMap<ItemId, (ItemId, Option<Seq>)> = HashMap::new();
         let mut groups: BTreeMap<Reader, Vec<Item>> = BTreeMap::new();
         let mut intents = 0;
         let count = open.len() as u64;
@@ -205,18 +216,18 @@ impl Tables<'_> {
                 }
                 None => {
                     let again = Item { id: ItemId { pass, ..letter.item.id }, ..letter.item };
-                    entries.push(decide::reentered(letter.item.id, again.id));
+                    before.insert(again.id, (letter.item.id, letter.made));
                     groups.entry(letter.at).or_default().push(again);
                 }
             }
         }
         let mut items = 0;
         for (to, group) in groups {
-            let tasks: Vec<_> = decide::tasks_for(&to, group).into_iter().map(Into::into).collect();
-            items += self.enqueue(&tasks, origin, RunMode::Live)?;
-        }
-        for steps in decide::split_records(reentry.context, at, entries) {
-            self.record(run, at, &reentry.actor, &[steps])?;
+            for task in decide::tasks_for(&to, group) {
+                let (steps, made) = decide::reentry_record(reentry.context, at, &task, &before);
+                let seq = self.record(run, at, &reentry.actor, &[steps], &made)?;
+                items += self.enqueue(&[task.into()], origin, RunMode::Live, |_| Some(seq))?;
+            }
         }
         self.outstanding(run, items, intents, at)?;
         Ok((run, count))

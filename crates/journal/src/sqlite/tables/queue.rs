@@ -3,14 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 
 use opendmp_model::fault::Fault;
-use opendmp_model::ids::TaskId;
+use opendmp_model::ids::{ItemId, TaskId};
 use opendmp_model::manifest::{Load, decode_load, encode_load};
 use opendmp_ports::journal::{
-    ClaimRequest, Claimed, FlowId, Lease, NewTask, Reader, RunId, RunMode, VersionId, decide,
+    ClaimRequest, Claimed, FlowId, Lease, NewTask, Reader, RunId, RunMode, Seq, VersionId, decide,
 };
 use rusqlite::{ErrorCode, OptionalExtension, Row, params};
 
-use super::{Origin, Tables};
+use super::{Origin, Tables, seq_of, seq_value};
 use crate::sqlite::blobs::{mode_number, mode_of, task_of};
 use crate::sqlite::fail::{Fail, Result};
 
@@ -29,6 +29,9 @@ pub(crate) struct PreparedTask {
     generation: u32,
     due: Option<i64>,
     fault: Option<String>,
+    /// It is the rest of a manifest.
+    pub(super) rest: bool,
+    first: Option<ItemId>,
 }
 
 impl From<NewTask> for PreparedTask {
@@ -36,6 +39,8 @@ impl From<NewTask> for PreparedTask {
         Self {
             id: task.id,
             count: task.count(),
+            rest: decide::is_rest(&task),
+            first: task.items.first().map(|item| item.id),
             to: task.to,
             items: encode_load(&task.load, &task.items),
             failures: task.failures,
@@ -44,6 +49,13 @@ impl From<NewTask> for PreparedTask {
             due: task.due,
             fault: task.fault.as_ref().map(json),
         }
+    }
+}
+
+impl PreparedTask {
+    /// Its first item.
+    pub(super) fn first(&self) -> Option<ItemId> {
+        self.first
     }
 }
 
@@ -98,8 +110,14 @@ const NOT_DUE: i64 = 0;
 const FLOWS: usize = 64;
 
 impl Tables<'_> {
-    /// Puts tasks into the queue, and counts their items.
-    pub(crate) fn enqueue(&mut self, tasks: &[PreparedTask], origin: Origin, mode: RunMode) -> Result<i64> {
+    /// Puts tasks into the queue, each with the record in which its items were made, and counts their items.
+    pub(crate) fn enqueue(
+        &mut self,
+        tasks: &[PreparedTask],
+        origin: Origin,
+        mode: RunMode,
+        made: impl Fn(&PreparedTask) -> Option<Seq>,
+    ) -> Result<i64> {
         let mut items = 0;
         if tasks.is_empty() {
             return Ok(items);
@@ -110,8 +128,8 @@ impl Tables<'_> {
             let seq = self.memory.last.task;
             let processor = self.name(&task.to.processor)?;
             let sql = "INSERT INTO task (id, seq, space, flow, version, run, mode, processor, input, items, attempts, \
-                       lease, due, suspect, failures, lost, generation, fault) \
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0, ?11, ?12, ?13, ?14, ?15, ?16)";
+                       lease, due, suspect, failures, lost, generation, fault, made) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
             let inserted = self.sql(sql)?.execute(params![
                 task.id.to_bytes(),
                 seq,
@@ -130,6 +148,7 @@ impl Tables<'_> {
                 task.lost,
                 task.generation,
                 task.fault,
+                seq_value(made(task)),
             ]);
             inserted.map_err(|error| match error.sqlite_error_code() {
                 Some(ErrorCode::ConstraintViolation) => Fail::Port(decide::task_twice(task.id)),
@@ -268,7 +287,7 @@ impl Tables<'_> {
     }
 
     pub(crate) fn abandon(&mut self, flow: FlowId, limit: usize, actor: &str, at: i64) -> Result<u64> {
-        let sql = "SELECT t.id, t.seq, t.version, t.run, t.processor, t.input, t.failures, t.items FROM run r \
+        let sql = "SELECT t.id, t.seq, t.version, t.run, t.processor, t.input, t.failures, t.items, t.made FROM run r \
                    INDEXED BY run_open JOIN task t INDEXED BY task_run ON t.run = r.id AND t.lease = 0 \
                    WHERE r.flow = ?1 AND r.finished IS NULL LIMIT ?2";
         let mut statement = self.sql(sql)?;
@@ -277,7 +296,7 @@ impl Tables<'_> {
             let origin = Origin { flow, version: row.get(2)?, run: RunId(row.get::<_, i64>(3)? as u64) };
             let (id, seq): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
             let (processor, input, failures): (i64, u32, u32) = (row.get(4)?, row.get(5)?, row.get(6)?);
-            Ok((id, seq, origin, processor, input, failures, row.get::<_, i64>(7)?))
+            Ok((id, seq, origin, (processor, input, failures), row.get::<_, i64>(7)?, seq_of(row.get(8)?)))
         })?;
         let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         drop(statement);
@@ -288,7 +307,7 @@ impl Tables<'_> {
             let (space, slug) = (tally.space, tally.slug.clone());
             self.audit(space, at, actor, "abandon", &slug, None)?;
         }
-        for (id, seq, origin, processor, input, failures, ended) in rows {
+        for (id, seq, origin, (processor, input, failures), ended, made) in rows {
             let reader = Reader { processor: self.text(processor)?, input };
             let (load, items) = decode_load(&self.bundle(seq)?)?;
             self.sql("DELETE FROM task WHERE id = ?1")?.execute([&id])?;
@@ -297,7 +316,7 @@ impl Tables<'_> {
             let is_look = matches!(load, Load::Look(_));
             for item in items {
                 let letter = decide::abandoned(&reader, item, failures);
-                self.add_dead(&letter.into(), origin, at, None)?;
+                self.add_dead(&letter.into(), origin, at, None, made)?;
             }
             self.outstanding(origin.run, -ended, 0, at)?;
             count += if is_look { 0 } else { ended as u64 };

@@ -30,6 +30,8 @@ pub(crate) struct RunTally {
     pub dead: u64,
     pub exported: u64,
     counts: Vec<(i64, StepCounts)>,
+    /// Least and greatest origin of the revisions made in it.
+    origins: Option<(i64, i64)>,
     /// When it was changed last.
     at: i64,
 }
@@ -38,6 +40,12 @@ impl RunTally {
     /// Nothing of it is left to do, and it has not ended yet.
     fn is_over(&self) -> bool {
         self.items + self.intents == 0 && !self.open && self.finished.is_none()
+    }
+
+    /// A revision was made of this origin.
+    pub(crate) fn made_of(&mut self, origin: i64) {
+        let (least, most) = self.origins.unwrap_or((origin, origin));
+        self.origins = Some((least.min(origin), most.max(origin)));
     }
 
     /// Adds numbers of a processor, which is an interned name.
@@ -125,6 +133,7 @@ impl Tables<'_> {
             dead: 0,
             exported: 0,
             counts: Vec::new(),
+            origins: None,
             at,
         };
         self.runs.insert(id, tally);
@@ -145,7 +154,7 @@ impl Tables<'_> {
     pub(crate) fn find_run(&mut self, run: RunId) -> Result<Option<&mut RunTally>> {
         if !self.runs.contains_key(&run) {
             let sql = "SELECT space, flow, mode, open, finished, items, intents, arrivals, revisions, unchanged, dead, \
-                       exported, counts, started, flush FROM run WHERE id = ?1";
+                       exported, counts, started, flush, least_origin, most_origin FROM run WHERE id = ?1";
             let found = self.sql(sql)?.query_row([run.0 as i64], |row| {
                 let number = |at: usize| row.get::<_, i64>(at).map(|n| n as u64);
                 let tally = RunTally {
@@ -164,6 +173,7 @@ impl Tables<'_> {
                     dead: number(10)?,
                     exported: number(11)?,
                     counts: Vec::new(),
+                    origins: row.get::<_, Option<i64>>(15)?.zip(row.get(16)?),
                     at: row.get(13)?,
                 };
                 Ok((tally, row.get::<_, i64>(2)?, row.get::<_, Vec<u8>>(12)?))
@@ -271,13 +281,15 @@ impl Tables<'_> {
     fn flush_run(&mut self, id: RunId, run: RunTally) -> Result<()> {
         let finished = run.finished.or(run.is_over().then_some(run.at));
         let counts = counts_bytes(&run.counts);
+        let (least, most) = run.origins.unzip();
         let [arrivals, revisions, unchanged, dead, exported] =
             [run.arrivals, run.revisions, run.unchanged, run.dead, run.exported].map(|number| number as i64);
         match run.new {
             Some((version, trigger, started)) => {
                 let sql = "INSERT INTO run (id, space, flow, version, mode, trigger, open, started, finished, items, \
-                           intents, arrivals, revisions, unchanged, dead, exported, counts, flush) \
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+                           intents, arrivals, revisions, unchanged, dead, exported, counts, flush, least_origin, \
+                           most_origin) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
+                           ?17, ?18, ?19, ?20)";
                 self.sql(sql)?.execute(params![
                     id.0 as i64,
                     run.space.0,
@@ -296,12 +308,15 @@ impl Tables<'_> {
                     dead,
                     exported,
                     counts,
-                    run.flush
+                    run.flush,
+                    least,
+                    most
                 ])?;
             }
             None => {
                 let sql = "UPDATE run SET open = ?2, finished = ?3, items = ?4, intents = ?5, arrivals = ?6, \
-                           revisions = ?7, unchanged = ?8, dead = ?9, exported = ?10, counts = ?11 WHERE id = ?1";
+                           revisions = ?7, unchanged = ?8, dead = ?9, exported = ?10, counts = ?11, least_origin = ?12, \
+                           most_origin = ?13 WHERE id = ?1";
                 self.sql(sql)?.execute(params![
                     id.0 as i64,
                     run.open,
@@ -313,7 +328,9 @@ impl Tables<'_> {
                     unchanged,
                     dead,
                     exported,
-                    counts
+                    counts,
+                    least,
+                    most
                 ])?;
             }
         }

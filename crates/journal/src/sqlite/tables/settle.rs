@@ -6,9 +6,9 @@ use std::sync::Arc;
 use opendmp_model::history::{self, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, Pass, SlotId, TaskId};
 use opendmp_model::item::{ContentRef, Item};
-use opendmp_ports::journal::decide::{self, Neighbour};
+use opendmp_ports::journal::decide::{self, Made, Neighbour};
 use opendmp_ports::journal::{
-    Applied, Closing, ExportState, FlowId, Lease, NewRevision, RunId, Seq, Settled, Settlement, SpaceId,
+    Applied, CONFIRMED, Closing, ExportState, FlowId, Lease, NewRevision, RunId, Seq, Settled, Settlement, SpaceId,
 };
 use opendmp_ports::transport::StepCounts;
 use rusqlite::{CachedStatement, OptionalExtension, params};
@@ -18,8 +18,8 @@ use super::exports::{Placed, Revision, Wanted};
 use super::held::PreparedHeld;
 use super::letters::PreparedLetter;
 use super::queue::PreparedTask;
-use super::{Origin, REMEMBERED, Tables};
-use crate::sqlite::blobs::{export_number, item_bytes, item_of, mode_of};
+use super::{Origin, REMEMBERED, Tables, seq_of};
+use crate::sqlite::blobs::{confirmed_bytes, export_number, item_bytes, item_of, made_values, mode_of};
 use crate::sqlite::fail::Result;
 
 /// A settlement encoded as far as it can be before the transaction, off the writer's thread.
@@ -41,13 +41,13 @@ pub(crate) struct Prepared {
 }
 
 /// Steps, and the least and greatest arrival that they concern.
-struct EncodedSteps {
+pub(super) struct EncodedSteps {
     span: Option<(Arrival, Arrival)>,
     bytes: Vec<u8>,
 }
 
 impl EncodedSteps {
-    fn new(steps: &[StepRecord]) -> Self {
+    pub(super) fn new(steps: &[StepRecord]) -> Self {
         let span = decide::record_span(steps);
         Self { span, bytes: if span.is_some() { history::encode(steps) } else { Vec::new() } }
     }
@@ -175,32 +175,43 @@ impl<'c> Collecting<'c> {
 
 impl<'c> Tables<'c> {
     pub(crate) fn settle(&mut self, settlement: &mut Prepared) -> Result<Settled> {
-        let sql = "SELECT seq, flow, version, run, mode, items, lease, attempts FROM task WHERE id = ?1";
+        let sql = "SELECT seq, flow, version, run, mode, items, lease, attempts, made FROM task WHERE id = ?1";
         let id = settlement.task.to_bytes();
         let found = self.sql(sql)?.query_row([id], |row| {
             let origin =
                 Origin { flow: FlowId(row.get(1)?), version: row.get(2)?, run: RunId(row.get::<_, i64>(3)? as u64) };
             let claim = (row.get::<_, i64>(6)? as u64, row.get::<_, u32>(7)?);
-            Ok((row.get::<_, i64>(0)?, origin, row.get::<_, i64>(4)?, row.get::<_, i64>(5)?, claim))
+            let numbers: (i64, i64, i64) = (row.get(0)?, row.get(4)?, row.get(5)?);
+            Ok((numbers, origin, claim, seq_of(row.get(8)?)))
         });
         // Ids are never used again: a task that is not there was settled.
-        let Some((order, origin, mode, ended, claim)) = found.optional()? else { return Ok(Settled::Already) };
+        let Some(((order, mode, ended), origin, claim, settled)) = found.optional()? else {
+            return Ok(Settled::Already);
+        };
         if claim != (settlement.lease.0, settlement.attempt) || !self.live(settlement.lease) {
             return Ok(Settled::Fenced);
         }
         let look = self.look_of(settlement.task, order)?;
+        let expanded = settlement.tasks.iter().any(|task| task.rest) && self.expanded(order)?;
         self.sql("DELETE FROM task WHERE id = ?1")?.execute([id])?;
         self.sql("DELETE FROM bundle WHERE seq = ?1")?.execute([order])?;
         let at = settlement.at;
         let seq = self.next_seq();
         let mut applied = Applied { seq, tasks: settlement.tasks.len() as u64, ..Applied::default() };
         let mode = mode_of(mode)?;
-        let mut items = self.enqueue(&settlement.tasks, origin, mode)? - ended;
+        let maker = decide::maker(seq, &settlement.steps, settled);
+        let made = |task: &PreparedTask| if task.rest && expanded { settled } else { maker };
+        let mut items = self.enqueue(&settlement.tasks, origin, mode, made)? - ended;
         for held in &settlement.held {
-            items += self.hold(held, origin, mode, at)?;
+            items += self.hold(held, origin, mode, at, maker)?;
         }
+        let mut makers = None;
         if let Some(group) = look {
-            items += self.looked(group, settlement.closing.as_ref(), origin, mode)?;
+            let first = decide::joined_first(&settlement.steps);
+            let wanted = first.into_iter().chain(settlement.dead.iter().map(PreparedLetter::item)).collect();
+            let (work, taken) = self.looked(group, settlement.closing.as_ref(), origin, mode, &wanted)?;
+            items += work;
+            makers = Some(taken);
         }
         let mut unchanged = HashSet::new();
         let mut collecting = Collecting::new(self, &settlement.revisions)?;
@@ -218,13 +229,22 @@ impl<'c> Tables<'c> {
         drop(collecting);
         for letter in &settlement.dead {
             applied.dead += 1;
-            self.add_dead(letter, origin, at, None)?;
+            // One that was taken from the group was made before; others came of what was made of it.
+            let taken = makers.as_ref().and_then(|makers| makers.get(&letter.item()));
+            let made = taken.copied().unwrap_or(maker);
+            self.add_dead(letter, origin, at, None, made)?;
         }
         if !unchanged.is_empty() {
             decide::mark_unchanged(&mut settlement.steps, &unchanged);
             settlement.encoded = EncodedSteps::new(&settlement.steps);
         }
-        self.write_history(seq, origin.run, at, &settlement.actor, &settlement.encoded)?;
+        let made = match makers {
+            Some(makers) => {
+                decide::joined_first(&settlement.steps).and_then(|first| makers.get(&first).copied().flatten())
+            }
+            None => settled,
+        };
+        self.write_history(seq, origin.run, at, &settlement.actor, &settlement.encoded, &made.into())?;
         self.remember(&settlement.memos, origin.run, at)?;
         let mut counts = Vec::with_capacity(settlement.counts.len());
         for (processor, one) in &settlement.counts {
@@ -239,21 +259,37 @@ impl<'c> Tables<'c> {
     }
 
     /// Writes steps under a number of their own.
-    pub(super) fn record(&mut self, run: RunId, at: i64, actor: &str, steps: &[StepRecord]) -> Result<Seq> {
+    pub(super) fn record(
+        &mut self,
+        run: RunId,
+        at: i64,
+        actor: &str,
+        steps: &[StepRecord],
+        made: &Made,
+    ) -> Result<Seq> {
         let seq = self.next_seq();
-        self.write_history(seq, run, at, actor, &EncodedSteps::new(steps))?;
+        self.write_history(seq, run, at, actor, &EncodedSteps::new(steps), made)?;
         Ok(seq)
     }
 
-    fn write_history(&mut self, seq: Seq, run: RunId, at: i64, actor: &str, steps: &EncodedSteps) -> Result<()> {
+    pub(super) fn write_history(
+        &mut self,
+        seq: Seq,
+        run: RunId,
+        at: i64,
+        actor: &str,
+        steps: &EncodedSteps,
+        made: &Made,
+    ) -> Result<()> {
         // What concerns no arrival is found by none.
         let Some((least, most)) = steps.span else { return Ok(()) };
         let actor = self.name(actor)?;
         let space = self.run(run)?.space;
-        let sql = "INSERT INTO history (seq, space, run, at, actor, least, most, steps) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let sql = "INSERT INTO history (seq, space, run, at, actor, least, most, steps, made, mades) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         let (seq, run, least, most) = (seq.0 as i64, run.0 as i64, least.0 as i64, most.0 as i64);
-        self.sql(sql)?.execute(params![seq, space.0, run, at, actor, least, most, steps.bytes])?;
+        let (made, mades) = made_values(made);
+        self.sql(sql)?.execute(params![seq, space.0, run, at, actor, least, most, steps.bytes, made, mades])?;
         Ok(())
     }
 
@@ -320,9 +356,11 @@ impl<'c> Tables<'c> {
             tally.revisions += 1;
             tally.bytes += size;
             tally.changed = tally.changed.max(at);
+            self.run(origin.run)?.made_of(of.slot.origin.0 as i64);
         } else {
             // Before the export: a target that is left with this is as new as what was written there then.
             if let Some(before) = before {
+                self.confirm(before.at, (seq, at, origin.version))?;
                 self.reaffirm(&before, (arrival, pass), at)?;
                 if before.gone {
                     self.bring_back(before.at, new.item.content)?;
@@ -375,6 +413,22 @@ impl<'c> Tables<'c> {
             }
         }
         Ok(out)
+    }
+
+    /// Another result came to the same.
+    fn confirm(&mut self, revision: Revision, (seq, at, version): (Seq, i64, i64)) -> Result<()> {
+        let of = "WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND arrival = ?4 AND pass = ?5";
+        let Revision { shelf, slot, arrival, pass } = revision;
+        let (origin, arrival) = (slot.origin.0 as i64, arrival.0 as i64);
+        let mut statement = self.sql(&format!("SELECT confirmed FROM revision {of}"))?;
+        let known = statement.query_row(params![shelf, origin, slot.hash.0, arrival, pass.0], |row| row.get(0))?;
+        let by = confirmed_bytes(seq, at, version);
+        let mut confirmed: Vec<u8> = Option::unwrap_or_default(known);
+        confirmed.extend(by);
+        let last = &confirmed[confirmed.len().saturating_sub(CONFIRMED * by.len())..];
+        let mut statement = self.sql(&format!("UPDATE revision SET confirmed = ?6 {of}"))?;
+        statement.execute(params![shelf, origin, slot.hash.0, arrival, pass.0, last])?;
+        Ok(())
     }
 
     /// A later result came to the same: the revision, and what was written of it, are as new as that.

@@ -28,8 +28,7 @@ async fn part(desk: &Desk, of: &Reprocess, limit: usize) -> Feed {
     let page = page(desk, of, limit).await;
     let items: Vec<Item> = page.arrivals.iter().filter_map(|historic| historic.item(of.pass)).collect();
     let (taken, at) = (items.len() as u64, 210);
-    let again = items.iter().map(|item| decide::reentered(ItemId { pass: Default::default(), ..item.id }, item.id));
-    let history = decide::split_records(desk.context, at, again.collect());
+    let history = decide::sent_again(desk.context, at, items.clone());
     let (tasks, counts) = (decide::tasks_for(&reader("clean", 0), items), BTreeMap::new());
     let (lease, run, after) = (desk.lease, of.run, of.cursor);
     Feed { lease, run, after, next: page.next, tasks, taken, gone: 0, history, counts, at }

@@ -337,7 +337,7 @@ pub(super) fn item_arrival(path: &[u8], name: &str, text: &str) -> NewArrival {
         name: name.into(),
         content: content(text),
         media_type: None,
-        attributes: Arc::new(Attributes::new()),
+        attributes: Attributes::new().into(),
         release: None,
         took: 12,
     }

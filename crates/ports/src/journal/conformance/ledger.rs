@@ -1,7 +1,5 @@
 //! Ingest: numbers, the ledger, repeats, releases.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use opendmp_model::ids::{Arrival, ItemId, Pass, PathHash, TaskId};
 use opendmp_model::item::{Attributes, BUNDLE_ITEMS};
@@ -20,7 +18,7 @@ pub(super) async fn arrivals_are_numbered(d: Desk) {
     let mut attributes = Attributes::new();
     attributes.insert("folder".into(), "2008/größe".into());
     let one =
-        NewArrival { attributes: Arc::new(attributes.clone()), media_type: Some("text/csv".into()), ..file("a", "1") };
+        NewArrival { attributes: attributes.clone().into(), media_type: Some("text/csv".into()), ..file("a", "1") };
     let first = d.ingest(d.ingest_of(vec![one, file("b", "2")])).await;
     let second = d.ingest(d.ingest_of(vec![file("c", "3")])).await;
     assert_eq!((first.new, second.new), (2, 1));

@@ -1,6 +1,6 @@
 //! Reprocesses, and what is remembered, in memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash};
@@ -21,6 +21,8 @@ pub(super) struct Beside {
     /// The ledger counts it; a trial's it does not.
     pub live: bool,
     pub media_type: Option<Arc<str>>,
+    /// The record by which it came in.
+    pub seq: Seq,
 }
 
 /// A remembered result.
@@ -112,7 +114,8 @@ impl State {
 
     fn historic_one(&self, arrival: Arrival) -> Result<Historic> {
         let beside = &self.beside[&arrival];
-        let found = self.history.iter().find_map(|row| recorded(&row.steps, |one| one == arrival).remove(&arrival));
+        let found =
+            self.history.iter().find_map(|(row, _)| recorded(&row.steps, |one| one == arrival).remove(&arrival));
         let recorded = match found {
             None => None,
             Some((context, entry)) => {
@@ -144,17 +147,25 @@ impl State {
         }
         let origin = Origin { flow: found.flow, version: found.version, run: feed.run };
         self.all_new(feed.tasks.iter())?;
-        let work = self.enqueue(feed.tasks, origin) as i64;
+        let mut made: BTreeMap<ItemId, Seq> = BTreeMap::new();
+        let actor = found.actor.clone();
+        for steps in feed.history {
+            let seq = self.next_seq();
+            made.extend(decide::children(&steps).map(|child| (child, seq)));
+            self.recorded.insert(seq, feed.run);
+            self.record(seq, feed.at, &actor, vec![steps], decide::Made::Unknown);
+        }
+        let mut work = 0;
+        for task in feed.tasks {
+            let seq = task.items.first().and_then(|first| made.get(&first.id)).copied();
+            work += self.enqueue(vec![task], origin, seq) as i64;
+        }
         let Some(found) = self.reprocesses.get_mut(&feed.run) else { return Ok(false) };
         found.taken += feed.taken;
         found.gone += feed.gone;
         found.cursor = feed.next.unwrap_or(found.upto);
         if feed.next.is_none() {
             found.state = ReprocessState::Fed;
-        }
-        let actor = found.actor.clone();
-        for steps in feed.history {
-            self.record(feed.run, feed.at, &actor, vec![steps]);
         }
         if let Some(run) = self.runs.get_mut(&feed.run) {
             run.open = feed.next.is_some();
@@ -183,7 +194,7 @@ impl State {
 
     pub(super) fn repeats(&self, flow: FlowId, group: PathHash, items: &[ItemId]) -> Vec<Option<ContentHash>> {
         let Some(group) = self.groups.get(&(flow, group)) else { return vec![None; items.len()] };
-        let here = || group.rows.values().chain(&group.joined).flatten();
+        let here = || group.rows.values().map(|row| &row.items).chain(&group.joined).flatten();
         let of = |id: &ItemId| {
             let same = here().filter(|item| decide::is_repeat(*id, item.id));
             same.max_by_key(|item| item.id.pass).map(|item| item.content.hash)

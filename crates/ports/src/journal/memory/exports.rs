@@ -131,7 +131,7 @@ impl State {
             attempts,
             log: Vec::new(),
         };
-        self.add_dead(letter, origin, at, Some(action));
+        self.add_dead(letter, origin, at, Some(action), None);
     }
 
     /// Says where a revision's export stands, and where it goes.

@@ -1,15 +1,18 @@
 //! What aggregates hold, in memory: groups, the looks at them, and their closing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use opendmp_model::ids::{Arrival, PathHash, TaskId};
+use opendmp_model::ids::{Arrival, ItemId, PathHash, TaskId};
 use opendmp_model::item::{Item, Order};
 use opendmp_model::manifest::Load;
 
 use super::state::{Origin, State};
 use crate::journal::decide;
 use crate::journal::types::*;
+
+/// Where items that were held were made.
+pub(super) type Makers = HashMap<ItemId, Option<Seq>>;
 
 /// A group, and what is in it.
 #[derive(Clone, Debug)]
@@ -23,14 +26,22 @@ pub(super) struct Group {
     looks: u32,
     /// The look that is queued or under way.
     looking: Option<TaskId>,
-    pub rows: BTreeMap<HeldKey, Vec<Item>>,
+    pub rows: BTreeMap<HeldKey, Row>,
     /// What each closing took.
     pub joined: Vec<Vec<Item>>,
 }
 
+/// Items that a settlement added.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub items: Vec<Item>,
+    /// The record in which they were made, or one behind that.
+    pub made: Option<Seq>,
+}
+
 impl State {
     /// Adds to a group. Answers how much work that makes.
-    pub(super) fn hold(&mut self, new: NewHeld, origin: Origin, at: i64) -> u64 {
+    pub(super) fn hold(&mut self, new: NewHeld, origin: Origin, at: i64, made: Option<Seq>) -> u64 {
         let key = (origin.flow, new.group);
         let group = self.groups.entry(key).or_insert_with(|| Group {
             row: GroupRow {
@@ -58,29 +69,33 @@ impl State {
         let row = self.last.task;
         let items = new.items.len() as i64;
         if let Some(first) = new.items.first() {
-            group.rows.insert((Order::of(first), row), new.items);
+            group.rows.insert((Order::of(first), row), Row { items: new.items, made });
         }
         self.count_held(origin.flow, items);
         self.arm(key, origin.run, 0)
     }
 
-    /// Ends a look. Answers how much work follows.
-    pub(super) fn looked(&mut self, group: PathHash, closing: Option<Closing>, origin: Origin) -> u64 {
+    /// Ends a look. Answers how much work follows, and where what was taken was made.
+    pub(super) fn looked(&mut self, group: PathHash, closing: Option<Closing>, origin: Origin) -> (u64, Makers) {
         let key = (origin.flow, group);
-        let Some(held) = self.groups.get_mut(&key) else { return 0 };
+        let mut makers = Makers::new();
+        let Some(held) = self.groups.get_mut(&key) else { return (0, makers) };
         held.looking = None;
         let mut again = 0;
         let mut taken: Vec<Item> = Vec::new();
         if let Some(closing) = closing {
             again = closing.again;
             for row in closing.whole {
-                taken.extend(held.rows.remove(&row).unwrap_or_default());
+                let Some(row) = held.rows.remove(&row) else { continue };
+                makers.extend(row.items.iter().map(|item| (item.id, row.made)));
+                taken.extend(row.items);
             }
             for part in closing.parts {
-                held.rows.remove(&part.row);
+                let made = held.rows.remove(&part.row).and_then(|row| row.made);
                 if let Some(first) = part.rest.first() {
-                    held.rows.insert((Order::of(first), part.row.1), part.rest);
+                    held.rows.insert((Order::of(first), part.row.1), Row { items: part.rest, made });
                 }
+                makers.extend(part.taken.iter().map(|item| (item.id, made)));
                 taken.extend(part.taken);
             }
         }
@@ -96,7 +111,7 @@ impl State {
             held.row.flush = false;
         }
         self.count_held(origin.flow, -count);
-        self.arm(key, origin.run, again)
+        (self.arm(key, origin.run, again), makers)
     }
 
     /// Sees to it that a group is looked at when it may have to be closed. Answers how much work that makes.
@@ -114,7 +129,7 @@ impl State {
         let task = decide::look(key.0, key.1, &group.row.to, group.looks, due);
         group.looking = Some(task.id);
         let origin = Origin { flow: key.0, version: group.version, run };
-        self.enqueue(vec![task], origin)
+        self.enqueue(vec![task], origin, None)
     }
 
     /// Everything in these groups is to be closed, in this run. Answers how much work that makes.
@@ -157,13 +172,14 @@ impl State {
                 }
                 let Some(group) = self.groups.get_mut(&key) else { break };
                 let Some((_, row)) = group.rows.pop_first() else { break };
+                let Row { items: row, made } = row;
                 group.row.items -= row.len() as u64;
                 group.row.bytes -= row.iter().map(|item| item.content.size).sum::<u64>();
                 let (to, origin) = (group.row.to.clone(), Origin { flow, version: group.version, run: group.run });
                 items += row.len() as u64;
                 self.count_held(flow, -(row.len() as i64));
                 for item in row {
-                    self.add_dead(decide::abandoned(&to, item, 0), origin, at, None);
+                    self.add_dead(decide::abandoned(&to, item, 0), origin, at, None, made);
                 }
                 self.outstanding(origin.run, 0, at);
             }
@@ -191,7 +207,7 @@ impl State {
     pub(super) fn held(&self) -> Vec<(FlowId, Arc<str>, Item)> {
         let of = |((flow, _), group): (&(FlowId, PathHash), &Group)| {
             let (flow, processor) = (*flow, Arc::clone(&group.row.to.processor));
-            let items: Vec<Item> = group.rows.values().flatten().cloned().collect();
+            let items: Vec<Item> = group.rows.values().flat_map(|row| &row.items).cloned().collect();
             items.into_iter().map(move |item| (flow, Arc::clone(&processor), item))
         };
         self.groups.iter().flat_map(of).collect()

@@ -27,7 +27,7 @@ impl State {
     pub(super) fn content_of(&self, arrival: Arrival, hash: ContentHash) -> Vec<ContentRef> {
         let Some(row) = self.arrivals.get(&arrival) else { return Vec::new() };
         let tasks = self.tasks.values().flat_map(|task| &task.task.items);
-        let held = self.groups.values().flat_map(|group| group.rows.values().flatten());
+        let held = self.groups.values().flat_map(|group| group.rows.values().flat_map(|row| &row.items));
         let dead = self.dead.values().map(|letter| &letter.row.item);
         let of_it = tasks.chain(held).chain(dead).filter(|item| item.id.arrival == arrival).map(|item| item.content);
         let memos = self.memos.values().filter(|memo| memo.arrival == arrival).flat_map(|memo| &memo.children);
@@ -97,12 +97,12 @@ impl State {
         };
         let busy = finished.is_none()
             || self.tasks.values().any(|task| task.task.items.iter().any(of))
-            || self.groups.values().any(|group| group.rows.values().flatten().any(of))
+            || self.groups.values().any(|group| group.rows.values().flat_map(|row| &row.items).any(of))
             || letters().any(|letter| letter.row.state == DeadState::Open)
             || exports
             || self.reprocesses.values().any(feeding);
         let spans = |steps: &[_]| decide::record_span(steps).is_some_and(|(a, b)| a <= arrival && arrival <= b);
-        let steps = self.history.iter().filter(|row| spans(&row.steps)).map(|row| row.at);
+        let steps = self.history.iter().filter(|(row, _)| spans(&row.steps)).map(|(row, _)| row.at);
         let ended = letters().map(|letter| match letter.row.state {
             DeadState::Open => letter.row.failed,
             DeadState::Retried { at, .. } | DeadState::Discarded { at, .. } => at,
@@ -145,7 +145,7 @@ impl State {
         let (end, next) = ends_at(begin, part.limit, self.last.seq);
         let mut gone = LetGone { next, ..LetGone::default() };
         let mut outdated: BTreeMap<Seq, FlowId> = BTreeMap::new();
-        for row in self.history.iter().filter(|row| row.seq.0 > begin && row.seq.0 <= end) {
+        for (row, _) in self.history.iter().filter(|(row, _)| row.seq.0 > begin && row.seq.0 <= end) {
             let Some(run) = self.recorded.get(&row.seq).and_then(|run| self.runs.get(run)) else { continue };
             let Some(before) = self.rule_of(rules, run.flow) else { continue };
             let Some((least, most)) = decide::record_span(&row.steps) else { continue };
@@ -162,7 +162,7 @@ impl State {
             outdated.insert(row.seq, run.flow);
         }
         if !part.dry {
-            self.history.retain(|row| !outdated.contains_key(&row.seq));
+            self.history.retain(|(row, _)| !outdated.contains_key(&row.seq));
             for flow in outdated.into_values() {
                 let Some(before) = self.rule_of(rules, flow) else { continue };
                 let known = BTreeMap::from([(flow, 0)]);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use opendmp_model::history::{Context, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, Pass, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 use opendmp_model::manifest::Load;
 
@@ -34,7 +34,8 @@ pub(super) struct State {
     pub targets: BTreeMap<Place, Target>,
     pub dead: BTreeMap<TaskId, Letter>,
     pub groups: BTreeMap<(FlowId, PathHash), Group>,
-    pub history: Vec<HistoryRow>,
+    /// In commit order, with where each began.
+    pub history: Vec<(HistoryRow, decide::Made)>,
     /// The run of each record.
     pub recorded: BTreeMap<Seq, RunId>,
     pub reprocesses: BTreeMap<RunId, Reprocess>,
@@ -84,6 +85,8 @@ pub(super) struct Task {
     pub origin: Origin,
     pub attempts: u32,
     pub lease: Option<Lease>,
+    /// The record in which its items were made.
+    pub made: Option<Seq>,
 }
 
 /// Whose work it is.
@@ -134,6 +137,8 @@ pub(super) struct Letter {
     pub order: u64,
     pub row: DeadRow,
     pub export: Option<ExportAction>,
+    /// The record in which its item was made, or one behind that.
+    pub made: Option<Seq>,
 }
 
 pub(super) fn next(number: &mut u64) -> u64 {
@@ -149,7 +154,10 @@ impl State {
             Load::Expand(manifest) => Some(Named::Manifest(manifest)),
             Load::Items | Load::Look(_) => None,
         });
-        let held = self.groups.values().flat_map(|group| group.rows.values().flatten().map(|item| item.content));
+        let held = self
+            .groups
+            .values()
+            .flat_map(|group| group.rows.values().flat_map(|row| &row.items).map(|item| item.content));
         let kept = self.revisions.values().flat_map(|slot| slot.values()).filter(|r| r.row.gone.is_none());
         let revisions = kept.map(|r| r.row.item.content);
         let open = self.dead.values().filter(|letter| letter.row.state == DeadState::Open);
@@ -190,14 +198,14 @@ impl State {
         Seq(next(&mut self.last.seq))
     }
 
-    /// Puts tasks into the queue, and counts their items.
-    pub(super) fn enqueue(&mut self, tasks: Vec<NewTask>, origin: Origin) -> u64 {
+    /// Puts tasks into the queue, and counts their items, which were made in a record.
+    pub(super) fn enqueue(&mut self, tasks: Vec<NewTask>, origin: Origin, made: Option<Seq>) -> u64 {
         let mut items = 0;
         for task in tasks {
             let order = next(&mut self.last.task);
             items += task.count();
             self.queue.insert(order, task.id);
-            self.tasks.insert(task.id, Task { order, task, origin, attempts: 0, lease: None });
+            self.tasks.insert(task.id, Task { order, task, origin, attempts: 0, lease: None, made });
         }
         items
     }
@@ -272,10 +280,47 @@ impl State {
         Ok(id)
     }
 
-    pub(super) fn record(&mut self, run: RunId, at: i64, actor: &str, steps: Vec<StepRecord>) -> Seq {
-        let seq = self.next_seq();
-        self.recorded.insert(seq, run);
-        self.history.push(HistoryRow { seq, at, actor: actor.to_owned(), steps });
-        seq
+    pub(super) fn record(&mut self, seq: Seq, at: i64, actor: &str, steps: Vec<StepRecord>, made: decide::Made) {
+        self.history.push((HistoryRow { seq, at, actor: actor.to_owned(), steps }, made));
+    }
+
+    /// Every settlement that concerns an arrival.
+    pub(super) fn concerning(&self, arrival: Arrival) -> Vec<HistoryRow> {
+        let rows = self.history.iter().map(|(row, _)| row);
+        rows.filter(|row| decide::concerns(&row.steps, arrival)).cloned().collect()
+    }
+
+    pub(super) fn lineage(&self, seq: Seq, item: ItemId) -> Vec<HistoryRow> {
+        match self.way(seq, item) {
+            (lineage, Some(arrival)) => lineage.end(self.concerning(arrival)),
+            (lineage, None) => lineage.end(Vec::new()),
+        }
+    }
+
+    /// Goes back from record to record; and where the way got lost before it came to an arrival, of which one it is.
+    fn way(&self, seq: Seq, item: ItemId) -> (decide::Lineage, Option<Arrival>) {
+        let mut lineage = decide::Lineage::new(item);
+        let mut next = decide::Next::Record(seq);
+        loop {
+            let seq = match next {
+                decide::Next::Arrived => return (lineage, None),
+                decide::Next::Record(seq) => Some(seq),
+                decide::Next::Arrival(arrival) => self.beside.get(&arrival).map(|beside| beside.seq),
+                decide::Next::Unknown(arrival) => return (lineage, Some(arrival)),
+            };
+            let at = seq.and_then(|seq| self.history.binary_search_by_key(&seq, |(row, _)| row.seq).ok());
+            // What concerns no arrival is no record.
+            let found = at.and_then(|at| self.history.get(at));
+            next = match found.filter(|(row, _)| decide::record_span(&row.steps).is_some()) {
+                Some((row, made)) => lineage.take(row.clone(), made),
+                None => decide::Next::Unknown(item.arrival),
+            };
+        }
+    }
+
+    /// Revisions whose way does not lead back to an arrival.
+    pub(super) fn lost_ways(&self) -> Vec<ItemId> {
+        let rows = self.revisions.values().flat_map(|slot| slot.values().map(|revision| &revision.row));
+        rows.filter(|row| self.way(row.seq, row.item.id).1.is_some()).map(|row| row.item.id).collect()
     }
 }

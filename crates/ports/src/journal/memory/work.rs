@@ -1,19 +1,18 @@
 //! Ingest, settlement, and dead letters in memory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use opendmp_model::history::Entry;
-use opendmp_model::ids::{Arrival, Pass, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ItemId, Pass, SlotId, TaskId};
 use opendmp_model::item::Item;
 use opendmp_model::ledger::Known;
 use opendmp_model::manifest::Load;
 
 use super::again::Beside;
 use super::state::{Letter, Origin, Revision, State, Task};
-use crate::journal::decide::{self, Neighbour};
+use crate::journal::decide::{self, Made, Neighbour};
 use crate::journal::types::*;
 use crate::transport::StepCounts;
 use crate::{Error, ErrorKind, Result};
@@ -80,6 +79,7 @@ impl State {
         let (items, tasks) = decide::arrivals(ingest, &new);
         let flow = self.flows.get(&ingest.flow).map(|flow| flow.slug.clone()).unwrap_or_default();
         let mut releases: Vec<Bytes> = Vec::new();
+        let seq = self.next_seq();
         for (admitted, item) in new.iter().zip(&items) {
             let arrival = &ingest.arrivals[admitted.index];
             let row = ArrivalRow {
@@ -99,7 +99,7 @@ impl State {
             self.arrivals.insert(admitted.number, row);
             let (origin, live) = (admitted.origin, mode == RunMode::Live);
             let media_type = item.media_type.clone();
-            let beside = Beside { source: ingest.source, flow: ingest.flow, origin, live, media_type };
+            let beside = Beside { source: ingest.source, flow: ingest.flow, origin, live, media_type, seq };
             self.beside.insert(admitted.number, beside);
             if mode == RunMode::Live {
                 let (stat, hash) = (arrival.stat.unwrap_or_default(), item.content.hash);
@@ -109,13 +109,15 @@ impl State {
             }
         }
         let origin = Origin { flow: ingest.flow, version: ingest.version, run };
-        let mut change = self.enqueue(tasks, origin) as i64;
+        let mut change = self.enqueue(tasks, origin, Some(seq)) as i64;
         if !releases.is_empty() {
             self.add_release(ingest.source, &ingest.processor, releases, origin);
             change += 1;
         }
         let record = decide::arrival_record(ingest, &new, &items);
-        let seq = self.record(run, ingest.at, "source", if new.is_empty() { vec![] } else { vec![record] });
+        self.recorded.insert(seq, run);
+        let steps = if new.is_empty() { vec![] } else { vec![record] };
+        self.record(seq, ingest.at, "source", steps, Made::Unknown);
         if let Some(run) = self.runs.get_mut(&run).filter(|_| !new.is_empty()) {
             run.row.arrivals += new.len() as u64;
             let counts = StepCounts { done: new.len() as u64, emitted: new.len() as u64, ..StepCounts::default() };
@@ -139,18 +141,26 @@ impl State {
             return Settled::Fenced;
         }
         let (order, origin, ended) = (task.order, task.origin, task.task.count() as i64);
-        let load = task.task.load;
+        let (load, settled) = (task.task.load, task.made);
         self.queue.remove(&order);
         self.tasks.remove(&settlement.task);
         let at = settlement.at;
         let seq = self.next_seq();
         let mut applied = Applied { seq, tasks: settlement.tasks.len() as u64, ..Applied::default() };
-        let mut change = self.enqueue(settlement.tasks, origin) as i64 - ended;
-        for held in settlement.held {
-            change += self.hold(held, origin, at) as i64;
+        let maker = decide::maker(seq, &settlement.history, settled);
+        let mut change = -ended;
+        for task in settlement.tasks {
+            let rest = decide::is_rest(&task) && matches!(load, Load::Expand(_));
+            change += self.enqueue(vec![task], origin, if rest { settled } else { maker }) as i64;
         }
+        for held in settlement.held {
+            change += self.hold(held, origin, at, maker) as i64;
+        }
+        let mut makers = None;
         if let Load::Look(group) = load {
-            change += self.looked(group, settlement.closing, origin) as i64;
+            let (work, taken) = self.looked(group, settlement.closing, origin);
+            change += work as i64;
+            makers = Some(taken);
         }
         let mut unchanged = HashSet::new();
         for revision in &settlement.revisions {
@@ -167,7 +177,10 @@ impl State {
         }
         for letter in settlement.dead_letters {
             applied.dead += 1;
-            self.add_dead(letter, origin, at, None);
+            // One that was taken from the group was made before; others came of what was made of it.
+            let taken = makers.as_ref().and_then(|makers| makers.get(&letter.item.id));
+            let made = taken.copied().unwrap_or(maker);
+            self.add_dead(letter, origin, at, None, made);
         }
         for memo in settlement.memos {
             self.remember(memo, origin.run, at);
@@ -175,7 +188,11 @@ impl State {
         let mut steps = settlement.history;
         decide::mark_unchanged(&mut steps, &unchanged);
         self.recorded.insert(seq, origin.run);
-        self.history.push(HistoryRow { seq, at, actor: settlement.actor.to_string(), steps });
+        let made = match makers {
+            Some(makers) => decide::joined_first(&steps).and_then(|first| makers.get(&first).copied().flatten()),
+            None => settled,
+        };
+        self.record(seq, at, &settlement.actor, steps, made.into());
         if let Some(run) = self.runs.get_mut(&origin.run) {
             run.row.revisions += applied.revisions;
             run.row.unchanged += applied.unchanged;
@@ -222,12 +239,15 @@ impl State {
                 export: ExportState::None,
                 target: None,
                 exported: None,
+                confirmed: Vec::new(),
                 gone: None,
             };
             let space = flow.map_or(DEFAULT_SPACE, |flow| flow.space);
             let made = Revision { row, space, latest: key, touched: at };
             self.revisions.entry(slot).or_default().insert(key, made);
         } else {
+            let version = self.versions.get(&origin.version).map(|v| v.hash.clone()).unwrap_or_default();
+            self.confirm((slot, arrival, pass), Confirmed { seq, at, version });
             self.reaffirm((slot, arrival, pass), key);
             if let Some(known) = self.revisions.get_mut(&slot).and_then(|slot| slot.get_mut(&(arrival, pass))) {
                 known.touched = known.touched.max(at);
@@ -242,6 +262,15 @@ impl State {
             (exports, dead) = self.add_export(action, &new.processor, origin, at, 1);
         }
         (choice.new, exports, dead)
+    }
+
+    /// Another result came to the same.
+    fn confirm(&mut self, (slot, arrival, pass): (SlotId, Arrival, Pass), by: Confirmed) {
+        let revision = self.revisions.get_mut(&slot).and_then(|slot| slot.get_mut(&(arrival, pass)));
+        let Some(confirmed) = revision.map(|revision| &mut revision.row.confirmed) else { return };
+        confirmed.push(by);
+        let most = confirmed.len().saturating_sub(CONFIRMED);
+        confirmed.drain(..most);
     }
 
     /// A later result came to the same: the revision, and what was written of it, are as new as that.
@@ -259,7 +288,14 @@ impl State {
         }
     }
 
-    pub(super) fn add_dead(&mut self, letter: NewDeadLetter, origin: Origin, at: i64, export: Option<ExportAction>) {
+    pub(super) fn add_dead(
+        &mut self,
+        letter: NewDeadLetter,
+        origin: Origin,
+        at: i64,
+        export: Option<ExportAction>,
+        made: Option<Seq>,
+    ) {
         let row = DeadRow {
             id: letter.id,
             flow: self.flows.get(&origin.flow).map(|flow| flow.slug.clone()).unwrap_or_default(),
@@ -276,7 +312,7 @@ impl State {
             export_only: export.is_some(),
         };
         let order = self.next_letter();
-        let before = self.dead.insert(row.id, Letter { order, row, export });
+        let before = self.dead.insert(row.id, Letter { order, row, export, made });
         if let Some(run) = self.runs.get_mut(&origin.run) {
             run.row.dead += 1;
         }
@@ -314,7 +350,7 @@ impl State {
             items += if task.task.items.is_empty() { 0 } else { count };
             for item in task.task.items {
                 let letter = decide::abandoned(&task.task.to, item, task.task.failures);
-                self.add_dead(letter, task.origin, at, None);
+                self.add_dead(letter, task.origin, at, None, task.made);
             }
             self.outstanding(task.origin.run, -(count as i64), at);
         }
@@ -348,13 +384,13 @@ impl State {
         let run = self.new_run((flow, reentry.version), RunMode::Live, &trigger, true, reentry.at)?;
         let origin = Origin { flow, version: reentry.version, run };
         self.next_seq();
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut before: HashMap<ItemId, (ItemId, Option<Seq>)> = HashMap::new();
         let mut groups: BTreeMap<Reader, Vec<Item>> = BTreeMap::new();
         let mut change = 0i64;
         for id in &open {
             let Some(letter) = self.dead.get_mut(id) else { continue };
             letter.row.state = DeadState::Retried { pass, at: reentry.at, actor: reentry.actor.clone() };
-            let Letter { row, export, .. } = letter.clone();
+            let Letter { row, export, made, .. } = letter.clone();
             self.count_dead(row.flow_id, -1);
             match export {
                 Some(action) => {
@@ -362,17 +398,20 @@ impl State {
                     change += intents as i64;
                 }
                 None => {
-                    let again = Item { id: opendmp_model::ids::ItemId { pass, ..row.item.id }, ..row.item.clone() };
-                    entries.push(decide::reentered(row.item.id, again.id));
+                    let again = Item { id: ItemId { pass, ..row.item.id }, ..row.item.clone() };
+                    before.insert(again.id, (row.item.id, made));
                     groups.entry(row.at).or_default().push(again);
                 }
             }
         }
         for (to, items) in groups {
-            change += self.enqueue(decide::tasks_for(&to, items), origin) as i64;
-        }
-        for steps in decide::split_records(reentry.context, reentry.at, entries) {
-            self.record(run, reentry.at, &reentry.actor, vec![steps]);
+            for task in decide::tasks_for(&to, items) {
+                let (steps, made) = decide::reentry_record(reentry.context, reentry.at, &task, &before);
+                let seq = self.next_seq();
+                self.recorded.insert(seq, run);
+                self.record(seq, reentry.at, &reentry.actor, vec![steps], made);
+                change += self.enqueue(vec![task], origin, Some(seq)) as i64;
+            }
         }
         if let Some(run) = self.runs.get_mut(&run) {
             run.open = false;

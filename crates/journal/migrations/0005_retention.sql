@@ -1,4 +1,4 @@
--- Schema 4: retention.
+-- Schema 5: retention.
 
 -- When the content was let go; NULL while it is kept.
 ALTER TABLE arrival ADD COLUMN gone INTEGER;
