@@ -18,8 +18,8 @@ use crate::ask::{
     ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Status, Upload, WhichRevision,
 };
 use crate::garbage::CollectRequest;
-use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, Page, Revisions, Run};
-use crate::{ACTOR, HASH};
+use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, ItemInfo, Page, Revisions, Run};
+use crate::{ACTOR, FROM, HASH};
 
 /// The largest answer that is not streamed.
 const MOST_ANSWER: usize = 256 << 20;
@@ -216,13 +216,26 @@ impl Client {
 
     /// The bytes of a revision.
     pub async fn content(&self, id: &str, which: WhichRevision) -> Result<Content, Problem> {
-        let path = format!("/api/v1/datasets/{}/content{}", escaped(id), query(&which)?);
-        let response = self.ask(Method::GET, &path, Body::empty()).await?;
+        self.bytes(&format!("/api/v1/datasets/{}/content{}", escaped(id), query(&which)?)).await
+    }
+
+    /// What is known of an item.
+    pub async fn item(&self, id: &str) -> Result<ItemInfo, Problem> {
+        self.get(&format!("/api/v1/items/{}", escaped(id))).await
+    }
+
+    /// The bytes of an item.
+    pub async fn item_content(&self, id: &str) -> Result<Content, Problem> {
+        self.bytes(&format!("/api/v1/items/{}/content", escaped(id))).await
+    }
+
+    async fn bytes(&self, path: &str) -> Result<Content, Problem> {
+        let response = self.ask(Method::GET, path, Body::empty()).await?;
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let size = text(header::CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok());
-        let hash = text(HASH);
+        let (hash, from) = (text(HASH), text(FROM));
         match (size, hash) {
-            (Some(size), Some(hash)) => Ok(Content { size, hash, body: response.into_body() }),
+            (Some(size), Some(hash)) => Ok(Content { size, hash, from, body: response.into_body() }),
             _ => Err(Problem::new(502, "bad-answer", "the server sent content without its size and hash")),
         }
     }
@@ -296,13 +309,15 @@ impl Events {
     }
 }
 
-/// The bytes of a revision, as they come.
+/// The bytes of a revision or an item, as they come.
 #[derive(Debug)]
 pub struct Content {
     /// Their number.
     pub size: u64,
     /// Their BLAKE3 hash, hexadecimal.
     pub hash: String,
+    /// Of an item: where they came from, `stored`, `recent` or `computed`.
+    pub from: Option<String>,
     body: Body,
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use opendmp_engine::retention::LetGoReport;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{Event, Problem};
@@ -31,15 +33,22 @@ pub struct Collected {
     pub disk: u64,
     /// Contents that are needed and stay; those that are younger than the oldest work under way are not counted.
     pub kept: u64,
+    /// What the flows' retention let go before, or would.
+    #[serde(default)]
+    pub retention: LetGoReport,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
 }
 
 impl Service {
-    /// Collects garbage.
+    /// Lets go of what retention no longer keeps, and collects garbage.
     pub async fn collect_garbage(&self, request: CollectRequest, tell: &Teller) -> Result<(), Problem> {
         let (begun, stopped) = (std::time::Instant::now(), Arc::new(AtomicBool::new(false)));
-        let work = self.engine.collect_garbage(request.dry_run, Arc::clone(&stopped));
+        let work = async {
+            let dry = request.dry_run;
+            let retention = self.engine.apply_retention(dry, Duration::ZERO, &stopped).await?;
+            Ok::<_, Problem>((retention, self.engine.collect_garbage(dry, Arc::clone(&stopped)).await?))
+        };
         tokio::pin!(work);
         let mut stop = self.stop.subscribe();
         let stop = async move { stop.wait_for(|stop| *stop).await.is_ok() };
@@ -50,7 +59,7 @@ impl Service {
                 work.await
             }
         };
-        let freed = done?;
+        let (retention, freed) = done?;
         tell.send(Event::Collected(Collected {
             dry_run: request.dry_run,
             stopped: stopped.load(Ordering::Acquire),
@@ -58,6 +67,7 @@ impl Service {
             bytes: freed.bytes,
             disk: freed.disk,
             kept: freed.kept,
+            retention,
             took_ms: begun.elapsed().as_millis() as u64,
         }))
         .await;

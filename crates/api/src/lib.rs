@@ -33,3 +33,6 @@ const ACTOR: &str = "opendmp-actor";
 
 /// The header with the hash of content.
 const HASH: &str = "opendmp-hash";
+
+/// Header of an answer that is an item's content: where it came from.
+const FROM: &str = "opendmp-from";

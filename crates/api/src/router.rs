@@ -13,7 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures::stream;
+use opendmp_engine::items::BytesFrom;
 use opendmp_engine::metrics::CONTENT_TYPE;
+use opendmp_model::ids::IdPrefix;
 use opendmp_model::name;
 use opendmp_ports::content::Body;
 use opendmp_ports::journal::{DEFAULT_SPACE, FlowState, RunId};
@@ -24,9 +26,9 @@ use crate::ask::{
     ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Status, Upload, WhichRevision,
 };
 use crate::garbage::CollectRequest;
-use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, Page, Revisions, Run};
+use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, ItemInfo, Page, Revisions, Run};
 use crate::service::Service;
-use crate::{ACTOR, HASH, request};
+use crate::{ACTOR, FROM, HASH, request};
 
 /// The largest request: a flow and the files it names.
 const MOST_REQUEST: usize = 64 << 20;
@@ -59,6 +61,8 @@ pub fn router(service: Arc<Service>) -> axum::Router {
         .route("/api/v1/datasets/{id}", get(revisions))
         .route("/api/v1/datasets/{id}/history", get(history))
         .route("/api/v1/datasets/{id}/content", get(content))
+        .route("/api/v1/items/{id}", get(item))
+        .route("/api/v1/items/{id}/content", get(item_content))
         .route("/api/v1/dead-letters", get(letters))
         .route("/api/v1/dead-letters/find", get(find_letters))
         .route("/api/v1/dead-letters/retry", post(retry))
@@ -269,6 +273,37 @@ async fn content(
     }
     tracing::debug!(name = %name::printable(&row.item.name), "content is sent");
     Ok((headers, stream_of(body)).into_response())
+}
+
+async fn item(State(service): Asked, Path(id): Path<String>) -> Answer<ItemInfo> {
+    Ok(Json(service.engine().item(&item_id(&id)?).await?.into()))
+}
+
+async fn item_content(State(service): Asked, Path(id): Path<String>) -> Result<Response, Problem> {
+    let prefix = item_id(&id)?;
+    // Beside the request, so that what is begun is not broken off in the middle of a step when the asker leaves.
+    let engine = Arc::clone(service.engine());
+    let made = tokio::spawn(async move { engine.item_content(&prefix).await }).await;
+    let found = made.map_err(|_| Problem::new(500, "broken-off", "the bytes could not be made: it broke off"))??;
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(found.size));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    let from = match found.from {
+        BytesFrom::Stored => "stored",
+        BytesFrom::Recent => "recent",
+        BytesFrom::Computed => "computed",
+    };
+    headers.insert(FROM, HeaderValue::from_static(from));
+    if let Ok(hash) = HeaderValue::from_str(&found.hash.to_hex()) {
+        headers.insert(HASH, hash);
+    }
+    // What is opened stays readable, also when its name is collected as garbage meanwhile.
+    Ok((headers, stream_of(found.body)).into_response())
+}
+
+fn item_id(text: &str) -> Result<IdPrefix, Problem> {
+    text.parse().map_err(|error| Problem::new(400, "bad-id", format!("`{text}`: {error}")))
 }
 
 async fn letters(State(service): Asked, Query(listing): Query<Listing>) -> Answer<Page<DeadLetter>> {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use opendmp_engine::explain;
+use opendmp_engine::{explain, items};
 use opendmp_model::fault::{Fault, LogLine};
 use opendmp_model::history;
 use opendmp_model::item::{Attributes, Item};
@@ -207,8 +207,13 @@ pub struct Dataset {
     pub run: u64,
     /// The arrival it comes from.
     pub arrival: u64,
+    /// Id of the item that was collected.
+    pub item: String,
     /// When it was committed.
     pub committed: String,
+    /// When its content was let go, by the flow's retention; `None` while it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<String>,
     /// Where it was exported to.
     pub export: Export,
 }
@@ -230,7 +235,9 @@ impl From<&journal::RevisionRow> for Dataset {
             version: row.version.clone(),
             run: row.run.0,
             arrival: row.item.id.arrival.0,
+            item: row.item.id.to_string(),
             committed: time(row.at),
+            gone: row.gone.map(time),
             export: Export {
                 state: row.export,
                 destination: target.map(|(destination, _)| destination.clone()),
@@ -388,6 +395,9 @@ pub struct Origin {
     pub size: u64,
     /// When they arrived.
     pub arrived: String,
+    /// When they were let go, by the flow's retention; `None` while they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<String>,
 }
 
 /// One step of a result's way.
@@ -419,6 +429,9 @@ pub struct WayStep {
     pub result: history::Result,
     /// Id of the item that went in.
     pub input: String,
+    /// Id of the item that came out, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// Name of what came out.
     pub name: String,
     /// Its port, where it is not the default.
@@ -466,6 +479,7 @@ impl History {
             hash: way.origin.hash.to_hex(),
             size: way.origin.size,
             arrived: time(way.origin.at),
+            gone: way.origin.gone.map(time),
         };
         let step = |step: explain::WayStep| WayStep {
             processor: step.processor,
@@ -481,6 +495,7 @@ impl History {
             took_us: step.took,
             result: step.result,
             input: step.input,
+            output: step.output,
             name: step.name,
             port: step.port,
             hash: step.hash.to_hex(),
@@ -495,6 +510,94 @@ impl History {
             origin,
             steps: way.steps.into_iter().map(step).collect(),
             confirmed: confirmed.collect(),
+        }
+    }
+}
+
+/// A step that made or took an item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ItemStep {
+    /// The processor; `retry` and `reprocess` for a person's.
+    pub processor: String,
+    /// Its kind.
+    pub kind: String,
+    /// Hash of the flow version.
+    pub version: String,
+    /// When it began.
+    pub started: String,
+    /// What came of it.
+    pub result: history::Result,
+    /// Id of the item that went in.
+    pub input: String,
+    /// Ids of the items that came out, the first thousand of them.
+    pub children: Vec<String>,
+    /// A remark.
+    pub note: Option<String>,
+}
+
+impl From<items::ItemStep> for ItemStep {
+    fn from(step: items::ItemStep) -> Self {
+        Self {
+            processor: step.processor,
+            kind: step.kind,
+            version: step.version,
+            started: time(step.started),
+            result: step.result,
+            input: step.input,
+            children: step.children,
+            note: step.note,
+        }
+    }
+}
+
+/// What is known of an item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ItemInfo {
+    /// Its id.
+    pub id: String,
+    /// The flow.
+    pub flow: String,
+    /// Its name.
+    pub name: String,
+    /// BLAKE3 of its bytes, hexadecimal.
+    pub hash: String,
+    /// Their number.
+    pub size: u64,
+    /// Attributes.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
+    /// The output that it left by, where it is not the default one.
+    pub port: Option<String>,
+    /// The arrival it comes from, or the first of several.
+    pub arrival: u64,
+    /// Kind and place of its source.
+    pub source: String,
+    /// The path in it.
+    pub path: String,
+    /// What made it.
+    pub made: ItemStep,
+    /// What took it, the first thousand of these.
+    pub read: Vec<ItemStep>,
+    /// Where its bytes are at hand; `None`: they would have to be computed again.
+    pub at_hand: Option<items::BytesFrom>,
+}
+
+impl From<items::ItemFacts> for ItemInfo {
+    fn from(facts: items::ItemFacts) -> Self {
+        Self {
+            id: facts.id,
+            flow: facts.flow,
+            name: facts.name,
+            hash: facts.hash.to_hex(),
+            size: facts.size,
+            attributes: facts.attributes,
+            port: facts.port,
+            arrival: facts.arrival,
+            source: facts.source,
+            path: facts.path,
+            made: facts.made.into(),
+            read: facts.read.into_iter().map(Into::into).collect(),
+            at_hand: facts.at_hand,
         }
     }
 }

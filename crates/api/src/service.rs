@@ -473,6 +473,11 @@ impl Service {
 
     /// Opens the bytes of a revision.
     pub async fn open(&self, row: &RevisionRow) -> Result<(Body, ContentHash), Problem> {
+        if let Some(gone) = row.gone {
+            let message = format!("the content of revision {} was let go at {}", row.revision, time(gone));
+            return Err(Problem::new(410, "let-go", message)
+                .with_hint("`retention` of its collect says what is kept; `opendmp items content` may make it again"));
+        }
         let content = row.item.content;
         Ok((self.engine.content.open(&content).await?, content.hash))
     }

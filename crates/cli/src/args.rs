@@ -76,6 +76,8 @@ pub enum Verb {
     Collections(verbs::collections::Args),
     /// List, show and get datasets, and see how they came to be
     Datasets(verbs::datasets::Args),
+    /// Show and get what went in and out of single steps
+    Items(verbs::items::Args),
     /// Look after items that could not be processed
     DeadLetters(verbs::dead_letters::Args),
     /// Take what arrived before through the present version of a flow

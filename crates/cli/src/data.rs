@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opendmp_api::{Client, GRACE, SOCKET, Service};
-use opendmp_content::DirectoryContent;
+use opendmp_content::{DirectoryContent, Ring};
 use opendmp_engine::metrics::Workers;
 use opendmp_engine::{Engine, Options, Quotas};
 use opendmp_journal::SqliteJournal;
@@ -213,6 +213,8 @@ pub struct Bounds {
     pub roots: Vec<PathBuf>,
     /// How much is taken in.
     pub quotas: Quotas,
+    /// Bytes kept of what went in and out of steps lately.
+    pub recent: u64,
 }
 
 /// A data directory, opened by this process.
@@ -239,7 +241,8 @@ impl Opened {
             opening.await.map_err(|error| Fail::new(format!("the data directory can't be opened: {error}")))??;
         let maker = Maker { data: data.path().to_owned(), content: content.clone(), instance: instance.clone() };
         let clock = SystemClock;
-        let Bounds { roots, quotas } = bounds;
+        let Bounds { roots, quotas, recent } = bounds;
+        let recent = open_recent(data.path(), recent).await;
         let mut options = Options { worker: worker(), instance, roots, quotas, ..Options::default() };
         if let Some(reserve) = reserve()? {
             options.reserve = reserve;
@@ -259,6 +262,10 @@ impl Opened {
             options,
             left.lease,
         );
+        let engine = match recent {
+            Some(recent) => engine.with_recent(Arc::new(recent)),
+            None => engine,
+        };
         let metrics = Arc::clone(&engine.metrics);
         journal.on_commit(move |commit| metrics.committed(commit.calls, commit.took));
         if let Some(pools) = pools.clone() {
@@ -288,6 +295,24 @@ impl Opened {
         })
         .await;
     }
+}
+
+/// Where what went in and out of steps is kept for a while; nowhere, where that is not asked for or can't be done.
+async fn open_recent(data: &Path, most: u64) -> Option<Ring> {
+    let folder = data.join("recent");
+    let open = move || {
+        if most > 0 {
+            return Ring::open(&folder, most).map(Some);
+        }
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(opendmp_ports::Error::io("empty recent", folder.display(), &error))
+            }
+            _ => Ok(None),
+        }
+    };
+    let opened = tokio::task::spawn_blocking(open).await.ok()?;
+    opened.inspect_err(|error| tracing::warn!(%error, "what goes in and out of steps is not kept for a while")).ok()?
 }
 
 type Parts = (SqliteJournal, DirectoryContent, Registry, Option<Arc<Pools>>, String);

@@ -65,6 +65,7 @@ async fn verb(args: Args, term: &Term) -> Result<ExitCode, Fail> {
         Verb::Runs(args) => verbs::runs::runs(args, data, term).await,
         Verb::Collections(args) => verbs::collections::collections(&args, data, term).await,
         Verb::Datasets(args) => verbs::datasets::datasets(args, data, term).await,
+        Verb::Items(args) => verbs::items::items(args, data, term).await,
         Verb::DeadLetters(args) => verbs::dead_letters::dead_letters(args, data, term).await,
         Verb::Reprocess(args) => verbs::reprocess::reprocess(args, data, term).await,
         Verb::Ingest(args) => verbs::ingest::ingest(args, data, term).await,

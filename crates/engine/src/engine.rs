@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::ids::Arrival;
 use opendmp_model::ledger::Known;
+use opendmp_ports::content::Recent;
 use opendmp_ports::journal::{FlowRow, Lease, SourceId, VersionId};
 use opendmp_ports::transport::Hint;
 use opendmp_ports::{Clock, Content, Error, Journal, Transport};
@@ -97,6 +98,7 @@ pub struct Engine {
     sources: Mutex<HashMap<String, SourceId>>,
     troubles: Mutex<HashMap<String, Trouble>>,
     pub(crate) dead: Counted,
+    pub(crate) recent: Option<Arc<dyn Recent>>,
 }
 
 impl Engine {
@@ -124,7 +126,14 @@ impl Engine {
             sources: Mutex::default(),
             troubles: Mutex::default(),
             dead: Counted::default(),
+            recent: None,
         }
+    }
+
+    /// The same, which hands over what its steps are given and give.
+    #[must_use]
+    pub fn with_recent(self, recent: Arc<dyn Recent>) -> Self {
+        Self { recent: Some(recent), ..self }
     }
 
     /// A version, opened; opened once and kept.

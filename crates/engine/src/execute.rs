@@ -8,6 +8,7 @@
 
 mod fan;
 mod gather;
+mod handed;
 pub(crate) mod memo;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ use crate::spans;
 
 use fan::{Siblings, Streamed};
 pub(crate) use fan::{read_blocks, read_children};
+use handed::Handed;
 
 /// An item under way: its bytes may be in memory only.
 #[derive(Clone, Debug)]
@@ -71,6 +73,7 @@ struct Work<'a> {
     memos: Vec<(NewMemo, Vec<Option<Bytes>>)>,
     counts: BTreeMap<Arc<str>, StepCounts>,
     memory: u64,
+    recent: Handed,
     /// The path that was made last: items of a bundle mostly take the same.
     path: Option<LastPath>,
 }
@@ -121,6 +124,7 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
         memos: Vec::new(),
         counts: BTreeMap::new(),
         memory: 0,
+        recent: Handed::default(),
         path: None,
     };
     let task = &claimed.task;
@@ -363,6 +367,7 @@ impl Work<'_> {
         }
         if let Some(bytes) = live.bytes.filter(Bytes::is_unique) {
             self.memory = self.memory.saturating_sub(bytes.len() as u64);
+            self.recent.add(self.engine, live.item.content.hash, bytes);
         }
         Ok(Entry {
             input: live.item.id,
@@ -557,6 +562,7 @@ impl Work<'_> {
 
     /// Stores what is still in memory and makes one settlement of everything. Content is durable when this answers.
     async fn settlement(mut self) -> Result<Settlement, Error> {
+        self.hand_over_waiting();
         self.store().await?;
         let held = self.new_held();
         let mut tasks = Vec::new();

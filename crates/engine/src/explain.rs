@@ -40,6 +40,8 @@ pub struct WayStep {
     pub result: Outcome,
     /// Id of the item that went in.
     pub input: String,
+    /// Id of the item that came out, where one did.
+    pub output: Option<String>,
     /// Name of what came out.
     pub name: String,
     /// Its port, where it is not the default.
@@ -69,6 +71,8 @@ pub struct Origin {
     pub hash: ContentHash,
     /// Their number.
     pub size: u64,
+    /// When they were let go, by retention.
+    pub gone: Option<i64>,
     /// When they arrived.
     pub at: i64,
 }
@@ -123,10 +127,7 @@ impl Engine {
         let collect = collected
             .filter(|found| contexts.get(&found.context).is_some_and(|c| c.processor == row.processor))
             .find(|found| matches!(found.entry.result, Outcome::Collected | Outcome::Unchanged));
-        let missing = || {
-            Error::new(ErrorKind::Damaged, "explain", format!("the history has no step that made {id}"))
-                .with_hint("`opendmp doctor` checks the data directory")
-        };
+        let missing = || no_step(id, arrival.forgot.is_some_and(|forgot| row.at < forgot));
         chain.push((*collect.ok_or_else(missing)?, None));
         let mut at = id;
         loop {
@@ -168,6 +169,7 @@ impl Engine {
                 took: found.entry.took,
                 result: found.entry.result,
                 input: found.entry.input.to_string(),
+                output: child.map(|child| child.id.to_string()),
                 name: name.clone(),
                 port: child.and_then(|child| child.port.as_deref().map(str::to_owned)),
                 hash,
@@ -184,6 +186,7 @@ impl Engine {
             hash: arrival.content.hash,
             size: arrival.content.size,
             at: arrival.at,
+            gone: arrival.gone,
         };
         // Those from before they were kept with the revision are in the history alone.
         let known: BTreeSet<Seq> = row.confirmed.iter().map(|one| one.seq).collect();
@@ -196,6 +199,17 @@ impl Engine {
         let confirmed = earlier.chain(kept).collect();
         Ok(Way { origin, steps, confirmed })
     }
+}
+
+/// The history does not have a step that made an item; `forgot`: it may have been let go.
+fn no_step(id: ItemId, forgot: bool) -> Error {
+    if forgot {
+        let message = format!("how {id} came to be is no longer kept: the flow's retention let its history go");
+        return Error::new(ErrorKind::NotFound, "explain", message)
+            .with_hint("`retention: { history: … }` of the flow says how long it is kept");
+    }
+    Error::new(ErrorKind::Damaged, "explain", format!("the history has no step that made {id}"))
+        .with_hint("`opendmp doctor` checks the data directory")
 }
 
 #[derive(Clone, Copy)]

@@ -100,7 +100,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Collects garbage hourly, and when the disk is nearly full, until `stop`.
+    /// Applies retention and collects garbage hourly, and when the disk is nearly full, until `stop`.
     pub(crate) async fn keep_clean(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut last = self.clock.now();
         while !*stop.borrow() {
@@ -114,7 +114,10 @@ impl Engine {
             }
             last = self.clock.now();
             let stopped = Arc::new(AtomicBool::new(false));
-            let collected = self.collect_garbage(false, Arc::clone(&stopped));
+            let collected = async {
+                self.keep_retention(&stopped).await;
+                self.collect_garbage(false, Arc::clone(&stopped)).await
+            };
             tokio::pin!(collected);
             let done = tokio::select! {
                 done = &mut collected => done,

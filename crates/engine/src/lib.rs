@@ -2,9 +2,10 @@
 //!
 //! One item's way: [`ingest`] claims it from its source and makes it durable; [`execute`] takes it through as many
 //! processors as it can and makes one settlement of all that comes of it; [`intents`] carries out what the settlement
-//! decided to do outside. [`live`] keeps these going by itself, [`control`] is what people ask of it. What is
+//! decided to do outside. [`live`] keeps these going by itself, [`control`], [`explain`] and [`items`] are what people ask of it. What is
 //! decided on the way stands in [`decide`], apart from what carries it out. What is counted on the way stands in
-//! [`metrics`]. [`reprocess`] takes what arrived before through a new version.
+//! [`metrics`]. [`reprocess`] takes what arrived before through a new version; [`retention`] and
+//! [`garbage`] let go of what is no longer kept.
 //!
 //! The engine knows no database, no broker, no web framework: it sees ports and kinds.
 
@@ -17,12 +18,14 @@ pub mod failpoint;
 pub mod garbage;
 mod ingest;
 mod intents;
+pub mod items;
 pub mod live;
 mod loaded;
 pub mod metrics;
 mod outside;
 mod quota;
 pub mod reprocess;
+pub mod retention;
 mod sources;
 mod spans;
 pub mod watch;

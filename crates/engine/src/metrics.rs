@@ -26,6 +26,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::engine::lock;
+use crate::retention::LetGoReport;
 use ports::JournalCalls;
 
 pub use described::{ALL, Described, Kind};
@@ -83,6 +84,9 @@ pub struct Metrics {
     tasks_returned: Counter,
     results_new: Counter,
     results_unchanged: Counter,
+    let_go_sources: Counter,
+    let_go_revisions: Counter,
+    let_go_records: Counter,
     journal_calls: JournalCalls,
     journal_errors: Family<Words, Counter>,
     commit: Brief,
@@ -260,6 +264,13 @@ impl Metrics {
     pub(crate) fn begin_work(&self) -> InWork<'_> {
         self.tasks_in_work.inc();
         InWork(&self.tasks_in_work)
+    }
+
+    /// Retention let something go.
+    pub(crate) fn let_go(&self, report: &LetGoReport) {
+        self.let_go_sources.inc_by(report.sources);
+        self.let_go_revisions.inc_by(report.revisions);
+        self.let_go_records.inc_by(report.records);
     }
 
     pub(crate) fn returned(&self) {

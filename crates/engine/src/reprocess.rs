@@ -181,6 +181,10 @@ impl Engine {
             let ingest = historic.recorded.as_ref().and_then(|recorded| loaded.node(&recorded.processor));
             let ingest = ingest.filter(|node| node.planned.role == Role::Ingest);
             let item = historic.item(pass);
+            if historic.row.gone.is_some() {
+                gone += 1;
+                continue;
+            }
             let there = async || {
                 self.content.open(&historic.row.content).await?;
                 self.content.vouch(&[historic.row.content]).await

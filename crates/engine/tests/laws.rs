@@ -79,6 +79,15 @@ fn l1_many_of_one_and_one_of_many() {
 }
 
 #[test]
+fn l1_retention_lets_go_only_of_what_is_done() {
+    let setup = Setup { retention: true, crashes: 150, changes: 20, ..Setup::default() };
+    let counted = hold(&setup, SEEDS / 2);
+    happened(&counted, &["sources let go", "revisions let go", "reprocesses", "retried letters", "crashes"]);
+    let many = Setup { flows: vec![Flow::Many], retention: true, ..Setup::default() };
+    happened(&hold(&many, SEEDS / 4), &["sources let go", "closed groups"]);
+}
+
+#[test]
 fn l2_many_of_one_and_one_of_many() {
     let setup = Setup { flows: vec![Flow::Many], mode: Mode::Several, crashes: 200, ..Setup::default() };
     let counted = hold(&setup, SEEDS);

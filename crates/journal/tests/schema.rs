@@ -77,8 +77,22 @@ fn schema_3_is_frozen() {
 #[test]
 fn schema_4_is_frozen() {
     let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()));
+    let path = dir.path().join("journal.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(include_str!("../migrations/0001_first.sql")).unwrap();
+    conn.execute_batch(include_str!("../migrations/0002_held.sql")).unwrap();
+    conn.execute_batch(include_str!("../migrations/0003_memo.sql")).unwrap();
+    conn.execute_batch(include_str!("../migrations/0004_lineage.sql")).unwrap();
+    conn.execute_batch("PRAGMA application_id = 0x4f444d50; PRAGMA user_version = 4;").unwrap();
     let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v4.txt")).unwrap();
+    assert!(dump(&path) == golden, "a stored schema is never changed");
+}
+
+#[test]
+fn schema_5_is_frozen() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v5.txt")).unwrap();
     let dumped = dump(&dir.path().join("journal.db"));
     assert!(dumped == golden, "a stored schema is never changed, make a new migration; it is now\n{dumped}");
 }

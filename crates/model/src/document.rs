@@ -19,6 +19,8 @@ mod walk;
 mod words;
 
 pub use check::{Checked, check, text};
-pub use flow::{Common, Flow, FlowKeys, InputRef, Memo, OnError, Phase, ProcessorDoc, slug};
+pub use flow::{
+    Common, DatasetRetention, Flow, FlowKeys, FlowRetention, InputRef, Memo, OnError, Phase, ProcessorDoc, slug,
+};
 pub use values::{ByteSize, HumanDuration};
 pub use version::{CodeHash, ConfigHash, FlowSource, Version, VersionHash};

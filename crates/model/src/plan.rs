@@ -9,7 +9,7 @@ mod tests;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, codes};
 use crate::document::version::{CodeHash, ConfigHash, VersionHash, processor_hashes};
-use crate::document::{Checked, HumanDuration, Memo, OnError, Phase, ProcessorDoc, Version, check};
+use crate::document::{Checked, FlowRetention, HumanDuration, Memo, OnError, Phase, ProcessorDoc, Version, check};
 use crate::kinds::{Determinism, Environment, Files, Kinds, Role, clean_path};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -24,6 +24,9 @@ pub struct RunPlan {
     pub slug: String,
     /// The version this is the plan of.
     pub version: VersionHash,
+    /// How long sources and history are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<FlowRetention>,
     /// In the order of the document.
     pub processors: Vec<PlannedProcessor>,
     /// Those that read nothing: where items come in.
@@ -194,6 +197,7 @@ pub fn compile_checked(checked: &Checked, version: &Version) -> Result<(RunPlan,
         name: flow.name.clone(),
         slug: flow.slug.clone(),
         version: version.hash,
+        retention: flow.retention,
         starts: (0..processors.len()).filter(|at| processors[*at].inputs.is_empty()).collect(),
         order,
         stages,

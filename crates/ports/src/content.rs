@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use opendmp_model::ids::ContentHash;
 use opendmp_model::item::ContentRef;
 
 use crate::Result;
@@ -157,6 +158,16 @@ pub trait Content: Send + Sync {
 
     /// What is stored and what is free.
     async fn usage(&self) -> Result<Usage>;
+}
+
+/// What steps were given and gave lately, as far as it is at hand: a place to look before something is made again. It
+/// promises nothing: what is kept may be missing a moment later, and after a restart.
+pub trait Recent: Send + Sync {
+    /// Keeps these for a while, or some of them, or none. Never waits: it stands in the way of work.
+    fn keep(&self, some: Vec<(ContentHash, Bytes)>);
+
+    /// Bytes with this hash, if they are there. Blocks.
+    fn find(&self, hash: ContentHash) -> Option<Bytes>;
 }
 
 /// Reads a file by position, so that clones of one open file don't disturb each other.

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use opendmp_model::document::ProcessorDoc;
+use opendmp_model::document::{DatasetRetention, ProcessorDoc};
 use opendmp_model::fault::Fault;
 use opendmp_model::kinds::{Class, DestinationConfig, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
 use opendmp_processor::{Collect, Context, Opened, ProcessorKind, Registry, config, saved_config};
@@ -21,6 +21,9 @@ pub struct Config {
     /// results are datasets only.
     #[serde(default)]
     pub destination: Option<DestinationConfig>,
+    /// Which revisions of each dataset are kept. By default all. What was exported stays where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<DatasetRetention>,
 }
 
 /// The processor kind `collect`.
@@ -31,6 +34,9 @@ const DOCS: &str = "\
 Each result becomes a dataset, told apart by the source item it comes of and by its own name. A result for a dataset \
 that is there already becomes a new revision of it; one that is equal to the newest revision adds only to its history. \
 What is exported follows from what was committed, so a crash in between repeats the export and not the work.
+
+`retention` says which revisions are kept: a revision stays while it is among the newest, or young enough. What is let \
+go of one is its content, in the data directory; it is still listed, with its history.
 ";
 
 #[async_trait]
@@ -48,6 +54,9 @@ impl ProcessorKind for Kind {
                 "id: shelf\ntype: collect\ninputs: [clean]\ncollection: Penguins\n".to_owned(),
                 "id: shelf\ntype: collect\ninputs: [clean]\ncollection: Penguins\n\
                  destination: { type: folder, path: ./outbox, name: \"{stem}.clean.csv\" }\n"
+                    .to_owned(),
+                "id: shelf\ntype: collect\ninputs: [clean]\ncollection: Penguins\n\
+                 retention: { revisions: 10, age: 90d }\n"
                     .to_owned(),
             ],
         })

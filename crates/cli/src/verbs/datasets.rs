@@ -175,6 +175,11 @@ fn columns() -> [table::Column<Dataset>; 7] {
     ]
 }
 
+/// Whether a revision's content is kept, in few words.
+fn kept(row: &Dataset) -> String {
+    row.gone.as_deref().map_or("kept".to_owned(), |gone| format!("let go {}", words::when(gone)))
+}
+
 /// Where a revision's export stands, in few words.
 pub fn exported(row: &Dataset) -> String {
     let target = row.export.target.as_deref().unwrap_or("");
@@ -241,10 +246,14 @@ fn page(newest: &Dataset, revisions: &[Dataset], term: &Term) -> String {
     let exact = if newest.size < 1_000 { String::new() } else { format!(" ({} bytes)", words::grouped(newest.size)) };
     let _ = writeln!(out, "  size      {}{exact}", words::size(newest.size));
     let _ = writeln!(out, "  hash      b3:{}", newest.hash);
+    let _ = writeln!(out, "  item      {}", newest.item);
     if let Some(media_type) = &newest.media_type {
         let _ = writeln!(out, "  type      {}", words::line(media_type));
     }
     out.push_str(&words::attributes(&newest.attributes));
+    if newest.gone.is_some() {
+        let _ = writeln!(out, "  content   {}", kept(newest));
+    }
     if newest.export.state != ExportState::None {
         let place = newest.export.destination.as_deref().map(words::line).unwrap_or_default();
         let written =
@@ -258,6 +267,7 @@ fn page(newest: &Dataset, revisions: &[Dataset], term: &Term) -> String {
         column("size", |row| Value::Size(row.size)),
         column("hash", |row| Value::Text(row.hash.get(..12).unwrap_or(&row.hash).to_owned())),
         column("version", |row| Value::Text(words::short_hash(&row.version).to_owned())),
+        column("content", |row| Value::Text(kept(row))),
     ];
     let _ = write!(out, "\n{}", table::table(revisions, &columns, term.width()));
     out
@@ -274,7 +284,7 @@ async fn pour(mut content: Content, mut into: impl FnMut(&[u8]) -> Result<(), Fa
     }
     if size != content.size || hasher.finalize().to_hex().as_str() != content.hash {
         return Err(Fail::new(format!(
-            "the bytes are not those of the dataset: {size} of {} came, or their hash is wrong",
+            "the bytes are not those that were asked for: {size} of {} came, or their hash is wrong",
             content.size
         ))
         .hint("`opendmp doctor` checks the data directory"));
@@ -282,7 +292,8 @@ async fn pour(mut content: Content, mut into: impl FnMut(&[u8]) -> Result<(), Fa
     Ok(())
 }
 
-async fn to_out(content: Content, term: &Term) -> Result<(), Fail> {
+/// Writes content to standard output.
+pub async fn to_out(content: Content, term: &Term) -> Result<(), Fail> {
     if term.out_is_terminal && std::io::stdout().is_terminal() && content.size > MOST_ON_A_TERMINAL {
         return Err(Fail::usage(format!("{} are much for a terminal", words::size(content.size)))
             .hint("write them to a file with -o FILE"));
@@ -295,7 +306,8 @@ async fn to_out(content: Content, term: &Term) -> Result<(), Fail> {
 /// What scrolls by and can't be stopped.
 const MOST_ON_A_TERMINAL: u64 = 1 << 20;
 
-async fn to_file(content: Content, path: &Path, force: bool, term: &Term) -> Result<(), Fail> {
+/// Writes content to a file, which appears whole or not at all.
+pub async fn to_file(content: Content, path: &Path, force: bool, term: &Term) -> Result<(), Fail> {
     let shown = words::name(&path.display().to_string());
     let failed = |error: std::io::Error| Fail::io(format_args!("`{shown}` can't be written"), &error);
     if !force && path.symlink_metadata().is_ok() {

@@ -26,6 +26,10 @@ that equalled what was there, leftovers of work that was broken off, the items o
 that were retried or discarded. All that open work, aggregates, open dead letters, exports still
 to be done, datasets and their sources need stays.
 
+Before, what the flows' `retention` no longer keeps is let go: content of sources and of older
+revisions, and old history. What was let go is still listed, and what was exported stays where it
+is; --dry-run tells how much it would be, and its room comes on top of what would be freed.
+
 A server does this by itself every hour, and when its disk is nearly full. What is being worked
 on is left for the next time, so a step that takes hours puts that off. It does not run while a
 backup or `opendmp verify` reads everything; these wait for its end.")]
@@ -40,7 +44,7 @@ pub struct Args {
 
 /// Collects garbage.
 pub async fn gc(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let session = Session::open(&DataDir::choose(data)?, Need::Look).await?;
+    let session = Session::open(&DataDir::choose(data)?, Need::Work).await?;
     let request = CollectRequest { dry_run: args.dry_run };
     let done = async {
         let mut events = session.client.collect_garbage(request).await?;
@@ -64,10 +68,30 @@ pub async fn gc(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+/// What retention let go; nothing where it did not.
+fn retention(collected: &Collected, term: &Term) -> String {
+    let gone = &collected.retention;
+    if gone.is_empty() {
+        return String::new();
+    }
+    let part = |count: u64, what: &str, bytes: u64| {
+        (count > 0).then(|| format!("{} ({})", words::count(count, what), words::size(bytes)))
+    };
+    let parts = [
+        part(gone.sources, "source", gone.source_bytes),
+        part(gone.revisions, "revision", gone.revision_bytes),
+        part(gone.records, "record", gone.record_bytes).map(|records| format!("{records} of history")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let verb = if collected.dry_run { "retention would let go of" } else { "retention let go of" };
+    format!("{} {verb} {}\n", term.green("✓"), parts.join(", "))
+}
+
 fn text(collected: &Collected, term: &Term) -> String {
     let (bytes, contents) = (words::size(collected.bytes), words::count(collected.contents, "content"));
     let took = words::took(collected.took_ms * 1_000);
-    let mut out = match (collected.contents, collected.dry_run) {
+    let mut out = retention(collected, term);
+    out += &match (collected.contents, collected.dry_run) {
         (0, _) => format!("{} there is no garbage · {took}\n", term.green("✓")),
         (_, true) => format!("{} {bytes} in {contents} would be freed · {took}\n", term.green("✓")),
         (_, false) => format!("{} freed {bytes} in {contents} · {took}\n", term.green("✓")),

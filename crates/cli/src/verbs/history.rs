@@ -23,6 +23,9 @@ pub fn draw(history: &History, long: bool, term: &Term) -> String {
         hash(&row.hash),
         export(row)
     );
+    if let Some(gone) = &row.gone {
+        let _ = writeln!(out, "its content was let go {}, as the flow's retention says", words::when(gone));
+    }
     let lines = lines(history);
     let heads: Vec<String> = lines
         .iter()
@@ -55,7 +58,7 @@ pub fn draw(history: &History, long: bool, term: &Term) -> String {
         let _ = writeln!(out, "{times} had the same bytes, the last at {} by version {version}", words::when(&last.at));
     }
     if !long {
-        let _ = writeln!(out, "{}", term.dim("--long tells times, hashes, workers and logs"));
+        let _ = writeln!(out, "{}", term.dim("--long tells times, hashes, items, workers and logs"));
     }
     out
 }
@@ -115,11 +118,13 @@ fn lines(history: &History) -> Vec<Line> {
         format!("{}/{}", place.trim_end_matches('/'), origin.path)
     };
     let arrived = words::when_beside(&origin.arrived, &history.dataset.committed);
-    let what = format!("{}  {}  arrived {arrived} as {}", words::path(&path), hash(&origin.hash), origin.arrival);
+    let gone = origin.gone.as_deref().map(|gone| format!(", let go {}", words::when(gone))).unwrap_or_default();
+    let what = format!("{}  {}  arrived {arrived} as {}{gone}", words::path(&path), hash(&origin.hash), origin.arrival);
     let mut more = vec![
         format!("source {}", words::line(&origin.source)),
         format!("arrived {}, {} bytes, b3:{}", words::when(&origin.arrived), words::grouped(origin.size), origin.hash),
     ];
+    more.extend(ingest.and_then(|step| step.output.as_ref()).map(|item| format!("item {item}")));
     more.extend(ingest.map(by));
     out.push(Line { processor: name.to_owned(), step: None, source: what, more, failed: Vec::new() });
     out
@@ -159,6 +164,9 @@ fn step(step: &WayStep) -> Line {
         ),
         format!("gave {} of {} bytes, b3:{}", words::name(&step.name), words::grouped(step.size), step.hash),
     ];
+    if let Some(item) = &step.output {
+        more.push(format!("item {item}"));
+    }
     if let Some(environment) = &step.environment {
         more.push(format!("environment {}", words::line(environment)));
     }

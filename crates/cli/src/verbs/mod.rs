@@ -10,6 +10,7 @@ pub mod gc;
 pub mod history;
 pub mod ingest;
 pub mod init;
+pub mod items;
 pub mod kinds;
 pub mod plan;
 pub mod reprocess;

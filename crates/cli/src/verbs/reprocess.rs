@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use opendmp_api::ask::{ReprocessForeseen, ReprocessRequest};
-use opendmp_engine::reprocess::PlannedStep;
+use opendmp_engine::reprocess::{PlannedStep, ReprocessPlan};
 use opendmp_ports::Clock as _;
 use opendmp_ports::clock::SystemClock;
 
@@ -142,14 +142,25 @@ async fn asked(args: &Args, session: &Session, term: &Term) -> Result<u8, Fail> 
         })?;
         return Ok(crate::fail::DONE);
     }
-    if !args.yes {
+    // What is named one by one is looked at in any case: that nothing can be done is then worth more than a run of nothing.
+    if !args.yes || !request.datasets.is_empty() {
         let foreseen = session.client.foresee(flow, &request).await?;
-        if foreseen.plan.arrivals == 0 {
+        let ReprocessPlan { arrivals, gone, .. } = foreseen.plan;
+        if arrivals == 0 && gone > 0 {
+            let what = words::count(gone, "item");
+            return Err(Fail::new(format!(
+                "nothing of this can be reprocessed: the bytes of {what} are no longer kept"
+            ))
+            .hint("`retention: { sources: … }` of a flow says for how long they are; --plan tells more"));
+        }
+        if arrivals == 0 {
             term.out(&format!("{} nothing to reprocess\n", term.green("✓")))?;
             return Ok(crate::fail::DONE);
         }
-        term.err(text(&foreseen, term).trim_end());
-        confirm("Do it?", false, term)?;
+        if !args.yes {
+            term.err(text(&foreseen, term).trim_end());
+            confirm("Do it?", false, term)?;
+        }
     }
     let begun = Instant::now();
     let events = session.client.reprocess(flow, &request).await?;
@@ -191,7 +202,8 @@ fn text(foreseen: &ReprocessForeseen, term: &Term) -> String {
     if plan.gone > 0 {
         let _ = writeln!(
             out,
-            "  {} can't be: their bytes are no longer kept, or their ingest is not in this version",
+            "  {} can't be: their bytes are no longer kept (`retention: {{ sources: … }}` of the flow says for how long \
+             they are), or their ingest is not in this version",
             words::count(plan.gone, "item")
         );
     }

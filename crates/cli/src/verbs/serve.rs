@@ -66,6 +66,10 @@ pub struct Args {
     /// Take nothing more in when so many dead letters are open
     #[arg(long, value_name = "NUMBER")]
     most_dead_letters: Option<u64>,
+    /// Keep so much of what went in and out of steps lately, as 1GiB, for `opendmp items content`; what is not there any
+    /// more is computed again when it is asked for. 0 keeps none
+    #[arg(long, value_name = "SIZE", value_parser = recent, default_value = "256 MiB", env = "OPENDMP_RECENT", hide_env_values = true)]
+    recent: u64,
     /// How long what is in work may go on after a signal, as 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = crate::args::duration, default_value = "10s")]
     grace: Duration,
@@ -85,6 +89,11 @@ enum LogFormat {
     Json,
 }
 
+/// A size; 0 needs no unit.
+fn recent(text: &str) -> Result<u64, String> {
+    if text.trim() == "0" { Ok(0) } else { crate::args::size(text) }
+}
+
 /// Serves until a signal.
 pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
     let begun = Instant::now();
@@ -95,7 +104,7 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
         dead_letters: args.most_dead_letters,
         dead_bytes: args.dead_letter_quota,
     };
-    let bounds = Bounds { roots: roots(&args.roots)?, quotas };
+    let bounds = Bounds { roots: roots(&args.roots)?, quotas, recent: args.recent };
     let data = DataDir::choose(data)?;
     data.make()?;
     let mut signals = Signals::new()?;

@@ -38,7 +38,7 @@ processors:
 ";
 
 /// Bytes that the disk has given to content.
-fn taken(content: &Path) -> u64 {
+pub fn taken(content: &Path) -> u64 {
     let (mut sum, mut folders) = (0, vec![content.join("packs"), content.join("files")]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::place::Place;
 
 /// Every verb and verb of a verb.
-const VERBS: [&[&str]; 38] = [
+const VERBS: [&[&str]; 41] = [
     &[],
     &["init"],
     &["validate"],
@@ -26,6 +26,9 @@ const VERBS: [&[&str]; 38] = [
     &["datasets", "show"],
     &["datasets", "get"],
     &["datasets", "history"],
+    &["items"],
+    &["items", "show"],
+    &["items", "content"],
     &["dead-letters"],
     &["dead-letters", "list"],
     &["dead-letters", "show"],
@@ -62,7 +65,7 @@ fn the_help_of_every_verb() {
         }
         write!(all, "$ opendmp {}\n{text}\n", arguments.join(" ")).unwrap();
         // Every verb that does something shows how.
-        let does = !matches!(verb, [] | ["flows" | "runs" | "datasets" | "dead-letters" | "ingest"]);
+        let does = !matches!(verb, [] | ["flows" | "runs" | "datasets" | "items" | "dead-letters" | "ingest"]);
         assert!(!does || text.contains("Examples:"), "{verb:?}");
     }
     insta::assert_snapshot!(all);
@@ -72,7 +75,7 @@ fn the_help_of_every_verb() {
 fn all_verbs_are_here() {
     // Those of the help that the snapshot would miss if a verb were added.
     let place = Place::new();
-    for group in ["", "flows", "runs", "datasets", "dead-letters", "ingest"] {
+    for group in ["", "flows", "runs", "datasets", "items", "dead-letters", "ingest"] {
         let arguments: Vec<&str> = group.split_whitespace().chain(["--help"]).collect();
         let help = place.ok(&arguments);
         let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap().to_owned();

@@ -21,7 +21,7 @@ def process(item):
 ";
 
 /// Asks the server's socket: head and body.
-fn ask(place: &Place, path: &str, header: &str) -> (String, String) {
+pub fn ask(place: &Place, path: &str, header: &str) -> (String, String) {
     let mut stream = UnixStream::connect(place.data.join("opendmp.sock")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: opendmp\r\n{header}Connection: close\r\n\r\n").unwrap();

@@ -119,12 +119,14 @@ described! {
         "Ends of work on a task: `settled`, settled by somebody else before (`already`), taken over meanwhile (`fenced`), or handed back (`returned`)";
     RESULTS = Counter "opendmp_results" ["result"]
         "Results that were collected: a `new` revision, or `unchanged` since the last";
+    LET_GO = Counter "opendmp_let_go" ["what"]
+        "What retention let go: content of `sources`, content of `revisions`, records of `history`";
     DATASETS = Gauge "opendmp_datasets" ["collection"]
         "Datasets in a collection";
     REVISIONS = Gauge "opendmp_revisions" ["collection"]
         "Revisions of the datasets in a collection";
     DATASET_BYTES = Gauge "opendmp_revisions_bytes" ["collection"]
-        "Bytes of all revisions in a collection, equal content counted each time";
+        "Bytes of all revisions in a collection that are kept, equal content counted each time";
     JOURNAL_CALL = Histogram "opendmp_journal_call_seconds" ["operation"]
         "Time that a call of the journal took, with waiting and commit";
     JOURNAL_ERRORS = Counter "opendmp_journal_errors" ["operation", "kind"]

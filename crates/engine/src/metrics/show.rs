@@ -212,6 +212,12 @@ impl Moment {
         out.series(&TASKS_ENDED, ends.map(|(result, counter)| (vec![result], counter.clone())))?;
         let results = [("new", &metrics.results_new), ("unchanged", &metrics.results_unchanged)];
         out.series(&RESULTS, results.map(|(result, counter)| (vec![result], counter.clone())))?;
+        let gone = [
+            ("sources", &metrics.let_go_sources),
+            ("revisions", &metrics.let_go_revisions),
+            ("history", &metrics.let_go_records),
+        ];
+        out.series(&LET_GO, gone.map(|(what, counter)| (vec![what], counter.clone())))?;
         let each = |number: fn(&CollectionRow) -> u64| {
             self.collections.iter().flatten().map(move |row| (vec![row.name.as_str()], gauge(number(row))))
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use opendmp_model::history::{Entry, Result as Outcome};
-use opendmp_model::ids::{ContentHash, ItemId};
+use opendmp_model::ids::{Arrival, ContentHash, ItemId};
 use opendmp_model::item::{ContentRef, Item};
 use opendmp_model::manifest::Load;
 use opendmp_ports::Journal;
@@ -497,6 +497,21 @@ fn went_on(world: &World, known: &Known, at: &At, hash: ContentHash, entry: &Ent
     for nonce in own {
         if let Some(other) = nonces.insert(nonce, at.clone()).filter(|other| other != at) {
             world.broken(Law::L2, format!("{item} at {processor} shares an attempt with {other:?}"));
+        }
+    }
+}
+
+/// What retention let go just now has nothing under way.
+pub fn let_go(world: &World, at: i64) {
+    let snapshot = world.truth.snapshot();
+    let open = snapshot.dead.iter().filter(|row| row.state == DeadState::Open).map(|row| &row.item);
+    let tasks = snapshot.tasks.iter().flat_map(|task| &task.items);
+    let held = snapshot.held.iter().map(|(_, _, item)| item);
+    let under_way: BTreeSet<Arrival> = open.chain(tasks).chain(held).map(|item| item.id.arrival).collect();
+    for (arrival, ..) in snapshot.arrivals {
+        let row = world.truth.arrival(arrival).now_or_never().unwrap().unwrap();
+        if row.gone == Some(at) && under_way.contains(&arrival) {
+            world.broken(Law::L1, format!("the source of {arrival:?} was let go while it is under way"));
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct Setup {
     pub large: bool,
     /// Whether foreign files appear at targets, and exported ones are changed.
     pub foreign: bool,
+    /// Whether retention lets sources and revisions go meanwhile.
+    pub retention: bool,
     /// How long an export may take, in milliseconds.
     pub slow_sink: u64,
     /// Whether a fresh server takes over when everything calms down, or those that live go on. In the latter case no
@@ -79,6 +81,7 @@ impl Default for Setup {
             equal: 0,
             large: false,
             foreign: true,
+            retention: false,
             slow_sink: 0,
             fresh: true,
             steps: 6_000,

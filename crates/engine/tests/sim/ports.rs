@@ -64,6 +64,9 @@ macro_rules! journal {
             arrival(arrival: Arrival) -> ArrivalRow;
             lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;
             history(arrival: Arrival) -> Vec<HistoryRow>;
+            let_go(part: LetGoPart) -> LetGone;
+            content_of(arrival: Arrival, hash: ContentHash) -> Vec<ContentRef>;
+            find_version(space: SpaceId, slug: &str, hash: &str) -> Option<VersionId>;
             roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
         }
     };

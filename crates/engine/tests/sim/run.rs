@@ -10,7 +10,9 @@ use opendmp_model::fault::FaultKind;
 use opendmp_model::history::Context;
 use opendmp_model::ids::ContentHash;
 use opendmp_ports::Journal;
-use opendmp_ports::journal::{DeadState, Filter, NewReprocess, Reentry, Selection, VersionId};
+use opendmp_ports::journal::{
+    DEFAULT_SPACE, DeadState, Filter, LetGo, LetGoPart, NewReprocess, Reentry, RevisionRule, Selection, VersionId,
+};
 
 use super::executor::{Executor, OUTSIDE, Owner};
 use super::outside::{Stored, producer};
@@ -81,6 +83,9 @@ impl Sim {
             self.executor.spawn(OUTSIDE, meddler(Arc::clone(world)));
         }
         self.executor.spawn(OUTSIDE, person(Arc::clone(world)));
+        if world.setup.retention {
+            self.executor.spawn(OUTSIDE, keeper(Arc::clone(world)));
+        }
         self.start(true);
         if world.setup.mode == Mode::Several {
             self.start(false);
@@ -419,6 +424,38 @@ fn context_of(flow: &str, version: &str, processor: &str) -> Context {
         environment: None,
         worker: "person".to_owned(),
         opendmp: String::new(),
+    }
+}
+
+/// Lets sources go that were done with some time ago, and all but the newest revisions.
+async fn keeper(world: Arc<World>) {
+    loop {
+        let wait = 50 + world.below(200) as i64;
+        sleep(&world, wait).await;
+        if world.is_calm() {
+            return;
+        }
+        let flows = world.plans.lock().unwrap().flows.clone();
+        let before = world.time.now() - world.below(300) as i64;
+        let mut all = vec![LetGo::Sources(flows.values().map(|(flow, _)| (*flow, before)).collect())];
+        for collection in world.truth.collections(DEFAULT_SPACE).await.unwrap() {
+            for flow in flows.keys().cloned() {
+                let (space, collection, processor) = (DEFAULT_SPACE, collection.name.clone(), "shelf".to_owned());
+                let rule = RevisionRule { newest: Some(1), since: Some(before) };
+                all.push(LetGo::Revisions { space, collection, flow, processor, rule });
+            }
+        }
+        for what in all {
+            let part = LetGoPart { what, after: None, limit: usize::MAX, dry: false, at: world.time.now() };
+            let gone = world.truth.let_go(part.clone()).await.unwrap();
+            world.note(|| format!("retention lets go: {part:?}: {gone:?}"));
+            if gone.count > 0 {
+                world.count(if matches!(part.what, LetGo::Sources(_)) { "sources let go" } else { "revisions let go" });
+            }
+            if matches!(part.what, LetGo::Sources(_)) {
+                check::let_go(&world, part.at);
+            }
+        }
     }
 }
 

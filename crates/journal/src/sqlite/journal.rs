@@ -5,13 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
+use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished,
     FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease,
-    Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode,
-    RunRow, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
-    decide,
+    LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess,
+    RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId,
+    TakeOver, VersionId, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -24,6 +25,9 @@ use super::tables::{
     open_reprocesses,
 };
 use super::{SqliteJournal, read, roots};
+
+/// Arrivals, datasets or records that are let go in one call of the writer.
+const LET_GO: usize = 200;
 
 #[async_trait]
 impl Journal for SqliteJournal {
@@ -292,6 +296,51 @@ impl Journal for SqliteJournal {
         let file = self.dir.join(FILE);
         let sent = tokio::task::spawn_blocking(move || roots::send(&file, &to)).await;
         sent.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
+    }
+
+    async fn content_of(&self, arrival: Arrival, hash: ContentHash) -> Result<Vec<ContentRef>> {
+        self.read("journal content of", move |conn| read::content_with(conn, arrival, hash)).await
+    }
+
+    async fn find_version(&self, space: SpaceId, slug: &str, hash: &str) -> Result<Option<VersionId>> {
+        let (slug, hash) = (slug.to_owned(), hash.to_owned());
+        self.read("journal find version", move |conn| read::find_version(conn, space, &slug, &hash)).await
+    }
+
+    async fn let_go(&self, part: LetGoPart) -> Result<LetGone> {
+        let operation = "journal let go";
+        let (dry, at, what) = (part.dry, part.at, part.what.clone());
+        let (outdated, found) = self.read(operation, move |conn| read::find_outdated(conn, &part)).await?;
+        if dry || found.count == 0 {
+            return Ok(found);
+        }
+        let mut gone = LetGone { next: found.next, ..LetGone::default() };
+        let mut add = |part: LetGone| {
+            gone.count += part.count;
+            gone.bytes += part.bytes;
+        };
+        match (outdated, what) {
+            (read::Outdated::Sources(arrivals), LetGo::Sources(rules)) => {
+                for some in arrivals.chunks(LET_GO).map(<[i64]>::to_vec) {
+                    let rules = rules.clone();
+                    add(self.write(operation, move |t| t.let_sources_go(&rules, &some, at)).await?);
+                }
+            }
+            (read::Outdated::Revisions(shelf, slots), LetGo::Revisions { rule, .. }) => {
+                for some in slots.chunks(LET_GO).map(<[SlotId]>::to_vec) {
+                    add(self.write(operation, move |t| t.let_revisions_go(shelf, rule, &some, at)).await?);
+                }
+            }
+            (read::Outdated::History(records), LetGo::History(rules)) => {
+                for some in records.chunks(LET_GO).map(<[_]>::to_vec) {
+                    let rules = rules.clone();
+                    add(self.write(operation, move |t| t.let_history_go(&rules, &some)).await?);
+                }
+            }
+            // What is found is of the sort that was asked for.
+            _ => {}
+        }
+        Ok(gone)
     }
 
     async fn lineage(&self, seq: Seq, item: ItemId) -> Result<Vec<HistoryRow>> {

@@ -6,6 +6,7 @@ mod catalog;
 mod datasets;
 mod held;
 mod listings;
+mod retain;
 
 use std::collections::HashMap;
 
@@ -27,6 +28,10 @@ pub(crate) use datasets::datasets_within;
 pub(crate) use datasets::{collections, datasets, revisions};
 pub(crate) use held::{group, held, watermark};
 pub(crate) use listings::{dead_held, dead_letters, run, runs};
+pub(crate) use retain::{
+    Outdated, content_of as content_with, find_outdated, find_version, outdated_rows, over, rules_by_flow, size_of,
+    slot_rows,
+};
 
 /// Rows that are read in one go.
 const PART: usize = 2_000;
@@ -77,17 +82,28 @@ pub(crate) fn pending_releases(conn: &Connection, source: SourceId, limit: usize
 }
 
 pub(crate) fn arrival(conn: &Connection, arrival: Arrival) -> Result<ArrivalRow> {
-    let sql = "SELECT f.slug, s.identity, a.path, a.content, a.stat, a.at, a.run FROM arrival a \
-               JOIN flow f ON f.id = a.flow JOIN source s ON s.id = a.source WHERE a.id = ?1";
+    let sql = "SELECT f.slug, s.identity, a.path, a.content, a.stat, a.at, a.run, a.gone, f.forgot, a.origin, m.text FROM arrival a \
+               JOIN flow f ON f.id = a.flow JOIN source s ON s.id = a.source LEFT JOIN name m ON m.id = a.media \
+               WHERE a.id = ?1";
     let found = conn.prepare_cached(sql)?.query_row([arrival.0 as i64], |row| {
         let texts: (String, String) = (row.get(0)?, row.get(1)?);
         let blobs: (Vec<u8>, Vec<u8>, Option<Vec<u8>>) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        Ok((texts, blobs, row.get(5)?, RunId(row.get::<_, i64>(6)? as u64)))
+        Ok((
+            texts,
+            blobs,
+            row.get(5)?,
+            RunId(row.get::<_, i64>(6)? as u64),
+            (row.get(7)?, row.get(8)?),
+            (row.get::<_, i64>(9)?, row.get::<_, Option<String>>(10)?),
+        ))
     });
     let missing = || decide::missing("journal arrival", format!("arrival {}", arrival.0));
-    let ((flow, source), (path, content, stat), at, run) = found.optional()?.ok_or_else(missing)?;
+    let ((flow, source), (path, content, stat), at, run, (gone, forgot), (origin, media)) =
+        found.optional()?.ok_or_else(missing)?;
     let stat = stat.as_deref().map(stat_of).transpose()?;
-    Ok(ArrivalRow { arrival, flow, source, path, content: content_of(&content)?, stat, at, run })
+    let (origin, media_type) = (Arrival(origin as u64), media.map(std::sync::Arc::from));
+    let content = content_of(&content)?;
+    Ok(ArrivalRow { arrival, flow, source, path, content, stat, at, run, origin, media_type, gone, forgot })
 }
 
 /// The way of an item back to its arrival, record by record. Answers also how many records were read for it.

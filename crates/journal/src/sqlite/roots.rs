@@ -28,10 +28,10 @@ pub(crate) type By<'a> = &'a dyn Fn() -> String;
 pub(crate) type Visit<'a> = dyn FnMut(&Named, By<'_>) -> Result<()> + 'a;
 
 /// Tells every reference that is followed some day, in the view of the connection's transaction. Row by row: memory does
-/// not grow with the journal. What a manifest lists is not opened. A dead letter that has ended is followed by nobody;
-/// `edit`, which nothing writes yet, has none.
+/// not grow with the journal. What a manifest lists is not opened. A dead letter that has ended is followed by nobody, nor
+/// what retention let go; `edit`, which nothing writes yet, has none.
 pub(crate) fn each(conn: &Connection, visit: &mut Visit<'_>) -> Result<()> {
-    rows(conn, "SELECT id, path, content FROM arrival", &mut |row| {
+    rows(conn, "SELECT id, path, content FROM arrival WHERE gone IS NULL", &mut |row| {
         let number = row.get::<_, i64>(0)?;
         let path = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
         let content = content_of(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
@@ -57,7 +57,7 @@ pub(crate) fn each(conn: &Connection, visit: &mut Visit<'_>) -> Result<()> {
         Ok(())
     })?;
     let items = [
-        ("a dataset", "SELECT arrival, item FROM revision"),
+        ("a dataset", "SELECT arrival, item FROM revision WHERE gone IS NULL"),
         ("an export", "SELECT arrival, item FROM intent WHERE item IS NOT NULL"),
         ("a dead letter", "SELECT NULL, item FROM letter WHERE state = 0"),
     ];

@@ -8,6 +8,7 @@ mod held;
 mod ledger;
 mod letters;
 mod queue;
+mod retain;
 mod runs;
 mod settle;
 

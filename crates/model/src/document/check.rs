@@ -195,12 +195,21 @@ impl Check<'_> {
         head.insert("processors".to_owned(), Json::Array(Vec::new()));
         let keys: FlowKeys = serde_json::from_value(Json::Object(head)).unwrap_or_default();
         graph::check(&seen, &keys.phases, out);
+        if keys.retention.is_some_and(|retention| retention.is_upside_down()) {
+            let place = has("retention").map_or(start, |entry| entry.key_span);
+            out.push(
+                Diagnostic::error(codes::OUT_OF_RANGE, "`history` is kept for a shorter time than `sources`")
+                    .at(place)
+                    .hint("keep history at least as long as sources: it tells whether they are done"),
+            );
+        }
         let mut flow = Flow {
             slug: slug(&keys.name),
             name: keys.name,
             description: keys.description,
             phases: keys.phases,
             labels: keys.labels,
+            retention: keys.retention,
             processors: Vec::new(),
         };
         let (mut facts, mut details) = (Vec::new(), Vec::new());

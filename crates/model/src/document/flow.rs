@@ -24,6 +24,9 @@ pub struct Flow {
     pub phases: Vec<String>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
+    /// How long is kept what it takes to do and explain things again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<FlowRetention>,
     /// In the order of the document.
     pub processors: Vec<ProcessorDoc>,
 }
@@ -76,9 +79,45 @@ pub struct FlowKeys {
     /// Free labels, to find and group flows by.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// How long sources and history are kept. By default for ever.
+    #[serde(default)]
+    pub retention: Option<FlowRetention>,
     /// The steps, in any order; their `inputs` connect them.
     #[schemars(schema_with = "processors_schema")]
     pub processors: Vec<Value>,
+}
+
+/// How long is kept what it takes to do things again and to explain them. Without a time, for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowRetention {
+    /// How long the content of sources is kept as it was taken in, for a reprocess: counted from when all that came of
+    /// it was done. Files outside are never touched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<HumanDuration>,
+    /// How long it can be told how each result came to be. Not shorter than `sources`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<HumanDuration>,
+}
+
+impl FlowRetention {
+    /// Whether history would go before the sources that it tells of, of which then nobody knows whether they are done.
+    pub fn is_upside_down(&self) -> bool {
+        self.history.zip(self.sources).is_some_and(|(history, sources)| history < sources)
+    }
+}
+
+/// Which revisions of a dataset are kept: those that one of the two says. Without either, all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatasetRetention {
+    /// So many of each dataset, the newest ones.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revisions: Option<u32>,
+    /// Those that were committed, or came out the same again, within this time. Without `revisions` the newest goes, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age: Option<HumanDuration>,
 }
 
 /// What stands for a processor in [`FlowKeys`]' schema; replaced by the kinds' schemas in the published one.

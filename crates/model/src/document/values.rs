@@ -104,6 +104,7 @@ impl FromStr for HumanDuration {
                     "day" | "days" | "d" => "d",
                     "msec" | "millis" | "millisecond" | "milliseconds" | "ms" => "ms",
                     "s" => "s",
+                    "y" | "year" | "years" => return Err(bad("units are ms, s, m, h and d; a year is `365d`")),
                     _ => return Err(bad("units are ms, s, m, h and d")),
                 };
                 return Err(bad(&format!("did you mean `{number}{meant}`?")));

@@ -15,6 +15,7 @@ mod letters;
 mod lineage;
 mod listing;
 mod queue;
+mod retain;
 mod revisions;
 mod roots;
 mod runs;
@@ -100,6 +101,11 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             historic_arrivals_are_the_newest_of_their_paths, historic_arrivals_of_a_collection,
             a_reprocess_is_fed_part_by_part, a_reprocess_may_be_stopped, a_lost_lease_feeds_nothing,
             repeats_are_known, results_are_remembered, what_was_remembered_first_is_forgotten_first,
+        }
+        retain {
+            sources_go_when_all_is_done, sources_stay_while_somebody_may_need_them, what_went_is_not_sent_in_again,
+            revisions_go_by_number_and_age, equal_results_bring_revisions_back, revisions_stay_until_they_are_exported,
+            history_goes, content_is_found_by_its_hash, versions_are_found_by_their_hash,
         }
         history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
         lineage {

@@ -3,6 +3,7 @@
 mod again;
 mod exports;
 mod held;
+mod retain;
 mod state;
 mod work;
 
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
-use opendmp_model::item::Item;
+use opendmp_model::item::{ContentRef, Item};
 use opendmp_model::ledger::{FileStat, Known};
 use tokio::sync::mpsc;
 
@@ -20,6 +21,7 @@ use self::state::State;
 use super::Journal;
 use super::again::*;
 use super::decide;
+use super::retain::{LetGoPart, LetGone};
 use super::types::*;
 use crate::{Error, ErrorKind, Result};
 
@@ -504,7 +506,9 @@ impl Journal for MemoryJournal {
                 });
                 row.datasets += u64::from(std::mem::take(&mut first));
                 row.revisions += 1;
-                row.bytes += revision.row.item.content.size;
+                if revision.row.gone.is_none() {
+                    row.bytes += revision.row.item.content.size;
+                }
                 row.changed = row.changed.max(revision.row.at);
             }
         }
@@ -532,7 +536,7 @@ impl Journal for MemoryJournal {
 
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow> {
         let state = self.lock();
-        let row = state.arrivals.get(&arrival).cloned();
+        let row = state.arrival_row(arrival);
         row.ok_or_else(|| decide::missing("journal arrival", format!("arrival {}", arrival.0)))
     }
 
@@ -540,6 +544,20 @@ impl Journal for MemoryJournal {
         let named = self.lock().roots();
         let left = || Error::new(ErrorKind::Unavailable, "journal roots", "whoever asked has left");
         to.send(named).await.map_err(|_| left())
+    }
+
+    async fn content_of(&self, arrival: Arrival, hash: ContentHash) -> Result<Vec<ContentRef>> {
+        Ok(self.lock().content_of(arrival, hash))
+    }
+
+    async fn find_version(&self, space: SpaceId, slug: &str, hash: &str) -> Result<Option<VersionId>> {
+        let state = self.lock();
+        let of = |flow: FlowId| state.flows.get(&flow).is_some_and(|row| row.space == space && row.slug == slug);
+        Ok(state.versions.values().rev().find(|row| row.hash == hash && of(row.flow)).map(|row| row.id))
+    }
+
+    async fn let_go(&self, part: LetGoPart) -> Result<LetGone> {
+        self.lock().let_go(part)
     }
 
     async fn lineage(&self, seq: Seq, item: ItemId) -> Result<Vec<HistoryRow>> {

@@ -7,6 +7,7 @@ mod again;
 pub mod conformance;
 pub mod decide;
 mod memory;
+pub mod retain;
 mod types;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
+use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use tokio::sync::mpsc;
 
@@ -21,7 +23,11 @@ use crate::Result;
 
 pub use again::*;
 pub use memory::{MemoryJournal, Snapshot};
+pub use retain::{LetGo, LetGoPart, LetGone, RevisionRule};
 pub use types::*;
+
+/// References that [`Journal::content_of`] tells at most.
+pub const MOST_NAMED: usize = 16;
 
 /// Catalog and queue of record.
 ///
@@ -176,7 +182,8 @@ pub trait Journal: Send + Sync {
         limit: usize,
     ) -> Result<HistoricPage>;
 
-    /// Sends a part of a reprocess in. Answers whether it was the one that was next; else nothing is changed.
+    /// Sends a part of a reprocess in. Answers whether it was the one that was next, and the content of none of its
+    /// arrivals was let go meanwhile; else nothing is changed.
     async fn feed(&self, feed: Feed) -> Result<bool>;
 
     /// Sends nothing more in; what was sent in is finished. Answers whether it was still being fed.
@@ -216,12 +223,24 @@ pub trait Journal: Send + Sync {
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow>;
 
     /// Sends every reference to content that somebody may still follow: of open tasks, held items, open dead letters,
-    /// intents, dataset revisions and arrivals. What a manifest lists is not opened. All in one view, which has whatever was sent to this journal before the
-    /// call, answered or not; a reference may be told more than once. Memory does not grow with the journal.
+    /// intents, and of dataset revisions and arrivals whose content was not let go. What a manifest lists is not opened.
+    /// All in one view, which has whatever was sent to this journal before the call, answered or not; a reference may be
+    /// told more than once. Memory does not grow with the journal.
     ///
     /// # Errors
     /// `Unavailable` where the receiver is dropped before the end.
     async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()>;
+
+    /// References to content of this hash that are known with an arrival, at most [`MOST_NAMED`]: its own, those of items
+    /// of it that wait, are held, failed or are remembered, and those of datasets of its flow with the same origin. Also of
+    /// what was let go: each may lead nowhere.
+    async fn content_of(&self, arrival: Arrival, hash: ContentHash) -> Result<Vec<ContentRef>>;
+
+    /// A saved version by its flow and its hash, also of a flow that was deleted; the latest where there are several.
+    async fn find_version(&self, space: SpaceId, slug: &str, hash: &str) -> Result<Option<VersionId>>;
+
+    /// Lets a part of what is kept go, in small transactions. Repeating it does no harm: what went, went.
+    async fn let_go(&self, part: LetGoPart) -> Result<LetGone>;
 
     /// Of an item that was settled in `seq`: the records by which it came to be, from its arrival to that one, in commit
     /// order, with what they have of it and of those that it was made of. What is read does not grow with what else was

@@ -753,6 +753,8 @@ pub struct RevisionRow {
     pub exported: Option<i64>,
     /// Later results that were equal to it, oldest first: the last [`CONFIRMED`] of them.
     pub confirmed: Vec<Confirmed>,
+    /// When its content was let go, by retention. An equal result brings it back.
+    pub gone: Option<i64>,
 }
 
 /// How many of the results that equalled a revision are named at it.
@@ -879,6 +881,14 @@ pub struct ArrivalRow {
     pub at: i64,
     /// The run.
     pub run: RunId,
+    /// The first arrival of its path.
+    pub origin: Arrival,
+    /// The media type; `None` also for what arrived before this was kept.
+    pub media_type: Option<Arc<str>>,
+    /// When its content was let go, by retention.
+    pub gone: Option<i64>,
+    /// History of its flow from before this time was let go.
+    pub forgot: Option<i64>,
 }
 
 /// One settlement in the history.

@@ -23,7 +23,8 @@ use crate::sqlite::tables::json;
 const LOOKED_AT: u64 = 50_000;
 
 /// Arrivals with these columns are told.
-const ARRIVAL: &str = "a.id, a.origin, a.path, a.content, a.stat, a.at, a.run, a.media, s.identity";
+const ARRIVAL: &str = "a.id, a.origin, a.path, a.content, a.stat, a.at, a.run, a.media, s.identity, a.gone, \
+                       (SELECT forgot FROM flow WHERE id = a.flow)";
 
 /// Nothing newer has come under the same path up to `?2`.
 const NEWEST: &str = "NOT EXISTS (SELECT 1 FROM arrival n INDEXED BY arrival_path WHERE n.known = 1 AND \
@@ -32,11 +33,12 @@ const NEWEST: &str = "NOT EXISTS (SELECT 1 FROM arrival n INDEXED BY arrival_pat
 /// The flow of that number (`?4`), and those that were deleted before it under the same name.
 const SAME: &str = "SELECT f.id FROM flow g JOIN flow f ON f.slug = g.slug AND f.space = g.space WHERE g.id = ?4";
 
-type Raw = (i64, i64, [Vec<u8>; 2], Option<Vec<u8>>, i64, i64, Option<i64>, String);
+type Raw = (i64, i64, [Vec<u8>; 2], Option<Vec<u8>>, i64, i64, Option<i64>, String, [Option<i64>; 2]);
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
     let blobs = [row.get(2)?, row.get(3)?];
-    Ok((row.get(0)?, row.get(1)?, blobs, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?))
+    let let_go = [row.get(9)?, row.get(10)?];
+    Ok((row.get(0)?, row.get(1)?, blobs, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?, let_go))
 }
 
 pub(crate) fn historic(
@@ -130,7 +132,7 @@ fn told(conn: &Connection, slug: &str, rows: Vec<Raw>) -> Result<Vec<Historic>> 
     let mut texts = Texts::new(conn);
     let mut known: HashMap<u32, Context> = HashMap::new();
     let mut out = Vec::with_capacity(rows.len());
-    for (id, origin, [path, content], stat, at, run, media, source) in rows {
+    for (id, origin, [path, content], stat, at, run, media, source, [gone, forgot]) in rows {
         let arrival = Arrival(id as u64);
         let recorded = match entries.get(&arrival) {
             None => None,
@@ -142,6 +144,7 @@ fn told(conn: &Connection, slug: &str, rows: Vec<Raw>) -> Result<Vec<Historic>> 
                 processor.map(|processor| Recorded::of(entry, processor)).transpose()?
             }
         };
+        let media_type: Option<Arc<str>> = media.map(|media| texts.name(media)).transpose()?.map(Arc::from);
         let row = ArrivalRow {
             arrival,
             flow: slug.to_owned(),
@@ -151,8 +154,11 @@ fn told(conn: &Connection, slug: &str, rows: Vec<Raw>) -> Result<Vec<Historic>> 
             stat: stat.as_deref().map(stat_of).transpose()?,
             at,
             run: RunId(run as u64),
+            origin: Arrival(origin as u64),
+            media_type: media_type.clone(),
+            gone,
+            forgot,
         };
-        let media_type = media.map(|media| texts.name(media)).transpose()?.map(Arc::from);
         out.push(Historic { row, origin: Arrival(origin as u64), media_type, recorded });
     }
     Ok(out)

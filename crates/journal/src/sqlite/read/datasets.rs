@@ -12,7 +12,7 @@ use crate::sqlite::blobs::{confirmed_of, export_of, item_of, path_hash_of};
 use crate::sqlite::fail::Result;
 
 const COLUMNS: &str = "origin, slot, arrival, pass, seq, at, run, version, export, target, exported, item, \
-                       coalesce(latest_arrival, arrival), coalesce(latest_pass, pass), confirmed";
+                       coalesce(latest_arrival, arrival), coalesce(latest_pass, pass), confirmed, gone";
 
 /// Revisions that are looked through for one page at most, so that a search among very many is one of many short reads.
 const LOOKED_AT: usize = 50_000;
@@ -39,6 +39,7 @@ struct Stored {
     exported: Option<i64>,
     item: Vec<u8>,
     confirmed: Option<Vec<u8>>,
+    gone: Option<i64>,
 }
 
 fn stored(row: &Row<'_>) -> Result<Stored> {
@@ -56,6 +57,7 @@ fn stored(row: &Row<'_>) -> Result<Stored> {
         item: row.get(11)?,
         latest: (row.get(12)?, row.get(13)?),
         confirmed: row.get(14)?,
+        gone: row.get(15)?,
     })
 }
 
@@ -86,6 +88,7 @@ impl Stored {
             export: export_of(self.export)?,
             target,
             exported: self.exported,
+            gone: self.gone,
         })
     }
 }

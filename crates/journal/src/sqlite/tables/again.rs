@@ -1,6 +1,6 @@
 //! Reprocesses, and results that are remembered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use opendmp_model::ids::{Arrival, ItemId, Pass};
 use opendmp_ports::journal::decide::Made;
@@ -61,13 +61,16 @@ pub(crate) fn open(conn: &Connection) -> Result<Vec<Reprocess>> {
 /// What of a part is sent in, encoded off the writer's thread.
 pub(crate) struct PreparedFeed {
     tasks: Vec<PreparedTask>,
+    /// Of which it is.
+    arrivals: BTreeSet<Arrival>,
     feed: Feed,
 }
 
 impl From<Feed> for PreparedFeed {
     fn from(mut feed: Feed) -> Self {
-        let tasks = std::mem::take(&mut feed.tasks).into_iter().map(Into::into).collect();
-        Self { tasks, feed }
+        let tasks = std::mem::take(&mut feed.tasks);
+        let arrivals = tasks.iter().flat_map(|task| &task.items).map(|item| item.id.arrival).collect();
+        Self { tasks: tasks.into_iter().map(Into::into).collect(), arrivals, feed }
     }
 }
 
@@ -126,7 +129,7 @@ impl Tables<'_> {
         Ok(self.sql("SELECT 1 FROM reprocess WHERE run = ?1 AND state = 0")?.exists([run.0 as i64])?)
     }
 
-    pub(crate) fn feed(&mut self, PreparedFeed { tasks, feed }: &PreparedFeed) -> Result<bool> {
+    pub(crate) fn feed(&mut self, PreparedFeed { tasks, arrivals, feed }: &PreparedFeed) -> Result<bool> {
         if !self.live(feed.lease) {
             return Err(decide::taken_over("journal feed").into());
         }
@@ -134,6 +137,13 @@ impl Tables<'_> {
         if found.state != ReprocessState::Feeding || found.cursor != feed.after {
             return Ok(false);
         }
+        let mut gone = self.sql("SELECT 1 FROM arrival WHERE id = ?1 AND gone IS NOT NULL")?;
+        for arrival in arrivals {
+            if gone.exists([arrival.0 as i64])? {
+                return Ok(false);
+            }
+        }
+        drop(gone);
         let origin = Origin { flow: found.flow, version: found.version.0.into(), run: feed.run };
         let mut made: HashMap<ItemId, Seq> = HashMap::new();
         for steps in &feed.history {

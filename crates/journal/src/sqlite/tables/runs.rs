@@ -239,7 +239,6 @@ impl Tables<'_> {
         self.shelves.entry(shelf).or_default()
     }
 
-    /// Writes what was counted, and closes runs and flows that have nothing left.
     /// Forgets numbers that were counted since the last [`Tables::flush`].
     pub(super) fn unflushed(&mut self) {
         self.runs.clear();
@@ -247,7 +246,8 @@ impl Tables<'_> {
         self.shelves.clear();
     }
 
-    pub(crate) fn flush(&mut self) -> Result<()> {
+    /// Looks at what is to be closed at the ends of runs.
+    fn end_runs(&mut self) -> Result<()> {
         let over: Vec<RunId> = self.runs.iter().filter(|(_, run)| run.is_over()).map(|(id, _)| *id).collect();
         for id in over {
             let run = self.run(id)?;
@@ -257,6 +257,12 @@ impl Tables<'_> {
                 self.outstanding(id, work, 0, at)?;
             }
         }
+        Ok(())
+    }
+
+    /// Writes what was counted, and closes runs and flows that have nothing left.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.end_runs()?;
         for (id, run) in std::mem::take(&mut self.runs) {
             self.flush_run(id, run)?;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use opendmp_model::history::{self, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, Pass, SlotId, TaskId};
+use opendmp_model::item::{ContentRef, Item};
 use opendmp_ports::journal::decide::{self, Made, Neighbour};
 use opendmp_ports::journal::{
     Applied, CONFIRMED, Claims, Closing, ExportState, FlowId, Lease, NewRevision, RunId, Seq, Settled, Settlement,
@@ -93,6 +94,8 @@ struct Before {
     latest: (Arrival, Pass),
     hash: ContentHash,
     target: Option<i64>,
+    /// Its content was let go.
+    gone: bool,
 }
 
 /// What a revision made.
@@ -394,7 +397,10 @@ impl<'c> Tables<'c> {
             // Before the export: a target that is left with this is as new as what was written there then.
             if let Some(before) = before {
                 self.confirm(before.at, (seq, at, origin.version))?;
-                self.reaffirm(&before, (arrival, pass))?;
+                self.reaffirm(&before, (arrival, pass), at)?;
+                if before.gone {
+                    self.bring_back(before.at, new.item.content)?;
+                }
             }
             if placed.is_some() {
                 self.set_export(of, state, target, None)?;
@@ -419,7 +425,7 @@ impl<'c> Tables<'c> {
     /// What a slot has at a place, and the newest of what it has up to there.
     fn around(&self, at: Revision) -> Result<Around> {
         let sql = "SELECT arrival, pass, coalesce(latest_arrival, arrival), coalesce(latest_pass, pass), within, item, \
-                   target FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND (arrival, pass) <= (?4, ?5) \
+                   target, gone IS NOT NULL FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND (arrival, pass) <= (?4, ?5) \
                    ORDER BY arrival DESC, pass DESC";
         let (origin, arrival) = (at.slot.origin.0 as i64, at.arrival.0 as i64);
         let mut out = Around::default();
@@ -435,7 +441,7 @@ impl<'c> Tables<'c> {
             let latest = (number(2)?, Pass(row.get(3)?));
             if out.before.is_none_or(|before| before.latest < latest) {
                 let at = Revision { arrival: key.0, pass: key.1, ..at };
-                out.before = Some(Before { at, latest, hash, target: row.get(6)? });
+                out.before = Some(Before { at, latest, hash, target: row.get(6)?, gone: row.get(7)? });
             }
             // Those ahead of it by key are older, unless it came within the time of one of them.
             if !row.get::<_, bool>(4)? {
@@ -462,15 +468,18 @@ impl<'c> Tables<'c> {
     }
 
     /// A later result came to the same: the revision, and what was written of it, are as new as that.
-    fn reaffirm(&mut self, before: &Before, key: (Arrival, Pass)) -> Result<()> {
-        if before.latest >= key {
-            return Ok(());
-        }
-        let sql = "UPDATE revision SET latest_arrival = ?6, latest_pass = ?7 \
-                   WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND arrival = ?4 AND pass = ?5";
+    fn reaffirm(&mut self, before: &Before, key: (Arrival, Pass), at: i64) -> Result<()> {
         let Revision { shelf, slot, arrival, pass } = before.at;
         let (origin, (arrival, latest)) = (slot.origin.0 as i64, (arrival.0 as i64, key.0.0 as i64));
-        self.sql(sql)?.execute(params![shelf, origin, slot.hash.0, arrival, pass.0, latest, key.1.0])?;
+        if before.latest >= key {
+            let sql = "UPDATE revision SET touched = max(coalesce(touched, at), ?6) \
+                       WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND arrival = ?4 AND pass = ?5";
+            self.sql(sql)?.execute(params![shelf, origin, slot.hash.0, arrival, pass.0, at])?;
+            return Ok(());
+        }
+        let sql = "UPDATE revision SET latest_arrival = ?6, latest_pass = ?7, touched = max(coalesce(touched, at), ?8) \
+                   WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND arrival = ?4 AND pass = ?5";
+        self.sql(sql)?.execute(params![shelf, origin, slot.hash.0, arrival, pass.0, latest, key.1.0, at])?;
         if let Some(target) = before.target {
             let sql = "UPDATE target SET written_arrival = ?2, written_pass = ?3 WHERE id = ?1 AND owner_origin = ?4 \
                        AND owner_slot = ?5 AND written_arrival = ?6 AND written_pass = ?7 AND written_hash = ?8";
@@ -478,6 +487,27 @@ impl<'c> Tables<'c> {
             let hash = before.hash.0;
             self.sql(sql)?.execute(params![target, latest, key.1.0, origin, slot.hash.0, was.0, was.1, hash])?;
         }
+        Ok(())
+    }
+
+    /// A revision whose content was let go has it again: an equal result came.
+    fn bring_back(&mut self, at: Revision, content: ContentRef) -> Result<()> {
+        let key = "WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND arrival = ?4 AND pass = ?5";
+        let Revision { shelf, slot, arrival, pass } = at;
+        let (origin, arrival) = (slot.origin.0 as i64, arrival.0 as i64);
+        let item: Vec<u8> = self
+            .sql(&format!("SELECT item FROM revision {key}"))?
+            .query_row(params![shelf, origin, slot.hash.0, arrival, pass.0], |row| row.get(0))?;
+        let item = item_bytes(&Item { content, ..item_of(&item)? });
+        self.sql(&format!("UPDATE revision SET item = ?6, gone = NULL {key}"))?.execute(params![
+            shelf,
+            origin,
+            slot.hash.0,
+            arrival,
+            pass.0,
+            item
+        ])?;
+        self.shelf_tally(shelf).bytes += content.size as i64;
         Ok(())
     }
 

@@ -28,12 +28,12 @@ pub(super) struct Beside {
 /// A remembered result.
 #[derive(Clone, Debug)]
 pub(super) struct StoredMemo {
-    arrival: Arrival,
+    pub arrival: Arrival,
     key: MemoKey,
     run: RunId,
     at: i64,
     many: bool,
-    children: Vec<Child>,
+    pub children: Vec<Child>,
     /// Bytes of all that was ever remembered up to here.
     upto: u64,
 }
@@ -127,7 +127,9 @@ impl State {
             }
         };
         let (origin, media_type) = (beside.origin, beside.media_type.clone());
-        Ok(Historic { row: self.arrivals[&arrival].clone(), origin, media_type, recorded })
+        let row =
+            self.arrival_row(arrival).ok_or_else(|| decide::missing("journal historic", format!("{arrival:?}")))?;
+        Ok(Historic { row, origin, media_type, recorded })
     }
 
     pub(super) fn feed(&mut self, feed: Feed) -> Result<bool> {
@@ -138,6 +140,11 @@ impl State {
         if found.state != ReprocessState::Feeding || found.cursor != feed.after {
             return Ok(false);
         }
+        let items = feed.tasks.iter().flat_map(|task| &task.items);
+        let gone = |arrival: Arrival| self.arrivals.get(&arrival).is_some_and(|row| row.gone.is_some());
+        if items.into_iter().any(|item| gone(item.id.arrival)) {
+            return Ok(false);
+        }
         let origin = Origin { flow: found.flow, version: found.version, run: feed.run };
         self.all_new(feed.tasks.iter())?;
         let mut made: BTreeMap<ItemId, Seq> = BTreeMap::new();
@@ -145,6 +152,7 @@ impl State {
         for steps in feed.history {
             let seq = self.next_seq();
             made.extend(decide::children(&steps).map(|child| (child, seq)));
+            self.recorded.insert(seq, feed.run);
             self.record(seq, feed.at, &actor, vec![steps], decide::Made::Unknown);
         }
         let mut work = 0;

@@ -36,6 +36,8 @@ pub(super) struct State {
     pub groups: BTreeMap<(FlowId, PathHash), Group>,
     /// In commit order, with where each began.
     pub history: Vec<(HistoryRow, decide::Made)>,
+    /// The run of each record.
+    pub recorded: BTreeMap<Seq, RunId>,
     pub reprocesses: BTreeMap<RunId, Reprocess>,
     /// In the order in which they were remembered.
     pub memos: BTreeMap<u64, StoredMemo>,
@@ -43,6 +45,8 @@ pub(super) struct State {
     /// What the ledger keeps of an arrival besides its row: its source, origin and media type; and whether the
     /// ledger knows of it.
     pub beside: BTreeMap<Arrival, Beside>,
+    /// By flow: the time before which history was let go.
+    pub forgot: BTreeMap<FlowId, i64>,
     pub last: Last,
 }
 
@@ -99,6 +103,8 @@ pub(super) struct Revision {
     pub space: SpaceId,
     /// The newest arrival and pass that came to the same: what the revision is as new as.
     pub latest: (Arrival, Pass),
+    /// When it came out the same last; when it was committed, where it never did.
+    pub touched: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -152,14 +158,15 @@ impl State {
             .groups
             .values()
             .flat_map(|group| group.rows.values().flat_map(|row| &row.items).map(|item| item.content));
-        let revisions = self.revisions.values().flat_map(|slot| slot.values().map(|r| r.row.item.content));
+        let kept = self.revisions.values().flat_map(|slot| slot.values()).filter(|r| r.row.gone.is_none());
+        let revisions = kept.map(|r| r.row.item.content);
         let open = self.dead.values().filter(|letter| letter.row.state == DeadState::Open);
         let letters = open.map(|letter| letter.row.item.content);
         let intents = self.intents.values().filter_map(|stored| match &stored.intent.action {
             Action::Export(export) => Some(export.item.content),
             Action::Release { .. } => None,
         });
-        let arrivals = self.arrivals.values().map(|arrival| arrival.content);
+        let arrivals = self.arrivals.values().filter(|a| a.gone.is_none()).map(|arrival| arrival.content);
         let all = tasks.chain(held).chain(revisions).chain(letters).chain(intents).chain(arrivals);
         all.map(Named::Content).chain(manifests).collect()
     }

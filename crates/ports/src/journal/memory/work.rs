@@ -91,6 +91,10 @@ impl State {
                 stat: arrival.stat,
                 at: ingest.at,
                 run,
+                origin: admitted.origin,
+                media_type: item.media_type.clone(),
+                gone: None,
+                forgot: None,
             };
             self.arrivals.insert(admitted.number, row);
             let (origin, live) = (admitted.origin, mode == RunMode::Live);
@@ -111,6 +115,7 @@ impl State {
             change += 1;
         }
         let record = decide::arrival_record(ingest, &new, &items);
+        self.recorded.insert(seq, run);
         let steps = if new.is_empty() { vec![] } else { vec![record] };
         self.record(seq, ingest.at, "source", steps, Made::Unknown);
         if let Some(run) = self.runs.get_mut(&run).filter(|_| !new.is_empty()) {
@@ -182,6 +187,7 @@ impl State {
         }
         let mut steps = settlement.history;
         decide::mark_unchanged(&mut steps, &unchanged);
+        self.recorded.insert(seq, origin.run);
         let made = match makers {
             Some(makers) => decide::joined_first(&steps).and_then(|first| makers.get(&first).copied().flatten()),
             None => settled,
@@ -234,13 +240,21 @@ impl State {
                 target: None,
                 exported: None,
                 confirmed: Vec::new(),
+                gone: None,
             };
             let space = flow.map_or(DEFAULT_SPACE, |flow| flow.space);
-            self.revisions.entry(slot).or_default().insert(key, Revision { row, space, latest: key });
+            let made = Revision { row, space, latest: key, touched: at };
+            self.revisions.entry(slot).or_default().insert(key, made);
         } else {
             let version = self.versions.get(&origin.version).map(|v| v.hash.clone()).unwrap_or_default();
             self.confirm((slot, arrival, pass), Confirmed { seq, at, version });
             self.reaffirm((slot, arrival, pass), key);
+            if let Some(known) = self.revisions.get_mut(&slot).and_then(|slot| slot.get_mut(&(arrival, pass))) {
+                known.touched = known.touched.max(at);
+                if known.row.gone.take().is_some() {
+                    known.row.item.content = new.item.content;
+                }
+            }
         }
         let (mut exports, mut dead) = (0, 0);
         if let Some(export) = new.export.clone().filter(|_| choice.export) {
@@ -394,6 +408,7 @@ impl State {
             for task in decide::tasks_for(&to, items) {
                 let (steps, made) = decide::reentry_record(reentry.context, reentry.at, &task, &before);
                 let seq = self.next_seq();
+                self.recorded.insert(seq, run);
                 self.record(seq, reentry.at, &reentry.actor, vec![steps], made);
                 change += self.enqueue(vec![task], origin, Some(seq)) as i64;
             }
