@@ -25,8 +25,8 @@ use opendmp_model::kinds::DEFAULT_PORT;
 use opendmp_model::manifest::Load;
 use opendmp_ports::content::{Body as Stored, SMALL};
 use opendmp_ports::journal::{
-    ClaimRequest, Claimed, Closing, HoldRule, Intent, NewDeadLetter, NewExport, NewMemo, NewRevision, NewTask, Reader,
-    RunId, Settled, Settlement, dead_letter_id, decide as journal,
+    ClaimRequest, Claimed, Claims, Closing, HoldRule, Intent, NewDeadLetter, NewExport, NewMemo, NewRevision, NewTask,
+    Reader, RunId, Settled, SettledAndClaimed, Settlement, dead_letter_id, decide as journal,
 };
 use opendmp_ports::transport::{Hint, Progress, StepCounts};
 use opendmp_ports::{Error, ErrorKind};
@@ -741,8 +741,6 @@ pub struct Went {
     pub task: Option<Claimed>,
     /// Intents to be carried out.
     pub intents: Vec<Intent>,
-    /// Whether there may be more of these.
-    more_intents: bool,
     /// Why the task was handed back.
     pub failed: Option<Error>,
 }
@@ -785,19 +783,15 @@ impl Engine {
         self.content.vouch(&crate::garbage::named(&settlement)).await?;
         let counts = settlement.counts.clone();
         let made = Made::by(&settlement);
-        // The claims are sent right behind the settlement: a journal that commits many calls together finds what the
-        // settlement has made and answers all after one commit.
-        let settle = || self.journal.settle(vec![settlement.clone()]);
-        let (settled, went) = futures::join!(settle(), self.take_on(&made, takes));
-        let settled = match settled {
-            Err(error) if error.is_temporary() => self.patiently("journal", settle).await,
-            other => other,
-        };
+        let (lease, now, run) = (self.lease, self.clock.now(), takes.run);
+        let request = ClaimRequest { lease, now, limit: 1, suspects: false, run, idle: false };
+        let tasks = (takes.task && !made.ready.is_empty()).then_some(request);
+        // Older ones come first, so there may be more than the settlement's own.
+        let claims = Claims { tasks, intents: if made.exports { (takes.intents)() } else { 0 } };
+        let settle = || self.journal.settle_and_claim(settlement.clone(), claims);
+        let SettledAndClaimed { settled, mut tasks, intents } = self.patiently("journal", settle).await?;
         reach("after-settle");
-        let settled = match settled {
-            Ok(mut settled) => settled.pop().unwrap_or(Settled::Fenced),
-            Err(error) => return Ok(Went { failed: Some(error), ..went }),
-        };
+        let went = Went { task: tasks.pop(), intents, failed: None };
         if let Settled::Applied(applied) = &settled {
             if applied.dead > 0 {
                 self.count_dead_again();
@@ -809,7 +803,7 @@ impl Engine {
             if applied.tasks > 0 && !went.takes_all(&made) {
                 self.transport.send(Hint::Tasks);
             }
-            if applied.exports > 0 && went.more_intents {
+            if applied.exports > 0 && went.intents.len() >= claims.intents {
                 self.transport.send(Hint::Intents);
             }
             let processors = counts.iter().map(|(processor, counts)| (processor.to_string(), *counts)).collect();
@@ -818,30 +812,6 @@ impl Engine {
             self.transport.send(Hint::Run(claimed.run));
         }
         Ok(went)
-    }
-
-    /// Claims what a settlement makes, as far as it is taken on. A claim that fails is nobody's loss: what it would
-    /// have found is found by the loops.
-    async fn take_on(&self, made: &Made, takes: Takes<'_>) -> Went {
-        let task = async {
-            if !takes.task || made.ready.is_empty() {
-                return None;
-            }
-            let (lease, now, run) = (self.lease, self.clock.now(), takes.run);
-            let request = ClaimRequest { lease, now, limit: 1, suspects: false, run, idle: false };
-            self.journal.claim(request).await.unwrap_or_default().pop()
-        };
-        // Older ones come first, so there may be more than the settlement's own.
-        let most = if made.exports { (takes.intents)() } else { 0 };
-        let intents = async {
-            if most == 0 {
-                return None;
-            }
-            self.journal.claim_intents(self.lease, self.clock.now(), most).await.ok()
-        };
-        let (task, intents) = futures::join!(task, intents);
-        let more_intents = intents.as_ref().is_none_or(|intents| intents.len() >= most);
-        Went { task, intents: intents.unwrap_or_default(), more_intents, failed: None }
     }
 
     /// Claims one task, executes and settles it. Answers whether there was one. What the live loop does many times

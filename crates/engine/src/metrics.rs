@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use opendmp_ports::journal::{Action, Claimed, End, FlowId, Intent, Settled};
+use opendmp_ports::journal::{Action, Claimed, End, FlowId, Intent, Settled, SettledAndClaimed};
 use opendmp_ports::transport::{Hint, StepCounts};
 use opendmp_ports::{Error, ErrorKind};
 use prometheus_client::metrics::counter::Counter;
@@ -280,6 +280,11 @@ impl Metrics {
     fn claimed(&self, claimed: &[Claimed]) {
         self.tasks_claimed.inc_by(claimed.len() as u64);
         self.tasks_reclaimed.inc_by(claimed.iter().filter(|claimed| claimed.attempt > 1).count() as u64);
+    }
+
+    fn settled_and_claimed(&self, done: &SettledAndClaimed) {
+        self.settled(std::slice::from_ref(&done.settled));
+        self.claimed(&done.tasks);
     }
 
     fn settled(&self, settled: &[Settled]) {

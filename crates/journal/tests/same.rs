@@ -15,11 +15,11 @@ use opendmp_model::item::{Attributes, ContentRef, Item, Order, Place};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::manifest::Load;
 use opendmp_ports::journal::{
-    ClaimRequest, Claimed, Closing, DEFAULT_SPACE, End, Feed, Filter, Finished, FlowChange, FlowId, FlowState,
+    ClaimRequest, Claimed, Claims, Closing, DEFAULT_SPACE, End, Feed, Filter, Finished, FlowChange, FlowId, FlowState,
     HeldPart, HeldRow, HoldRule, Ingest, Intent, Lease, LetGo, LetGoPart, MemoKey, MemoLimit, MemoryJournal,
     NewArrival, NewDeadLetter, NewExport, NewHeld, NewMemo, NewReprocess, NewRevision, NewTask, NewVersion, Reader,
-    Reentry, RevisionRule, RunChoice, RunId, RunMode, Selection, Settlement, SourceId, VersionId, dead_letter_id,
-    decide,
+    Reentry, RevisionRule, RunChoice, RunId, RunMode, Selection, SettledAndClaimed, Settlement, SourceId, VersionId,
+    dead_letter_id, decide,
 };
 use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, Journal};
@@ -282,6 +282,24 @@ impl Twins {
                 settlement.lease = self.pick(&self.leases.clone()).unwrap_or(self.lease);
             }
             batch.push(settlement);
+        }
+        if batch.len() == 1 && self.chance(50) {
+            let request = ClaimRequest {
+                lease: self.lease,
+                now: self.now,
+                limit: self.rng.random_range(1..4),
+                suspects: false,
+                run: None,
+                idle: false,
+            };
+            let tasks = self.chance(70).then_some(request);
+            let claims = Claims { tasks, intents: self.rng.random_range(0..4) };
+            let done = both!(self, settle_and_claim(batch[0], claims)).ok();
+            if let Some(SettledAndClaimed { tasks, intents, .. }) = done {
+                self.held.extend(tasks);
+                self.intents.extend(intents);
+            }
+            return;
         }
         let _ = both!(self, settle(batch));
     }

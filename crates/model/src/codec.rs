@@ -377,8 +377,8 @@ pub(crate) mod tests {
                 let Some(number) = serde_json::Number::from_f64(float) else { continue };
                 let written = number.to_string();
                 let mut item = sample(1);
-                let map = Arc::make_mut(&mut item.attributes);
-                map.insert("x".into(), serde_json::from_str(&written).unwrap());
+                let map = [("x".to_owned(), serde_json::from_str(&written).unwrap())];
+                item.attributes = crate::item::Attributes::from_iter(map).into();
                 let back = decode_items(&encode_items(&[item])).unwrap();
                 let read = back[0].attributes["x"].as_f64().unwrap();
                 prop_assert_eq!(read.to_bits(), float.to_bits(), "{}", written);

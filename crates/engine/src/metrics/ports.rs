@@ -14,10 +14,11 @@ use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
-    FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart,
-    LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId,
-    RunMode, RunRow, Selection, Seq, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionRow,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished,
+    FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease,
+    LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess,
+    RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId,
+    TakeOver, VersionId, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -83,6 +84,7 @@ calls! {
     fn claim(request: ClaimRequest) -> Vec<Claimed> => claimed;
     fn unclaim(lease: Lease, tasks: Vec<TaskId>) -> ();
     fn settle(batch: Vec<Settlement>) -> Vec<Settled> => settled;
+    fn settle_and_claim(settlement: Settlement, claims: Claims) -> SettledAndClaimed => settled_and_claimed;
     fn claim_intents(lease: Lease, now: i64, limit: usize) -> Vec<Intent>;
     fn finish(batch: Vec<Finished>) -> ();
     fn group(flow: FlowId, group: PathHash) -> Option<GroupRow>;

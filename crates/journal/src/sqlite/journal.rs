@@ -8,11 +8,11 @@ use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId}
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished, FlowChange,
-    FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGo,
-    LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess,
-    RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled, Settlement, SourceId, SpaceId, TakeOver, VersionId,
-    VersionRow, decide,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished,
+    FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease,
+    LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess,
+    RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId,
+    TakeOver, VersionId, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -152,6 +152,20 @@ impl Journal for SqliteJournal {
             Ok((settled, batch))
         };
         Ok(self.write("journal settle", work).await?.0)
+    }
+
+    async fn settle_and_claim(&self, settlement: Settlement, claims: Claims) -> Result<SettledAndClaimed> {
+        let operation = "journal settle and claim";
+        let mut prepared = Prepared::from(settlement);
+        let work = move |t: &mut Tables<'_>| {
+            let settled = t.settle_and_claim(&mut prepared, &claims)?;
+            Ok((settled, prepared))
+        };
+        let ((settled, tasks, intents), _) = self.write(operation, work).await?;
+        let tasks = tasks.into_iter().map(RawClaimed::decode).collect::<Fallible<_>>();
+        let intents = intents.into_iter().map(RawIntent::decode).collect::<Fallible<_>>();
+        let told = |fail| self.told(fail, operation);
+        Ok(SettledAndClaimed { settled, tasks: tasks.map_err(told)?, intents: intents.map_err(told)? })
     }
 
     async fn group(&self, flow: FlowId, group: PathHash) -> Result<Option<GroupRow>> {

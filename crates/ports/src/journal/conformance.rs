@@ -71,7 +71,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         }
         settling {
             the_first_settlement_counts, lost_claims_are_fenced, fenced_changes_nothing, all_or_nothing,
-            sequences_grow, many_settle_at_once,
+            sequences_grow, many_settle_at_once, what_follows_may_be_claimed_along,
         }
         revisions {
             equal_results_add_only_history, revisions_are_in_order_of_arrival, equality_is_with_the_one_before, a_revision_is_as_new_as_its_latest_result,

@@ -110,6 +110,25 @@ pub trait Journal: Send + Sync {
     /// Settles tasks; each by itself, all under one commit.
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>>;
 
+    /// Settles a task and, where that was applied, claims what may be claimed then, what the settlement made among it:
+    /// as [`Journal::settle`], [`Journal::claim`] and [`Journal::claim_intents`] one after the other, each with its own
+    /// rules, but in one transaction where a journal can, so that who goes on need not wait for a second one. Where the
+    /// claims alone fail, nothing is claimed and the settlement stands.
+    async fn settle_and_claim(&self, settlement: Settlement, claims: Claims) -> Result<SettledAndClaimed> {
+        let (lease, now) = (settlement.lease, settlement.at);
+        let settled = self.settle(vec![settlement]).await?.pop().unwrap_or(Settled::Fenced);
+        let mut out = SettledAndClaimed { settled, tasks: Vec::new(), intents: Vec::new() };
+        if matches!(out.settled, Settled::Applied(_)) {
+            if let Some(request) = claims.tasks {
+                out.tasks = self.claim(request).await.unwrap_or_default();
+            }
+            if claims.intents > 0 {
+                out.intents = self.claim_intents(lease, now, claims.intents).await.unwrap_or_default();
+            }
+        }
+        Ok(out)
+    }
+
     /// A group that an aggregate of a flow holds.
     async fn group(&self, flow: FlowId, group: PathHash) -> Result<Option<GroupRow>>;
 

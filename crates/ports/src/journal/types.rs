@@ -509,6 +509,26 @@ pub struct Applied {
     pub tasks: u64,
 }
 
+/// What is claimed along with a settlement.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Claims {
+    /// Which tasks, if any.
+    pub tasks: Option<ClaimRequest>,
+    /// How many intents at most, for the settlement's lease, of those that are due when it settles.
+    pub intents: usize,
+}
+
+/// What a settlement came to, and what was claimed along with it.
+#[derive(Clone, Debug)]
+pub struct SettledAndClaimed {
+    /// See [`Settled`].
+    pub settled: Settled,
+    /// Claimed tasks.
+    pub tasks: Vec<Claimed>,
+    /// Claimed intents.
+    pub intents: Vec<Intent>,
+}
+
 /// An intent, claimed to be carried out.
 #[derive(Clone, Debug)]
 pub struct Intent {

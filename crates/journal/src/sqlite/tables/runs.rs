@@ -239,6 +239,13 @@ impl Tables<'_> {
         self.shelves.entry(shelf).or_default()
     }
 
+    /// Forgets numbers that were counted since the last [`Tables::flush`].
+    pub(super) fn unflushed(&mut self) {
+        self.runs.clear();
+        self.flows.clear();
+        self.shelves.clear();
+    }
+
     /// Looks at what is to be closed at the ends of runs. After each of several settlements in one call, so that looks
     /// come in the order in which runs ended.
     pub(crate) fn end_runs(&mut self) -> Result<()> {

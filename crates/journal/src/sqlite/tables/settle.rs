@@ -8,16 +8,17 @@ use opendmp_model::ids::{Arrival, ContentHash, Pass, SlotId, TaskId};
 use opendmp_model::item::{ContentRef, Item};
 use opendmp_ports::journal::decide::{self, Made, Neighbour};
 use opendmp_ports::journal::{
-    Applied, CONFIRMED, Closing, ExportState, FlowId, Lease, NewRevision, RunId, Seq, Settled, Settlement, SpaceId,
+    Applied, CONFIRMED, Claims, Closing, ExportState, FlowId, Lease, NewRevision, RunId, Seq, Settled, Settlement,
+    SpaceId,
 };
 use opendmp_ports::transport::StepCounts;
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use super::again::PreparedMemo;
-use super::exports::{Placed, Revision, Wanted};
+use super::exports::{Placed, RawIntent, Revision, Wanted};
 use super::held::PreparedHeld;
 use super::letters::PreparedLetter;
-use super::queue::PreparedTask;
+use super::queue::{PreparedTask, RawClaimed};
 use super::{Origin, REMEMBERED, Tables, seq_of};
 use crate::sqlite::blobs::{confirmed_bytes, export_number, item_bytes, item_of, made_values, mode_of};
 use crate::sqlite::fail::Result;
@@ -256,6 +257,41 @@ impl<'c> Tables<'c> {
         counts.iter().for_each(|(processor, one)| run.count(*processor, one));
         self.outstanding(origin.run, items, applied.exports as i64, at)?;
         Ok(Settled::Applied(applied))
+    }
+
+    /// Settles, and claims what may be claimed then.
+    pub(crate) fn settle_and_claim(
+        &mut self,
+        settlement: &mut Prepared,
+        claims: &Claims,
+    ) -> Result<(Settled, Vec<RawClaimed>, Vec<RawIntent>)> {
+        let settled = self.settle(settlement)?;
+        if !matches!(settled, Settled::Applied(_)) || (claims.tasks.is_none() && claims.intents == 0) {
+            return Ok((settled, Vec::new(), Vec::new()));
+        }
+        // Numbers first: a claim looks for flows that have something waiting.
+        self.flush()?;
+        self.sql("SAVEPOINT claims")?.execute([])?;
+        let (tasks, intents) = match self.claim_both(claims, settlement.lease, settlement.at) {
+            Ok(claimed) => claimed,
+            // What is wrong there is told to who claims next; the settlement has nothing to do with it.
+            Err(_) => {
+                self.sql("ROLLBACK TO claims")?.execute([])?;
+                self.unflushed();
+                Default::default()
+            }
+        };
+        self.sql("RELEASE claims")?.execute([])?;
+        Ok((settled, tasks, intents))
+    }
+
+    fn claim_both(&mut self, claims: &Claims, lease: Lease, now: i64) -> Result<(Vec<RawClaimed>, Vec<RawIntent>)> {
+        let tasks = match &claims.tasks {
+            Some(request) => self.claim(request)?,
+            None => Vec::new(),
+        };
+        let intents = if claims.intents > 0 { self.claim_intents(lease, now, claims.intents)? } else { Vec::new() };
+        Ok((tasks, intents))
     }
 
     /// Writes steps under a number of their own.

@@ -119,3 +119,32 @@ pub(super) async fn many_settle_at_once(d: Desk) {
     assert_eq!(applied, 1);
     assert_eq!(d.datasets(Filter::default()).await.len(), 1);
 }
+
+pub(super) async fn what_follows_may_be_claimed_along(d: Desk) {
+    let claimed = d.arrive("a").await;
+    let item = claimed.task.items[0].clone();
+    let next = task(vec![child(&item, 0).0], "sort");
+    let later = NewTask { due: Some(1_000_000), ..task(vec![child(&item, 1).0], "sort") };
+    let settlement =
+        Settlement { tasks: vec![next.clone(), later], ..d.collected(&claimed, Some(to("a", Default::default()))) };
+    let claims = Claims { tasks: Some(d.request(10)), intents: 10 };
+    let fenced = Settlement { attempt: 9, ..settlement.clone() };
+    let done = d.j().await.settle_and_claim(fenced, claims).await.expect(OK);
+    assert_eq!((done.settled, done.tasks.len(), done.intents.len()), (Settled::Fenced, 0, 0), "nothing of another's");
+    let done = d.j().await.settle_and_claim(settlement.clone(), claims).await.expect(OK);
+    assert!(matches!(done.settled, Settled::Applied(Applied { tasks: 2, exports: 1, .. })), "{:?}", done.settled);
+    let tasks: Vec<_> = done.tasks.iter().map(|claimed| (claimed.task.clone(), claimed.attempt)).collect();
+    assert_eq!(tasks, [(next, 1)], "not what waits for its time");
+    assert_eq!(done.intents.len(), 1);
+    assert_eq!(done.intents[0].attempt, 1);
+    assert!(d.claim(10).await.is_empty(), "claimed already");
+    assert!(d.j().await.claim_intents(d.lease, 1_000, 10).await.expect(OK).is_empty(), "claimed already");
+    let again = d.j().await.settle_and_claim(settlement, claims).await.expect(OK);
+    assert_eq!((again.settled, again.tasks.len(), again.intents.len()), (Settled::Already, 0, 0));
+    d.finish(&done.intents[0], End::Done).await;
+    let none = Claims::default();
+    let last = d.j().await.settle_and_claim(d.dropped(&done.tasks[0]), none).await.expect(OK);
+    assert!(matches!(last.settled, Settled::Applied(_)) && last.tasks.is_empty() && last.intents.is_empty());
+    let backlog = d.backlog().await;
+    assert_eq!((backlog.items, backlog.due), (1, Some(1_000_000)), "only what waits for its time is left");
+}
