@@ -99,7 +99,7 @@ fn metrics_agree_with_what_happened() {
     let (commits, committed) = ("opendmp_journal_commit_calls_count", "opendmp_journal_commit_calls_sum");
     assert_eq!(value(commits), value("opendmp_journal_commit_seconds_count"));
     assert!(value(commits) >= 3.0 && value(committed) >= value(commits));
-    let settles = value(r#"opendmp_journal_call_seconds_count{operation="settle"}"#);
+    let settles = value(r#"opendmp_journal_call_seconds_count{operation="settle_and_claim"}"#);
     assert_eq!(settles, value("opendmp_tasks_claimed_total"));
     let put = value(r#"opendmp_content_put_bytes_total{from="memory"}"#);
     assert!(put >= 8.0 * 5.0 + 28.0, "each file that arrived: {put}");
