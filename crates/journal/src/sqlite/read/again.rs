@@ -111,7 +111,7 @@ impl Asked<'_> {
         let sql = format!(
             "SELECT {ARRIVAL} FROM arrival o JOIN arrival a INDEXED BY arrival_path \
              ON a.known = 1 AND a.source = o.source AND a.path = o.path AND a.origin = o.id \
-             JOIN source s ON s.id = a.source WHERE o.id = ?1 AND a.id <= ?2 AND a.at >= ?4 \
+             JOIN source s ON s.id = a.source WHERE o.id = ?1 AND a.id <= ?2 AND a.at >= ?3 \
              AND a.flow IN ({SAME}) AND {NEWEST}"
         );
         let mut statement = self.conn.prepare_cached(&sql)?;
