@@ -494,14 +494,6 @@ pub fn put(gate: &Gate, destination: &str, export: &Export) -> ExportEnd {
             let newest = |hash| results.iter().filter(|(_, result)| **result == hash).map(|(key, _)| *key).max();
             let there = there.and_then(|there| there.by).filter(|there| there.slot == by.slot);
             let newer = there.filter(|there| there.key > by.key && newest(there.hash) > newest(by.hash));
-            // What an attempt of unknown end wrote is written again, behind the older one that came meanwhile.
-            let again = |newer: &Exporting| {
-                world.truth.snapshot().revisions.iter().any(|row| {
-                    let key = (row.item.id.arrival, row.item.id.pass);
-                    row.slot == newer.slot && key == newer.key && row.export == ExportState::Pending
-                })
-            };
-            let newer = newer.filter(|newer| !again(newer));
             if let Some(newer) = newer {
                 world.broken(
                     Law::Order,

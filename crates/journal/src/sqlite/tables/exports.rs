@@ -301,8 +301,9 @@ impl Tables<'_> {
         let head = match self.target(target)?.head {
             None => true,
             Some(head) => {
-                let sql = "UPDATE intent SET head = 0 WHERE id = ?1 AND lease = 0 AND (arrival, pass) > (?2, ?3)";
-                // The older one goes first, unless the other is under way already.
+                let sql = "UPDATE intent SET head = 0 WHERE id = ?1 AND lease = 0 AND attempts = 0 \
+                           AND (arrival, pass) > (?2, ?3)";
+                // The older one goes first, unless the other is under way already, or was.
                 self.sql(sql)?.execute(params![head, of.arrival.0 as i64, of.pass.0])? > 0
             }
         };
@@ -337,9 +338,11 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Gives a target its next head: the oldest intent that waits for it. None of them is claimed.
+    /// Gives a target its next head: the intent that was attempted before, since nobody knows what it wrote, or else the
+    /// oldest that waits for it. None of them is claimed.
     fn elect(&mut self, target: i64) -> Result<()> {
-        let sql = "SELECT id FROM intent INDEXED BY intent_target WHERE target = ?1 ORDER BY arrival, pass, id LIMIT 1";
+        let sql = "SELECT id FROM intent INDEXED BY intent_target WHERE target = ?1 \
+                   ORDER BY attempts = 0, arrival, pass, id LIMIT 1";
         let next: Option<i64> = self.sql(sql)?.query_row([target], |row| row.get(0)).optional()?;
         let before = self.target(target)?.head;
         if before == next {

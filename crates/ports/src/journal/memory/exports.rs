@@ -164,17 +164,19 @@ impl State {
         }
     }
 
-    /// Unclaimed intents that may be next: any release, and of the exports to one target the oldest, unless one of
-    /// them is claimed. In the order in which they are claimed.
+    /// Unclaimed intents that may be next: any release, and of the exports to one target the one that was attempted
+    /// before, or else the oldest, unless one of them is claimed. In the order in which they are claimed.
     fn heads(&self) -> Vec<IntentId> {
         let claimed = self.intents.values().filter(|stored| stored.lease.is_some());
         let mut busy: BTreeSet<&Place> = claimed.filter_map(|stored| stored.target.as_ref()).collect();
         let mut order: Vec<&StoredIntent> = self.intents.values().filter(|stored| stored.lease.is_none()).collect();
-        order.sort_by_key(|stored| match &stored.intent.action {
+        let key = |stored: &&StoredIntent| match &stored.intent.action {
             Action::Release { .. } => (Arrival(0), Pass(0), stored.intent.id),
             Action::Export(action) => (action.arrival, action.pass, stored.intent.id),
-        });
+        };
+        order.sort_by_key(|stored| (stored.intent.attempt == 0, key(stored)));
         order.retain(|stored| stored.target.as_ref().is_none_or(|target| busy.insert(target)));
+        order.sort_by_key(key);
         order.into_iter().map(|stored| stored.intent.id).collect()
     }
 
