@@ -252,10 +252,15 @@ mod tests {
         (dir, ring)
     }
 
-    /// Bytes in the folder, and files.
+    /// Bytes in the folder, and files. What is removed meanwhile is not there any more.
     fn taken(dir: &tempfile::TempDir) -> (u64, usize) {
-        let entries: Vec<_> = fs::read_dir(dir.path().join("recent")).unwrap().map(Result::unwrap).collect();
-        (entries.iter().map(|entry| entry.metadata().unwrap().len()).sum(), entries.len())
+        let entries = fs::read_dir(dir.path().join("recent")).unwrap();
+        let length = |entry: io::Result<fs::DirEntry>| match entry.and_then(|entry| entry.metadata()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            found => Some(found.unwrap().len()),
+        };
+        let lengths: Vec<u64> = entries.filter_map(length).collect();
+        (lengths.iter().sum(), lengths.len())
     }
 
     /// Has it written by the thread of the test, so that it is there afterwards.
