@@ -350,14 +350,18 @@ pub fn hash(content: &[u8]) -> String {
     blake3::hash(content).to_hex().to_string()
 }
 
-/// The files of a folder by name, hidden ones too.
+/// The files of a folder by name, hidden ones too. What goes meanwhile (a file that is renamed when it is whole) is not
+/// there.
 pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut out = BTreeMap::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_file() {
             let name = String::from_utf8_lossy(entry.file_name().as_bytes()).into_owned();
-            out.insert(name, fs::read(entry.path()).unwrap());
+            match fs::read(entry.path()) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                content => _ = out.insert(name, content.unwrap()),
+            }
         }
     }
     out
