@@ -115,12 +115,7 @@ impl Engine {
         let arrival = self.journal.arrival(id.arrival).await?;
         let history = self.journal.lineage(row.seq, id).await?;
         let index = Index::new(&history);
-        let mut contexts: BTreeMap<u32, Context> = BTreeMap::new();
-        let numbers: BTreeSet<u32> = history.iter().flat_map(|row| row.steps.iter().map(|step| step.context)).collect();
-        let numbers: Vec<u32> = numbers.into_iter().collect();
-        for (number, context) in numbers.iter().zip(self.journal.contexts(numbers.clone()).await?) {
-            contexts.insert(*number, context);
-        }
+        let contexts = self.contexts_of(&history).await?;
         // From the collected item back to the ingest.
         let mut chain: Vec<(Found<'_>, Option<ItemId>)> = Vec::new();
         let collected = index.ended.get(&id).into_iter().flatten();
@@ -201,8 +196,18 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// The contexts of some history, by number.
+    pub(crate) async fn contexts_of(&self, history: &[HistoryRow]) -> Result<BTreeMap<u32, Context>, Error> {
+        let numbers: BTreeSet<u32> = entries(history).map(|found| found.context).collect();
+        let numbers: Vec<u32> = numbers.into_iter().collect();
+        let contexts = self.journal.contexts(numbers.clone()).await?;
+        Ok(numbers.into_iter().zip(contexts).collect())
+    }
+}
+
 /// The history does not have a step that made an item; `forgot`: it may have been let go.
-fn no_step(id: ItemId, forgot: bool) -> Error {
+pub(crate) fn no_step(id: ItemId, forgot: bool) -> Error {
     if forgot {
         let message = format!("how {id} came to be is no longer kept: the flow's retention let its history go");
         return Error::new(ErrorKind::NotFound, "explain", message)
@@ -212,12 +217,20 @@ fn no_step(id: ItemId, forgot: bool) -> Error {
         .with_hint("`opendmp doctor` checks the data directory")
 }
 
+/// One item in one step, with where it stands in the history.
 #[derive(Clone, Copy)]
-struct Found<'a> {
-    row: &'a HistoryRow,
-    context: u32,
-    started: i64,
-    entry: &'a Entry,
+pub(crate) struct Found<'a> {
+    pub row: &'a HistoryRow,
+    pub context: u32,
+    pub started: i64,
+    pub entry: &'a Entry,
+}
+
+/// All of some history, in commit order.
+pub(crate) fn entries(history: &[HistoryRow]) -> impl Iterator<Item = Found<'_>> {
+    history.iter().flat_map(|row| row.steps.iter().map(move |step| (row, step))).flat_map(|(row, step)| {
+        step.entries.iter().map(move |entry| Found { row, context: step.context, started: step.started, entry })
+    })
 }
 
 /// The history of one arrival, by item.
@@ -233,21 +246,15 @@ struct Index<'a> {
 impl<'a> Index<'a> {
     fn new(history: &'a [HistoryRow]) -> Self {
         let mut index = Self { made: BTreeMap::new(), ended: BTreeMap::new(), failed: BTreeMap::new() };
-        for row in history {
-            for step in &row.steps {
-                for entry in &step.entries {
-                    let found = Found { row, context: step.context, started: step.started, entry };
-                    for child in &entry.children {
-                        index.made.entry(child.id).or_insert(found);
-                    }
-                    match entry.result {
-                        Outcome::Collected | Outcome::Unchanged => {
-                            index.ended.entry(entry.input).or_default().push(found);
-                        }
-                        Outcome::Retried | Outcome::Dead => index.failed.entry(entry.input).or_default().push(found),
-                        _ => {}
-                    }
-                }
+        for found in entries(history) {
+            let entry = found.entry;
+            for child in &entry.children {
+                index.made.entry(child.id).or_insert(found);
+            }
+            match entry.result {
+                Outcome::Collected | Outcome::Unchanged => index.ended.entry(entry.input).or_default().push(found),
+                Outcome::Retried | Outcome::Dead => index.failed.entry(entry.input).or_default().push(found),
+                _ => {}
             }
         }
         index

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use opendmp_model::history::{Child, Context, Entry, Result as Outcome};
+use opendmp_model::history::{Child, Context, Result as Outcome};
 use opendmp_model::ids::{ContentHash, IdPrefix, ItemId};
 use opendmp_model::item::{Attributes, ContentRef, Item, Place};
 use opendmp_model::kinds::DEFAULT_PORT;
@@ -17,11 +17,15 @@ use opendmp_processor::{Body, Emission, Input, NewContent, Opened, Outcome as Sa
 use serde::{Deserialize, Serialize};
 
 use crate::execute::body;
+use crate::explain::{Found, entries, no_step};
 use crate::loaded::run_blocking;
 use crate::{Engine, Loaded, Node};
 
 /// Steps that are told of behind an item at most.
 const MOST_READ: usize = 1_000;
+
+/// What is looked up of items whose ids begin as was asked, in entries and children.
+const MOST_TRACES: usize = 4_000;
 
 /// Candidates that are told where the beginning of an id is not clear.
 const CANDIDATES: usize = 10;
@@ -105,18 +109,14 @@ pub struct ItemContent {
     pub hold: Option<Hold>,
 }
 
-#[derive(Clone, Copy)]
-struct Found<'a> {
-    row: &'a HistoryRow,
-    context: u32,
-    started: i64,
-    entry: &'a Entry,
-}
-
-/// The history of one arrival, by item.
-struct Known<'a> {
-    made: BTreeMap<ItemId, Found<'a>>,
-    read: BTreeMap<ItemId, Vec<Found<'a>>>,
+/// What the history has of one item.
+struct Past {
+    id: ItemId,
+    arrival: ArrivalRow,
+    /// What made it, back to its arrival.
+    way: Vec<HistoryRow>,
+    /// What was looked up by its id: who took it, too.
+    traces: Vec<HistoryRow>,
     contexts: BTreeMap<u32, Context>,
 }
 
@@ -142,13 +142,13 @@ impl Engine {
     /// # Errors
     /// `NotFound`, and `Invalid` where the beginning is of several.
     pub async fn item(&self, prefix: &IdPrefix) -> Result<ItemFacts, Error> {
-        let (arrival, history) = self.history_of(prefix).await?;
-        let known = self.known(&history).await?;
-        let id = known.find(prefix)?;
-        let way = known.way(id, &arrival)?;
-        let link = way.last().ok_or_else(|| missing(id, &arrival))?;
-        let at_hand = self.at_hand(&arrival, link.hash, link.size).await?.map(|(_, from)| from);
-        let read = known.read.get(&id).into_iter().flatten().take(MOST_READ);
+        let past = self.past(prefix).await?;
+        let (id, arrival) = (past.id, &past.arrival);
+        let way = past.way()?;
+        let link = way.last().ok_or_else(|| past.missing())?;
+        let at_hand = self.at_hand(arrival, link.hash, link.size).await?.map(|(_, from)| from);
+        let took = |found: &Found<'_>| found.entry.input == id && found.entry.result != Outcome::Arrived;
+        let read = entries(&past.traces).filter(took).take(MOST_READ);
         Ok(ItemFacts {
             id: id.to_string(),
             flow: arrival.flow.clone(),
@@ -160,8 +160,8 @@ impl Engine {
             arrival: arrival.arrival.0,
             source: arrival.source.clone(),
             path: name::from_bytes(&arrival.path),
-            made: known.step(&link.found)?,
-            read: read.map(|found| known.step(found)).collect::<Result<_, _>>()?,
+            made: past.step(&link.found)?,
+            read: read.map(|found| past.step(&found)).collect::<Result<_, _>>()?,
             at_hand,
         })
     }
@@ -171,13 +171,12 @@ impl Engine {
     /// # Errors
     /// `NotFound` where they are not there and can't be made again, with the reason; those of the ports.
     pub async fn item_content(&self, prefix: &IdPrefix) -> Result<ItemContent, Error> {
-        let (arrival, history) = self.history_of(prefix).await?;
-        let known = self.known(&history).await?;
-        let id = known.find(prefix)?;
-        let way = known.way(id, &arrival)?;
-        let last = way.last().ok_or_else(|| missing(id, &arrival))?;
+        let past = self.past(prefix).await?;
+        let (id, arrival) = (past.id, &past.arrival);
+        let way = past.way()?;
+        let last = way.last().ok_or_else(|| past.missing())?;
         let (hash, size) = (last.hash, last.size);
-        if let Some((body, from)) = self.at_hand(&arrival, hash, size).await? {
+        if let Some((body, from)) = self.at_hand(arrival, hash, size).await? {
             return Ok(ItemContent { body, hash, size, from, hold: None });
         }
         // From the nearest one; if that fails, perhaps because not all is known of it (its media type is not), from the
@@ -188,8 +187,8 @@ impl Engine {
             if failed.is_some() && at > 0 {
                 continue;
             }
-            let Some((body, _)) = self.at_hand(&arrival, way[at].hash, way[at].size).await? else { continue };
-            match self.compute(&known, &arrival, &way[at..], body).await {
+            let Some((body, _)) = self.at_hand(arrival, way[at].hash, way[at].size).await? else { continue };
+            match self.compute(&past, &way[at..], body).await {
                 Ok(body) => return Ok(ItemContent { body, hash, size, from: BytesFrom::Computed, hold: Some(hold) }),
                 Err(error) => failed = Some(error),
             }
@@ -204,33 +203,20 @@ impl Engine {
         }))
     }
 
-    async fn history_of(&self, prefix: &IdPrefix) -> Result<(ArrivalRow, Vec<HistoryRow>), Error> {
+    /// What the history has of the item whose id begins so.
+    async fn past(&self, prefix: &IdPrefix) -> Result<Past, Error> {
         let arrival = self.journal.arrival(prefix.arrival).await?;
-        let history = self.journal.history(prefix.arrival).await?;
-        Ok((arrival, history))
-    }
-
-    async fn known<'a>(&self, history: &'a [HistoryRow]) -> Result<Known<'a>, Error> {
-        let mut known = Known { made: BTreeMap::new(), read: BTreeMap::new(), contexts: BTreeMap::new() };
-        let mut numbers = BTreeSet::new();
-        for row in history {
-            for step in &row.steps {
-                numbers.insert(step.context);
-                for entry in &step.entries {
-                    let found = Found { row, context: step.context, started: step.started, entry };
-                    for child in &entry.children {
-                        known.made.entry(child.id).or_insert(found);
-                    }
-                    if entry.result != Outcome::Arrived {
-                        known.read.entry(entry.input).or_default().push(found);
-                    }
-                }
-            }
-        }
-        let numbers: Vec<u32> = numbers.into_iter().collect();
-        let contexts = self.journal.contexts(numbers.clone()).await?;
-        known.contexts = numbers.into_iter().zip(contexts).collect();
-        Ok(known)
+        let traces = self.journal.traces(prefix.clone(), MOST_TRACES).await?;
+        let id = find(prefix, &traces)?;
+        let makes = |found: &Found<'_>| found.entry.children.iter().any(|child| child.id == id);
+        let made = entries(&traces).find(makes).map(|found| found.row.seq);
+        let way = match made {
+            Some(seq) => self.journal.lineage(seq, id).await?,
+            None => Vec::new(),
+        };
+        let mut contexts = self.contexts_of(&way).await?;
+        contexts.append(&mut self.contexts_of(&traces).await?);
+        Ok(Past { id, arrival, way, traces, contexts })
     }
 
     /// Bytes that are stored, or recent.
@@ -256,13 +242,8 @@ impl Engine {
     }
 
     /// Makes the bytes of the last of these again, from those of the first.
-    async fn compute(
-        &self,
-        known: &Known<'_>,
-        arrival: &ArrivalRow,
-        way: &[Link<'_>],
-        body: Stored,
-    ) -> Result<Stored, Error> {
+    async fn compute(&self, past: &Past, way: &[Link<'_>], body: Stored) -> Result<Stored, Error> {
+        let arrival = &past.arrival;
         let Some((first, rest)) = way.split_first() else { return Ok(body) };
         let content = ContentRef { hash: first.hash, size: first.size, place: Place::Empty };
         let mut item = Item {
@@ -288,7 +269,7 @@ impl Engine {
                     return Err(error);
                 }
                 _ => {
-                    let context = known.context(&link.found)?;
+                    let context = past.context(&link.found)?;
                     (item, body) = self.compute_one(context, item, body, link).await?;
                 }
             }
@@ -404,37 +385,35 @@ fn pick(
     numbered.find(|(ordinal, emission)| child_id(parent.id, &node.id, emission, *ordinal) == wanted)
 }
 
-fn missing(id: ItemId, arrival: &ArrivalRow) -> Error {
-    if arrival.forgot.is_some() {
-        return gone(format!("how {id} came to be is no longer kept: the flow's retention let its history go"))
-            .with_hint("`retention: { history: … }` of the flow says how long it is kept");
+/// The item of that id, or of the beginning of it.
+fn find(prefix: &IdPrefix, traces: &[HistoryRow]) -> Result<ItemId, Error> {
+    let meant = |id: &ItemId| id.arrival == prefix.arrival && prefix.matches(id.path);
+    let named = |found: Found<'_>| {
+        let children: Vec<ItemId> = found.entry.children.iter().map(|child| child.id).collect();
+        std::iter::once(found.entry.input).chain(children)
+    };
+    let all: BTreeSet<ItemId> = entries(traces).flat_map(named).filter(meant).collect();
+    let mut found: Vec<ItemId> = match prefix.pass {
+        Some(pass) => all.into_iter().filter(|id| id.pass == pass).collect(),
+        // As it is shown, an id without a pass is of the first one.
+        None if all.iter().any(|id| id.pass.0 == 0) => all.into_iter().filter(|id| id.pass.0 == 0).collect(),
+        None => all.into_iter().collect(),
+    };
+    match (found.pop(), found.is_empty()) {
+        (Some(id), true) => Ok(id),
+        (Some(last), false) => {
+            let some = found.iter().chain([&last]).take(CANDIDATES).map(ToString::to_string).collect::<Vec<_>>();
+            let message = "this is the beginning of several items' ids";
+            Err(Error::new(ErrorKind::Invalid, "items", message).with_hint(format!("write one: {}", some.join(", "))))
+        }
+        (None, _) => Err(Error::new(ErrorKind::NotFound, "items", "there is no such item in the history")
+            .with_hint("`opendmp datasets history --long` tells the ids of items")),
     }
-    Error::new(ErrorKind::Damaged, "items", format!("the history has no step that made {id}"))
-        .with_hint("`opendmp doctor` checks the data directory")
 }
 
-impl<'a> Known<'a> {
-    /// The item of that id, or of the beginning of it.
-    fn find(&self, prefix: &IdPrefix) -> Result<ItemId, Error> {
-        let meant = |id: &&ItemId| id.arrival == prefix.arrival && prefix.matches(id.path);
-        let all: BTreeSet<ItemId> = self.made.keys().chain(self.read.keys()).filter(meant).copied().collect();
-        let mut found: Vec<ItemId> = match prefix.pass {
-            Some(pass) => all.into_iter().filter(|id| id.pass == pass).collect(),
-            // As it is shown, an id without a pass is of the first one.
-            None if all.iter().any(|id| id.pass.0 == 0) => all.into_iter().filter(|id| id.pass.0 == 0).collect(),
-            None => all.into_iter().collect(),
-        };
-        match (found.pop(), found.is_empty()) {
-            (Some(id), true) => Ok(id),
-            (Some(last), false) => {
-                let some = found.iter().chain([&last]).take(CANDIDATES).map(ToString::to_string).collect::<Vec<_>>();
-                let message = format!("this is the beginning of {} items' ids", found.len() + 1);
-                Err(Error::new(ErrorKind::Invalid, "items", message)
-                    .with_hint(format!("write one: {}", some.join(", "))))
-            }
-            (None, _) => Err(Error::new(ErrorKind::NotFound, "items", "there is no such item in the history")
-                .with_hint("`opendmp datasets history --long` tells the ids of items")),
-        }
+impl Past {
+    fn missing(&self) -> Error {
+        no_step(self.id, self.arrival.forgot.is_some())
     }
 
     fn context(&self, found: &Found<'_>) -> Result<&Context, Error> {
@@ -456,20 +435,27 @@ impl<'a> Known<'a> {
         })
     }
 
-    /// The way to an item from its arrival, both included.
-    fn way(&self, id: ItemId, arrival: &ArrivalRow) -> Result<Vec<Link<'a>>, Error> {
+    /// The way to the item from its arrival, both included.
+    fn way(&self) -> Result<Vec<Link<'_>>, Error> {
+        let mut made: BTreeMap<ItemId, Found<'_>> = BTreeMap::new();
+        for found in entries(&self.way) {
+            for child in &found.entry.children {
+                made.entry(child.id).or_insert(found);
+            }
+        }
+        let arrival = &self.arrival;
         let mut back = Vec::new();
-        let mut at = id;
+        let mut at = self.id;
         loop {
-            let found = *self.made.get(&at).ok_or_else(|| missing(id, arrival))?;
+            let found = *made.get(&at).ok_or_else(|| self.missing())?;
             let child = found.entry.children.iter().find(|child| child.id == at);
-            back.push((at, found, child.ok_or_else(|| missing(id, arrival))?));
+            back.push((at, found, child.ok_or_else(|| self.missing())?));
             if found.entry.result == Outcome::Arrived || found.entry.input == at {
                 break;
             }
             at = found.entry.input;
         }
-        let mut way: Vec<Link<'a>> = Vec::with_capacity(back.len());
+        let mut way: Vec<Link<'_>> = Vec::with_capacity(back.len());
         for (id, found, child) in back.into_iter().rev() {
             let parent = way.last();
             let name = match &child.name {

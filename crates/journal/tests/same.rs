@@ -10,7 +10,7 @@ use opendmp_journal::{Options, SqliteJournal};
 use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::history::{Context, Entry, Result as Outcome, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::item::{Attributes, ContentRef, Item, Order, Place};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::manifest::Load;
@@ -560,6 +560,8 @@ impl Twins {
         for slot in slots.choose_multiple(&mut self.rng.clone(), 20) {
             for row in both!(self, revisions(slot)).unwrap() {
                 let _ = both!(self, lineage(row.seq, row.item.id));
+                let prefix: IdPrefix = row.item.id.to_string().parse().unwrap();
+                let _ = both!(self, traces(prefix, 50));
             }
         }
         let mut last = 0;

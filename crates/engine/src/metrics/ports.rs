@@ -9,7 +9,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
@@ -116,6 +116,7 @@ calls! {
     fn find_version(space: SpaceId, slug: &str, hash: &str) -> Option<VersionId>;
     fn dead_held() -> DeadHeld;
     fn lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;
+    fn traces(prefix: IdPrefix, most: usize) -> Vec<HistoryRow>;
     fn history(arrival: Arrival) -> Vec<HistoryRow>;
 }
 

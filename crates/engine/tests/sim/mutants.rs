@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_model::manifest::Load;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
@@ -63,6 +63,7 @@ macro_rules! journal {
             revisions(slot: SlotId) -> Vec<RevisionRow>;
             arrival(arrival: Arrival) -> ArrivalRow;
             lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;
+            traces(prefix: IdPrefix, most: usize) -> Vec<HistoryRow>;
             history(arrival: Arrival) -> Vec<HistoryRow>;
             let_go(part: LetGoPart) -> LetGone;
             content_of(arrival: Arrival, hash: ContentHash) -> Vec<ContentRef>;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
@@ -345,6 +345,10 @@ impl Journal for SqliteJournal {
 
     async fn lineage(&self, seq: Seq, item: ItemId) -> Result<Vec<HistoryRow>> {
         Ok(self.read("journal lineage", move |conn| read::lineage(conn, seq, item)).await?.0)
+    }
+
+    async fn traces(&self, prefix: IdPrefix, most: usize) -> Result<Vec<HistoryRow>> {
+        self.read("journal traces", move |conn| read::traces(conn, prefix, most)).await
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

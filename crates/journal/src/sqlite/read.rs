@@ -11,9 +11,9 @@ mod retain;
 use std::collections::HashMap;
 
 use opendmp_model::history;
-use opendmp_model::ids::{Arrival, ItemId};
+use opendmp_model::ids::{Arrival, IdPrefix, ItemId};
 use opendmp_model::item::BUNDLE_SPAN;
-use opendmp_ports::journal::decide::{Lineage, Next};
+use opendmp_ports::journal::decide::{Lineage, Next, Traces};
 use opendmp_ports::journal::{ArrivalRow, HistoryRow, RunId, Seq, SourceId, decide};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -141,26 +141,47 @@ pub(crate) fn lineage(conn: &Connection, seq: Seq, item: ItemId) -> Result<(Vec<
 }
 
 pub(crate) fn history(conn: &Connection, arrival: Arrival) -> Result<Vec<HistoryRow>> {
-    // Nearly all records begin within a bundle's span before the arrival; the few wider ones have their own index.
-    let sql = "SELECT seq, at, actor, steps FROM ( \
-                   SELECT seq, at, actor, steps FROM history INDEXED BY history_span \
-                   WHERE least BETWEEN ?1 AND ?2 AND most >= ?2 \
-                   UNION ALL \
-                   SELECT seq, at, actor, steps FROM history INDEXED BY history_wide \
-                   WHERE most - least >= 4096 AND least < ?1 AND most >= ?2 \
-               ) ORDER BY seq";
-    const { assert!(BUNDLE_SPAN == 4096, "the index of wide records was made for this span") };
-    let mut texts = Texts::new(conn);
-    let mut statement = conn.prepare_cached(sql)?;
-    let at = i64::try_from(arrival.0).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![at.saturating_sub(BUNDLE_SPAN as i64 - 1), at])?;
     let mut out = Vec::new();
+    concerning(conn, arrival, |row| {
+        out.push(row);
+        true
+    })?;
+    Ok(out)
+}
+
+pub(crate) fn traces(conn: &Connection, prefix: IdPrefix, most: usize) -> Result<Vec<HistoryRow>> {
+    let arrival = prefix.arrival;
+    let mut traces = Traces::new(prefix, most);
+    concerning(conn, arrival, |row| traces.take(row))?;
+    Ok(traces.end())
+}
+
+/// Goes through the records that concern an arrival, in commit order, one at a time, for as long as `take` wants more.
+fn concerning(conn: &Connection, arrival: Arrival, mut take: impl FnMut(HistoryRow) -> bool) -> Result<()> {
+    // Nearly all records begin within a bundle's span before the arrival; the few wider ones have their own index. They
+    // are put in order by number, and read by that: all of them together may be more than there is memory.
+    let sql = "SELECT seq FROM history INDEXED BY history_span WHERE least BETWEEN ?1 AND ?2 AND most >= ?2 \
+               UNION ALL \
+               SELECT seq FROM history INDEXED BY history_wide WHERE most - least >= 4096 AND least < ?1 AND most >= ?2 \
+               ORDER BY seq";
+    const { assert!(BUNDLE_SPAN == 4096, "the index of wide records was made for this span") };
+    let at = i64::try_from(arrival.0).unwrap_or(i64::MAX);
+    let span = params![at.saturating_sub(BUNDLE_SPAN as i64 - 1), at];
+    let mut numbers = conn.prepare_cached(sql)?;
+    let mut record = conn.prepare_cached("SELECT at, actor, steps FROM history WHERE seq = ?1")?;
+    let mut texts = Texts::new(conn);
+    let mut rows = numbers.query(span)?;
     while let Some(row) = rows.next()? {
-        let steps = history::decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        let seq: i64 = row.get(0)?;
+        let mut found = record.query([seq])?;
+        let Some(row) = found.next()? else { continue };
+        let steps = history::decode(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
         if decide::concerns(&steps, arrival) {
-            let actor = texts.name(row.get(2)?)?;
-            out.push(HistoryRow { seq: Seq(row.get::<_, i64>(0)? as u64), at: row.get(1)?, actor, steps });
+            let (at, actor) = (row.get(0)?, texts.name(row.get(1)?)?);
+            if !take(HistoryRow { seq: Seq(seq as u64), at, actor, steps }) {
+                break;
+            }
         }
     }
-    Ok(out)
+    Ok(())
 }

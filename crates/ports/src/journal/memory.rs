@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use opendmp_model::history::{Context, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::{ContentRef, Item};
 use opendmp_model::ledger::{FileStat, Known};
 use tokio::sync::mpsc;
@@ -562,6 +562,10 @@ impl Journal for MemoryJournal {
 
     async fn lineage(&self, seq: Seq, item: ItemId) -> Result<Vec<HistoryRow>> {
         Ok(self.lock().lineage(seq, item))
+    }
+
+    async fn traces(&self, prefix: IdPrefix, most: usize) -> Result<Vec<HistoryRow>> {
+        Ok(self.lock().traces(prefix, most))
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use opendmp_model::history::Context;
-use opendmp_model::ids::{Arrival, ContentHash, ItemId, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use tokio::sync::mpsc;
@@ -235,6 +235,12 @@ pub trait Journal: Send + Sync {
     /// of it that wait, are held, failed or are remembered, and those of datasets of its flow with the same origin. Also of
     /// what was let go: each may lead nowhere.
     async fn content_of(&self, arrival: Arrival, hash: ContentHash) -> Result<Vec<ContentRef>>;
+
+    /// What the history has of the items whose ids begin so, in commit order: the entries that made or took one, with those
+    /// of their children that are meant, or all where an item is meant that was taken. At most `most` entries and
+    /// children, the first ones: what is held in memory does not grow with what else was made of the arrival, though all
+    /// that concerns it is looked through.
+    async fn traces(&self, prefix: IdPrefix, most: usize) -> Result<Vec<HistoryRow>>;
 
     /// A saved version by its flow and its hash, also of a flow that was deleted; the latest where there are several.
     async fn find_version(&self, space: SpaceId, slug: &str, hash: &str) -> Result<Option<VersionId>>;

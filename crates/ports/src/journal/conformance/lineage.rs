@@ -1,7 +1,7 @@
 //! The way of one item back to its arrival.
 
 use opendmp_model::history::{Entry, Result as Outcome, StepRecord};
-use opendmp_model::ids::{ItemId, PathHash, TaskId};
+use opendmp_model::ids::{IdPrefix, ItemId, PathHash, TaskId};
 use opendmp_model::item::Item;
 use opendmp_model::manifest::{Load, Manifest};
 
@@ -73,6 +73,12 @@ pub(super) async fn one_of_many_has_a_short_way(d: Desk) {
         let rows = d.j().await.lineage(*collected, id).await.expect(OK);
         assert_eq!(rows[2].steps[0].entries[0].children.len(), 1, "its siblings are left out");
         assert_eq!(d.newest(slot_of(&children[1], "Shelf")).await.seq, *collected);
+        let prefix: IdPrefix = id.to_string().parse().expect("an id");
+        let traces = d.j().await.traces(prefix.clone(), 100).await.expect(OK);
+        let told: Vec<_> = traces.iter().map(|row| (row.seq, row.steps[0].entries[0].input)).collect();
+        assert_eq!(told, [(*seq, parent.id), (*collected, id)], "what made it, and what took it");
+        assert_eq!(traces[0].steps[0].entries[0].children.len(), 1, "its siblings are left out");
+        assert_eq!(d.j().await.traces(prefix, 2).await.expect(OK).len(), 1, "an entry and its child are two");
     }
 }
 

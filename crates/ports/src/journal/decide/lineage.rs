@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use opendmp_model::history::{Entry, Result as Outcome, StepRecord};
-use opendmp_model::ids::{Arrival, ItemId, Pass};
+use opendmp_model::ids::{Arrival, IdPrefix, ItemId, Pass, PathHash};
 use opendmp_model::item::Item;
 use opendmp_model::manifest::Load;
 
@@ -155,6 +155,63 @@ impl Lineage {
     }
 }
 
+/// What records have of the items whose ids begin in a certain way: entries that made or took one, up to a number of them,
+/// so that it is bounded however many siblings there are.
+#[derive(Debug)]
+pub struct Traces {
+    prefix: IdPrefix,
+    range: (PathHash, PathHash),
+    /// How many more entries and children are taken.
+    left: usize,
+    rows: Vec<HistoryRow>,
+}
+
+impl Traces {
+    /// At most so many entries and children.
+    pub fn new(prefix: IdPrefix, most: usize) -> Self {
+        let range = prefix.range();
+        Self { prefix, range, left: most, rows: Vec::new() }
+    }
+
+    fn is_meant(&self, id: ItemId) -> bool {
+        let (least, greatest) = self.range;
+        // Whether it is in the range is cheap to ask, and nearly always says no.
+        id.arrival == self.prefix.arrival
+            && (least..=greatest).contains(&id.path)
+            && self.prefix.pass.is_none_or(|pass| pass == id.pass)
+            && self.prefix.matches(id.path)
+    }
+
+    /// Takes what a record has, in commit order. Answers whether there is room for more.
+    pub fn take(&mut self, mut row: HistoryRow) -> bool {
+        for step in &mut row.steps {
+            step.entries.retain_mut(|entry| {
+                let taken = self.is_meant(entry.input);
+                if !taken {
+                    entry.children.retain(|child| self.is_meant(child.id));
+                }
+                if self.left == 0 || (!taken && entry.children.is_empty()) {
+                    return false;
+                }
+                self.left -= 1;
+                entry.children.truncate(self.left);
+                self.left -= entry.children.len();
+                true
+            });
+        }
+        row.steps.retain(|step| !step.entries.is_empty());
+        if !row.steps.is_empty() {
+            self.rows.push(row);
+        }
+        self.left > 0
+    }
+
+    /// What was found, in commit order.
+    pub fn end(self) -> Vec<HistoryRow> {
+        self.rows
+    }
+}
+
 /// The entry that made an item, and its place in its step.
 fn maker_of(steps: &[StepRecord], item: ItemId) -> Option<(usize, &Entry)> {
     let entries = steps.iter().flat_map(|step| step.entries.iter().enumerate());
@@ -207,6 +264,29 @@ mod tests {
         // An item that is its own parent.
         let circle = row(9, vec![entry(root(), Outcome::Emitted, Some(root()))]);
         assert_eq!(Lineage::new(root()).take(circle, &Made::Unknown), Next::Unknown(Arrival(7)));
+    }
+
+    #[test]
+    fn traces_are_of_what_was_meant_and_bounded() {
+        let (one, other) = (root().child("split", "out", 0), root().child("split", "out", 1));
+        let prefix: IdPrefix = one.to_string().parse().unwrap();
+        let made =
+            || row(5, vec![entry(root(), Outcome::Emitted, Some(other)), entry(root(), Outcome::Emitted, Some(one))]);
+        let taken = || row(9, vec![entry(one, Outcome::Collected, None), entry(other, Outcome::Collected, None)]);
+        let mut traces = Traces::new(prefix.clone(), 10);
+        assert!(traces.take(made()) && traces.take(taken()));
+        let rows = traces.end();
+        let inputs = |row: &HistoryRow| row.steps.iter().map(|step| step.entries[0].input).collect::<Vec<_>>();
+        assert_eq!(rows.iter().map(inputs).collect::<Vec<_>>(), [vec![root()], vec![one]], "nothing of the sibling");
+        // An entry and its child fill two places.
+        let mut traces = Traces::new(prefix, 2);
+        assert!(!traces.take(made()));
+        assert!(!traces.take(taken()));
+        assert_eq!(traces.end().len(), 1);
+        let another = IdPrefix { pass: Some(Pass(1)), ..one.to_string().parse().unwrap() };
+        let mut traces = Traces::new(another, 10);
+        traces.take(made());
+        assert!(traces.end().is_empty(), "of another pass");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use opendmp_model::history::{Context, StepRecord};
-use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
 use opendmp_model::manifest::Load;
 
@@ -288,6 +288,13 @@ impl State {
     pub(super) fn concerning(&self, arrival: Arrival) -> Vec<HistoryRow> {
         let rows = self.history.iter().map(|(row, _)| row);
         rows.filter(|row| decide::concerns(&row.steps, arrival)).cloned().collect()
+    }
+
+    pub(super) fn traces(&self, prefix: IdPrefix, most: usize) -> Vec<HistoryRow> {
+        let arrival = prefix.arrival;
+        let mut traces = decide::Traces::new(prefix, most);
+        let _ = self.concerning(arrival).into_iter().all(|row| traces.take(row));
+        traces.end()
     }
 
     pub(super) fn lineage(&self, seq: Seq, item: ItemId) -> Vec<HistoryRow> {
