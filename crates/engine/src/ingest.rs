@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use opendmp_model::fault::{Fault, FaultKind};
-use opendmp_model::item::ContentRef;
+use opendmp_model::item::{BUNDLE_ITEMS, ContentRef};
 use opendmp_ports::Error;
 use opendmp_ports::journal::{Ingest, NewArrival, Reader, RunChoice, RunId, RunMode};
 use opendmp_ports::transport::{Hint, Progress, StepCounts};
@@ -17,8 +17,10 @@ use crate::engine::SourceLedger;
 use crate::failpoint::reach;
 use crate::{Engine, Loaded, Node};
 
-/// How many source items are claimed at once.
-const CLAIM_ITEMS: usize = 4_000;
+/// How many source items are claimed at once: of a source that is looked at by itself as many as arrive together, in a run
+/// some parts of that, so that one is stored while the one before it arrives.
+const CLAIM_ITEMS: usize = BUNDLE_ITEMS;
+const CLAIM_ITEMS_OF_RUN: usize = 4 * BUNDLE_ITEMS;
 
 /// What one look at a source came to.
 #[derive(Clone, Debug, Default)]
@@ -87,18 +89,19 @@ impl Engine {
         let id = self.source_id(&loaded.flow, &identity(loaded, node, &*source)).await.map_err(port_fault)?;
         let ledger = SourceLedger::new(self, id);
         let started = self.clock.now();
+        let (limit, part) = match run {
+            None => (CLAIM_ITEMS, CLAIM_ITEMS),
+            Some(_) => (CLAIM_ITEMS_OF_RUN, CLAIM_ITEMS_OF_RUN / 2),
+        };
         let scan = match at {
-            At::Everything => source.claim(&ledger, started, CLAIM_ITEMS).await,
-            At::Names(names) => source.claim_changed(&ledger, names, started, CLAIM_ITEMS).await,
+            At::Everything => source.claim(&ledger, started, limit).await,
+            At::Names(names) => source.claim_changed(&ledger, names, started, limit).await,
         };
         let scan = scan.map_err(source_fault)?;
         reach("after-claim");
         let Scan { claims, complete, again, everything, problems } = scan;
         let mut report = ScanReport { arrived: 0, complete, again, everything, problems };
         let _hold = self.content.hold();
-        // What arrives by itself is one run, so it arrives at once. In a run, a part is stored while the one before it
-        // arrives.
-        let part = if run.is_some() { CLAIM_ITEMS / 2 } else { CLAIM_ITEMS };
         let mut claims = claims.into_iter();
         let mut stored = Stored::default();
         loop {
