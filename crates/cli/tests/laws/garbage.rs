@@ -74,14 +74,31 @@ fn a_collection_that_dies_loses_nothing() {
 
 #[test]
 fn kills_during_collections_lose_nothing() {
+    // Each item's source and result stay.
+    killed(FLOW, 120, 240);
+}
+
+#[test]
+fn kills_during_retention_lose_nothing_else() {
+    let kept = "destination: { type: folder, path: ./outbox } }";
+    let flow = FLOW
+        .replace("processors:", "retention: { sources: 1ms, history: 1000d }\nprocessors:")
+        .replace(kept, &format!("retention: {{ revisions: 1 }}, {kept}"));
+    // The results alone stay; how they came to be is told all the same.
+    killed(&flow, 60, 60);
+}
+
+/// Drops files while the server works, collects and is killed; in the end all results are there, and no more content than
+/// is to be kept.
+fn killed(flow: &str, items: usize, kept: usize) {
     let mut place = Place::new();
-    place.write_flow(FLOW);
+    place.write_flow(flow);
     place.ok(&["flows", "enable", "flow.yaml"]);
     let mut rng = Rng(seed());
     let ended = Arc::new(AtomicBool::new(false));
     let (root, end) = (place.root.path().to_owned(), Arc::clone(&ended));
     let dropping = std::thread::spawn(move || {
-        for n in 0..120 {
+        for n in 0..items {
             drop_file(&root, n);
             pause(40);
         }
@@ -112,14 +129,14 @@ fn kills_during_collections_lose_nothing() {
         place.ok(&[&["dead-letters", "retry"], &lost[..]].concat());
         place.settle_down();
     }
-    all_is_there(&place, 120);
+    all_is_there(&place, items);
     let last: serde_json::Value = serde_json::from_str(&place.ok(&["gc", "--format", "json"])).unwrap();
     freed += last["contents"].as_u64().unwrap();
     assert!(freed > 0, "none of the results between the steps was freed");
     // What a collection freed whose server was killed before it answered is counted by nobody; but what is left is no more
-    // than a source and a result each, so all that stood between the steps is gone.
-    assert_eq!(last["kept"], 240, "{last}");
-    all_is_there(&place, 120);
+    // than what is kept of each, so all that stood between the steps is gone.
+    assert_eq!(last["kept"], kept, "{last}");
+    all_is_there(&place, items);
     place.stop();
     assert!(place.ok(&["gc"]).contains("there is no garbage"));
     place.ok(&["verify"]);
