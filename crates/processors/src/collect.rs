@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
+use opendmp_model::diagnostic::codes;
 use opendmp_model::document::{DatasetRetention, ProcessorDoc};
 use opendmp_model::fault::Fault;
 use opendmp_model::kinds::{Class, DestinationConfig, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
@@ -69,6 +70,16 @@ impl ProcessorKind for Kind {
             problems.push(
                 Problem::new("/collection", "bad-collection", "a collection's name is one line of text, and not empty")
                     .hint("for example `collection: Penguins`"),
+            );
+        }
+        if read.retention.and_then(|retention| retention.age).is_some_and(|age| age.as_millis() == 0) {
+            problems.push(
+                Problem::new(
+                    "/retention/age",
+                    codes::INVALID_CONFIG,
+                    "what is kept for no time at all is gone at once",
+                )
+                .hint("write how long it is to be kept, as `90d`; `revisions: 1` keeps the newest only"),
             );
         }
         if let Some(destination) = &read.destination {

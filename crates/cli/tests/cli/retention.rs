@@ -111,11 +111,14 @@ fn a_server_lets_go_while_it_works_and_history_goes_by_age() {
 }
 
 #[test]
-fn history_does_not_go_before_the_sources() {
+fn what_would_let_go_of_everything_is_refused() {
     let place = Place::new();
     place.write("flow.yaml", flow("retention: { sources: 2d, history: 1d }\n", "retention: { revisions: 0 }, "));
     let failed = place.run(&["validate", "flow.yaml"]).exits(2);
     let all = format!("{}{}", failed.out, failed.err);
     assert!(all.contains("`history` is kept for a shorter time than `sources`"), "{all}");
     assert!(all.contains("`revisions` takes a number from 1 to 1000000, not 0"), "{all}");
+    place.write("flow.yaml", flow("", "retention: { age: 0s }, "));
+    let failed = place.run(&["validate", "flow.yaml"]).exits(2);
+    assert!(format!("{}{}", failed.out, failed.err).contains("kept for no time at all is gone at once"));
 }
