@@ -168,7 +168,7 @@ fn the_rules_notice_ports_that_lie() {
         (Mutant::ForgetsReader, Setup::default(), &[Law::L1]),
         (Mutant::DropsHeld, many(), &[Law::L1]),
         (Mutant::KeepsJoined, many(), &[Law::L2, Law::L5]),
-        (Mutant::SkipsBlock, many(), &[Law::L1, Law::L2]),
+        (Mutant::SkipsBlock, many(), &[Law::L1]),
         (Mutant::AcceptsLate, several(), &[Law::L2]),
         (Mutant::MixesAttempts, several(), &[Law::L1, Law::L2]),
         (Mutant::ClaimsTwice, several(), &[Law::L2]),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::FutureExt;
+use opendmp_model::fault::FaultKind;
 use opendmp_model::history::{Entry, Result as Outcome};
 use opendmp_model::ids::{Arrival, ContentHash, ItemId};
 use opendmp_model::item::{ContentRef, Item};
@@ -417,8 +418,9 @@ fn parts(world: &World, known: &Known, at: &At, here: &[&(String, Entry)]) -> fn
         let told: u64 = entry.note.as_deref().and_then(|note| note.split(' ').next()?.parse().ok()).unwrap();
         let expanded: u64 = of(Outcome::Emitted).map(|entry| entry.children.len() as u64).sum();
         let left = known.left.get(at).copied().unwrap_or(0);
-        // An item whose manifest took its host down too often is a dead letter for what is not expanded, and only then.
-        let buried = known.dead.contains_key(at);
+        // An item whose manifest took its host down too often is a dead letter for what is not expanded, and only then: that
+        // its manifest ends early, or can't be read, happens to nobody whose ports tell the truth.
+        let buried = known.dead.get(at).is_some_and(|letter| letter.fault.kind == FaultKind::Lost);
         if if buried { left > 0 || expanded >= told } else { told != expanded + left } {
             let message = format!("{told} children of {} at {}: {expanded} expanded, {left} left", at.0, at.1);
             world.broken(if told > expanded + left { Law::L1 } else { Law::L2 }, message);

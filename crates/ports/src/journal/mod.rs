@@ -157,8 +157,9 @@ pub trait Journal: Send + Sync {
     /// What all open dead letters hold.
     async fn dead_held(&self) -> Result<DeadHeld>;
 
-    /// Sends dead letters in again, as a new pass in a new run. Those that are not open are left out, and of each arrival
-    /// all but those of the newest pass ([`decide::newest_passes`]).
+    /// Sends dead letters in again in a new run, those before each processor as a new pass: an item that had made something
+    /// before it failed makes it again in another pass than that in which what it made is sent in. Those that are not
+    /// open are left out, and of each arrival all but those of the newest pass ([`decide::newest_passes`]).
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)>;
 
     /// Begins a reprocess: opens its run and a pass of its own. The run can't be done before all is sent in, or the

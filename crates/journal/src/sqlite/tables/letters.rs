@@ -195,7 +195,6 @@ impl Tables<'_> {
                 return Err(decide::letters_differ().into());
             }
         }
-        let pass = self.new_pass()?;
         let at = reentry.at;
         let trigger = decide::retry_trigger(open.len());
         let run = self.new_run(flow, version, RunMode::Live, &trigger, false, at)?;
@@ -204,9 +203,18 @@ impl Tables<'_> {
         self.audit(space, at, &reentry.actor, "retry", &slug, Some(&trigger))?;
         let mut before: HashMap<ItemId, (ItemId, Option<Seq>)> = HashMap::new();
         let mut groups: BTreeMap<Reader, Vec<Item>> = BTreeMap::new();
+        let mut passes: BTreeMap<Reader, Pass> = BTreeMap::new();
         let mut intents = 0;
         let count = open.len() as u64;
         for (id, letter) in open {
+            let pass = match passes.get(&letter.at) {
+                Some(pass) => *pass,
+                None => {
+                    let pass = self.new_pass()?;
+                    passes.insert(letter.at.clone(), pass);
+                    pass
+                }
+            };
             let sql = "UPDATE letter SET state = 1, pass = ?2, ended = ?3, actor = ?4 WHERE id = ?1";
             self.sql(sql)?.execute(params![id.to_bytes(), pass.0, at, reentry.actor])?;
             self.count_dead(letter.flow, -1)?;

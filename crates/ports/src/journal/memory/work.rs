@@ -378,17 +378,20 @@ impl State {
         if open.iter().any(|id| self.dead.get(id).map(|letter| &letter.row.flow) != slug.as_ref()) {
             return Err(decide::letters_differ());
         }
-        self.last.pass += 1;
-        let pass = Pass(self.last.pass);
         let trigger = decide::retry_trigger(open.len());
         let run = self.new_run((flow, reentry.version), RunMode::Live, &trigger, true, reentry.at)?;
         let origin = Origin { flow, version: reentry.version, run };
         self.next_seq();
         let mut before: HashMap<ItemId, (ItemId, Option<Seq>)> = HashMap::new();
         let mut groups: BTreeMap<Reader, Vec<Item>> = BTreeMap::new();
+        let mut passes: BTreeMap<Reader, Pass> = BTreeMap::new();
         let mut change = 0i64;
         for id in &open {
             let Some(letter) = self.dead.get_mut(id) else { continue };
+            let pass = *passes.entry(letter.row.at.clone()).or_insert_with(|| {
+                self.last.pass += 1;
+                Pass(self.last.pass)
+            });
             letter.row.state = DeadState::Retried { pass, at: reentry.at, actor: reentry.actor.clone() };
             let Letter { row, export, made, .. } = letter.clone();
             self.count_dead(row.flow_id, -1);
