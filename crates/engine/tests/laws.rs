@@ -167,7 +167,7 @@ fn the_rules_notice_ports_that_lie() {
         (Mutant::DropsDeadLetter, Setup::default(), &[Law::L1]),
         (Mutant::ForgetsReader, Setup::default(), &[Law::L1]),
         (Mutant::DropsHeld, many(), &[Law::L1]),
-        (Mutant::KeepsJoined, many(), &[Law::L2, Law::L5]),
+        (Mutant::KeepsJoined, many(), &[Law::L2]),
         (Mutant::SkipsBlock, many(), &[Law::L1]),
         (Mutant::AcceptsLate, several(), &[Law::L2]),
         (Mutant::MixesAttempts, several(), &[Law::L1, Law::L2]),
