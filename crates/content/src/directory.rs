@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Place};
 use opendmp_ports::content::{Body, Collection, Content, Hold, PositionedReader, SMALL, Usage};
@@ -31,6 +32,9 @@ const CHECK: &str = "content check";
 
 /// Batches below this many bytes are hashed where they are put, since handing them over would take as long.
 const HASHED_INLINE: usize = 64 << 10;
+
+/// Batches of one put that are hashed at once.
+const AT_ONCE: usize = 4;
 
 /// How much memory and how many files a store uses. The defaults suit everything but tests.
 #[derive(Clone, Copy, Debug)]
@@ -248,8 +252,8 @@ impl DirectoryContent {
         }
     }
 
-    /// Puts small content, each with its index in `out`.
-    async fn put_batch(&self, batch: Vec<(usize, Bytes)>, out: &mut [ContentRef]) -> Result<()> {
+    /// Puts small content, and says of each index what is there.
+    async fn put_batch(&self, batch: Vec<(usize, Bytes)>) -> Result<Vec<(usize, ContentRef)>> {
         let size = batch.iter().map(|(_, bytes)| bytes.len() + record::RECORD_HEADER).sum();
         let encode = move || {
             let mut encoded = Vec::with_capacity(size);
@@ -264,17 +268,17 @@ impl DirectoryContent {
         self.inner.make_room(size).await?;
         let (encoded, refs) = if size <= HASHED_INLINE { encode()? } else { blocking(PUT, encode).await? };
         if refs.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let (pack, start) = {
             let mut state = self.inner.lock();
             state.puts += refs.len() as u64;
             state.tail.append_encoded(encoded)
         };
-        for (index, hash, size, at) in refs {
-            out[index] = ContentRef { hash, size, place: Place::Pack { pack, offset: start + at } };
-        }
-        Ok(())
+        let content = |(index, hash, size, at)| {
+            (index, ContentRef { hash, size, place: Place::Pack { pack, offset: start + at } })
+        };
+        Ok(refs.into_iter().map(content).collect())
     }
 }
 
@@ -350,20 +354,27 @@ impl Content for DirectoryContent {
 
     async fn put_many(&self, many: Vec<Bytes>) -> Result<Vec<ContentRef>> {
         let mut out = vec![ContentRef::empty(); many.len()];
-        let (mut batch, mut size) = (Vec::new(), 0);
+        let mut batches: Vec<Vec<(usize, Bytes)>> = Vec::new();
+        let mut size = SEGMENT;
         for (index, bytes) in many.into_iter().enumerate() {
             if bytes.len() as u64 > SMALL {
                 out[index] = self.put_large(bytes).await?;
             } else if !bytes.is_empty() {
+                if size >= SEGMENT {
+                    size = 0;
+                    batches.push(Vec::new());
+                }
                 size += bytes.len() + record::RECORD_HEADER;
-                batch.push((index, bytes));
-            }
-            if size >= SEGMENT {
-                size = 0;
-                self.put_batch(std::mem::take(&mut batch), &mut out).await?;
+                if let Some(batch) = batches.last_mut() {
+                    batch.push((index, bytes));
+                }
             }
         }
-        self.put_batch(batch, &mut out).await?;
+        // Hashed beside each other, where there are processors for it.
+        let mut putting = stream::iter(batches.into_iter().map(|batch| self.put_batch(batch))).buffered(AT_ONCE);
+        while let Some(put) = putting.try_next().await? {
+            put.into_iter().for_each(|(index, content)| out[index] = content);
+        }
         Ok(out)
     }
 

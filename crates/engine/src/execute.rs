@@ -87,8 +87,8 @@ struct LastPath {
     path: PathHash,
 }
 
-/// A call that has ended: the items it was given, and what was said of them.
-type Call = (Vec<Live>, Result<Vec<Done>, Fault>);
+/// A call that has ended: the items it was given, their bytes where it was given those, and what was said of them.
+type Call = (Vec<Live>, Vec<Option<Bytes>>, Result<Vec<Done>, Fault>);
 
 /// What is noted beside the items of a task that is made.
 #[derive(Clone, Debug, Default)]
@@ -222,8 +222,10 @@ impl Work<'_> {
             }
             Ok(Opened::Collect(collect)) => {
                 let collect = collect.clone();
+                // Finding out where that really is costs more than the rest, so once for all.
+                let destination: Option<Arc<str>> = collect.sink.as_ref().map(|sink| sink.destination().into());
                 for live in all {
-                    entries.push(self.collect(node, to, &collect, live, failures));
+                    entries.push(self.collect(node, to, (&collect, destination.as_ref()), live, failures));
                 }
             }
             Ok(Opened::Aggregate(aggregate)) => {
@@ -278,14 +280,15 @@ impl Work<'_> {
                 number += 1;
             }
             let Some((at, part, done)) = calls.next().await else { break };
-            ended.insert(at, (part, done?));
+            let (given, done) = done?;
+            ended.insert(at, (part, given, done));
             // Results are taken in the order of the items, so that nothing depends on which call ended first.
-            while let Some((part, done)) = ended.remove(&next) {
+            while let Some((part, given, done)) = ended.remove(&next) {
                 next += 1;
                 match done {
                     Ok(done) => {
-                        for (live, done) in part.into_iter().zip(done) {
-                            entries.push(self.take(node, to, &*processor, live, done, failures).await?);
+                        for ((live, given), done) in part.into_iter().zip(given).zip(done) {
+                            entries.push(self.take(node, to, &*processor, (live, given), done, failures).await?);
                         }
                     }
                     Err(fault) => {
@@ -305,7 +308,7 @@ impl Work<'_> {
         node: &Node,
         to: &Reader,
         processor: &dyn Processor,
-        live: Live,
+        (live, given): (Live, Option<Bytes>),
         done: Done,
         failures: u32,
     ) -> Result<Entry, Error> {
@@ -339,7 +342,7 @@ impl Work<'_> {
         let mut kept = Vec::new();
         for (ordinal, emission) in children.into_iter().enumerate() {
             let port = emission.port.clone();
-            let made = match self.make(node, &live, emission, ordinal as u32, many, &mut names).await {
+            let made = match self.make(node, &live, given.as_ref(), emission, ordinal as u32, many, &mut names).await {
                 Ok(made) => made,
                 // The step's process has changed its own result: nothing of this item is kept.
                 Err(error) if error.kind == ErrorKind::Invalid => {
@@ -361,7 +364,7 @@ impl Work<'_> {
         if memorable {
             self.remember(node, processor, &live.item, time, many, &kept);
         }
-        drop(kept);
+        drop((kept, given));
         for (place, delivered) in deliveries {
             self.waiting.entry(place).or_default().push(delivered);
         }
@@ -392,11 +395,13 @@ impl Work<'_> {
         path
     }
 
-    /// Makes a child of an emission.
+    /// Makes a child of an emission. `given`: the parent's bytes, where the step was given them.
+    #[expect(clippy::too_many_arguments, reason = "what a child is made of: the parent, the emission, and its place")]
     async fn make(
         &mut self,
         node: &Node,
         parent: &Live,
+        given: Option<&Bytes>,
         emission: Emission,
         ordinal: u32,
         many: bool,
@@ -421,7 +426,7 @@ impl Work<'_> {
         }
         let bytes = match emission.content {
             NewContent::Same => parent.bytes.clone(),
-            NewContent::Bytes(bytes) => self.hold(&mut item, parent, bytes).await?,
+            NewContent::Bytes(bytes) => self.hold(&mut item, parent, given, bytes).await?,
             NewContent::Stream(stream) => {
                 let engine = self.engine;
                 item.content = engine
@@ -439,7 +444,17 @@ impl Work<'_> {
     }
 
     /// Keeps new bytes in memory while there is room, else stores them.
-    async fn hold(&mut self, item: &mut Item, parent: &Live, bytes: Bytes) -> Result<Option<Bytes>, Error> {
+    async fn hold(
+        &mut self,
+        item: &mut Item,
+        parent: &Live,
+        given: Option<&Bytes>,
+        bytes: Bytes,
+    ) -> Result<Option<Bytes>, Error> {
+        // A step that passes items on as they are is common, and comparing takes a tenth of hashing.
+        if given == Some(&bytes) {
+            return Ok(parent.bytes.clone());
+        }
         let hash = ContentHash::of(&bytes);
         if hash == parent.item.content.hash {
             return Ok(parent.bytes.clone());
@@ -510,11 +525,18 @@ impl Work<'_> {
         }
     }
 
-    fn collect(&mut self, node: &Node, to: &Reader, collect: &Collect, live: Live, failures: u32) -> Entry {
+    fn collect(
+        &mut self,
+        node: &Node,
+        to: &Reader,
+        (collect, destination): (&Collect, Option<&Arc<str>>),
+        live: Live,
+        failures: u32,
+    ) -> Entry {
         let item = &live.item;
-        let export = collect.sink.as_ref().map(|sink| {
+        let export = collect.sink.as_ref().zip(destination).map(|(sink, destination)| {
             Ok::<_, Fault>(NewExport {
-                destination: sink.destination().into(),
+                destination: Arc::clone(destination),
                 target: sink.target(item)?,
                 if_exists: sink.if_exists(),
                 class: sink.class(),
@@ -685,31 +707,37 @@ async fn call(
     node: &Node,
     processor: &dyn Processor,
     part: &[Live],
-) -> Result<Result<Vec<Done>, Fault>, Error> {
+) -> Result<(Vec<Option<Bytes>>, Result<Vec<Done>, Fault>), Error> {
     let _permit = node.permits.acquire().await.ok();
     let mut inputs = Vec::with_capacity(part.len());
+    let mut given = Vec::with_capacity(part.len());
     for live in part {
         let body = match &live.bytes {
             _ if !processor.reads_content() => Body::Unread,
             Some(bytes) => Body::Bytes(bytes.clone()),
             None => match open(engine, &live.item).await? {
                 Ok(body) => body,
-                Err(fault) => return Ok(Err(fault)),
+                Err(fault) => return Ok((given, Err(fault))),
             },
         };
+        given.push(match &body {
+            Body::Bytes(bytes) => Some(bytes.clone()),
+            Body::File(_) | Body::Unread => None,
+        });
         inputs.push(Input { item: live.item.clone(), body });
     }
     let began = Instant::now();
     let done = processor.process(inputs).await;
     node.learn(part.len(), began.elapsed());
-    Ok(match done {
+    let done = match done {
         Ok(done) if done.len() != part.len() => Err(Fault::new(
             FaultKind::Failed,
             "wrong-count",
             format!("`{}` answered {} of {} items", node.planned.kind, done.len(), part.len()),
         )),
         other => other,
-    })
+    };
+    Ok((given, done))
 }
 
 /// Stored bytes as a processor gets them.

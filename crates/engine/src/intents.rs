@@ -12,7 +12,8 @@ use opendmp_model::document::OnError;
 use opendmp_model::export::IfExists;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_ports::Error;
-use opendmp_ports::journal::{Action, End, ExportAction, Finished, Intent, RunId, VersionId};
+use opendmp_ports::content::SMALL;
+use opendmp_ports::journal::{Action, End, Finished, Intent, RunId, VersionId};
 use opendmp_ports::transport::Hint;
 use opendmp_processor::{Export, ExportEnd, Opened};
 use tracing::Instrument;
@@ -26,6 +27,9 @@ use crate::spans;
 
 /// How many intents are carried out at once.
 const AT_ONCE: usize = 64;
+
+/// How many small exports are carried out together.
+const EXPORTS: usize = 16;
 
 impl Engine {
     /// Claims intents that are due, carries them out, and records how they ended. Answers how many there were.
@@ -68,7 +72,7 @@ impl Engine {
         let ends = async {
             match &first.action {
                 Action::Release { .. } => self.release(&intents).await,
-                Action::Export(export) => vec![self.export(first, export).await],
+                Action::Export(_) => self.export_all(&intents).await,
             }
         };
         let ends = ends.instrument(spans::intent(first)).await;
@@ -113,47 +117,78 @@ impl Engine {
         intents.iter().map(end).collect()
     }
 
-    async fn export(&self, intent: &Intent, action: &ExportAction) -> End {
-        let loaded = match self.load(intent.version).await {
+    /// Carries out exports of one processor.
+    async fn export_all(&self, intents: &[Intent]) -> Vec<End> {
+        let Some(first) = intents.first() else { return Vec::new() };
+        let all = |end: &dyn Fn(&Intent) -> End| intents.iter().map(end).collect();
+        let loaded = match self.load(first.version).await {
             Ok(loaded) => loaded,
-            Err(error) => return self.again(intent, port_fault(error), &OnError::default()),
+            Err(error) => {
+                let fault = port_fault(error);
+                return all(&|intent| self.again(intent, fault.clone(), &OnError::default()));
+            }
         };
         spans::of_flow(&loaded.plan.slug);
-        let Some(node) = loaded.node(&intent.processor) else { return End::Refused(gone()) };
+        let Some(node) = loaded.node(&first.processor) else { return all(&|_| End::Refused(gone())) };
         let on_error = node.planned.settings.on_error;
         let sink = match node.opened(self).await {
             Ok(Opened::Collect(collect)) => collect.sink.clone(),
             Ok(_) => None,
-            Err(fault) => return self.refuse(intent, fault, &on_error),
+            Err(fault) => return all(&|intent| self.refuse(intent, fault.clone(), &on_error)),
         };
-        let Some(sink) = sink else { return End::Refused(gone()) };
-        if *sink.destination() != *action.export.destination {
+        let Some(sink) = sink else { return all(&|_| End::Refused(gone())) };
+        let destination = sink.destination();
+        let mut ends: Vec<Option<End>> = Vec::with_capacity(intents.len());
+        let mut exports = Vec::with_capacity(intents.len());
+        for intent in intents {
+            match self.opened(intent, &destination).await {
+                Ok(export) => {
+                    exports.push(export);
+                    ends.push(None);
+                }
+                Err(fault) => ends.push(Some(self.refuse(intent, fault, &on_error))),
+            }
+        }
+        let mut carried = match exports.len() {
+            0 => Vec::new(),
+            _ => sink.export_all(exports).await,
+        }
+        .into_iter();
+        let end = |(intent, end): (&Intent, Option<End>)| {
+            end.unwrap_or_else(|| match carried.next() {
+                Some(Ok(ExportEnd::Written)) => End::Done,
+                Some(Ok(ExportEnd::Occupied)) => End::Occupied,
+                Some(Err(fault)) => self.refuse(intent, fault, &on_error),
+                None => {
+                    let fault = Fault::new(FaultKind::Failed, "wrong-count", "an export was not answered");
+                    self.refuse(intent, fault, &on_error)
+                }
+            })
+        };
+        intents.iter().zip(ends).map(end).collect()
+    }
+
+    /// An export with its content opened.
+    async fn opened(&self, intent: &Intent, destination: &str) -> Result<Export, Fault> {
+        let Action::Export(action) = &intent.action else { return Err(gone()) };
+        if *destination != *action.export.destination {
             // The flow was moved since: what was decided names a place that this version does not open any more.
             let fault = Fault::new(
                 FaultKind::ExportRefused,
                 "destination-moved",
-                format!("this version exports to {}, not to {}", sink.destination(), action.export.destination),
+                format!("this version exports to {destination}, not to {}", action.export.destination),
             );
-            return End::Refused(fault.with_hint("retry the dead letter of the step before it, or reprocess"));
+            return Err(fault.with_hint("retry the dead letter of the step before it, or reprocess"));
         }
-        let opened = match self.content.open(&action.item.content).await {
-            Ok(stored) => stored,
-            Err(error) => return self.refuse(intent, port_fault(error), &on_error),
-        };
-        let export = Export {
+        let stored = self.content.open(&action.item.content).await.map_err(port_fault)?;
+        Ok(Export {
             target: action.export.target.clone(),
             ours: action.ours,
             overwrite: action.export.if_exists == IfExists::Overwrite,
-            body: body(opened),
+            body: body(stored),
             hash: action.item.content.hash,
             size: action.item.content.size,
-        };
-        let call = sink.export(export);
-        match call.await {
-            Ok(ExportEnd::Written) => End::Done,
-            Ok(ExportEnd::Occupied) => End::Occupied,
-            Err(fault) => self.refuse(intent, fault, &on_error),
-        }
+        })
     }
 
     /// A failed export: tried again while the world may mend it or retries are left, refused otherwise.
@@ -181,20 +216,29 @@ fn named(intent: &Intent) -> &[Bytes] {
     }
 }
 
-/// Which intents are carried out together: releases of one ingest, since a source lets many go for little more than
-/// one; exports each by itself.
-fn together(intents: Vec<Intent>) -> Vec<Vec<Intent>> {
-    let mut releases: BTreeMap<(VersionId, Arc<str>), Vec<Intent>> = BTreeMap::new();
+/// Which intents are carried out together, of one ingest or collect each: releases, since a source lets many go for
+/// little more than one; and small exports, some at a time, for the same reason. A large export goes by itself, so that
+/// none waits for it.
+pub(crate) fn together(intents: Vec<Intent>) -> Vec<Vec<Intent>> {
+    type Of = (VersionId, Arc<str>);
+    let mut releases: BTreeMap<Of, Vec<Intent>> = BTreeMap::new();
+    let mut exports: BTreeMap<Of, Vec<Intent>> = BTreeMap::new();
     let mut out = Vec::with_capacity(intents.len());
     for intent in intents {
+        let of = (intent.version, Arc::clone(&intent.processor));
         match &intent.action {
-            Action::Export(_) => out.push(vec![intent]),
-            Action::Release { .. } => {
-                releases.entry((intent.version, Arc::clone(&intent.processor))).or_default().push(intent);
+            Action::Release { .. } => releases.entry(of).or_default().push(intent),
+            Action::Export(export) if export.item.content.size > SMALL => out.push(vec![intent]),
+            Action::Export(_) => {
+                let some = exports.entry(of).or_default();
+                some.push(intent);
+                if some.len() >= EXPORTS {
+                    out.push(std::mem::take(some));
+                }
             }
         }
     }
-    out.extend(releases.into_values());
+    out.extend(releases.into_values().chain(exports.into_values().filter(|some| !some.is_empty())));
     out
 }
 

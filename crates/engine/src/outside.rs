@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::Engine;
 use crate::engine::lock;
+use crate::intents::together;
 
 /// How many intents are carried out at once.
 const AT_ONCE: usize = 64;
@@ -48,26 +49,32 @@ impl Outside {
 
     /// Carries claimed intents out, beside the caller.
     pub fn carry_out(&self, intents: Vec<Intent>) {
+        let mut now = Vec::with_capacity(intents.len());
         for intent in intents {
-            let intent = match &intent.action {
-                Action::Export(_) => intent,
+            match &intent.action {
+                Action::Export(_) => now.push(intent),
                 Action::Release { .. } => match self.releases.try_send(intent) {
-                    Ok(()) => continue,
+                    Ok(()) => {}
                     // Too many wait already, or nobody gathers any more.
-                    Err(mpsc::error::TrySendError::Full(intent) | mpsc::error::TrySendError::Closed(intent)) => intent,
+                    Err(mpsc::error::TrySendError::Full(intent) | mpsc::error::TrySendError::Closed(intent)) => {
+                        now.push(intent);
+                    }
                 },
-            };
+            }
+        }
+        for some in together(now) {
             let (engine, permits) = (Arc::clone(&self.engine), Arc::clone(&self.permits));
+            let wanted = some.len().min(AT_ONCE) as u32;
             // At once, so that who asks next how much room there is knows of it.
-            let permit = Arc::clone(&permits).try_acquire_owned().ok();
+            let permit = Arc::clone(&permits).try_acquire_many_owned(wanted).ok();
             let mut running = lock(&self.running);
             while running.try_join_next().is_some() {}
             running.spawn(async move {
                 let _permit = match permit {
                     Some(permit) => Ok(permit),
-                    None => permits.acquire_owned().await,
+                    None => permits.acquire_many_owned(wanted).await,
                 };
-                carry_out(&engine, vec![intent]).await;
+                carry_out(&engine, some).await;
             });
         }
     }

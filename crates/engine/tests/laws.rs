@@ -170,7 +170,7 @@ fn the_rules_notice_ports_that_lie() {
         (Mutant::KeepsJoined, many(), &[Law::L2]),
         (Mutant::SkipsBlock, many(), &[Law::L1]),
         (Mutant::AcceptsLate, several(), &[Law::L2]),
-        (Mutant::MixesAttempts, several(), &[Law::L1, Law::L2]),
+        (Mutant::MixesAttempts, several(), &[Law::L1, Law::L2, Law::L5]),
         (Mutant::ClaimsTwice, several(), &[Law::L2]),
         (Mutant::NoLedger, Setup::default(), &[Law::Once]),
         (Mutant::NoSync, Setup::default(), &[Law::L3]),

@@ -22,7 +22,17 @@ pub struct SharedAttributes(Option<Arc<Both>>);
 #[derive(Default)]
 struct Both {
     map: OnceLock<Attributes>,
-    json: OnceLock<Box<str>>,
+    json: OnceLock<Arc<str>>,
+}
+
+impl Both {
+    fn json(&self) -> &Arc<str> {
+        self.json.get_or_init(|| match self.map.get().map(serde_json::to_string) {
+            Some(Ok(json)) => json.into(),
+            // A map of JSON values always is JSON, and one of both is there.
+            Some(Err(_)) | None => "{}".into(),
+        })
+    }
 }
 
 impl SharedAttributes {
@@ -38,17 +48,17 @@ impl SharedAttributes {
         if !text.starts_with('{') || serde_json::from_str::<IgnoredAny>(text).is_err() {
             return Err(Damaged("attributes are not JSON"));
         }
-        Ok(Self(Some(Arc::new(Both { map: OnceLock::new(), json: OnceLock::from(Box::from(text)) }))))
+        Ok(Self(Some(Arc::new(Both { map: OnceLock::new(), json: OnceLock::from(Arc::from(text)) }))))
     }
 
     /// As JSON; empty where there are none.
     pub fn json(&self) -> &str {
-        let Some(both) = &self.0 else { return "" };
-        both.json.get_or_init(|| match both.map.get().map(serde_json::to_string) {
-            Some(Ok(json)) => json.into(),
-            // A map of JSON values always is JSON, and one of both is there.
-            Some(Err(_)) | None => "{}".into(),
-        })
+        self.0.as_ref().map_or("", |both| both.json())
+    }
+
+    /// As JSON that is shared; `None` where there are none.
+    pub fn to_json(&self) -> Option<Arc<str>> {
+        self.0.as_ref().map(|both| Arc::clone(both.json()))
     }
 
     /// Whether both are shared, and so equal. Equal ones need not be.

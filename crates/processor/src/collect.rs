@@ -71,4 +71,13 @@ pub trait Sink: Send + Sync {
 
     /// Carries one export out.
     async fn export(&self, export: Export) -> Result<ExportEnd, Fault>;
+
+    /// Carries some small ones out, answered in order; cheaper than one by one where making them durable costs.
+    async fn export_all(&self, exports: Vec<Export>) -> Vec<Result<ExportEnd, Fault>> {
+        let mut ends = Vec::with_capacity(exports.len());
+        for export in exports {
+            ends.push(self.export(export).await);
+        }
+        ends
+    }
 }

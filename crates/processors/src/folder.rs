@@ -4,7 +4,7 @@
 //! renamed. What is not the dataset's own is never replaced unless that was asked for, also when it appears at the
 //! last moment. No symbolic link below the folder is followed, so that none leads out of it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -149,14 +149,25 @@ impl Sink for FolderSink {
     }
 
     async fn export(&self, export: Export) -> Result<ExportEnd, Fault> {
+        let mut ends = self.export_all(vec![export]).await;
+        ends.pop().unwrap_or_else(|| Err(Fault::new(FaultKind::Failed, "no-answer", "an export was not answered")))
+    }
+
+    async fn export_all(&self, exports: Vec<Export>) -> Vec<Result<ExportEnd, Fault>> {
         let inner = self.inner.clone();
-        let shown = self.display(&export.target);
+        let shown: Vec<String> = exports.iter().map(|export| self.display(&export.target)).collect();
         let span = tracing::Span::current();
-        let done = tokio::task::spawn_blocking(move || span.in_scope(|| inner.export(&export))).await;
+        let done = tokio::task::spawn_blocking(move || span.in_scope(|| inner.export_all(&exports))).await;
         match done {
-            Ok(Ok(end)) => Ok(end),
-            Ok(Err(stop)) => Err(stop.fault(&shown)),
-            Err(error) => Err(Fault::new(FaultKind::Unavailable, "interrupted", format!("writing `{shown}`: {error}"))),
+            Ok(ends) => {
+                ends.into_iter().zip(&shown).map(|(end, shown)| end.map_err(|stop| stop.fault(shown))).collect()
+            }
+            Err(error) => {
+                let interrupted = |shown: &String| {
+                    Err(Fault::new(FaultKind::Unavailable, "interrupted", format!("writing `{shown}`: {error}")))
+                };
+                shown.iter().map(interrupted).collect()
+            }
         }
     }
 }
@@ -184,6 +195,16 @@ impl<T> During<T> for io::Result<T> {
 }
 
 impl Stop {
+    /// The same, for another export that it stops.
+    fn again(&self) -> Self {
+        match self {
+            Self::Io(what, error) => Self::Io(what, same(error)),
+            Self::FolderThere => Self::FolderThere,
+            Self::Damaged => Self::Damaged,
+            Self::Busy => Self::Busy,
+        }
+    }
+
     fn fault(self, shown: &str) -> Fault {
         use io::ErrorKind as E;
         let (kind, code, message, hint) = match self {
@@ -244,6 +265,11 @@ impl Stop {
     }
 }
 
+/// An error of the system once more.
+fn same(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
 /// What is at the target.
 enum There {
     Nothing,
@@ -259,39 +285,96 @@ enum There {
 /// How often what changes under the export is looked at again.
 const ATTEMPTS: usize = 16;
 
+/// An export on its way.
+struct Underway<'a> {
+    export: &'a Export,
+    target: &'a [u8],
+    /// Written and durable, until it is placed.
+    temporary: Option<Temporary<'a>>,
+    end: Option<Result<ExportEnd, Stop>>,
+}
+
 impl Inner {
-    fn export(&self, export: &Export) -> Result<ExportEnd, Stop> {
-        let (parents, target) = beneath::split(&export.target);
+    /// Carries exports out, folder by folder, answered in order.
+    fn export_all(&self, exports: &[Export]) -> Vec<Result<ExportEnd, Stop>> {
+        let mut folders: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+        for (at, export) in exports.iter().enumerate() {
+            folders.entry(beneath::split(&export.target).0).or_default().push(at);
+        }
+        let mut ends: Vec<Option<Result<ExportEnd, Stop>>> = exports.iter().map(|_| None).collect();
+        for (parents, places) in folders {
+            let folder = match self.folder(parents) {
+                Ok(folder) => folder,
+                Err(stop) => {
+                    places.into_iter().for_each(|at| ends[at] = Some(Err(stop.again())));
+                    continue;
+                }
+            };
+            let begun = |at: &usize| {
+                let export = &exports[*at];
+                Underway { export, target: beneath::split(&export.target).1, temporary: None, end: None }
+            };
+            let mut underway: Vec<_> = places.iter().map(begun).collect();
+            self.export_into(&folder, &mut underway);
+            for (at, one) in places.into_iter().zip(underway) {
+                ends[at] = one.end;
+            }
+        }
+        // Every one has its end by now.
+        ends.into_iter().map(|end| end.unwrap_or(Err(Stop::Busy))).collect()
+    }
+
+    /// The folder at a path below the root, made where it is missing.
+    fn folder(&self, parents: &[u8]) -> Result<Folder, Stop> {
         let root = Folder::open_or_make(&self.root).during("opening the folder of")?;
         let folder = root.descend_making(parents, true).during("making the folder of")?;
         self.sweep(&folder);
-        let mut temporary = None;
+        Ok(folder)
+    }
+
+    /// Carries exports into one folder out, which is synced once for all of them.
+    fn export_into<'a>(&self, folder: &'a Folder, underway: &mut [Underway<'a>]) {
         for _ in 0..ATTEMPTS {
-            let there = there(&folder, target, export)?;
-            match &there {
-                There::Foreign => return Ok(ExportEnd::Occupied),
-                There::Equal(file) => {
-                    // It may be from an attempt that was stopped before it was durable.
-                    rustix::fs::fsync(file).map_err(io::Error::from).and_then(|()| folder.sync()).during("syncing")?;
-                    return Ok(ExportEnd::Written);
-                }
-                There::Nothing | There::Ours(_) | There::Replaceable => {}
+            let mut over = true;
+            for one in underway.iter_mut().filter(|one| one.end.is_none()) {
+                one.end = self.attempt(folder, one).transpose();
+                over &= one.end.is_some();
             }
-            let temporary = match &mut temporary {
-                Some(made) => made,
-                none => none.insert(self.write(&folder, export)?),
-            };
-            let placed = match there {
-                There::Ours(version) => temporary.swap(target, &version),
-                There::Replaceable => temporary.place(target, Taken::Replace),
-                _ => temporary.place(target, Taken::Refuse),
-            };
-            if placed.during("renaming to")? {
-                folder.sync().during("syncing the folder of")?;
-                return Ok(ExportEnd::Written);
+            if over {
+                break;
             }
         }
-        Err(Stop::Busy)
+        let is_written = |one: &&mut Underway<'_>| matches!(one.end, Some(Ok(ExportEnd::Written)));
+        if underway.iter_mut().any(|one| is_written(&&mut *one))
+            && let Err(stop) = folder.sync().during("syncing the folder of")
+        {
+            underway.iter_mut().filter(is_written).for_each(|one| one.end = Some(Err(stop.again())));
+        }
+        underway.iter_mut().filter(|one| one.end.is_none()).for_each(|one| one.end = Some(Err(Stop::Busy)));
+    }
+
+    /// Tries to put an export in its place: how it ended, but for the sync of its folder; `None`: to be tried again.
+    fn attempt<'a>(&self, folder: &'a Folder, one: &mut Underway<'a>) -> Result<Option<ExportEnd>, Stop> {
+        let there = there(folder, one.target, one.export)?;
+        match &there {
+            There::Foreign => return Ok(Some(ExportEnd::Occupied)),
+            There::Equal(file) => {
+                // It may be from an attempt that was stopped before it was durable.
+                rustix::fs::fsync(file).map_err(io::Error::from).during("syncing")?;
+                return Ok(Some(ExportEnd::Written));
+            }
+            There::Nothing | There::Ours(_) | There::Replaceable => {}
+        }
+        let temporary = match &mut one.temporary {
+            Some(made) => made,
+            none => none.insert(self.write(folder, one.export)?),
+        };
+        let placed = match there {
+            There::Ours(version) => temporary.swap(one.target, &version),
+            There::Replaceable => temporary.place(one.target, Taken::Replace),
+            _ => temporary.place(one.target, Taken::Refuse),
+        };
+        Ok(placed.during("renaming to")?.then_some(ExportEnd::Written))
     }
 
     /// The content under a hidden name in `folder`, durable.

@@ -91,6 +91,9 @@ const SMALL: u64 = 1 << 20;
 /// How much is made in memory at one look, in bytes.
 const MOST_MEMORY: u64 = 16 << 20;
 
+/// In how many parts they are made.
+const PARTS: usize = 4;
+
 /// How many entries an audit gives.
 const MOST_ENTRIES: usize = 1_000;
 
@@ -276,19 +279,30 @@ impl Generate {
         if size == 0 {
             return Ok(numbers.iter().map(|_| Body::Bytes(Bytes::new())).collect());
         }
-        let work = move |stop: &Stop| -> Result<Vec<Body>, Fault> {
-            let body = |number| match size {
-                ..=SMALL => Ok(Body::Bytes(in_memory(seed, number, size))),
-                _ => Ok(Body::File(Arc::new(in_file(seed, number, size, &scratch, stop)?))),
-            };
-            numbers.into_iter().map(body).collect()
+        let make = |numbers: Vec<u32>| {
+            let scratch = scratch.clone();
+            blocks::stoppable(move |stop: &Stop| -> Result<Vec<Body>, Fault> {
+                let body = |number| match size {
+                    ..=SMALL => Ok(Body::Bytes(in_memory(seed, number, size))),
+                    _ => Ok(Body::File(Arc::new(in_file(seed, number, size, &scratch, stop)?))),
+                };
+                numbers.into_iter().map(body).collect()
+            })
         };
-        let made = blocks::stoppable(work).await.map_err(|error| SourceError {
-            code: "interrupted",
-            message: format!("making items was interrupted: {error}"),
-            hint: None,
-        })?;
-        made.map_err(|fault| SourceError { code: "scratch", message: fault.message, hint: fault.hint })
+        // Beside each other, where there are processors for it.
+        let parts = numbers.chunks(numbers.len().div_ceil(PARTS).max(1)).map(|part| make(part.to_vec()));
+        let mut bodies = Vec::with_capacity(numbers.len());
+        for made in futures::future::join_all(parts).await {
+            let made = made.map_err(|error| SourceError {
+                code: "interrupted",
+                message: format!("making items was interrupted: {error}"),
+                hint: None,
+            })?;
+            let made =
+                made.map_err(|fault| SourceError { code: "scratch", message: fault.message, hint: fault.hint })?;
+            bodies.extend(made);
+        }
+        Ok(bodies)
     }
 
     fn claim_of(&self, number: u32, body: Body) -> Claim {

@@ -347,10 +347,10 @@ impl Processor for Script {
         let mut items = Vec::with_capacity(inputs.len());
         for input in inputs {
             items.push(CallItem {
-                name: input.item.name.to_string(),
-                media_type: input.item.media_type.as_deref().map(str::to_owned),
-                attributes: (*input.item.attributes).clone(),
-                hash: input.item.content.hash.to_hex(),
+                name: input.item.name,
+                media_type: input.item.media_type,
+                attributes: input.item.attributes.to_json(),
+                hash: input.item.content.hash.0,
                 size: input.item.content.size,
                 content: match input.body {
                     Body::Unread => CallContent::Bytes(bytes::Bytes::new()),

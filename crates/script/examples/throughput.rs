@@ -69,8 +69,8 @@ fn item(content: Bytes) -> CallItem {
     CallItem {
         name: "item.txt".into(),
         media_type: Some("text/plain".into()),
-        attributes: serde_json::Map::new(),
-        hash: "0".repeat(64),
+        attributes: None,
+        hash: [0; 32],
         size: content.len() as u64,
         content: CallContent::Bytes(content),
     }

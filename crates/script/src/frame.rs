@@ -109,29 +109,23 @@ pub(crate) struct Wants {
 
 /// Add one item to the payload of a call. Returns false, and adds nothing, if its attributes are too large.
 pub(crate) fn put_item(out: &mut BytesMut, item: &CallItem, content: &Sent<'_>, wants: Wants) -> bool {
-    let attributes = if wants.attributes && !item.attributes.is_empty() {
-        // A map of JSON values has text for keys, so that writing it to memory can't fail.
-        serde_json::to_vec(&item.attributes).unwrap_or_default()
-    } else {
-        Vec::new()
-    };
-    let hash = if wants.attributes { item.hash.as_bytes() } else { b"" };
+    let attributes = item.attributes.as_deref().filter(|_| wants.attributes).unwrap_or_default().as_bytes();
+    let digits = wants.attributes.then(|| blake3::Hash::from_bytes(item.hash).to_hex());
+    let hash = digits.as_ref().map_or("", |digits| digits.as_str());
     let media = item.media_type.as_deref().unwrap_or_default().as_bytes();
     let (where_, inline): (u8, &[u8]) = match content {
         Sent::Inline(bytes) => (0, bytes),
         Sent::Descriptor => (1, b""),
     };
-    let (Ok(media_length), Ok(hash_length)) = (u16::try_from(media.len()), u16::try_from(hash.len())) else {
-        return false;
-    };
+    let Ok(media_length) = u16::try_from(media.len()) else { return false };
     if attributes.len() > LARGEST_ATTRIBUTES || item.name.len() > INLINE || inline.len() > INLINE {
         return false;
     }
-    // The casts hold: all three were just compared with less than 4 GiB.
     out.put_u8(where_);
     out.put_u8(0);
     out.put_u16_le(media_length);
-    out.put_u16_le(hash_length);
+    // The casts hold: the hash has 64 digits or none, and the others were just compared with less than 4 GiB.
+    out.put_u16_le(hash.len() as u16);
     out.put_u16_le(0);
     out.put_u32_le(item.name.len() as u32);
     out.put_u32_le(attributes.len() as u32);
@@ -141,8 +135,8 @@ pub(crate) fn put_item(out: &mut BytesMut, item: &CallItem, content: &Sent<'_>, 
     out.put_slice(inline);
     out.put_slice(item.name.as_bytes());
     out.put_slice(media);
-    out.put_slice(hash);
-    out.put_slice(&attributes);
+    out.put_slice(hash.as_bytes());
+    out.put_slice(attributes);
     true
 }
 

@@ -224,7 +224,7 @@ impl Pools {
                     }
                     End::Died { blamed, status, stderr } => {
                         self.inner.died.fetch_add(1, Ordering::Relaxed);
-                        let item = blamed.map(|at| items[at].name.as_str());
+                        let item = blamed.map(|at| &*items[at].name);
                         tracing::debug!(flow = key.flow, script = spec.file_name, item, status, "a worker died");
                         lost = if pending.len() < before { 0 } else { lost + 1 };
                         if lost == LOST {
@@ -442,14 +442,11 @@ fn refuse(item: &CallItem) -> Option<CallResult> {
     const NAME: usize = 64 << 10;
     const SHORT: usize = 4 << 10;
     const ATTRIBUTES: usize = 1 << 20;
-    let attributes = item.attributes.iter().map(|(key, value)| key.len() + weight(value) + 4).sum::<usize>();
     let what = if item.name.len() > NAME {
         "name is"
     } else if item.media_type.as_ref().is_some_and(|text| text.len() > SHORT) {
         "media type is"
-    } else if item.hash.len() > SHORT {
-        "hash is"
-    } else if attributes > ATTRIBUTES {
+    } else if item.attributes.as_ref().is_some_and(|json| json.len() > ATTRIBUTES) {
         "attributes are"
     } else {
         return None;
@@ -461,17 +458,6 @@ fn refuse(item: &CallItem) -> Option<CallResult> {
         ..Failure::default()
     };
     Some(result(Outcome::Failed(failure)))
-}
-
-fn weight(value: &serde_json::Value) -> usize {
-    use serde_json::Value;
-    match value {
-        Value::Null | Value::Bool(_) => 5,
-        Value::Number(_) => 24,
-        Value::String(text) => text.len() + 2,
-        Value::Array(values) => values.iter().map(|value| weight(value) + 1).sum::<usize>() + 2,
-        Value::Object(map) => map.iter().map(|(key, value)| key.len() + weight(value) + 4).sum::<usize>() + 2,
-    }
 }
 
 fn put_off() -> CallResult {

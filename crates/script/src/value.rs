@@ -1,6 +1,7 @@
 //! What callers hand in and get back: scripts, items, outcomes, logs. Plain values; nothing here runs anything.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,13 +43,13 @@ pub enum Language {
 #[derive(Debug)]
 pub struct CallItem {
     /// Unicode name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Media type, where known.
-    pub media_type: Option<String>,
-    /// JSON scalars by name; they travel only when the script asks for an `Item`.
-    pub attributes: Map<String, Value>,
-    /// Hash of the content, in hex.
-    pub hash: String,
+    pub media_type: Option<Arc<str>>,
+    /// JSON scalars by name, as a JSON object; they travel only when the script asks for an `Item`. `None`: it has none.
+    pub attributes: Option<Arc<str>>,
+    /// Hash of the content; it travels in hex when the script asks for an `Item`.
+    pub hash: [u8; 32],
     /// Length of the content in bytes.
     pub size: u64,
     /// The content.

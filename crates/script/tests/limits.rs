@@ -238,7 +238,7 @@ async fn descriptors_and_small_items_may_be_mixed() {
 async fn items_too_large_to_pass_are_refused_by_themselves() {
     let bench = Bench::new().await;
     let mut odd = item("b", "b");
-    odd.attributes.insert("k".into(), "v".repeat(2 << 20).into());
+    odd.attributes = Some(format!("{{\"k\":\"{}\"}}", "v".repeat(2 << 20)).into());
     let items = vec![item("a", "a"), odd, item(&"n".repeat(100_000), "c"), item("d", "d")];
     let results = bench.run(bench.spec("def process(data: bytes): return data\n"), items).await;
     let mut results = results.into_iter();

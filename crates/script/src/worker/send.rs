@@ -164,14 +164,7 @@ mod tests {
     use super::*;
 
     fn item(content: CallContent) -> CallItem {
-        CallItem {
-            name: "n".into(),
-            media_type: None,
-            attributes: serde_json::Map::new(),
-            hash: String::new(),
-            size: 0,
-            content,
-        }
+        CallItem { name: "n".into(), media_type: None, attributes: None, hash: [0; 32], size: 0, content }
     }
 
     #[test]

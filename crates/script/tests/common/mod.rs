@@ -12,7 +12,7 @@ use opendmp_script::{
     CallContent, CallItem, CallResult, Child, ChildContent, Error, Failure, Language, Options, Outcome, PoolKey, Pools,
     ScriptSpec,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Pools with a scratch directory that goes with them.
 pub struct Bench {
@@ -90,8 +90,8 @@ pub fn item(name: &str, content: impl Into<Bytes>) -> CallItem {
     CallItem {
         name: name.into(),
         media_type: None,
-        attributes: Map::new(),
-        hash: "ab".repeat(32),
+        attributes: None,
+        hash: [0xab; 32],
         size: content.len() as u64,
         content: CallContent::Bytes(content),
     }
