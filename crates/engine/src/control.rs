@@ -483,7 +483,7 @@ impl Engine {
         };
         let answer = self.journal.reenter(reentry).await?;
         self.count_dead_again();
-        self.transport.send(Hint::Tasks);
+        self.transport.send(Hint::Tasks(loaded.flow.id));
         self.transport.send(Hint::Intents);
         Ok(answer)
     }

@@ -829,7 +829,7 @@ impl Engine {
                 );
             }
             if applied.tasks > 0 && !went.takes_all(&made) {
-                self.transport.send(Hint::Tasks);
+                self.transport.send(Hint::Tasks(claimed.flow));
             }
             if applied.exports > 0 && went.intents.len() >= claims.intents {
                 self.transport.send(Hint::Intents);

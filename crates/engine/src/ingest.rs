@@ -258,7 +258,9 @@ impl Engine {
             at: self.clock.now(),
         };
         reach("before-arrive");
-        let follows: &[Hint] = if releases { &[Hint::Tasks, Hint::Intents] } else { &[Hint::Tasks] };
+        let tasks = Hint::Tasks(loaded.flow.id);
+        let both = [tasks.clone(), Hint::Intents];
+        let follows = if releases { &both[..] } else { &both[..1] };
         let ingested = if releases {
             // Not repeated where its answer was lost: the releases may be carried out by then, and the same claims would
             // count as new. The source offers again what did not arrive.
@@ -271,7 +273,7 @@ impl Engine {
         let counts = StepCounts { done: ingested.new, emitted: ingested.new, ..StepCounts::default() };
         let processors = BTreeMap::from([(node.id.to_string(), counts)]);
         self.transport.send(Hint::Settled(Arc::new(Progress { flow: loaded.flow.id, run: ingested.run, processors })));
-        self.transport.send(Hint::Tasks);
+        self.transport.send(tasks);
         if releases {
             self.transport.send(Hint::Intents);
         }

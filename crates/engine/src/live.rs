@@ -1,13 +1,13 @@
 //! What keeps an engine going by itself: claims tasks as there is room, carries intents out, and sweeps now and then for
 //! what a lost hint left. The sources of enabled flows are looked at by `sources`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use opendmp_model::ids::TaskId;
 
-use opendmp_ports::journal::{ClaimRequest, Claimed, DEFAULT_SPACE, RunId};
+use opendmp_ports::journal::{ClaimRequest, Claimed, DEFAULT_SPACE, FlowId, RunId};
 use opendmp_ports::transport::Hint;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -57,13 +57,17 @@ pub struct Live {
     outside: Outside,
 }
 
-/// The tasks that are claimed and not settled yet.
+/// The tasks that are claimed and not settled yet, with their flows.
 #[derive(Debug, Default)]
-struct InWork(Mutex<BTreeSet<TaskId>>);
+struct InWork(Mutex<BTreeMap<TaskId, FlowId>>);
 
 impl InWork {
-    fn set(&self) -> std::sync::MutexGuard<'_, BTreeSet<TaskId>> {
+    fn tasks(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, FlowId>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_of(&self, flow: FlowId) -> bool {
+        self.tasks().values().any(|of| *of == flow)
     }
 }
 
@@ -95,7 +99,7 @@ impl Live {
 
     /// Tasks in work now.
     pub fn in_work(&self) -> usize {
-        self.in_work.set().len()
+        self.in_work.tasks().len()
     }
 
     /// Claims nothing more, lets what is in work finish until `grace` ends, then hands the rest back unharmed.
@@ -118,7 +122,7 @@ impl Live {
             }
         }
         // What was broken off is nobody's fault: left claimed, it would count as lost with this process.
-        let left: Vec<TaskId> = std::mem::take(&mut *self.in_work.set()).into_iter().collect();
+        let left: Vec<TaskId> = std::mem::take(&mut *self.in_work.tasks()).into_keys().collect();
         if !left.is_empty()
             && let Err(error) = self.engine.journal.unclaim(self.engine.lease, left).await
         {
@@ -207,8 +211,9 @@ async fn tasks(workers: Workers) {
         idle: false,
     };
     let mut looked_for_idle = tokio::time::Instant::now();
+    let mut heard = false;
     let start = |running: &mut JoinSet<()>, claimed: Claimed, goes_on: bool| {
-        in_work.set().insert(claimed.task.id);
+        in_work.tasks().insert(claimed.task.id, claimed.flow);
         running.spawn(work(workers.clone(), claimed, goes_on));
     };
     warm_up(&engine).await;
@@ -248,21 +253,31 @@ async fn tasks(workers: Workers) {
         if running.len() >= engine.options.tasks {
             // A flow that has nothing under way need not wait for one that has much.
             let spare = (2 * engine.options.tasks).saturating_sub(running.len());
-            if spare > 0 && run.is_none() && looked_for_idle.elapsed() >= BRIEF {
+            if spare > 0 && run.is_none() && (heard || looked_for_idle.elapsed() >= BRIEF) {
                 looked_for_idle = tokio::time::Instant::now();
                 match engine.journal.claim(ClaimRequest { idle: true, ..request(spare, false) }).await {
                     Ok(claimed) => claimed.into_iter().for_each(|claimed| start(&mut running, claimed, true)),
                     Err(error) => complain(&engine, &error).await,
                 }
             }
+            // Such a flow is looked for as soon as it is heard of.
+            let hint = async {
+                while let Some(hint) = listener.next().await {
+                    if matches!(hint, Hint::Tasks(flow) if !in_work.has_of(flow)) {
+                        return;
+                    }
+                }
+            };
+            heard = false;
             tokio::select! {
                 _ = running.join_next() => {}
+                () = hint => heard = true,
                 () = tokio::time::sleep(BRIEF) => {}
                 _ = stopped.changed() => {}
             }
             continue;
         }
-        let wanted: fn(&Hint) -> bool = |hint| matches!(hint, Hint::Tasks);
+        let wanted: fn(&Hint) -> bool = |hint| matches!(hint, Hint::Tasks(_));
         if running.is_empty() {
             // What a lease that was taken over left is found by the sweep; new work need not wait for that.
             let hinted = idle(&engine, &mut *listener, &mut stopped, wanted).await;
@@ -313,9 +328,9 @@ async fn work(workers: Workers, first: Claimed, goes_on: bool) {
         let Went { task, intents, failed, .. } = engine.work_on(&claimed, Takes { task, run, intents: &room }).await;
         {
             // The next one is noted before this one is let go: a stop in between finds one of them.
-            let mut set = in_work.set();
-            set.extend(task.iter().map(|claimed| claimed.task.id));
-            set.remove(&claimed.task.id);
+            let mut tasks = in_work.tasks();
+            tasks.extend(task.iter().map(|claimed| (claimed.task.id, claimed.flow)));
+            tasks.remove(&claimed.task.id);
         }
         outside.carry_out(intents);
         match failed {

@@ -321,7 +321,7 @@ impl Metrics {
 
     fn hinted(&self, hint: &Hint) {
         let word = match hint {
-            Hint::Tasks => "tasks",
+            Hint::Tasks(_) => "tasks",
             Hint::Intents => "intents",
             Hint::Flow(_) => "flow",
             Hint::Run(_) => "run",

@@ -164,7 +164,7 @@ impl Engine {
         let more = feed.next.is_some();
         self.journal.feed(feed).await?;
         reach("after-feed");
-        self.transport.send(Hint::Tasks);
+        self.transport.send(Hint::Tasks(reprocess.flow));
         self.transport.send(Hint::Run(run));
         Ok(more)
     }

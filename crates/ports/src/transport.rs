@@ -14,8 +14,8 @@ use crate::journal::{FlowId, RunId};
 /// A hint that something may be worth a look, or a fact for those who watch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Hint {
-    /// There may be tasks to claim.
-    Tasks,
+    /// A flow may have tasks to claim.
+    Tasks(FlowId),
     /// There may be intents to carry out.
     Intents,
     /// A flow was enabled, disabled, given a new version or deleted.
@@ -124,12 +124,12 @@ impl Listener for InProcessListener {
 
 /// What every implementation keeps; hints may be lost, so only what must never happen is checked.
 pub mod conformance {
-    use super::{Hint, Transport};
+    use super::{FlowId, Hint, Transport};
 
     /// A hint reaches a listener that was there before it was sent, or the listener is told to look at everything;
     /// sending without listeners does no harm.
     pub async fn all(transport: &dyn Transport) {
-        transport.send(Hint::Tasks);
+        transport.send(Hint::Tasks(FlowId(1)));
         let mut one = transport.listen();
         let mut two = transport.listen();
         transport.send(Hint::Intents);
@@ -138,8 +138,8 @@ pub mod conformance {
             assert!(matches!(hint, None | Some(Hint::Intents)), "a hint from before was heard: {hint:?}");
         }
         drop(two);
-        transport.send(Hint::Tasks);
-        assert!(matches!(one.next().await, None | Some(Hint::Tasks)));
+        transport.send(Hint::Tasks(FlowId(1)));
+        assert!(matches!(one.next().await, None | Some(Hint::Tasks(FlowId(1)))));
     }
 }
 

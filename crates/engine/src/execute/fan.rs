@@ -21,6 +21,10 @@ const BLOCK_BYTES: usize = 4 << 20;
 /// Blocks that are expanded in one go: few enough that another flow's items come in between.
 const EXPANDED: usize = 4;
 
+/// Of the children that are expanded, so many go on together. Datasets of one arrival lie in the journal by hashes: each is a
+/// page of its own, so that a commit of a thousand keeps what concerns other flows waiting for long.
+const TOGETHER: usize = 250;
+
 /// Names of siblings that are told apart exactly; beyond, the place among all siblings tells them apart.
 const NAMES: usize = 1 << 20;
 
@@ -231,7 +235,10 @@ impl Work<'_> {
         let context = self.engine.patiently("journal", || node.context(self.engine)).await?;
         self.history.push(StepRecord { context, started, entries });
         for (reader, live) in delivered {
-            self.tasks.push((reader, live, TaskNote::default()));
+            let mut live = live.into_iter().peekable();
+            while live.peek().is_some() {
+                self.tasks.push((reader.clone(), live.by_ref().take(TOGETHER).collect(), TaskNote::default()));
+            }
         }
         if manifest.left > 0 {
             let note = TaskNote { load: Load::Expand(manifest), ..self.handed_back() };

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::database::FILE;
 use super::fail::Result as Fallible;
+use super::lanes::Lane;
 use super::readers::closed;
 use super::tables::{
     KnownPaths, Prepared, PreparedFeed, RawClaimed, RawIntent, Releasing, Tables, find_reprocess, json,
@@ -29,11 +30,20 @@ use super::{SqliteJournal, read, roots};
 /// Arrivals, datasets or records that are let go in one call of the writer.
 const LET_GO: usize = 200;
 
+/// About how many rows a settlement writes.
+fn rows(settlement: &Settlement) -> usize {
+    let tasks: usize = settlement.tasks.iter().map(|task| task.items.len()).sum();
+    let held: usize = settlement.held.iter().map(|held| held.items.len()).sum();
+    let entries: usize = settlement.history.iter().map(|record| record.entries.len()).sum();
+    let ends = settlement.revisions.len() + settlement.dead_letters.len() + settlement.memos.len();
+    tasks + held + entries + ends
+}
+
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn open_lease(&self, worker: &str, exclusive: bool, now: i64) -> Result<TakeOver> {
         let worker = worker.to_owned();
-        self.write("journal open lease", move |t| t.open_lease(&worker, exclusive, now)).await
+        self.write_in(Lane::Long, "journal open lease", move |t| t.open_lease(&worker, exclusive, now)).await
     }
 
     async fn save_version(&self, version: NewVersion) -> Result<(FlowId, VersionId)> {
@@ -120,11 +130,12 @@ impl Journal for SqliteJournal {
     }
 
     async fn ingest(&self, ingest: Ingest) -> Result<Ingested> {
+        let lane = Lane::of(ingest.arrivals.len());
         let work = move |t: &mut Tables<'_>| {
             let (ingested, items) = t.ingest(&ingest)?;
             Ok((ingested, items, ingest))
         };
-        Ok(self.write("journal ingest", work).await?.0)
+        Ok(self.write_in(lane, "journal ingest", work).await?.0)
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>> {
@@ -139,6 +150,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>> {
+        let lane = Lane::of(batch.iter().map(rows).sum());
         // Encoded here, on the caller's thread.
         let mut batch: Vec<Prepared> = batch.into_iter().map(Prepared::from).collect();
         let work = move |t: &mut Tables<'_>| {
@@ -151,17 +163,18 @@ impl Journal for SqliteJournal {
             // What was sent goes back with the answer: a thousand items are let go on this thread, not on the writer's.
             Ok((settled, batch))
         };
-        Ok(self.write("journal settle", work).await?.0)
+        Ok(self.write_in(lane, "journal settle", work).await?.0)
     }
 
     async fn settle_and_claim(&self, settlement: Settlement, claims: Claims) -> Result<SettledAndClaimed> {
         let operation = "journal settle and claim";
+        let lane = Lane::of(rows(&settlement));
         let mut prepared = Prepared::from(settlement);
         let work = move |t: &mut Tables<'_>| {
             let settled = t.settle_and_claim(&mut prepared, &claims)?;
             Ok((settled, prepared))
         };
-        let ((settled, tasks, intents), _) = self.write(operation, work).await?;
+        let ((settled, tasks, intents), _) = self.write_in(lane, operation, work).await?;
         let tasks = tasks.into_iter().map(RawClaimed::decode).collect::<Fallible<_>>();
         let intents = intents.into_iter().map(RawIntent::decode).collect::<Fallible<_>>();
         let told = |fail| self.told(fail, operation);
@@ -188,7 +201,8 @@ impl Journal for SqliteJournal {
     }
 
     async fn finish(&self, batch: Vec<Finished>) -> Result<()> {
-        self.write("journal finish", move |t| batch.iter().try_for_each(|done| t.finish(done))).await
+        let lane = Lane::of(batch.len());
+        self.write_in(lane, "journal finish", move |t| batch.iter().try_for_each(|done| t.finish(done))).await
     }
 
     async fn backlog(&self, flow: Option<FlowId>) -> Result<Backlog> {
@@ -197,7 +211,7 @@ impl Journal for SqliteJournal {
 
     async fn abandon(&self, flow: FlowId, limit: usize, actor: &str, at: i64) -> Result<u64> {
         let actor = actor.to_owned();
-        self.write("journal abandon", move |t| t.abandon(flow, limit, &actor, at)).await
+        self.write_in(Lane::of(limit), "journal abandon", move |t| t.abandon(flow, limit, &actor, at)).await
     }
 
     async fn dead_letters(&self, filter: Filter) -> Result<Page<DeadRow>> {
@@ -209,7 +223,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)> {
-        self.write("journal reenter", move |t| t.reenter(&reentry)).await
+        self.write_in(Lane::of(reentry.letters.len()), "journal reenter", move |t| t.reenter(&reentry)).await
     }
 
     async fn begin_reprocess(&self, new: NewReprocess) -> Result<Reprocess> {
@@ -240,7 +254,7 @@ impl Journal for SqliteJournal {
 
     async fn feed(&self, feed: Feed) -> Result<bool> {
         let feed = PreparedFeed::from(feed);
-        self.write("journal feed", move |t| t.feed(&feed)).await
+        self.write_in(Lane::Long, "journal feed", move |t| t.feed(&feed)).await
     }
 
     async fn stop_reprocess(&self, run: RunId, actor: &str, at: i64) -> Result<bool> {
@@ -257,12 +271,13 @@ impl Journal for SqliteJournal {
     }
 
     async fn forget_memos(&self, limit: MemoLimit, most: usize) -> Result<u64> {
-        self.write("journal forget memos", move |t| t.forget_memos(limit, most)).await
+        self.write_in(Lane::of(most), "journal forget memos", move |t| t.forget_memos(limit, most)).await
     }
 
     async fn discard(&self, letters: Vec<TaskId>, reason: &str, actor: &str, at: i64) -> Result<u64> {
         let (reason, actor) = (reason.to_owned(), actor.to_owned());
-        self.write("journal discard", move |t| t.discard(&letters, &reason, &actor, at)).await
+        self.write_in(Lane::of(letters.len()), "journal discard", move |t| t.discard(&letters, &reason, &actor, at))
+            .await
     }
 
     async fn runs(&self, filter: Filter) -> Result<Page<RunRow>> {
@@ -291,8 +306,8 @@ impl Journal for SqliteJournal {
 
     async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()> {
         let operation = "journal roots";
-        // Through the queue of the writer: what was sent to it before is committed then, also where its sender has left.
-        self.write(operation, |_| Ok(())).await?;
+        // Behind all that was sent to the writer before: that is committed then, also where its sender has left.
+        self.write_in(Lane::Last, operation, |_| Ok(())).await?;
         let file = self.dir.join(FILE);
         let sent = tokio::task::spawn_blocking(move || roots::send(&file, &to)).await;
         sent.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
@@ -323,18 +338,22 @@ impl Journal for SqliteJournal {
             (read::Outdated::Sources(arrivals), LetGo::Sources(rules)) => {
                 for some in arrivals.chunks(LET_GO).map(<[i64]>::to_vec) {
                     let rules = rules.clone();
-                    add(self.write(operation, move |t| t.let_sources_go(&rules, &some, at)).await?);
+                    add(self
+                        .write_in(Lane::of(LET_GO), operation, move |t| t.let_sources_go(&rules, &some, at))
+                        .await?);
                 }
             }
             (read::Outdated::Revisions(shelf, slots), LetGo::Revisions { rule, .. }) => {
                 for some in slots.chunks(LET_GO).map(<[SlotId]>::to_vec) {
-                    add(self.write(operation, move |t| t.let_revisions_go(shelf, rule, &some, at)).await?);
+                    add(self
+                        .write_in(Lane::of(LET_GO), operation, move |t| t.let_revisions_go(shelf, rule, &some, at))
+                        .await?);
                 }
             }
             (read::Outdated::History(records), LetGo::History(rules)) => {
                 for some in records.chunks(LET_GO).map(<[_]>::to_vec) {
                     let rules = rules.clone();
-                    add(self.write(operation, move |t| t.let_history_go(&rules, &some)).await?);
+                    add(self.write_in(Lane::of(LET_GO), operation, move |t| t.let_history_go(&rules, &some)).await?);
                 }
             }
             // What is found is of the sort that was asked for.

@@ -9,6 +9,7 @@ mod checkpoint;
 mod database;
 mod fail;
 mod journal;
+mod lanes;
 mod log;
 mod read;
 mod readers;
@@ -31,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use checkpoint::{Gate, Limits};
 use fail::Fail;
+use lanes::Lane;
 use readers::{Readers, closed};
 use tables::Tables;
 use writer::{Call, Job, QUEUE, Writer};
@@ -120,14 +122,23 @@ impl SqliteJournal {
         let _ = self.observer.set(Box::new(tell));
     }
 
-    /// Runs `work` on the writer's thread and answers when it is committed.
+    /// Runs `work`, a short call, on the writer's thread and answers when it is committed.
     async fn write<T, F>(&self, operation: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Tables<'_>) -> fail::Result<T> + Send + 'static,
     {
+        self.write_in(Lane::Short, operation, work).await
+    }
+
+    /// As [`SqliteJournal::write`], in its lane.
+    async fn write_in<T, F>(&self, lane: Lane, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tables<'_>) -> fail::Result<T> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let job: Box<dyn Job> = Box::new(Call::new(operation, work, reply));
+        let job: Box<dyn Job> = Box::new(Call::new(operation, lane, work, reply));
         let jobs = self.jobs.as_ref().ok_or_else(|| closed(operation))?;
         jobs.send(job).await.map_err(|_| closed(operation))?;
         answer.await.map_err(|_| closed(operation))?

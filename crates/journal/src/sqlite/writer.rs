@@ -1,5 +1,8 @@
 //! The one thread that writes. It takes what waits in its queue, runs each call under a savepoint of one transaction,
 //! commits once, and answers all: one sync of the disk for many calls. A call that fails takes back only itself.
+//!
+//! Short calls do not wait behind long ones ([`lanes`](super::lanes)): the settlement of one item is not to take as long
+//! as that of a thousand others.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Gate;
 use super::fail::{Fail, Result};
+use super::lanes::{Lane, Lanes};
 use super::tables::{Memory, Tables};
 use super::{Commit, Observer};
 
@@ -34,6 +38,7 @@ thread_local! {
 /// A call that writes.
 pub(crate) trait Job: Send {
     fn operation(&self) -> &'static str;
+    fn lane(&self) -> Lane;
     fn run(&mut self, tables: &mut Tables<'_>) -> Result<()>;
     /// Answers, after the commit.
     fn answer(self: Box<Self>, end: std::result::Result<(), Error>);
@@ -42,14 +47,20 @@ pub(crate) trait Job: Send {
 /// A call with its answer.
 pub(crate) struct Call<F, T> {
     operation: &'static str,
+    lane: Lane,
     work: Option<F>,
     value: Option<T>,
     reply: oneshot::Sender<std::result::Result<T, Error>>,
 }
 
 impl<F, T> Call<F, T> {
-    pub(crate) fn new(operation: &'static str, work: F, reply: oneshot::Sender<std::result::Result<T, Error>>) -> Self {
-        Self { operation, work: Some(work), value: None, reply }
+    pub(crate) fn new(
+        operation: &'static str,
+        lane: Lane,
+        work: F,
+        reply: oneshot::Sender<std::result::Result<T, Error>>,
+    ) -> Self {
+        Self { operation, lane, work: Some(work), value: None, reply }
     }
 }
 
@@ -60,6 +71,10 @@ where
 {
     fn operation(&self) -> &'static str {
         self.operation
+    }
+
+    fn lane(&self) -> Lane {
+        self.lane
     }
 
     fn run(&mut self, tables: &mut Tables<'_>) -> Result<()> {
@@ -99,12 +114,13 @@ impl Writer {
     }
 
     /// Starts the thread; it ends when all senders are gone.
-    pub(crate) fn start(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) -> Result<JoinHandle<()>> {
+    pub(crate) fn start(mut self, jobs: mpsc::Receiver<Box<dyn Job>>) -> Result<JoinHandle<()>> {
         let thread = std::thread::Builder::new().name("journal-writer".to_owned());
         let started = thread.spawn(move || {
-            while let Some(first) = jobs.blocking_recv() {
+            let mut lanes = Lanes::new(jobs);
+            while let Some(first) = lanes.wait() {
                 self.gate.enter();
-                let ran = self.batch(first, &mut jobs);
+                let ran = self.batch(first, &mut lanes);
                 self.gate.leave(LOG_PAGES.take());
                 for (job, end) in ran {
                     job.answer(end);
@@ -115,7 +131,7 @@ impl Writer {
     }
 
     /// Runs calls under one commit.
-    fn batch(&mut self, first: Box<dyn Job>, jobs: &mut mpsc::Receiver<Box<dyn Job>>) -> Vec<Ran> {
+    fn batch(&mut self, first: Box<dyn Job>, lanes: &mut Lanes) -> Vec<Ran> {
         let mut ran: Vec<Ran> = Vec::new();
         if let Err(error) = self.begin() {
             let error = error.told(first.operation(), &self.dir);
@@ -134,7 +150,7 @@ impl Writer {
                 return ran;
             }
             if ran.len() < BATCH && began.elapsed() < GATHER {
-                next = jobs.try_recv().ok();
+                next = lanes.more();
             }
         }
         let begun = Instant::now();
