@@ -285,43 +285,24 @@ enum There {
 /// How often what changes under the export is looked at again.
 const ATTEMPTS: usize = 16;
 
-/// An export on its way.
-struct Underway<'a> {
-    export: &'a Export,
-    target: &'a [u8],
-    /// Written and durable, until it is placed.
-    temporary: Option<Temporary<'a>>,
-    end: Option<Result<ExportEnd, Stop>>,
-}
-
 impl Inner {
     /// Carries exports out, folder by folder, answered in order.
     fn export_all(&self, exports: &[Export]) -> Vec<Result<ExportEnd, Stop>> {
-        let mut folders: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+        let mut folders: BTreeMap<&[u8], Vec<(usize, &Export)>> = BTreeMap::new();
         for (at, export) in exports.iter().enumerate() {
-            folders.entry(beneath::split(&export.target).0).or_default().push(at);
+            folders.entry(beneath::split(&export.target).0).or_default().push((at, export));
         }
-        let mut ends: Vec<Option<Result<ExportEnd, Stop>>> = exports.iter().map(|_| None).collect();
-        for (parents, places) in folders {
-            let folder = match self.folder(parents) {
-                Ok(folder) => folder,
-                Err(stop) => {
-                    places.into_iter().for_each(|at| ends[at] = Some(Err(stop.again())));
-                    continue;
-                }
+        let mut ends = Vec::with_capacity(exports.len());
+        for (parents, some) in folders {
+            let (places, some): (Vec<usize>, Vec<&Export>) = some.into_iter().unzip();
+            let answers = match self.folder(parents) {
+                Ok(folder) => self.export_into(&folder, &some),
+                Err(stop) => some.iter().map(|_| Err(stop.again())).collect(),
             };
-            let begun = |at: &usize| {
-                let export = &exports[*at];
-                Underway { export, target: beneath::split(&export.target).1, temporary: None, end: None }
-            };
-            let mut underway: Vec<_> = places.iter().map(begun).collect();
-            self.export_into(&folder, &mut underway);
-            for (at, one) in places.into_iter().zip(underway) {
-                ends[at] = one.end;
-            }
+            ends.extend(places.into_iter().zip(answers));
         }
-        // Every one has its end by now.
-        ends.into_iter().map(|end| end.unwrap_or(Err(Stop::Busy))).collect()
+        ends.sort_by_key(|(at, _)| *at);
+        ends.into_iter().map(|(_, end)| end).collect()
     }
 
     /// The folder at a path below the root, made where it is missing.
@@ -333,48 +314,54 @@ impl Inner {
     }
 
     /// Carries exports into one folder out, which is synced once for all of them.
-    fn export_into<'a>(&self, folder: &'a Folder, underway: &mut [Underway<'a>]) {
-        for _ in 0..ATTEMPTS {
-            let mut over = true;
-            for one in underway.iter_mut().filter(|one| one.end.is_none()) {
-                one.end = self.attempt(folder, one).transpose();
-                over &= one.end.is_some();
-            }
-            if over {
-                break;
-            }
-        }
-        let is_written = |one: &&mut Underway<'_>| matches!(one.end, Some(Ok(ExportEnd::Written)));
-        if underway.iter_mut().any(|one| is_written(&&mut *one))
+    fn export_into(&self, folder: &Folder, exports: &[&Export]) -> Vec<Result<ExportEnd, Stop>> {
+        // What changed places with a new version is removed only when that is durable.
+        let mut aside = Vec::new();
+        let mut ends: Vec<_> = exports.iter().map(|export| self.export(folder, export, &mut aside)).collect();
+        let is_written = |end: &Result<ExportEnd, Stop>| matches!(end, Ok(ExportEnd::Written));
+        if ends.iter().any(is_written)
             && let Err(stop) = folder.sync().during("syncing the folder of")
         {
-            underway.iter_mut().filter(is_written).for_each(|one| one.end = Some(Err(stop.again())));
+            ends.iter_mut().filter(|end| is_written(end)).for_each(|end| *end = Err(stop.again()));
         }
-        underway.iter_mut().filter(|one| one.end.is_none()).for_each(|one| one.end = Some(Err(Stop::Busy)));
+        ends
     }
 
-    /// Tries to put an export in its place: how it ended, but for the sync of its folder; `None`: to be tried again.
-    fn attempt<'a>(&self, folder: &'a Folder, one: &mut Underway<'a>) -> Result<Option<ExportEnd>, Stop> {
-        let there = there(folder, one.target, one.export)?;
-        match &there {
-            There::Foreign => return Ok(Some(ExportEnd::Occupied)),
-            There::Equal(file) => {
-                // It may be from an attempt that was stopped before it was durable.
-                rustix::fs::fsync(file).map_err(io::Error::from).during("syncing")?;
-                return Ok(Some(ExportEnd::Written));
+    /// Puts an export in its place, durably but for its name.
+    fn export<'a>(
+        &self,
+        folder: &'a Folder,
+        export: &Export,
+        aside: &mut Vec<Temporary<'a>>,
+    ) -> Result<ExportEnd, Stop> {
+        let target = beneath::split(&export.target).1;
+        let mut temporary = None;
+        for _ in 0..ATTEMPTS {
+            let there = there(folder, target, export)?;
+            match &there {
+                There::Foreign => return Ok(ExportEnd::Occupied),
+                There::Equal(file) => {
+                    // It may be from an attempt that was stopped before it was durable.
+                    rustix::fs::fsync(file).map_err(io::Error::from).during("syncing")?;
+                    return Ok(ExportEnd::Written);
+                }
+                There::Nothing | There::Ours(_) | There::Replaceable => {}
             }
-            There::Nothing | There::Ours(_) | There::Replaceable => {}
+            let written = match &mut temporary {
+                Some(made) => made,
+                none => none.insert(self.write(folder, export)?),
+            };
+            let placed = match there {
+                There::Ours(version) => written.swap(target, &version),
+                There::Replaceable => written.place(target, Taken::Replace),
+                _ => written.place(target, Taken::Refuse),
+            };
+            if placed.during("renaming to")? {
+                aside.extend(temporary);
+                return Ok(ExportEnd::Written);
+            }
         }
-        let temporary = match &mut one.temporary {
-            Some(made) => made,
-            none => none.insert(self.write(folder, one.export)?),
-        };
-        let placed = match there {
-            There::Ours(version) => temporary.swap(one.target, &version),
-            There::Replaceable => temporary.place(one.target, Taken::Replace),
-            _ => temporary.place(one.target, Taken::Refuse),
-        };
-        Ok(placed.during("renaming to")?.then_some(ExportEnd::Written))
+        Err(Stop::Busy)
     }
 
     /// The content under a hidden name in `folder`, durable.

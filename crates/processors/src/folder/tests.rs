@@ -276,3 +276,22 @@ async fn a_foreign_hand_loses_nothing() {
     assert_eq!(lost, Vec::<u32>::new());
     assert!(ends[0] > 0 && put > 0, "{put} put, {ends:?}");
 }
+
+#[tokio::test]
+async fn some_go_together_and_each_has_its_own_end() {
+    let outbox = plain();
+    std::fs::create_dir_all(outbox.path("b")).unwrap();
+    std::fs::write(outbox.path("b/taken"), "somebody's").unwrap();
+    std::fs::write(outbox.path("file"), "no folder").unwrap();
+    let exports =
+        ["b/one", "a/one", "b/taken", "file/one", "top", "a/two"].map(|target| export(target, target.as_bytes()));
+    let ends = outbox.sink.export_all(exports.into()).await;
+    let shown: Vec<_> = ends.iter().map(|end| end.as_ref().map_err(|fault| fault.code.as_str())).collect();
+    let (written, occupied) = (Ok(&ExportEnd::Written), Ok(&ExportEnd::Occupied));
+    assert_eq!(shown, [written, written, occupied, Err("not-a-folder"), written, written]);
+    for target in ["b/one", "a/one", "top", "a/two"] {
+        assert_eq!(std::fs::read_to_string(outbox.path(target)).unwrap(), target);
+    }
+    assert_eq!(std::fs::read_to_string(outbox.path("b/taken")).unwrap(), "somebody's");
+    assert!(outbox.sink.export_all(Vec::new()).await.is_empty());
+}
