@@ -145,7 +145,14 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     let mut rows = Vec::new();
     for Workload { name, measure, .. } in wanted {
         println!("\n{name}: {} runs", plan.runs);
-        rows.extend(measure(&plan).with_context(|| format!("{name} is void"))?);
+        match measure(&plan) {
+            Ok(measured) => rows.extend(measured),
+            Err(error) => {
+                // What was measured before took long, and stands.
+                report::publish(&plan, &rows)?;
+                return Err(error.context(format!("{name} is void")));
+            }
+        }
     }
     report::publish(&plan, &rows)
 }

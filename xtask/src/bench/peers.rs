@@ -49,14 +49,23 @@ impl Peer {
         }
     }
 
-    /// The file in `bench/peers` that names the versions; installed anew when it changes.
-    fn list(self) -> PathBuf {
-        source().join(match self {
-            Self::Python => "requirements.txt",
-            Self::NodeRed => "nodered/package.json",
-            Self::Bento => "bento/go.mod",
-            Self::Camel => "camel/pom.xml",
-        })
+    /// What it is installed from, in `bench/peers`: first the file that names the versions, then what is compiled.
+    fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Python => &["requirements.txt"],
+            Self::NodeRed => &["nodered/package.json"],
+            Self::Bento => &["bento/go.mod", "bento/main.go"],
+            Self::Camel => &["camel/pom.xml", "camel/src/main/java/Peer.java"],
+        }
+    }
+
+    /// The content of these; it is installed anew when that changes.
+    fn wanted(self) -> Result<String> {
+        let read = |file: &&str| {
+            let path = source().join(file);
+            fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
+        };
+        self.files().iter().map(read).collect()
     }
 }
 
@@ -111,7 +120,7 @@ fn home() -> PathBuf {
 
 fn install(peer: Peer) -> Result<()> {
     let folder = home().join(peer.folder());
-    let wanted = fs::read_to_string(peer.list()).with_context(|| format!("can't read {}", peer.list().display()))?;
+    let wanted = peer.wanted()?;
     let receipt = folder.join("installed.txt");
     if fs::read_to_string(&receipt).is_ok_and(|installed| installed == wanted) {
         return Ok(());
@@ -129,7 +138,7 @@ fn install(peer: Peer) -> Result<()> {
             shell::run(shell::python().args(["-m", "venv"]).arg(&folder))?;
             let mut command = Command::new(folder.join("bin").join("python"));
             command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-            command.arg(peer.list());
+            command.arg(source().join(peer.files()[0]));
             command
         }
         Peer::NodeRed => {
@@ -250,10 +259,10 @@ mod tests {
     #[test]
     fn the_lists_ask_for_the_versions_that_are_told() {
         for peer in ALL {
-            let list = fs::read_to_string(peer.list()).unwrap();
+            let list = peer.wanted().unwrap();
             for version in peer.versions() {
                 let number = version.rsplit(' ').next().unwrap();
-                assert!(list.contains(number), "{version} is not in {}", peer.list().display());
+                assert!(list.contains(number), "{version} is not in {}", peer.files()[0]);
             }
         }
     }

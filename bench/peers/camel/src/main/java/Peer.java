@@ -7,6 +7,8 @@ public class Peer {
     public static void main(String[] arguments) throws Exception {
         String work = arguments[0], inbox = arguments[1], outbox = arguments[2];
         var camel = new DefaultCamelContext();
+        // Else it holds each body in memory, and never ends on 5 GB.
+        camel.setStreamCaching(false);
         camel.addRoutes(new RouteBuilder() {
             @Override
             public void configure() {
