@@ -87,8 +87,8 @@ struct LastPath {
     path: PathHash,
 }
 
-/// A call that has ended: the items it was given, their bytes where it was given those, and what was said of them.
-type Call = (Vec<Live>, Vec<Option<Bytes>>, Result<Vec<Done>, Fault>);
+/// A call that has ended: the items it was given, and what was said of them.
+type Call = (Vec<Live>, Result<Vec<Done>, Fault>);
 
 /// What is noted beside the items of a task that is made.
 #[derive(Clone, Debug, Default)]
@@ -280,15 +280,14 @@ impl Work<'_> {
                 number += 1;
             }
             let Some((at, part, done)) = calls.next().await else { break };
-            let (given, done) = done?;
-            ended.insert(at, (part, given, done));
+            ended.insert(at, (part, done?));
             // Results are taken in the order of the items, so that nothing depends on which call ended first.
-            while let Some((part, given, done)) = ended.remove(&next) {
+            while let Some((part, done)) = ended.remove(&next) {
                 next += 1;
                 match done {
                     Ok(done) => {
-                        for ((live, given), done) in part.into_iter().zip(given).zip(done) {
-                            entries.push(self.take(node, to, &*processor, (live, given), done, failures).await?);
+                        for (live, done) in part.into_iter().zip(done) {
+                            entries.push(self.take(node, to, &*processor, live, done, failures).await?);
                         }
                     }
                     Err(fault) => {
@@ -308,7 +307,7 @@ impl Work<'_> {
         node: &Node,
         to: &Reader,
         processor: &dyn Processor,
-        (live, given): (Live, Option<Bytes>),
+        live: Live,
         done: Done,
         failures: u32,
     ) -> Result<Entry, Error> {
@@ -342,7 +341,7 @@ impl Work<'_> {
         let mut kept = Vec::new();
         for (ordinal, emission) in children.into_iter().enumerate() {
             let port = emission.port.clone();
-            let made = match self.make(node, &live, given.as_ref(), emission, ordinal as u32, many, &mut names).await {
+            let made = match self.make(node, &live, emission, ordinal as u32, many, &mut names).await {
                 Ok(made) => made,
                 // The step's process has changed its own result: nothing of this item is kept.
                 Err(error) if error.kind == ErrorKind::Invalid => {
@@ -364,7 +363,7 @@ impl Work<'_> {
         if memorable {
             self.remember(node, processor, &live.item, time, many, &kept);
         }
-        drop((kept, given));
+        drop(kept);
         for (place, delivered) in deliveries {
             self.waiting.entry(place).or_default().push(delivered);
         }
@@ -395,13 +394,11 @@ impl Work<'_> {
         path
     }
 
-    /// Makes a child of an emission. `given`: the parent's bytes, where the step was given them.
-    #[expect(clippy::too_many_arguments, reason = "what a child is made of: the parent, the emission, and its place")]
+    /// Makes a child of an emission.
     async fn make(
         &mut self,
         node: &Node,
         parent: &Live,
-        given: Option<&Bytes>,
         emission: Emission,
         ordinal: u32,
         many: bool,
@@ -426,7 +423,7 @@ impl Work<'_> {
         }
         let bytes = match emission.content {
             NewContent::Same => parent.bytes.clone(),
-            NewContent::Bytes(bytes) => self.hold(&mut item, parent, given, bytes).await?,
+            NewContent::Bytes(bytes) => self.hold(&mut item, parent, bytes).await?,
             NewContent::Stream(stream) => {
                 let engine = self.engine;
                 item.content = engine
@@ -444,17 +441,7 @@ impl Work<'_> {
     }
 
     /// Keeps new bytes in memory while there is room, else stores them.
-    async fn hold(
-        &mut self,
-        item: &mut Item,
-        parent: &Live,
-        given: Option<&Bytes>,
-        bytes: Bytes,
-    ) -> Result<Option<Bytes>, Error> {
-        // A step that passes items on as they are is common, and comparing takes a tenth of hashing.
-        if given == Some(&bytes) {
-            return Ok(parent.bytes.clone());
-        }
+    async fn hold(&mut self, item: &mut Item, parent: &Live, bytes: Bytes) -> Result<Option<Bytes>, Error> {
         let hash = ContentHash::of(&bytes);
         if hash == parent.item.content.hash {
             return Ok(parent.bytes.clone());
@@ -707,7 +694,7 @@ async fn call(
     node: &Node,
     processor: &dyn Processor,
     part: &[Live],
-) -> Result<(Vec<Option<Bytes>>, Result<Vec<Done>, Fault>), Error> {
+) -> Result<Result<Vec<Done>, Fault>, Error> {
     let _permit = node.permits.acquire().await.ok();
     let mut inputs = Vec::with_capacity(part.len());
     let mut given = Vec::with_capacity(part.len());
@@ -717,7 +704,7 @@ async fn call(
             Some(bytes) => Body::Bytes(bytes.clone()),
             None => match open(engine, &live.item).await? {
                 Ok(body) => body,
-                Err(fault) => return Ok((given, Err(fault))),
+                Err(fault) => return Ok(Err(fault)),
             },
         };
         given.push(match &body {
@@ -727,17 +714,29 @@ async fn call(
         inputs.push(Input { item: live.item.clone(), body });
     }
     let began = Instant::now();
-    let done = processor.process(inputs).await;
+    let mut done = processor.process(inputs).await;
     node.learn(part.len(), began.elapsed());
-    let done = match done {
+    if let Ok(done) = &mut done {
+        given.iter().zip(done).for_each(|(given, done)| find_same(given.as_ref(), done));
+    }
+    Ok(match done {
         Ok(done) if done.len() != part.len() => Err(Fault::new(
             FaultKind::Failed,
             "wrong-count",
             format!("`{}` answered {} of {} items", node.planned.kind, done.len(), part.len()),
         )),
         other => other,
-    };
-    Ok((given, done))
+    })
+}
+
+/// A step that passes items on as they are is common, and comparing takes a tenth of hashing.
+fn find_same(given: Option<&Bytes>, done: &mut Done) {
+    let Said::Emit { children, .. } = &mut done.outcome else { return };
+    for child in children {
+        if matches!((&child.content, given), (NewContent::Bytes(bytes), Some(given)) if bytes == given) {
+            child.content = NewContent::Same;
+        }
+    }
 }
 
 /// Stored bytes as a processor gets them.

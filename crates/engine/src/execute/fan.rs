@@ -129,7 +129,7 @@ impl Work<'_> {
             let mut children: Vec<(Option<Arc<str>>, Live)> = Vec::with_capacity(part.len());
             for emission in part {
                 let port = emission.port.clone().filter(|port| &**port != DEFAULT_PORT);
-                match self.make(node, parent, None, emission, ordinal, true, &mut names).await {
+                match self.make(node, parent, emission, ordinal, true, &mut names).await {
                     Ok(live) => children.push((port, live)),
                     Err(error) if error.kind == ErrorKind::Invalid => return Ok(Err(result_lost(error))),
                     Err(error) => return Err(error),
