@@ -43,7 +43,7 @@ fn rows(settlement: &Settlement) -> usize {
 impl Journal for SqliteJournal {
     async fn open_lease(&self, worker: &str, exclusive: bool, now: i64) -> Result<TakeOver> {
         let worker = worker.to_owned();
-        self.write_in(Lane::Long, "journal open lease", move |t| t.open_lease(&worker, exclusive, now)).await
+        self.write_in(Lane::Last, "journal open lease", move |t| t.open_lease(&worker, exclusive, now)).await
     }
 
     async fn save_version(&self, version: NewVersion) -> Result<(FlowId, VersionId)> {
@@ -104,7 +104,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn affirm(&self, source: SourceId, arrivals: Vec<Arrival>) -> Result<()> {
-        self.write("journal affirm", move |t| t.affirm(source, &arrivals)).await
+        self.write_in(Lane::of(arrivals.len()), "journal affirm", move |t| t.affirm(source, &arrivals)).await
     }
 
     async fn releasing(&self, source: SourceId, releases: Vec<Vec<u8>>) -> Result<Vec<bool>> {
@@ -146,7 +146,8 @@ impl Journal for SqliteJournal {
     }
 
     async fn unclaim(&self, lease: Lease, tasks: Vec<TaskId>) -> Result<()> {
-        self.write("journal unclaim", move |t| t.unclaim(lease, &tasks)).await
+        // Behind a settlement whose sender has left meanwhile: that would else find its claim gone.
+        self.write_in(Lane::Last, "journal unclaim", move |t| t.unclaim(lease, &tasks)).await
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Result<Vec<Settled>> {
