@@ -149,7 +149,9 @@ pub fn main(arguments: &[&str]) -> Result<()> {
             Ok(measured) => rows.extend(measured),
             Err(error) => {
                 // What was measured before took long, and stands.
-                report::publish(&plan, &rows)?;
+                if !rows.is_empty() {
+                    report::publish(&plan, &rows)?;
+                }
                 return Err(error.context(format!("{name} is void")));
             }
         }
