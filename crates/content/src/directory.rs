@@ -267,9 +267,6 @@ impl DirectoryContent {
         };
         self.inner.make_room(size).await?;
         let (encoded, refs) = if size <= HASHED_INLINE { encode()? } else { blocking(PUT, encode).await? };
-        if refs.is_empty() {
-            return Ok(Vec::new());
-        }
         let (pack, start) = {
             let mut state = self.inner.lock();
             state.puts += refs.len() as u64;

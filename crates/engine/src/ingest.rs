@@ -258,8 +258,7 @@ impl Engine {
             at: self.clock.now(),
         };
         reach("before-arrive");
-        let tasks = Hint::Tasks(loaded.flow.id);
-        let both = [tasks.clone(), Hint::Intents];
+        let both = [Hint::Tasks(loaded.flow.id), Hint::Intents];
         let follows = if releases { &both[..] } else { &both[..1] };
         let ingested = if releases {
             // Not repeated where its answer was lost: the releases may be carried out by then, and the same claims would
@@ -273,10 +272,7 @@ impl Engine {
         let counts = StepCounts { done: ingested.new, emitted: ingested.new, ..StepCounts::default() };
         let processors = BTreeMap::from([(node.id.to_string(), counts)]);
         self.transport.send(Hint::Settled(Arc::new(Progress { flow: loaded.flow.id, run: ingested.run, processors })));
-        self.transport.send(tasks);
-        if releases {
-            self.transport.send(Hint::Intents);
-        }
+        follows.iter().for_each(|hint| self.transport.send(hint.clone()));
         Ok(ingested.new)
     }
 }

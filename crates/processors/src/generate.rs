@@ -91,7 +91,7 @@ const SMALL: u64 = 1 << 20;
 /// How much is made in memory at one look, in bytes.
 const MOST_MEMORY: u64 = 16 << 20;
 
-/// In how many parts they are made.
+/// In how many parts the items of a look are made.
 const PARTS: usize = 4;
 
 /// How many entries an audit gives.
