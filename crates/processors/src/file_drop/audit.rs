@@ -1,6 +1,7 @@
 //! Compares a folder with its ledger, and changes nothing.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use opendmp_model::ledger::FileStat;
@@ -27,42 +28,56 @@ struct Found {
     stat: Result<FileStat, SourceError>,
 }
 
-/// The walks through the folder, one batch at a time.
+/// The walks through the folder, one batch at a time: first what lies there, then what is set aside. What is set aside
+/// meanwhile is then met in one of them at least; the other way round it could be met in neither.
 struct Walks {
     root: Folder,
-    claimed: Option<Walk>,
-    files: Option<Walk>,
+    at: At,
+}
+
+/// Which walk is next.
+enum At {
+    Files(Walk),
+    Claimed(Walk),
+    End,
 }
 
 impl Walks {
     fn begin(shared: &Shared) -> Result<Self, SourceError> {
         let root = Folder::open(&shared.root).map_err(|error| no_root(&shared.root, &error))?;
-        let claimed = root.enter(CLAIMED).and_then(|claimed| Walk::new(claimed, true)).ok();
         let files = root.again().and_then(|root| Walk::new(root, shared.recursive));
         let files = files.map_err(|error| failed("listing", b".", &error))?;
-        Ok(Self { root, claimed, files: Some(files) })
+        Ok(Self { root, at: At::Files(files) })
+    }
+
+    /// Opened only now: the folder is not there while nothing is set aside.
+    fn claimed(&self) -> At {
+        let walk = self.root.enter(CLAIMED).and_then(|claimed| Walk::new(claimed, true));
+        walk.map_or(At::End, At::Claimed)
     }
 
     fn batch(&mut self, shared: &Shared) -> Vec<Found> {
         let mut found = Vec::new();
         while found.len() < BATCH {
-            let (met, is_claimed) = match (&mut self.claimed, &mut self.files) {
-                (Some(walk), _) => (walk.next(None), true),
-                (None, Some(walk)) => (walk.next(Some(&shared.matcher)), false),
-                (None, None) => break,
+            let (met, is_claimed) = match &mut self.at {
+                At::Files(walk) => (walk.next(Some(&shared.matcher)), false),
+                At::Claimed(walk) => (walk.next(None), true),
+                At::End => break,
             };
             match met {
                 Some(Met::File(path)) if is_claimed => {
                     let mut parts = path.splitn(3, |&b| b == b'/').map(<[u8]>::to_vec);
                     if let (Some(owner), Some(token), Some(path)) = (parts.next(), parts.next(), parts.next()) {
                         let place = Place { owner, token, path: path.clone() };
-                        let stat = self.stat(&place.key());
-                        found.push(Found { path, place: Some(place), stat });
+                        if let Some(stat) = self.stat(&place.key()) {
+                            found.push(Found { path, place: Some(place), stat });
+                        }
                     }
                 }
                 Some(Met::File(path)) => {
-                    let stat = self.stat(&path);
-                    found.push(Found { path, place: None, stat });
+                    if let Some(stat) = self.stat(&path) {
+                        found.push(Found { path, place: None, stat });
+                    }
                 }
                 Some(Met::Link(path)) => {
                     let stat = Err(SourceError {
@@ -83,15 +98,16 @@ impl Walks {
                     });
                     found.push(Found { path, place: None, stat });
                 }
-                None if is_claimed => self.claimed = None,
-                None => self.files = None,
+                None if is_claimed => self.at = At::End,
+                None => self.at = self.claimed(),
             }
         }
         found.sort_by(|one, other| one.path.cmp(&other.path));
         found
     }
 
-    fn stat(&self, path: &[u8]) -> Result<FileStat, SourceError> {
+    /// `None` where it is gone: it was set aside, which the later walk meets, or let go of.
+    fn stat(&self, path: &[u8]) -> Option<Result<FileStat, SourceError>> {
         let (folder, file_name) = split(path);
         let looked = self.root.descend(folder).and_then(|folder| {
             let stat = folder.stat(file_name)?;
@@ -101,7 +117,10 @@ impl Walks {
             }
             Ok(version(&stat))
         });
-        looked.map_err(|error| failed("opening", path, &error))
+        match looked {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            looked => Some(looked.map_err(|error| failed("opening", path, &error))),
+        }
     }
 }
 
@@ -157,5 +176,38 @@ pub(super) async fn audit(
             }
             audit.entries.push(AuditEntry { path: name::from_bytes(&found.path), state, detail });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::FileDrop;
+    use super::*;
+    use crate::file_drop::saved_config;
+
+    #[test]
+    fn what_is_set_aside_while_an_audit_walks_is_met() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for name in ["a.txt", "b.txt"] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        let config = serde_json::json!({ "path": ".", "after": "delete" });
+        let config = saved_config(config.as_object().unwrap()).unwrap();
+        let source = FileDrop::open(config, &crate::fixtures::context(dir.path())).unwrap();
+        let mut walks = Walks::begin(&source.shared).unwrap();
+        std::fs::create_dir_all(at(".opendmp-claimed/owner/life.0.d")).unwrap();
+        std::fs::rename(at("a.txt"), at(".opendmp-claimed/owner/life.0.d/a.txt")).unwrap();
+        let mut met = BTreeSet::new();
+        loop {
+            let batch = walks.batch(&source.shared);
+            if batch.is_empty() {
+                break;
+            }
+            met.extend(batch.into_iter().map(|found| (found.path, found.place.is_some(), found.stat.is_ok())));
+        }
+        assert_eq!(met, BTreeSet::from([(b"a.txt".to_vec(), true, true), (b"b.txt".to_vec(), false, true)]));
     }
 }
