@@ -6,20 +6,19 @@ const hearers = new Set<() => void>()
 
 export function readStored(key: string): string | undefined {
   try {
-    return localStorage.getItem(key) ?? memory.get(key)
+    return memory.get(key) ?? localStorage.getItem(key) ?? undefined
   } catch {
     return memory.get(key)
   }
 }
 
 export function writeStored(key: string, value: string | undefined) {
-  if (value === undefined) memory.delete(key)
-  else memory.set(key, value)
+  memory.delete(key)
   try {
     if (value === undefined) localStorage.removeItem(key)
     else localStorage.setItem(key, value)
   } catch {
-    // It stays in memory.
+    if (value !== undefined) memory.set(key, value)
   }
   for (const hearer of hearers) hearer()
 }
