@@ -115,9 +115,11 @@ export interface Validated {
 
 export interface Kind {
   name: string
-  role: string
+  class: 'processor' | 'source' | 'destination'
+  role: 'ingest' | 'transform' | 'collect'
   title?: string
   summary: string
+  docs?: string
   schema: Record<string, unknown>
   examples: string[]
 }
