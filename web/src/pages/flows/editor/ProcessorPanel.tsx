@@ -55,7 +55,7 @@ export default function ProcessorPanel({ step, sample, onClose, onOpen, onDelete
     <Box
       component="aside"
       aria-label={`Processor ${step.id}`}
-      sx={{ position: wide ? 'absolute' : 'relative', inset: wide ? '48px 0 0 0' : undefined, zIndex: wide ? 1100 : 5, display: 'flex', flexDirection: 'column', flexShrink: 0, borderLeft: 1, borderColor: 'divider', bgcolor: 'background.paper', minHeight: 0, maxWidth: '100%' }}
+      sx={{ position: wide ? 'absolute' : 'relative', inset: wide ? '52px 0 0 0' : undefined, zIndex: wide ? 1100 : 5, display: 'flex', flexDirection: 'column', flexShrink: 0, borderLeft: 1, borderColor: 'divider', bgcolor: 'background.paper', minHeight: 0, maxWidth: '100%' }}
       style={wide ? {} : { width: `min(${width}px, 72%)` }}
     >
       {!wide && <Splitter width={width} onWidth={setWidth} />}
@@ -81,7 +81,7 @@ export default function ProcessorPanel({ step, sample, onClose, onOpen, onDelete
           ))}
         </Box>
       )}
-      <Box sx={{ flex: 1, minHeight: 0, display: 'grid', gridTemplateColumns: wide ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr)', gridTemplateRows: wide ? 'minmax(0, 1fr)' : sampled ? 'minmax(0, 1.25fr) minmax(0, 1fr)' : 'minmax(0, 1fr)' }}>
+      <Box sx={{ flex: 1, minHeight: 0, display: 'grid', gridTemplateColumns: wide ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr)', gridTemplateRows: wide || !sampled ? 'minmax(0, 1fr)' : attempt.tried || attempt.problem || attempt.running ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr) minmax(120px, auto)' }}>
         <Box sx={{ display: 'flex', flexDirection: 'column', minHeight: 0, borderRight: wide ? 1 : 0, borderColor: 'divider' }}>
           <Settings step={step} kind={kind} kinds={kinds} compact={code !== undefined} />
           {code && <CodePane code={code} marks={marks} onRun={() => run.current?.()} {...(fault?.line !== undefined && { line: fault.line })} />}
