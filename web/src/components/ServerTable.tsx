@@ -3,6 +3,7 @@
 import ArrowDownward from '@mui/icons-material/ArrowDownward'
 import ArrowUpward from '@mui/icons-material/ArrowUpward'
 import { Box, Button, ButtonBase, Checkbox } from '@mui/material'
+import { visuallyHidden } from '@mui/utils'
 import { useInfiniteQuery, type QueryKey } from '@tanstack/react-query'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { useEffect, useMemo, useRef, type KeyboardEvent, type ReactNode } from 'react'
@@ -16,6 +17,8 @@ export interface Column<R> {
   /** A CSS grid track: `minmax(160px, 2fr)`, `90px`. */
   width: string
   align?: 'right'
+  /** The header is only for screen readers. */
+  quiet?: boolean
   sorts?: boolean
   render: (row: R) => ReactNode
 }
@@ -217,6 +220,8 @@ function Head<R>({ column, sort, onSort }: { column: Column<R>; sort: string | u
           {up && <ArrowUpward sx={{ fontSize: 14 }} />}
           {down && <ArrowDownward sx={{ fontSize: 14 }} />}
         </ButtonBase>
+      ) : column.quiet ? (
+        <Box component="span" sx={visuallyHidden}>{column.header}</Box>
       ) : (
         column.header
       )}
