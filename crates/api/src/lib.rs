@@ -5,10 +5,12 @@
 //! verb of the command line is written once. The routes are what the command line needs; the public REST API with its
 //! description is not here yet.
 
+mod access;
 pub mod ask;
 pub mod backup;
 mod client;
 pub mod garbage;
+mod page;
 mod request;
 mod router;
 pub mod rows;
@@ -17,8 +19,9 @@ mod service;
 
 use std::time::Duration;
 
+pub use access::Access;
 pub use client::{Client, Content, Events};
-pub use router::{health, router};
+pub use router::{http, router};
 pub use serve::{serve_tcp, serve_unix};
 pub use service::{Service, Teller};
 

@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Json};
 use bytes::Bytes;
 use futures::stream;
 use opendmp_engine::items::BytesFrom;
@@ -21,6 +21,7 @@ use opendmp_ports::content::Body;
 use opendmp_ports::journal::{DEFAULT_SPACE, FlowState, RunId};
 use tokio::sync::mpsc;
 
+use crate::access::{self, Access, Via};
 use crate::ask::{
     BackupRequest, DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference,
     ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Status, Upload, WhichRevision,
@@ -28,7 +29,7 @@ use crate::ask::{
 use crate::garbage::CollectRequest;
 use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, ItemInfo, Page, Revisions, Run};
 use crate::service::Service;
-use crate::{ACTOR, FROM, HASH, request};
+use crate::{ACTOR, FROM, HASH, page, request};
 
 /// The largest request: a flow and the files it names.
 const MOST_REQUEST: usize = 64 << 20;
@@ -39,9 +40,22 @@ const PIECE: usize = 256 << 10;
 type Asked = State<Arc<Service>>;
 type Answer<T> = Result<Json<T>, Problem>;
 
-/// Everything, for those who may do everything.
+/// Everything, for those who may do everything: behind the Unix socket, and within the process.
 pub fn router(service: Arc<Service>) -> axum::Router {
+    let routes = routes().fallback(nothing).layer(Extension(Via::Socket));
+    routes.layer(from_fn_with_state(Arc::clone(&service), request::around)).with_state(service)
+}
+
+/// Everything and the web page, over TCP, for those who have the token.
+pub fn http(service: Arc<Service>, access: Arc<Access>) -> axum::Router {
+    let routes = routes().fallback(page_or_nothing).with_state(Arc::clone(&service));
+    access::guarded(routes, access).layer(from_fn_with_state(service, request::around))
+}
+
+fn routes() -> axum::Router<Arc<Service>> {
     axum::Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(healthz))
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
@@ -69,19 +83,7 @@ pub fn router(service: Arc<Service>) -> axum::Router {
         .route("/api/v1/dead-letters/discard", post(discard))
         .route("/api/v1/backups", post(back_up))
         .route("/api/v1/garbage/collect", post(collect_garbage))
-        .fallback(nothing)
         .layer(DefaultBodyLimit::max(MOST_REQUEST))
-        .layer(from_fn_with_state(Arc::clone(&service), request::around))
-        .with_state(service)
-}
-
-/// Only how it is: for anyone who can reach it.
-pub fn health(service: Arc<Service>) -> axum::Router {
-    axum::Router::new()
-        .route("/healthz", get(healthz))
-        .fallback(nothing)
-        .layer(from_fn_with_state(Arc::clone(&service), request::around))
-        .with_state(service)
 }
 
 impl IntoResponse for Problem {
@@ -140,9 +142,27 @@ async fn nothing() -> Problem {
         .with_hint("the server and the command line may be of different versions; `opendmp --version` tells")
 }
 
-async fn healthz(State(service): Asked) -> (StatusCode, Json<Status>) {
+/// A file or the document of the web page; for all others the answer of [`nothing`].
+async fn page_or_nothing(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    match page::answer(&method, uri.path(), &headers) {
+        Some(page) => page,
+        None => nothing().await.into_response(),
+    }
+}
+
+/// How it is; to those without a token, in one word.
+async fn healthz(State(service): Asked, Extension(via): Extension<Via>) -> Response {
     let (code, status) = service.status().await;
-    (StatusCode::from_u16(code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), Json(status))
+    let code = StatusCode::from_u16(code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    match via {
+        Via::Anyone => (code, Json(serde_json::json!({ "status": status.status }))).into_response(),
+        Via::Socket | Via::Http => (code, Json(status)).into_response(),
+    }
+}
+
+/// Whether the process answers at all.
+async fn livez() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "status": "ok" }))
 }
 
 /// What is counted, for Prometheus.

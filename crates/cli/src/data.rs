@@ -384,7 +384,7 @@ fn worker() -> String {
 }
 
 /// Who asks, for the audit log.
-fn actor() -> String {
+pub fn actor() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).ok().flatten();
     user.map_or_else(|| format!("uid-{}", nix::unistd::Uid::effective()), |user| user.name)
 }
