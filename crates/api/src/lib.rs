@@ -9,6 +9,7 @@ mod access;
 pub mod ask;
 pub mod backup;
 mod client;
+pub mod events;
 pub mod garbage;
 mod page;
 mod request;

@@ -81,6 +81,7 @@ fn routes() -> axum::Router<Arc<Service>> {
         .route("/api/v1/dead-letters/find", get(find_letters))
         .route("/api/v1/dead-letters/retry", post(retry))
         .route("/api/v1/dead-letters/discard", post(discard))
+        .route("/api/v1/events", get(events))
         .route("/api/v1/backups", post(back_up))
         .route("/api/v1/garbage/collect", post(collect_garbage))
         .layer(DefaultBodyLimit::max(MOST_REQUEST))
@@ -157,6 +158,14 @@ async fn healthz(State(service): Asked, Extension(via): Extension<Via>) -> Respo
     match via {
         Via::Anyone => (code, Json(serde_json::json!({ "status": status.status }))).into_response(),
         Via::Socket | Via::Http => (code, Json(status)).into_response(),
+    }
+}
+
+/// What happens, for as long as somebody watches.
+async fn events(State(service): Asked, headers: HeaderMap) -> Response {
+    match service.hub.get() {
+        Some(hub) => Arc::clone(hub).watch(&headers, service.stop.subscribe()).await,
+        None => Problem::new(404, "no-server", "nothing happens by itself here: no server runs").into_response(),
     }
 }
 

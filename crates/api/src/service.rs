@@ -25,6 +25,7 @@ use crate::ask::{
     RunEnd, RunRequest, Status, processors,
 };
 use crate::backup::Backups;
+use crate::events::Hub;
 use crate::request;
 use crate::rows::{Flow, Run, time};
 
@@ -62,6 +63,8 @@ pub struct Service {
     pub(crate) stop: watch::Sender<bool>,
     hurry: watch::Sender<bool>,
     pub(crate) backups: OnceLock<Arc<dyn Backups>>,
+    /// Who publishes what happens; only a server does.
+    pub(crate) hub: OnceLock<Arc<Hub>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -82,6 +85,7 @@ impl Service {
             stop: watch::Sender::new(false),
             hurry: watch::Sender::new(false),
             backups: OnceLock::new(),
+            hub: OnceLock::new(),
         })
     }
 
@@ -96,6 +100,9 @@ impl Service {
         if !left.is_empty() {
             tracing::info!(runs = left.len(), "runs that were interrupted go on");
         }
+        let hub = Arc::new(Hub::new(service.started));
+        let _ = service.hub.set(Arc::clone(&hub));
+        lock(&service.jobs).spawn(hub.publish(Arc::clone(&engine), service.stop.subscribe()));
         *lock(&service.live) = Some(Live::start(engine, Scope::All, watcher));
         Ok(service)
     }

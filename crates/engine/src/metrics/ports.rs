@@ -117,6 +117,8 @@ calls! {
     fn dead_held() -> DeadHeld;
     fn lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;
     fn traces(prefix: IdPrefix, most: usize) -> Vec<HistoryRow>;
+    fn latest(after: Seq, entries: usize) -> Vec<HistoryRow>;
+    fn waiting(flow: FlowId, most: usize) -> Vec<(Arc<str>, u64)>;
     fn history(arrival: Arrival) -> Vec<HistoryRow>;
 }
 

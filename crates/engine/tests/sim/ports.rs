@@ -64,6 +64,8 @@ macro_rules! journal {
             arrival(arrival: Arrival) -> ArrivalRow;
             lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;
             traces(prefix: IdPrefix, most: usize) -> Vec<HistoryRow>;
+            latest(after: Seq, entries: usize) -> Vec<HistoryRow>;
+            waiting(flow: FlowId, most: usize) -> Vec<(Arc<str>, u64)>;
             history(arrival: Arrival) -> Vec<HistoryRow>;
             let_go(part: LetGoPart) -> LetGone;
             content_of(arrival: Arrival, hash: ContentHash) -> Vec<ContentRef>;

@@ -371,6 +371,14 @@ impl Journal for SqliteJournal {
         self.read("journal traces", move |conn| read::traces(conn, prefix, most)).await
     }
 
+    async fn latest(&self, after: Seq, entries: usize) -> Result<Vec<HistoryRow>> {
+        self.read("journal latest", move |conn| read::latest(conn, after, entries)).await
+    }
+
+    async fn waiting(&self, flow: FlowId, most: usize) -> Result<Vec<(Arc<str>, u64)>> {
+        self.read("journal waiting", move |conn| read::waiting(conn, flow, most)).await
+    }
+
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {
         self.read("journal history", move |conn| read::history(conn, arrival)).await
     }

@@ -107,7 +107,10 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             revisions_go_by_number_and_age, equal_results_bring_revisions_back, revisions_stay_until_they_are_exported,
             history_goes, content_is_found_by_its_hash, versions_are_found_by_their_hash,
         }
-        history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
+        history {
+            history_is_of_those_concerned, wide_records_are_found, records_come_back_whole,
+            the_latest_are_told_newest_first, what_waits_is_told_by_processor,
+        }
         lineage {
             one_of_many_has_a_short_way, a_way_goes_through_what_records_nothing, a_way_goes_through_a_group,
             a_way_goes_through_what_was_sent_in_again, the_last_equal_results_are_named,

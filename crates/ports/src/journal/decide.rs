@@ -103,6 +103,11 @@ pub fn tasks_for(to: &Reader, items: Vec<Item>) -> Vec<NewTask> {
     bundles(items).into_iter().filter_map(task).collect()
 }
 
+/// How many entries the last step of a settlement has; one at least, so that what is empty counts.
+pub fn last_entries(steps: &[StepRecord]) -> usize {
+    steps.last().map_or(1, |step| step.entries.len().max(1))
+}
+
 /// Whether a group has as much as it is to have.
 pub fn is_full(rule: &HoldRule, items: u64, bytes: u64) -> bool {
     items > 0 && (rule.count.is_some_and(|count| items >= count) || rule.bytes.is_some_and(|most| bytes >= most))

@@ -568,6 +568,28 @@ impl Journal for MemoryJournal {
         Ok(self.lock().traces(prefix, most))
     }
 
+    async fn latest(&self, after: Seq, entries: usize) -> Result<Vec<HistoryRow>> {
+        let state = self.lock();
+        let newest = state.history.iter().rev().map(|(row, _)| row).take_while(|row| row.seq > after);
+        let mut had = 0;
+        let enough = |row: &&HistoryRow| {
+            let before = had;
+            had += decide::last_entries(&row.steps);
+            before < entries
+        };
+        Ok(newest.take_while(enough).cloned().collect())
+    }
+
+    async fn waiting(&self, flow: FlowId, most: usize) -> Result<Vec<(Arc<str>, u64)>> {
+        let state = self.lock();
+        let tasks = state.tasks.values().filter(|task| task.origin.flow == flow && task.lease.is_none());
+        let mut waiting = BTreeMap::new();
+        for task in tasks.take(most) {
+            *waiting.entry(Arc::clone(&task.task.to.processor)).or_default() += task.task.count();
+        }
+        Ok(waiting.into_iter().collect())
+    }
+
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {
         let state = self.lock();
         Ok(state.concerning(arrival))

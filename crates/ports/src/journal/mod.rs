@@ -255,6 +255,14 @@ pub trait Journal: Send + Sync {
     /// all that concerns the arrival among the answer.
     async fn lineage(&self, seq: Seq, item: ItemId) -> Result<Vec<HistoryRow>>;
 
+    /// Settlements behind a commit sequence, the newest first: so many that their last steps have `entries` together, or
+    /// all there are.
+    async fn latest(&self, after: Seq, entries: usize) -> Result<Vec<HistoryRow>>;
+
+    /// Items in tasks of a flow that nobody has claimed, by processor. At most `most` tasks are looked at: where there are
+    /// more, it is at least as many.
+    async fn waiting(&self, flow: FlowId, most: usize) -> Result<Vec<(Arc<str>, u64)>>;
+
     /// Every settlement that concerns an arrival, in commit order.
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>>;
 }

@@ -102,7 +102,7 @@ pub struct NewVersion {
 }
 
 /// A flow.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct FlowRow {
     /// Its number.
     pub id: FlowId,
