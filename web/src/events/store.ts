@@ -1,0 +1,197 @@
+// What the server tells while it works: one event stream for the tab, and a store outside of React, so that a card hears
+// only of its own numbers.
+import { useSyncExternalStore } from 'react'
+import type { FlowState, Trouble } from '../api/types'
+
+export interface ProcessorNumbers {
+  in: number
+  out: number
+  failed: number
+  waiting: number
+  took_us: number
+}
+
+export interface FlowNumbers {
+  state: FlowState
+  version: string
+  outstanding: number
+  dead_letters: number
+  draft: boolean
+  processors: Record<string, ProcessorNumbers>
+}
+
+export interface Recent {
+  flow: string
+  run: number
+  item: string
+  name: string
+  arrival: number
+  at: string
+  result: 'collected' | 'dead' | 'dropped'
+  processor: string
+  size: number
+  took_ms: number
+  steps: { processor: string; took_us: number }[]
+  fault?: { code: string; message: string }
+  dataset?: { id: string; revision: number }
+}
+
+export interface Snapshot {
+  seq: number
+  time: string
+  flows: Record<string, FlowNumbers>
+}
+
+export interface Facts extends Snapshot {
+  recent?: Recent[]
+  troubles?: Trouble[]
+}
+
+/** How the stream is: connecting for the first time, live, or broken with data from `since`. */
+export type Stream = { state: 'connecting' | 'live'; since?: undefined } | { state: 'broken'; since: string | undefined }
+
+/** Recent items kept per flow. */
+const MOST_RECENT = 200
+
+/** Rates are taken over this many milliseconds. */
+const RATE_OVER = 10_000
+
+type Hearer = () => void
+
+export class EventStore {
+  private flows = new Map<string, FlowNumbers>()
+  private recents = new Map<string, Recent[]>()
+  private all: Recent[] = []
+  private troubleList: Trouble[] = []
+  private streamNow: Stream = { state: 'connecting' }
+  private lastTime: string | undefined
+  private names: string[] = []
+  private readonly hearers = new Map<string, Set<Hearer>>()
+  private readonly history = new Map<string, { at: number; out: number }[]>()
+
+  subscribe(key: string, hearer: Hearer): () => void {
+    const set = this.hearers.get(key) ?? new Set()
+    set.add(hearer)
+    this.hearers.set(key, set)
+    return () => {
+      set.delete(hearer)
+      if (set.size === 0 && this.hearers.get(key) === set) this.hearers.delete(key)
+    }
+  }
+
+  private tell(keys: Iterable<string>) {
+    for (const key of keys) for (const hearer of this.hearers.get(key) ?? []) hearer()
+  }
+
+  /** Everything anew: flows that are not in it are gone. */
+  snapshot(snapshot: Snapshot) {
+    const keys = new Set<string>()
+    for (const slug of this.flows.keys()) {
+      if (!(slug in snapshot.flows)) {
+        this.flows.delete(slug)
+        keys.add(`flow:${slug}`)
+      }
+    }
+    this.take(snapshot, keys)
+    this.tell(keys)
+  }
+
+  facts(facts: Facts) {
+    const keys = new Set<string>()
+    this.take(facts, keys)
+    for (const recent of facts.recent ?? []) {
+      const list = this.recents.get(recent.flow) ?? []
+      this.recents.set(recent.flow, newest(list, recent))
+      this.all = newest(this.all, recent)
+      keys.add(`recent:${recent.flow}`)
+      keys.add('recent')
+    }
+    if (facts.troubles) {
+      this.troubleList = facts.troubles
+      keys.add('troubles')
+    }
+    this.tell(keys)
+  }
+
+  private take(snapshot: Snapshot, keys: Set<string>) {
+    this.lastTime = snapshot.time
+    const at = new Date(snapshot.time).getTime()
+    for (const [slug, numbers] of Object.entries(snapshot.flows)) {
+      const before = this.flows.get(slug)
+      // What did not change stays the same object, so that nothing is drawn again for it.
+      const processors: Record<string, ProcessorNumbers> = {}
+      for (const [id, now] of Object.entries(numbers.processors)) {
+        const then = before?.processors[id]
+        if (then && same(then, now)) {
+          processors[id] = then
+        } else {
+          processors[id] = now
+          keys.add(`processor:${slug}/${id}`)
+        }
+        const key = `${slug}/${id}`
+        const past = (this.history.get(key) ?? []).filter((one) => one.at >= at - RATE_OVER && one.out <= now.out)
+        past.push({ at, out: now.out })
+        this.history.set(key, past.slice(-60))
+      }
+      this.flows.set(slug, { ...numbers, processors })
+      keys.add(`flow:${slug}`)
+    }
+    const names = [...this.flows.keys()]
+    if (names.length !== this.names.length || names.some((name, index) => name !== this.names[index])) {
+      this.names = names
+    }
+    keys.add('flows')
+  }
+
+  stream(state: 'connecting' | 'live' | 'broken') {
+    if (state === this.streamNow.state) return
+    this.streamNow = state === 'broken' ? { state, since: this.lastTime } : { state }
+    this.tell(['stream'])
+  }
+
+  readonly flow = (slug: string): FlowNumbers | undefined => this.flows.get(slug)
+  readonly processor = (slug: string, id: string): ProcessorNumbers | undefined => this.flows.get(slug)?.processors[id]
+  readonly recent = (slug?: string): Recent[] => (slug === undefined ? this.all : (this.recents.get(slug) ?? NONE))
+  readonly troubles = (): Trouble[] => this.troubleList
+  readonly streamState = (): Stream => this.streamNow
+  readonly slugs = (): string[] => this.names
+
+  /** Items that left a processor in a second, over the last ten. */
+  rate(slug: string, id: string, now: number = Date.now()): number {
+    const past = (this.history.get(`${slug}/${id}`) ?? []).filter((one) => one.at >= now - RATE_OVER)
+    const first = past[0]
+    const last = past.at(-1)
+    if (!first || !last || last.at === first.at) return 0
+    return ((last.out - first.out) * 1000) / Math.max(now - first.at, last.at - first.at)
+  }
+}
+
+const NONE: Recent[] = []
+
+function newest(list: Recent[], recent: Recent): Recent[] {
+  // After a reconnect the same items may be told again.
+  if (list.some((one) => one.item === recent.item && one.at === recent.at)) return list
+  return [recent, ...list].sort((a, b) => (a.at < b.at ? 1 : a.at > b.at ? -1 : 0)).slice(0, MOST_RECENT)
+}
+
+function same(a: ProcessorNumbers, b: ProcessorNumbers): boolean {
+  return a.in === b.in && a.out === b.out && a.failed === b.failed && a.waiting === b.waiting && a.took_us === b.took_us
+}
+
+export const events = new EventStore()
+
+const on = (key: string) => (hearer: Hearer) => events.subscribe(key, hearer)
+
+export const useStream = () => useSyncExternalStore(on('stream'), events.streamState)
+export const useTroubles = () => useSyncExternalStore(on('troubles'), events.troubles)
+export const useFlowNumbers = (slug: string) => useSyncExternalStore(on(`flow:${slug}`), () => events.flow(slug))
+export const useProcessorNumbers = (slug: string, id: string) =>
+  useSyncExternalStore(on(`processor:${slug}/${id}`), () => events.processor(slug, id))
+export const useRecent = (slug?: string) =>
+  useSyncExternalStore(on(slug === undefined ? 'recent' : `recent:${slug}`), () => events.recent(slug))
+
+/** Open dead letters of all flows, as the stream last told. */
+export const useDeadLetters = () =>
+  useSyncExternalStore(on('flows'), () =>
+    events.slugs().reduce((sum, slug) => sum + (events.flow(slug)?.dead_letters ?? 0), 0),
+  )

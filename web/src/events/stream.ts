@@ -1,0 +1,36 @@
+// The one connection of the tab. The browser reconnects by itself and says what it had last; where it gives up, this
+// begins again.
+import { events, type EventStore, type Facts, type Snapshot } from './store'
+
+const FIRST_WAIT = 1000
+const LONGEST_WAIT = 30_000
+
+/** Connects until the returned function is called. */
+export function connect(store: EventStore = events, url = '/api/v1/events'): () => void {
+  let source: EventSource | undefined
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let wait = FIRST_WAIT
+
+  const open = () => {
+    source = new EventSource(url)
+    source.addEventListener('open', () => {
+      wait = FIRST_WAIT
+      store.stream('live')
+    })
+    source.addEventListener('snapshot', (event) => store.snapshot(JSON.parse((event as MessageEvent<string>).data) as Snapshot))
+    source.addEventListener('facts', (event) => store.facts(JSON.parse((event as MessageEvent<string>).data) as Facts))
+    source.addEventListener('error', () => {
+      store.stream('broken')
+      // CLOSED: the answer was a refusal, after which the browser does not try again.
+      if (source?.readyState === EventSource.CLOSED) {
+        timer = setTimeout(open, wait)
+        wait = Math.min(wait * 2, LONGEST_WAIT)
+      }
+    })
+  }
+  open()
+  return () => {
+    clearTimeout(timer)
+    source?.close()
+  }
+}

@@ -1,0 +1,41 @@
+// Requests about datasets, collections and items.
+import { address, ask, get, send, type QueryValue } from '../../api/client'
+import type { Collection, Dataset, Flow, Page } from '../../api/types'
+import type { History, ItemInfo, Lineage } from './types'
+
+const at = (id: string): string => encodeURIComponent(id)
+
+export const listDatasets = (query: Record<string, QueryValue>, signal?: AbortSignal) => get<Page<Dataset>>('/datasets', query, signal)
+export const listCollections = (signal?: AbortSignal) => get<Page<Collection>>('/collections', {}, signal)
+export const listFlows = (signal?: AbortSignal) => get<Page<Flow>>('/flows', {}, signal)
+/** All revisions of a dataset, oldest first. */
+export const readDataset = async (id: string, signal?: AbortSignal) =>
+  (await get<{ revisions: Dataset[] }>(`/datasets/${at(id)}`, {}, signal)).revisions
+export const readHistory = (id: string, revision: number, signal?: AbortSignal) => get<History>(`/datasets/${at(id)}/history`, { revision }, signal)
+export const readLineage = (id: string, signal?: AbortSignal) => get<Lineage>(`/datasets/${at(id)}/lineage`, {}, signal)
+export const readItem = (id: string, signal?: AbortSignal) => get<ItemInfo>(`/items/${at(id)}`, {}, signal)
+
+/** Where the bytes of a revision are. */
+export const contentUrl = (id: string, revision: number, download = false): string =>
+  address(`/datasets/${at(id)}/content`, { revision, download: download ? 1 : undefined })
+export const itemUrl = (id: string): string => address(`/items/${at(id)}/content`)
+
+/** A link that gives the bytes once, to whoever has it. */
+export const makeLink = (id: string, revision: number) =>
+  ask<{ url: string; expires: string }>('POST', `/datasets/${at(id)}/link`, { query: { revision } })
+
+/** The most datasets of one archive. */
+export const MOST_ARCHIVED = 10_000
+
+/** The newest revisions of datasets as a zip. It is held in memory, as the browser has no other way for such a request. */
+export const archive = async (ids: string[]): Promise<Blob> => (await send('POST', '/datasets/archive', { json: { ids } })).blob()
+
+/** Hands a file to the browser's downloads. */
+export function save(url: string, name: string): void {
+  const link = document.createElement('a')
+  link.href = url
+  link.download = name
+  document.body.append(link)
+  link.click()
+  link.remove()
+}
