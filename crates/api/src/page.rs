@@ -12,7 +12,7 @@ use crate::ask::Problem;
 
 /// What the build of `web/` made.
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../../web/dist"]
+#[folder = "$OPENDMP_PAGE"]
 #[allow_missing = true]
 struct Files;
 
