@@ -23,6 +23,7 @@ use opendmp_ports::journal::{DEFAULT_SPACE, FlowId, FlowRow, FlowState, Seq};
 use opendmp_ports::transport::Hint;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast, watch};
+use utoipa::ToSchema;
 
 use crate::ask::Problem;
 use crate::rows::time;
@@ -55,7 +56,7 @@ const MOST_TASKS: usize = 2_000;
 const MOST_WATCHERS: usize = 20_000;
 
 /// Numbers of one processor. What went through is counted since the server began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessorNumbers {
     /// Items that went in and are done.
     pub r#in: u64,
@@ -72,7 +73,7 @@ pub struct ProcessorNumbers {
 }
 
 /// Numbers of one flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowNumbers {
     /// Whether it works by itself.
     pub state: FlowState,
@@ -90,7 +91,7 @@ pub struct FlowNumbers {
 
 /// What an event tells. A snapshot has all flows; else those that changed, as they are now, and `null` for a flow that
 /// is gone.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Facts {
     /// Number of the event, from 1 with each start of the server.
     pub seq: u64,

@@ -22,6 +22,7 @@ const PART: usize = 5_000;
 
 /// What was let go, or would be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LetGoReport {
     /// Arrivals whose content went.
     pub sources: u64,

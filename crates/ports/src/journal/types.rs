@@ -57,6 +57,7 @@ pub struct Lease(pub u64);
 /// How a run touches the world outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RunMode {
     /// For real.
     #[default]
@@ -70,6 +71,7 @@ pub enum RunMode {
 /// Whether a flow works by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum FlowState {
     /// Its sources are not looked at; what is under way is finished.
     #[default]
@@ -646,6 +648,7 @@ pub struct Page<T> {
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RunState {
     /// Something is outstanding.
     Running,
@@ -707,6 +710,7 @@ pub struct CollectionRow {
 /// Where an export stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum ExportState {
     /// Not asked for.
     None,
@@ -917,12 +921,13 @@ pub struct TakeOver {
 
 /// What waits, in numbers, for back pressure, health and `doctor`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Backlog {
     /// Items in tasks.
     pub items: u64,
     /// Intents.
     pub intents: u64,
-    /// The earliest time at which something becomes due; `None`: nothing waits for a time.
+    /// The earliest time at which something becomes due; `null`: nothing waits for a time.
     pub due: Option<i64>,
 }
 
