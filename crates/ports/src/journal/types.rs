@@ -131,6 +131,9 @@ pub struct FlowRow {
     pub dead_letters: u64,
     /// When the oldest of its runs began that are not done; `None` where all are.
     pub unfinished_since: Option<i64>,
+    /// When the newest of its runs began that had items; `None` where none had.
+    #[serde(default)]
+    pub last_run: Option<i64>,
     /// When it was last changed.
     pub changed: i64,
 }
@@ -164,6 +167,19 @@ pub struct VersionRow {
     /// What was saved.
     pub body: Bytes,
     /// When.
+    pub at: i64,
+    /// By whom.
+    pub actor: String,
+}
+
+/// A saved flow version, without what was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionInfo {
+    /// Its number.
+    pub id: VersionId,
+    /// Its hash, hexadecimal.
+    pub hash: String,
+    /// When it was saved first.
     pub at: i64,
     /// By whom.
     pub actor: String,
