@@ -98,6 +98,7 @@ pub struct Facts {
     /// When.
     pub time: String,
     /// By slug.
+    #[schema(schema_with = numbers_or_null)]
     pub flows: BTreeMap<String, Option<FlowNumbers>>,
     /// What came to an end lately, newest first; under load only some of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -105,6 +106,17 @@ pub struct Facts {
     /// All that keeps work from going on at present; only where that changed, and in snapshots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub troubles: Option<Vec<Trouble>>,
+}
+
+/// A map to what may be `null`, which the derive can't say.
+fn numbers_or_null() -> utoipa::openapi::Object {
+    use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    let either = OneOfBuilder::new().item(utoipa::openapi::Ref::from_schema_name("FlowNumbers")).item(null);
+    ObjectBuilder::new()
+        .description(Some("By slug; `null` for a flow that is gone."))
+        .additional_properties(Some(Schema::OneOf(either.build())))
+        .build()
 }
 
 #[derive(Clone)]

@@ -20,6 +20,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::events::FlowNumbers;
 use crate::problem::Problem;
 use crate::service::Service;
 
@@ -56,7 +57,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
         (name = "dead letters", description = "What could not be processed, and waits for a person."),
         (name = "upkeep", description = "Backups and garbage."),
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, FlowNumbers)),
     security(("bearer" = [])),
     modifiers(&Access),
 )]

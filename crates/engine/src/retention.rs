@@ -213,6 +213,7 @@ mod tests {
             held: 0,
             dead_letters: 0,
             unfinished_since: None,
+            last_run: None,
             changed: 0,
         }
     }
