@@ -23,7 +23,7 @@ use crate::{ACTOR, page};
 const TOKEN: &str = "token";
 
 /// What everyone may ask: whether it is alive, and nothing of what it does.
-const OPEN: [&str; 3] = ["/livez", "/readyz", "/healthz"];
+pub(crate) const OPEN: [&str; 3] = ["/livez", "/readyz", "/healthz"];
 
 /// One-time links carry their own right to one answer.
 pub(crate) const LINKS: &str = "/dl/";

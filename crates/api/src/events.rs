@@ -23,6 +23,7 @@ use opendmp_ports::journal::{DEFAULT_SPACE, FlowId, FlowRow, FlowState, Seq};
 use opendmp_ports::transport::Hint;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast, watch};
+use utoipa::ToSchema;
 
 use crate::ask::Problem;
 use crate::rows::time;
@@ -55,7 +56,7 @@ const MOST_TASKS: usize = 2_000;
 const MOST_WATCHERS: usize = 20_000;
 
 /// Numbers of one processor. What went through is counted since the server began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessorNumbers {
     /// Items that went in and are done.
     pub r#in: u64,
@@ -72,7 +73,7 @@ pub struct ProcessorNumbers {
 }
 
 /// Numbers of one flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowNumbers {
     /// Whether it works by itself.
     pub state: FlowState,
@@ -90,13 +91,14 @@ pub struct FlowNumbers {
 
 /// What an event tells. A snapshot has all flows; else those that changed, as they are now, and `null` for a flow that
 /// is gone.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Facts {
     /// Number of the event, from 1 with each start of the server.
     pub seq: u64,
     /// When.
     pub time: String,
     /// By slug.
+    #[schema(schema_with = numbers_or_null)]
     pub flows: BTreeMap<String, Option<FlowNumbers>>,
     /// What came to an end lately, newest first; under load only some of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -104,6 +106,17 @@ pub struct Facts {
     /// All that keeps work from going on at present; only where that changed, and in snapshots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub troubles: Option<Vec<Trouble>>,
+}
+
+/// A map to what may be `null`, which the derive can't say.
+fn numbers_or_null() -> utoipa::openapi::Object {
+    use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    let either = OneOfBuilder::new().item(utoipa::openapi::Ref::from_schema_name("FlowNumbers")).item(null);
+    ObjectBuilder::new()
+        .description(Some("By slug; `null` for a flow that is gone."))
+        .additional_properties(Some(Schema::OneOf(either.build())))
+        .build()
 }
 
 #[derive(Clone)]

@@ -2,8 +2,7 @@
 //!
 //! [`Service`] answers; [`router()`] is the service as HTTP with JSON (and lines of JSON where an answer takes long);
 //! [`Client`] asks, over the Unix socket of a server or directly within the process when no server runs, so that every
-//! verb of the command line is written once. The routes are what the command line needs; the public REST API with its
-//! description is not here yet.
+//! verb of the command line is written once. [`description`] is that of the API, made from the routes themselves.
 
 mod access;
 pub mod ask;
@@ -12,8 +11,10 @@ mod client;
 pub mod events;
 pub mod garbage;
 mod page;
+pub mod problem;
 mod request;
 mod router;
+mod routes;
 pub mod rows;
 mod serve;
 mod service;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use access::Access;
 pub use client::{Client, Content, Events};
 pub use router::{http, router};
+pub use routes::description;
 pub use serve::{serve_tcp, serve_unix};
 pub use service::{Service, Teller};
 

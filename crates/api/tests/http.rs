@@ -38,7 +38,11 @@ async fn ask(router: axum::Router, request: Request<Body>) -> (StatusCode, Bytes
 
 async fn problem(method: &str, path: &str, body: impl Into<Body>) -> Problem {
     let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-    let (status, bytes) = ask(router(service()), request.body(body.into()).unwrap()).await;
+    let response = router(service()).oneshot(request.body(body.into()).unwrap()).await.unwrap();
+    let status = response.status();
+    assert_eq!(response.headers()["content-type"], "application/problem+json", "{method} {path}");
+    assert_eq!(response.headers().contains_key("allow"), status == StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{path}: {error}: {bytes:?}"));
     assert_eq!(problem.status, status.as_u16());
     problem
@@ -52,6 +56,9 @@ async fn refusals_are_told_in_json() {
         ("GET", "/api/v1/runs?unknown=1", "", 400, "bad-request"),
         ("GET", "/api/v1/runs?after=nonsense", "", 400, "journal-runs"),
         ("GET", "/api/v1/runs/99", "", 404, "not-found"),
+        ("GET", "/api/v1/runs/last", "", 400, "bad-request"),
+        ("GET", "/api/v1/datasets/%FF", "", 400, "bad-request"),
+        ("PUT", "/api/v1/runs", "", 405, "no-method"),
         ("POST", "/api/v1/runs", "{", 400, "bad-request"),
         ("POST", "/api/v1/runs", "{}", 422, "bad-request"),
         ("POST", "/api/v1/backups", "{}", 422, "bad-request"),
@@ -70,6 +77,14 @@ async fn refusals_are_told_in_json() {
         assert_eq!((told.status, told.code.as_str()), (status, code), "{method} {path}: {}", told.message);
         assert!(!told.message.is_empty() && !told.message.ends_with('.'), "{}", told.message);
     }
+}
+
+#[tokio::test]
+async fn a_body_says_what_it_is() {
+    let request = Request::post("/api/v1/dead-letters/retry").header("content-type", "text/plain").body("{}".into());
+    let (status, bytes) = ask(router(service()), request.unwrap()).await;
+    let told: Problem = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!((status.as_u16(), told.code.as_str(), told.title.as_str()), (415, "not-json", "Unsupported Media Type"));
 }
 
 #[tokio::test]

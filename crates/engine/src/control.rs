@@ -87,6 +87,7 @@ fn refused(code: &str, message: impl Into<String>) -> Fault {
 /// How a flow is deleted that has work under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Deletion {
     /// What is under way is finished first.
     Drain,

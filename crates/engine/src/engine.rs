@@ -65,6 +65,7 @@ impl Default for Options {
 
 /// Something that keeps the engine from going on and that a person can mend.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Trouble {
     /// What it concerns: `journal`, `content`, a flow's source.
     pub about: String,

@@ -33,6 +33,7 @@ const CANDIDATES: usize = 10;
 /// Where bytes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum BytesFrom {
     /// They are stored.
     Stored,

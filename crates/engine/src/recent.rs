@@ -14,6 +14,7 @@ use crate::Engine;
 /// How an item ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RecentEnd {
     /// A new revision of a dataset.
     Collected,
@@ -27,6 +28,7 @@ pub enum RecentEnd {
 
 /// A step of it, within the settlement that ended it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RecentStep {
     /// The processor.
     pub processor: String,
@@ -36,6 +38,7 @@ pub struct RecentStep {
 
 /// An item that came to an end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Recent {
     /// The flow.
     pub flow: String,

@@ -91,6 +91,7 @@ pub struct WatchRequest {
 /// What an audit says of one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum AuditState {
     /// Arrived, and unchanged since.
     Ingested,
@@ -106,6 +107,7 @@ pub enum AuditState {
 
 /// One line of an audit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
     /// Path relative to the source, as an item name is written.
     pub path: String,

@@ -14,11 +14,11 @@ use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished,
-    FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease,
-    LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess,
-    RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId,
-    TakeOver, VersionId, VersionRow,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
+    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage,
+    HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess,
+    NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled,
+    SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -71,6 +71,10 @@ calls! {
     fn flows(space: SpaceId) -> Vec<FlowRow>;
     fn flow(flow: FlowId) -> FlowRow;
     fn version(version: VersionId) -> VersionRow;
+    fn versions(flow: FlowId, before: Option<VersionId>, limit: usize) -> Vec<VersionInfo>;
+    fn drafts(space: SpaceId) -> Vec<DraftRow>;
+    fn draft(space: SpaceId, slug: &str) -> Option<(DraftRow, Bytes)>;
+    fn change_draft(change: DraftChange) -> DraftChanged;
     fn context(context: Context) -> u32;
     fn contexts(numbers: Vec<u32>) -> Vec<Context>;
     fn source(space: SpaceId, identity: &str) -> SourceId;

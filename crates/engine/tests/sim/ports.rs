@@ -30,6 +30,10 @@ macro_rules! journal {
             flows(space: SpaceId) -> Vec<FlowRow>;
             flow(flow: FlowId) -> FlowRow;
             version(version: VersionId) -> VersionRow;
+            versions(flow: FlowId, before: Option<VersionId>, limit: usize) -> Vec<VersionInfo>;
+            drafts(space: SpaceId) -> Vec<DraftRow>;
+            draft(space: SpaceId, slug: &str) -> Option<(DraftRow, Bytes)>;
+            change_draft(change: DraftChange) -> DraftChanged;
             contexts(numbers: Vec<u32>) -> Vec<Context>;
             source(space: SpaceId, identity: &str) -> SourceId;
             known(source: SourceId, paths: Vec<Vec<u8>>) -> Vec<Option<Known>>;

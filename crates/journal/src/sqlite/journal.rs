@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished,
-    FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease,
-    LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess,
-    RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId,
-    TakeOver, VersionId, VersionRow, decide,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
+    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage,
+    HistoryRow, Ingest, Ingested, Intent, Lease, LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named,
+    NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled,
+    SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -66,6 +67,24 @@ impl Journal for SqliteJournal {
 
     async fn version(&self, version: VersionId) -> Result<VersionRow> {
         self.read("journal version", move |conn| read::version(conn, version)).await
+    }
+
+    async fn versions(&self, flow: FlowId, before: Option<VersionId>, limit: usize) -> Result<Vec<VersionInfo>> {
+        self.read("journal versions", move |conn| read::versions(conn, flow, before, limit)).await
+    }
+
+    async fn drafts(&self, space: SpaceId) -> Result<Vec<DraftRow>> {
+        self.read("journal drafts", move |conn| read::drafts(conn, space)).await
+    }
+
+    async fn draft(&self, space: SpaceId, slug: &str) -> Result<Option<(DraftRow, Bytes)>> {
+        let slug = slug.to_owned();
+        self.read("journal draft", move |conn| read::draft(conn, space, &slug)).await
+    }
+
+    async fn change_draft(&self, change: DraftChange) -> Result<DraftChanged> {
+        let kibibytes = change.new.as_ref().map_or(0, |new| new.body.len() >> 10);
+        self.write_in(Lane::of(kibibytes), "journal change draft", move |t| t.change_draft(change)).await
     }
 
     async fn context(&self, context: Context) -> Result<u32> {

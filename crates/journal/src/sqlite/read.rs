@@ -23,7 +23,9 @@ use super::blobs::{content_of, made_of, stat_of};
 use super::fail::{Fail, Result};
 
 pub(crate) use again::{historic, memos, repeats};
-pub(crate) use catalog::{backlog, context, contexts, flow, flows, source, version};
+pub(crate) use catalog::{
+    backlog, context, contexts, draft, draft_alone, drafts, flow, flows, source, version, versions,
+};
 #[cfg(test)]
 pub(crate) use datasets::datasets_within;
 pub(crate) use datasets::{collections, datasets, revisions};

@@ -51,7 +51,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
     checks! { fresh, reopen:
         definitions {
             versions_are_saved_once, flows_change, flows_end, contexts_and_sources_have_one_number,
-            leases_fence, what_is_missing_is_said,
+            leases_fence, what_is_missing_is_said, versions_are_listed, drafts_are_kept, drafts_are_changed_by_those_who_saw_them,
         }
         ledger {
             arrivals_are_numbered, tasks_go_to_each_reader, kept_versions_come_once, items_without_a_version_go_by_content,

@@ -14,6 +14,7 @@ use opendmp_model::item::{BUNDLE_ITEMS, BUNDLE_SPAN, Item, label};
 use opendmp_model::ledger::Known;
 use opendmp_model::manifest::Load;
 
+use super::draft::DraftChange;
 use super::types::{
     Filter, FlowId, FlowState, GroupRow, HoldRule, Ingest, NewArrival, NewDeadLetter, NewExport, NewTask, Reader,
     RunMode, dead_letter_id,
@@ -111,6 +112,29 @@ pub fn last_entries(steps: &[StepRecord]) -> usize {
 /// Whether a group has as much as it is to have.
 pub fn is_full(rule: &HoldRule, items: u64, bytes: u64) -> bool {
     items > 0 && (rule.count.is_some_and(|count| items >= count) || rule.bytes.is_some_and(|most| bytes >= most))
+}
+
+/// What becomes of a draft, by its present hash: whether the change is carried out, or it counts as done already.
+pub fn draft_change(present: Option<ContentHash>, change: &DraftChange) -> DraftDecision {
+    let wanted = change.new.as_ref().map(|new| ContentHash::of(&new.body));
+    if present == wanted && present != change.seen {
+        DraftDecision::IsDone
+    } else if present == change.seen {
+        DraftDecision::Change
+    } else {
+        DraftDecision::Refuse
+    }
+}
+
+/// See [`draft_change`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftDecision {
+    /// Carry it out.
+    Change,
+    /// It is what it is to be.
+    IsDone,
+    /// It is not what was seen.
+    Refuse,
 }
 
 /// When a group is to be looked at; `None`: nothing closes it before more is added. 0: at once.

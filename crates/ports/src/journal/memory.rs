@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::{ContentRef, Item};
@@ -20,7 +21,8 @@ use tokio::sync::mpsc;
 use self::state::State;
 use super::Journal;
 use super::again::*;
-use super::decide;
+use super::decide::{self, DraftDecision};
+use super::draft::*;
 use super::retain::{LetGoPart, LetGone};
 use super::types::*;
 use crate::{Error, ErrorKind, Result};
@@ -158,6 +160,7 @@ impl Journal for MemoryJournal {
             held: 0,
             dead_letters: 0,
             unfinished_since: None,
+            last_run: None,
             changed: new.at,
         });
         Ok((flow, version))
@@ -214,6 +217,46 @@ impl Journal for MemoryJournal {
         let state = self.lock();
         let row = state.versions.get(&version).cloned();
         row.ok_or_else(|| decide::missing("journal version", format!("version {version}")))
+    }
+
+    async fn versions(&self, flow: FlowId, before: Option<VersionId>, limit: usize) -> Result<Vec<VersionInfo>> {
+        let state = self.lock();
+        let of_flow = state.versions.values().rev().filter(|row| row.flow == flow);
+        let older = of_flow.filter(|row| before.is_none_or(|before| row.id < before)).take(limit);
+        let info =
+            |row: &VersionRow| VersionInfo { id: row.id, hash: row.hash.clone(), at: row.at, actor: row.actor.clone() };
+        Ok(older.map(info).collect())
+    }
+
+    async fn drafts(&self, space: SpaceId) -> Result<Vec<DraftRow>> {
+        let state = self.lock();
+        let of_space = state.drafts.iter().filter(|((s, _), _)| *s == space);
+        Ok(of_space.map(|(_, (row, _))| row.clone()).collect())
+    }
+
+    async fn draft(&self, space: SpaceId, slug: &str) -> Result<Option<(DraftRow, Bytes)>> {
+        Ok(self.lock().drafts.get(&(space, slug.to_owned())).cloned())
+    }
+
+    async fn change_draft(&self, change: DraftChange) -> Result<DraftChanged> {
+        let mut state = self.lock();
+        let key = (change.space, change.slug.clone());
+        let present = state.drafts.get(&key).map(|(row, _)| row.clone());
+        match decide::draft_change(present.as_ref().map(|row| row.etag), &change) {
+            DraftDecision::Refuse => return Ok(DraftChanged::Otherwise(present)),
+            DraftDecision::IsDone => return Ok(DraftChanged::Done(present)),
+            DraftDecision::Change => {}
+        }
+        Ok(DraftChanged::Done(match change.row() {
+            Some((row, body)) => {
+                state.drafts.insert(key, (row.clone(), body));
+                Some(row)
+            }
+            None => {
+                state.drafts.remove(&key);
+                None
+            }
+        }))
     }
 
     async fn context(&self, context: Context) -> Result<u32> {

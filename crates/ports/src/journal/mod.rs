@@ -6,6 +6,7 @@
 mod again;
 pub mod conformance;
 pub mod decide;
+mod draft;
 mod memory;
 pub mod retain;
 mod types;
@@ -13,6 +14,7 @@ mod types;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
@@ -22,6 +24,7 @@ use tokio::sync::mpsc;
 use crate::Result;
 
 pub use again::*;
+pub use draft::*;
 pub use memory::{MemoryJournal, Snapshot};
 pub use retain::{LetGo, LetGoPart, LetGone, RevisionRule};
 pub use types::*;
@@ -64,6 +67,18 @@ pub trait Journal: Send + Sync {
 
     /// A saved version.
     async fn version(&self, version: VersionId) -> Result<VersionRow>;
+
+    /// The versions of a flow, newest first; those saved before `before`, at most `limit`.
+    async fn versions(&self, flow: FlowId, before: Option<VersionId>, limit: usize) -> Result<Vec<VersionInfo>>;
+
+    /// All drafts, by slug.
+    async fn drafts(&self, space: SpaceId) -> Result<Vec<DraftRow>>;
+
+    /// A draft with what is in it, where there is one.
+    async fn draft(&self, space: SpaceId, slug: &str) -> Result<Option<(DraftRow, Bytes)>>;
+
+    /// Writes or drops a draft, if it still is what was seen of it. One that already is what it is to be counts as done.
+    async fn change_draft(&self, change: DraftChange) -> Result<DraftChanged>;
 
     /// The number of a history context; equal context, same number.
     async fn context(&self, context: Context) -> Result<u32>;

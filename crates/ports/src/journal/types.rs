@@ -57,6 +57,7 @@ pub struct Lease(pub u64);
 /// How a run touches the world outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RunMode {
     /// For real.
     #[default]
@@ -70,6 +71,7 @@ pub enum RunMode {
 /// Whether a flow works by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum FlowState {
     /// Its sources are not looked at; what is under way is finished.
     #[default]
@@ -129,6 +131,9 @@ pub struct FlowRow {
     pub dead_letters: u64,
     /// When the oldest of its runs began that are not done; `None` where all are.
     pub unfinished_since: Option<i64>,
+    /// When the newest of its runs began that had items; `None` where none had.
+    #[serde(default)]
+    pub last_run: Option<i64>,
     /// When it was last changed.
     pub changed: i64,
 }
@@ -162,6 +167,19 @@ pub struct VersionRow {
     /// What was saved.
     pub body: Bytes,
     /// When.
+    pub at: i64,
+    /// By whom.
+    pub actor: String,
+}
+
+/// A saved flow version, without what was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionInfo {
+    /// Its number.
+    pub id: VersionId,
+    /// Its hash, hexadecimal.
+    pub hash: String,
+    /// When it was saved first.
     pub at: i64,
     /// By whom.
     pub actor: String,
@@ -646,6 +664,7 @@ pub struct Page<T> {
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RunState {
     /// Something is outstanding.
     Running,
@@ -707,6 +726,7 @@ pub struct CollectionRow {
 /// Where an export stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum ExportState {
     /// Not asked for.
     None,
@@ -917,12 +937,13 @@ pub struct TakeOver {
 
 /// What waits, in numbers, for back pressure, health and `doctor`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Backlog {
     /// Items in tasks.
     pub items: u64,
     /// Intents.
     pub intents: u64,
-    /// The earliest time at which something becomes due; `None`: nothing waits for a time.
+    /// The earliest time at which something becomes due; `null`: nothing waits for a time.
     pub due: Option<i64>,
 }
 

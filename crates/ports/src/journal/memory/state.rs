@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::ledger::Known;
@@ -13,6 +14,7 @@ use super::held::Group;
 use crate::Result;
 use crate::journal::again::{MemoKey, Reprocess};
 use crate::journal::decide;
+use crate::journal::draft::DraftRow;
 use crate::journal::types::*;
 
 /// Everything.
@@ -21,6 +23,7 @@ pub(super) struct State {
     pub leases: BTreeMap<Lease, bool>,
     pub flows: BTreeMap<FlowId, FlowRow>,
     pub versions: BTreeMap<VersionId, VersionRow>,
+    pub drafts: BTreeMap<(SpaceId, String), (DraftRow, Bytes)>,
     pub contexts: Vec<Context>,
     pub sources: Vec<(SpaceId, String)>,
     pub arrivals: BTreeMap<Arrival, ArrivalRow>,
@@ -179,7 +182,9 @@ impl State {
     pub(super) fn flow_row(&self, flow: FlowId) -> Option<FlowRow> {
         let open = self.runs.values().filter(|run| run.flow == flow && run.row.finished.is_none());
         let unfinished_since = open.map(|run| run.row.started).next();
-        Some(FlowRow { unfinished_since, ..self.flows.get(&flow)?.clone() })
+        let mut newest = self.runs.values().rev().filter(|run| run.flow == flow && run.row.arrivals > 0);
+        let last_run = newest.next().map(|run| run.row.started);
+        Some(FlowRow { unfinished_since, last_run, ..self.flows.get(&flow)?.clone() })
     }
 
     pub(super) fn next_arrival(&mut self) -> Arrival {
