@@ -8,7 +8,7 @@ import { collectionsSearch } from './pages/collections/search'
 import { datasetSearch, datasetsSearch } from './pages/datasets/search'
 import { lettersSearch } from './pages/deadletters/search'
 import { flowSearch, flowsSearch } from './pages/flows/search'
-import { runsSearch } from './pages/runs/search'
+import { runSearch, runsSearch } from './pages/runs/search'
 import { Shell } from './shell/Shell'
 
 const root = createRootRoute({ component: Shell })
@@ -66,7 +66,14 @@ const runs = createRoute({
 const run = createRoute({
   getParentRoute: () => root,
   path: '/runs/$run',
+  validateSearch: runSearch,
   component: lazyRouteComponent(() => import('./pages/runs/RunPage'), 'RunPage'),
+})
+
+const item = createRoute({
+  getParentRoute: () => root,
+  path: '/items/$item',
+  component: lazyRouteComponent(() => import('./pages/runs/ItemPage'), 'ItemPage'),
 })
 
 const letters = createRoute({
@@ -83,7 +90,7 @@ const settings = createRoute({
 })
 
 export const router = createRouter({
-  routeTree: root.addChildren([index, flows, flow, datasets, dataset, collections, runs, run, letters, settings]),
+  routeTree: root.addChildren([index, flows, flow, datasets, dataset, collections, runs, run, item, letters, settings]),
   parseSearch,
   stringifySearch,
   defaultPreload: 'intent',

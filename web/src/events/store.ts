@@ -56,6 +56,10 @@ const MOST_RECENT = 200
 /** Rates are taken over this many milliseconds. */
 const RATE_OVER = 10_000
 
+/** What processors did is kept for so many milliseconds, and drawn in so many steps. */
+const KEPT = 120_000
+const STEPS = 24
+
 type Hearer = () => void
 
 export class EventStore {
@@ -67,7 +71,7 @@ export class EventStore {
   private lastTime: string | undefined
   private names: string[] = []
   private readonly hearers = new Map<string, Set<Hearer>>()
-  private readonly history = new Map<string, { at: number; out: number }[]>()
+  private readonly history = new Map<string, { at: number; done: number }[]>()
 
   subscribe(key: string, hearer: Hearer): () => void {
     const set = this.hearers.get(key) ?? new Set()
@@ -129,9 +133,7 @@ export class EventStore {
           keys.add(`processor:${slug}/${id}`)
         }
         const key = `${slug}/${id}`
-        const past = (this.history.get(key) ?? []).filter((one) => one.at >= at - RATE_OVER && one.out <= now.out)
-        past.push({ at, out: now.out })
-        this.history.set(key, past.slice(-60))
+        this.remember(key, at, now.out)
       }
       this.flows.set(slug, { ...numbers, processors })
       keys.add(`flow:${slug}`)
@@ -156,13 +158,36 @@ export class EventStore {
   readonly streamState = (): Stream => this.streamNow
   readonly slugs = (): string[] => this.names
 
-  /** Items that left a processor in a second, over the last ten. */
+  private remember(key: string, at: number, done: number) {
+    let past = this.history.get(key) ?? []
+    // A server that was started again counts anew.
+    if (done < (past.at(-1)?.done ?? 0)) past = []
+    past = past.filter((one) => one.at >= at - KEPT)
+    past.push({ at, done })
+    this.history.set(key, past)
+  }
+
+  /** Items that a processor was done with in a second, over the last ten. */
   rate(slug: string, id: string, now: number = Date.now()): number {
     const past = (this.history.get(`${slug}/${id}`) ?? []).filter((one) => one.at >= now - RATE_OVER)
     const first = past[0]
     const last = past.at(-1)
     if (!first || !last || last.at === first.at) return 0
-    return ((last.out - first.out) * 1000) / Math.max(now - first.at, last.at - first.at)
+    return ((last.done - first.done) * 1000) / Math.max(now - first.at, last.at - first.at)
+  }
+
+  /** The same in steps over the last two minutes, the oldest first; fewer where less was heard. */
+  steps(slug: string, id: string, now: number = Date.now()): number[] {
+    const past = this.history.get(`${slug}/${id}`) ?? []
+    const start = now - KEPT
+    const steps = new Array<number>(STEPS).fill(0)
+    for (let at = 1; at < past.length; at += 1) {
+      const [before, one] = [past[at - 1], past[at]]
+      if (!before || !one) continue
+      const step = Math.min(STEPS - 1, Math.max(0, Math.floor(((one.at - start) / KEPT) * STEPS)))
+      steps[step] = (steps[step] ?? 0) + one.done - before.done
+    }
+    return steps
   }
 }
 

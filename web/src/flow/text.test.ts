@@ -105,6 +105,9 @@ describe('edits leave the rest as it was written', () => {
     expect(changes(moveProcessor(FLOW, 'island', 2))).toEqual({ minus: ['    phase: 3'], plus: ['    phase: 2'] })
     const after = moveProcessor(FLOW, 'island', 2, 'clean')
     expect(parse(after).doc.toJS().processors.map((one: { id: string }) => one.id)).toEqual(['inbox', 'island', 'clean', 'shelf'])
+    const ids = (text: string) => parse(text).doc.toJS().processors.map((one: { id: string }) => one.id)
+    expect(ids(moveProcessor(FLOW, 'inbox', 4, null))).toEqual(['clean', 'island', 'shelf', 'inbox'])
+    expect(moveProcessor(FLOW, 'inbox', 1, 'clean')).toBe(FLOW)
     expect(after).toContain("when: 'attributes.island == \"Dream\"'")
   })
 

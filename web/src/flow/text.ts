@@ -217,8 +217,8 @@ export const disconnect = (text: string, edges: readonly { from: string; port: s
     }
   })
 
-/** Puts a processor into a phase, and before another one of it in the document's order. */
-export const moveProcessor = (text: string, id: string, phase: number | string, before?: string): string =>
+/** Puts a processor into a phase, and before another one in the document's order; `null`: at the end of all. */
+export const moveProcessor = (text: string, id: string, phase: number | string, before?: string | null): string =>
   edit(text, (doc) => {
     const map = find(doc, id)
     if (map.get('phase') !== phase) {
@@ -228,11 +228,11 @@ export const moveProcessor = (text: string, id: string, phase: number | string, 
     if (before === undefined) return
     const seq = processors(doc)
     const from = seq.items.indexOf(map)
-    const target = seq.items.findIndex((item) => isMap(item) && item.get('id') === before)
-    if (target < 0 || target === from) return
+    const found = before === null ? seq.items.length : seq.items.findIndex((item) => isMap(item) && item.get('id') === before)
+    if (found < 0 || found === from || found === from + 1) return
     const spaced = seq.items.slice(1).some((item) => item.spaceBefore)
     seq.items.splice(from, 1)
-    seq.items.splice(target > from ? target - 1 : target, 0, map)
+    seq.items.splice(found > from ? found - 1 : found, 0, map)
     seq.items.forEach((item, at) => {
       item.spaceBefore = spaced && at > 0
     })

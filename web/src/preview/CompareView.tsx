@@ -13,6 +13,8 @@ const look = EditorView.theme({
   '&.cm-merge-b .cm-changedLine, .cm-inlineChangedLine': { backgroundColor: tint('success', 12) },
   '&.cm-merge-a .cm-changedText': { background: tint('error', 28) },
   '&.cm-merge-b .cm-changedText': { background: tint('success', 28) },
+  // Its arrows are in few fonts.
+  '.cm-collapsedLines:before, .cm-collapsedLines:after': { content: '"···"' },
   '.cm-collapsedLines': { background: 'var(--mui-palette-background-default)', color: 'var(--mui-palette-text-secondary)' },
 })
 
@@ -50,5 +52,5 @@ export default function CompareView({ name, left, right }: { name: string; left:
     }
     // The texts, not the objects that hold them: these are made anew each time the page is drawn.
   }, [name, left.label, left.text, right.label, right.text])
-  return <Box ref={host} sx={{ flex: 1, minHeight: 0, overflow: 'auto', '& .cm-mergeView, & .cm-mergeViewEditors': { minHeight: '100%' } }} />
+  return <Box ref={host} sx={{ flex: 1, minHeight: 0, overflow: 'auto', '& .cm-mergeView, & .cm-mergeViewEditors': { minHeight: '100%' }, '& .cm-mergeViewEditor + .cm-mergeViewEditor': { borderLeft: 1, borderColor: 'divider' } }} />
 }

@@ -5,7 +5,7 @@ import { Box } from '@mui/material'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { useMemo, useRef, useState, type KeyboardEvent } from 'react'
 import { many } from '../lib/format'
-import { FIRST_CHILDREN, type JsonNode, treeRows, type TreeRow } from './json'
+import { FIRST_CHILDREN, type JsonNode, summary, treeRows, type TreeRow } from './json'
 
 const ROW = 24
 const INDENT = 18
@@ -136,7 +136,7 @@ function Value({ row, node }: { row: TreeRow; node: JsonNode }) {
         </Box>
       )}
       {container ? (
-        <Box component="span" sx={{ color: 'text.secondary' }}>{node.size === 0 ? holds[0] + (holds[1] ?? '') : row.open ? `${holds[0]} ${holds[2]}` : `${holds[0]}…${holds[1]} ${holds[2]}`}</Box>
+        <Box component="span" sx={{ color: 'text.secondary' }}>{node.size === 0 ? holds[0] + (holds[1] ?? '') : row.open ? `${holds[0]} ${holds[2]}` : `${holds[0]}${summary(node)}${holds[1]}`}</Box>
       ) : (
         <Scalar node={node} />
       )}

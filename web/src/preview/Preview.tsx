@@ -165,7 +165,7 @@ function Texts({ view, content, sniffed, bytes, toggle, whole }: ShownProps & { 
   if (table) {
     const numeric = numericColumns(table.rows, table.columns)
     const heads = numeric.map((number, at) => ({ name: table.header ? (table.header[at] ?? '') : `${at + 1}`, numeric: number }))
-    const rows = table.more ? `first ${many(table.rows.length, 'row')} of ${inBytes(size)}` : `all ${many(table.rows.length, 'row')}`
+    const rows = table.rows.length === 0 ? 'no rows' : table.more ? `first ${many(table.rows.length, 'row')} of ${inBytes(size)}` : `all ${many(table.rows.length, 'row')}`
     const uneven = table.uneven > 0 ? ` · ${many(table.uneven, 'row')} with another number of cells` : ''
     const quote = table.openQuote ? ' · a quote is opened and never closed' : ''
     return (
@@ -212,7 +212,7 @@ function Parquet({ content, onBroken, toggle }: ShownProps) {
   }
   if (!read.data) return <Skeletons lines={8} />
   const { columns, rows, total, left, rowGroups, writtenBy } = read.data
-  const shown = rows.length < total ? `first ${many(rows.length, 'row')} of ${count(total)}` : `all ${many(total, 'row')}`
+  const shown = total === 0 ? 'no rows' : rows.length < total ? `first ${many(rows.length, 'row')} of ${count(total)}` : `all ${many(total, 'row')}`
   const without = left.length > 0 ? ` · without ${many(left.length, 'large column')}: ${left.map((column) => column.name).join(', ')}` : ''
   return (
     <Framed said={`${shown} · ${many(columns.length, 'column')} · ${many(rowGroups, 'row group')}${writtenBy ? ` · ${writtenBy}` : ''}${without}`} toggle={toggle}>

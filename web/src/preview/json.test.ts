@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 
-import { type JsonNode, readJson, readJsonLines, treeRows } from './json'
+import { type JsonNode, readJson, readJsonLines, summary, treeRows } from './json'
 
 const children = (node: JsonNode | null): readonly JsonNode[] => node?.children() ?? []
 
@@ -61,4 +61,11 @@ test('only what is below open nodes becomes rows, a hundred at a time', () => {
   expect(treeRows(root, new Set(['', '0']), new Map([['0', 300]]))).toHaveLength(1 + 1 + 250 + 1)
   // An open child of a closed node is not seen.
   expect(treeRows(root, new Set(['0']), new Map())).toHaveLength(1)
+})
+
+test('what is closed says in one line what is in it', () => {
+  const { root } = readJson('{"id": 7, "tags": ["a"], "o": {}, "name": "line\\none"}', false)
+  if (root === null) throw new Error('no root')
+  expect(summary(root)).toBe('id: 7, tags: […], o: {…}, name: "line one"')
+  expect(summary(root, 5)).toBe('id: 7, tags: […], …')
 })

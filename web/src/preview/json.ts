@@ -41,6 +41,19 @@ function nodeOf(node: Node, key: string | number | null, text: string): JsonNode
   return { key, type: node.type as JsonNode['type'], text: shown, size: 0, children: () => none }
 }
 
+/** What is in an object or array in one line, of about `most` characters: `id: 7, tags: […], name: "a"`. */
+export function summary(node: JsonNode, most = 100): string {
+  let line = ''
+  for (const child of node.children()) {
+    if (line.length > most) return `${line}, …`
+    const value = child.type === 'object' ? '{…}' : child.type === 'array' ? '[…]' : child.type === 'string' ? `"${shorten(child.text)}"` : child.text
+    line += `${line === '' ? '' : ', '}${node.type === 'object' ? `${child.key}: ` : ''}${value}`
+  }
+  return line
+}
+
+const shorten = (text: string): string => (text.length > 24 ? `${text.slice(0, 24)}…` : text).replace(/\s+/g, ' ')
+
 /** The line of a place in a text, from 1. */
 function lineOf(text: string, offset: number): number {
   let line = 1

@@ -19,7 +19,7 @@ export function SettingsPage() {
   return (
     <Page title="Settings">
       <Box role="region" aria-label="Settings" tabIndex={0} sx={{ flex: 1, minHeight: 0, overflow: 'auto', p: 2 }}>
-        <Box sx={{ maxWidth: 860, display: 'grid', gap: 3.5, pb: 4 }}>
+        <Box sx={{ maxWidth: 1080, display: 'grid', gap: 3.5, pb: 4 }}>
           <Server />
           <Look />
           <Access />

@@ -1,0 +1,78 @@
+// Where cards stand: a column for each phase, in the document's order from top to bottom, each as near as that allows to
+// the height of what it reads. Pure.
+import type { FlowModel, Step } from './model'
+
+export const LANE_WIDTH = 248
+export const LANE_GAP = 64
+export const CARD_WIDTH = 216
+export const LANE_HEAD = 44
+export const CARD_GAP = 20
+const CARD_HEIGHT = 94
+const PORT_HEIGHT = 22
+const LANE_FOOT = 56
+/** Lanes that are there even where nothing is in them. */
+export const LEAST_LANES = 3
+
+export interface Placed {
+  x: number
+  y: number
+  height: number
+}
+
+export interface Layout {
+  cards: Map<string, Placed>
+  lanes: { x: number; height: number; cards: string[] }[]
+}
+
+/** A card with one port has it at its side; with several, each has a line. */
+export const showsPorts = (step: Pick<Step, 'outputs'>) => step.outputs.length > 1
+
+export const cardHeight = (step: Pick<Step, 'outputs'>) => CARD_HEIGHT + (showsPorts(step) ? step.outputs.length * PORT_HEIGHT + 8 : 0)
+
+export const laneX = (lane: number) => lane * (LANE_WIDTH + LANE_GAP)
+
+/** The lane at a place, also one that is not there yet. */
+export const laneAt = (x: number) => Math.max(0, Math.floor((x + LANE_GAP / 2) / (LANE_WIDTH + LANE_GAP)))
+
+export function layout(model: FlowModel): Layout {
+  const count = Math.max(model.lanes, LEAST_LANES)
+  const columns: Step[][] = Array.from({ length: count }, () => [])
+  for (const step of model.steps) columns[step.lane]?.push(step)
+  const heights = columns.map((column) => column.reduce((sum, step) => sum + cardHeight(step) + CARD_GAP, 0))
+  const bottom = LANE_HEAD + 16 + Math.max(...heights, 0)
+  const cards = new Map<string, Placed>()
+  columns.forEach((column, lane) => {
+    let y = LANE_HEAD + 16
+    let rest = heights[lane] ?? 0
+    for (const step of column) {
+      const height = cardHeight(step)
+      const middles = step.inputs.flatMap((input) => {
+        const read = cards.get(input.from)
+        return read ? [read.y + read.height / 2] : []
+      })
+      const wish = middles.length > 0 ? middles.reduce((sum, one) => sum + one, 0) / middles.length - height / 2 : y
+      y = Math.max(y, Math.min(wish, bottom - rest))
+      cards.set(step.id, { x: laneX(lane) + (LANE_WIDTH - CARD_WIDTH) / 2, y: Math.round(y), height })
+      y += height + CARD_GAP
+      rest -= height + CARD_GAP
+    }
+  })
+  const height = Math.max(bottom + LANE_FOOT - CARD_GAP, 320)
+  return { cards, lanes: columns.map((column, lane) => ({ x: laneX(lane), height, cards: column.map((step) => step.id) })) }
+}
+
+/**
+ * Before which processor of the document a card is put that is dropped in a lane with its middle at `y`: an id, `null` for
+ * the end of the document, `undefined` where the order stays.
+ */
+export function dropBefore(model: FlowModel, placed: Layout, id: string, lane: number, y: number): string | null | undefined {
+  const others = (placed.lanes[lane]?.cards ?? []).filter((one) => one !== id)
+  if (others.length === 0) return undefined
+  const below = others.find((one) => {
+    const card = placed.cards.get(one)
+    return card !== undefined && card.y + card.height / 2 > y
+  })
+  if (below !== undefined) return below
+  const last = model.steps.findIndex((step) => step.id === others.at(-1))
+  return model.steps[last + 1]?.id ?? null
+}

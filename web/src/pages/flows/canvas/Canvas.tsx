@@ -1,0 +1,343 @@
+// The canvas: lanes, cards, connections. It draws the session's model and turns what people do into edits of the text;
+// it has no state of its own but where a card is while it is dragged, and what is marked.
+import { Box } from '@mui/material'
+import { useColorScheme } from '@mui/material/styles'
+import {
+  applyNodeChanges, Background, BackgroundVariant, Controls, MarkerType, ReactFlow, ReactFlowProvider, useReactFlow, type Connection,
+  type FinalConnectionState, type Node, type NodeChange,
+} from '@xyflow/react'
+import '@xyflow/react/dist/style.css'
+import { useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react'
+import { toast } from '../../../components/toast'
+import { dropBefore, laneAt, laneX, layout, CARD_WIDTH, LEAST_LANES } from '../../../flow/layout'
+import { phaseOf, refusal } from '../../../flow/model'
+import { connect, disconnect, moveProcessor } from '../../../flow/text'
+import { useSession, useSessionState } from '../../../flow/useSession'
+import { Card, type CardNode } from './Card'
+import { FlowEdge, type FlowEdgeType } from './FlowEdge'
+import { Lane, type LaneNode } from './Lane'
+import { laneNames } from './lanes'
+
+type AnyNode = CardNode | LaneNode
+
+const NODES = { card: Card, lane: Lane }
+const EDGES = { flow: FlowEdge }
+
+/** Beyond this only what is in sight is drawn. */
+const DRAW_ALL = 60
+
+export interface CanvasProps {
+  selected: string[]
+  onSelect: (ids: string[]) => void
+  open: string | undefined
+  onOpen: (id: string) => void
+  onFailed: (id: string) => void
+  onAdd: (lane: number, from?: { id: string; port: string }) => void
+  onDelete: (ids: string[]) => void
+}
+
+export default function Canvas(props: CanvasProps) {
+  return (
+    <ReactFlowProvider>
+      <Inner {...props} />
+    </ReactFlowProvider>
+  )
+}
+
+function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: CanvasProps) {
+  const session = useSession()
+  const model = useSessionState((state) => state.model)
+  const broken = useSessionState((state) => state.broken !== undefined)
+  const diagnostics = useSessionState((state) => state.diagnostics)
+  const flow = useSessionState((state) => state.flow)
+  const { mode, systemMode } = useColorScheme()
+  const { fitView, screenToFlowPosition, getZoom, setCenter } = useReactFlow()
+  const wrapper = useRef<HTMLDivElement>(null)
+  const placed = useMemo(() => layout(model), [model])
+  const marked = useMemo(() => new Set(selected), [selected])
+
+  const faults = useMemo(() => {
+    const found = new Map<string, { errors: number; warnings: number }>()
+    for (const one of diagnostics) {
+      if (one.processor === undefined) continue
+      const now = found.get(one.processor) ?? { errors: 0, warnings: 0 }
+      if (one.severity === 'error') now.errors += 1
+      else now.warnings += 1
+      found.set(one.processor, now)
+    }
+    return found
+  }, [diagnostics])
+
+  const live = flow?.flow.state === 'enabled'
+  const wanted = useMemo((): AnyNode[] => {
+    const names = laneNames(model, placed.lanes.length)
+    // One lane more than there are, to begin a phase in.
+    const lanes = model.lanes >= LEAST_LANES ? [...placed.lanes, { x: laneX(placed.lanes.length), height: placed.lanes[0]?.height ?? 320, cards: [] }] : placed.lanes
+    return [
+      ...lanes.map((lane, at): LaneNode => ({
+        id: `lane:${at}`, type: 'lane', position: { x: lane.x, y: 0 }, draggable: false, selectable: false, focusable: false, zIndex: -1,
+        data: { lane: at, name: names[at]?.name ?? `Phase ${at + 1}`, about: names[at]?.about ?? '', height: lane.height, ghost: lane.cards.length === 0, onAdd },
+        style: { pointerEvents: 'none' },
+      })),
+      ...model.steps.map((step): CardNode => {
+        const card = placed.cards.get(step.id) ?? { x: 0, y: 0, height: 0 }
+        return {
+          id: step.id, type: 'card', position: { x: card.x, y: card.y }, width: CARD_WIDTH, height: card.height, selected: marked.has(step.id),
+          data: { slug: session.slug, step, lane: step.lane, faults: faults.get(step.id) ?? NO_FAULTS, live, focusable: false, dimmed: broken },
+        }
+      }),
+    ]
+  }, [model, placed, marked, faults, live, broken, session, onAdd])
+
+  // Tab enters the canvas at one card; arrows go on from there.
+  const entry = selected.find((id) => placed.cards.has(id)) ?? model.steps[0]?.id
+  const [nodes, setNodes] = useState<AnyNode[]>(wanted)
+  useEffect(() => {
+    setNodes((before) => {
+      const old = new Map(before.map((node) => [node.id, node]))
+      return wanted.map((node): AnyNode => {
+        const was = old.get(node.id)
+        const measured = was?.measured
+        if (node.type === 'lane') return { ...node, ...(measured && { measured }) }
+        const data = { ...node.data, focusable: node.id === entry }
+        // What did not change stays the same object, so that its card is not drawn again.
+        const kept = was?.type === 'card' && shallow(was.data, data) ? was.data : data
+        return { ...node, data: kept, ...(measured && { measured }) }
+      })
+    })
+  }, [wanted, entry])
+
+  const edges = useMemo(
+    (): FlowEdgeType[] =>
+      model.edges.map((edge) => {
+        const source = model.steps.find((step) => step.id === edge.from)
+        const target = model.steps.find((step) => step.id === edge.to)
+        const single = source?.outputs.length === 1 ? 'out' : target?.inputs.length === 1 ? 'in' : undefined
+        return {
+          id: edge.id, type: 'flow', source: edge.from, sourceHandle: edge.port, target: edge.to, targetHandle: 'in', focusable: false,
+          markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14, color: 'var(--mui-palette-canvas-edge)' },
+          data: { slug: session.slug, from: edge.from, to: edge.to, counted: model.edges.length <= 100 ? single : undefined, dimmed: broken },
+        }
+      }),
+    [model, session, broken],
+  )
+  const [edgeMarked, setEdgeMarked] = useState<string[]>([])
+  const shownEdges = useMemo(() => edges.map((edge) => (edgeMarked.includes(edge.id) ? { ...edge, selected: true } : edge)), [edges, edgeMarked])
+
+  // All in sight at first, and when another flow comes.
+  const fitted = useRef(false)
+  useEffect(() => {
+    if (fitted.current || nodes.length <= LEAST_LANES) return
+    fitted.current = true
+    requestAnimationFrame(() => void fitView({ padding: 0.06, maxZoom: 1, minZoom: 0.35 }))
+  }, [nodes.length, fitView])
+
+  const onNodesChange = useCallback(
+    (changes: NodeChange<AnyNode>[]) => {
+      setNodes((now) => applyNodeChanges(changes.filter((change) => change.type !== 'remove' && change.type !== 'select'), now))
+      const picks = changes.filter((change) => change.type === 'select')
+      if (picks.length > 0) {
+        const next = new Set(selected)
+        for (const pick of picks) {
+          if (pick.selected) next.add(pick.id)
+          else next.delete(pick.id)
+        }
+        onSelect([...next].filter((id) => !id.startsWith('lane:')))
+      }
+    },
+    [selected, onSelect],
+  )
+
+  const attempt = useCallback(
+    (label: string, change: (text: string) => string) => {
+      try {
+        session.applyText(label, change)
+      } catch (error) {
+        toast(`The text is broken, so the canvas cannot change it: ${error instanceof Error ? error.message : String(error)}`, { severity: 'warning' })
+        return false
+      }
+      return true
+    },
+    [session],
+  )
+
+  const onNodeDragStop = useCallback(
+    (_: unknown, node: Node) => {
+      const card = placed.cards.get(node.id)
+      if (!card || (Math.abs(node.position.x - card.x) < 4 && Math.abs(node.position.y - card.y) < 4)) return
+      const lane = laneAt(node.position.x + CARD_WIDTH / 2)
+      const before = dropBefore(model, placed, node.id, lane, node.position.y + card.height / 2)
+      attempt(`move ${node.id}`, (text) => moveProcessor(text, node.id, phaseOf(model, lane), before))
+      // Back to its place, whether or not anything came of it.
+      const now = layout(session.get().model).cards.get(node.id)
+      if (now) setNodes((all) => all.map((one) => (one.id === node.id ? { ...one, position: { x: now.x, y: now.y } } : one)))
+    },
+    [model, placed, attempt, session],
+  )
+
+  const valid = useCallback(
+    (connection: Connection | FlowEdgeType) => refusal(model, connection.source, connection.sourceHandle ?? 'out', connection.target) === undefined,
+    [model],
+  )
+  const onConnect = useCallback(
+    (connection: Connection) => attempt(`connect ${connection.source} to ${connection.target}`, (text) => connect(text, connection.source, connection.sourceHandle ?? 'out', connection.target)),
+    [attempt],
+  )
+  const onConnectEnd = useCallback(
+    (event: MouseEvent | TouchEvent, state: FinalConnectionState) => {
+      if (state.isValid || !state.fromHandle || !state.fromNode) return
+      const [from, to] = state.fromHandle.type === 'source' ? [state.fromNode, state.toNode] : [state.toNode, state.fromNode]
+      if (from && to && !to.id.startsWith('lane:')) {
+        const port = (state.fromHandle.type === 'source' ? state.fromHandle.id : state.toHandle?.id) ?? 'out'
+        const why = refusal(model, from.id, port, to.id)
+        if (why) toast(`Not connected: ${why}`, { severity: 'warning' })
+        return
+      }
+      if (state.fromHandle.type !== 'source') return
+      // Let go over nothing: a new processor that reads it.
+      const point = 'changedTouches' in event ? event.changedTouches[0] : event
+      if (!point) return
+      const { x } = screenToFlowPosition({ x: point.clientX, y: point.clientY })
+      onAdd(laneAt(x), { id: state.fromNode.id, port: state.fromHandle.id ?? 'out' })
+    },
+    [model, screenToFlowPosition, onAdd],
+  )
+
+  const focusCard = useCallback(
+    (id: string) => {
+      onSelect([id])
+      const card = placed.cards.get(id)
+      const element = () => wrapper.current?.querySelector<HTMLElement>(`[data-card="${CSS.escape(id)}"]`)
+      const box = element()?.getBoundingClientRect()
+      const frame = wrapper.current?.getBoundingClientRect()
+      const hidden = !box || !frame || box.left < frame.left || box.right > frame.right || box.top < frame.top || box.bottom > frame.bottom
+      if (card && hidden) void setCenter(card.x + CARD_WIDTH / 2, card.y + card.height / 2, { zoom: getZoom(), duration: 150 })
+      requestAnimationFrame(() => requestAnimationFrame(() => element()?.focus({ preventScroll: true })))
+    },
+    [placed, onSelect, setCenter, getZoom],
+  )
+
+  const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) => {
+    const id = (event.target as HTMLElement).closest<HTMLElement>('[data-card]')?.dataset.card
+    if (event.key === 'Delete' || event.key === 'Backspace') {
+      if (edgeMarked.length > 0) {
+        event.preventDefault()
+        cut(edgeMarked)
+      } else if (selected.length > 0) {
+        event.preventDefault()
+        onDelete(selected)
+      }
+      return
+    }
+    if (id === undefined || event.ctrlKey || event.metaKey || event.altKey) return
+    if (event.key === 'Enter' || event.key === ' ') {
+      event.preventDefault()
+      onOpen(id)
+      return
+    }
+    const step = model.steps.find((one) => one.id === id)
+    const to = step && neighbour(event.key, id, step.lane, placed)
+    if (to === undefined) return
+    event.preventDefault()
+    focusCard(to)
+  }
+
+  const cut = (ids: string[]) => {
+    const gone = model.edges.filter((edge) => ids.includes(edge.id))
+    if (attempt(gone.length === 1 ? `disconnect ${gone[0]?.to}` : 'disconnect', (text) => disconnect(text, gone))) setEdgeMarked([])
+  }
+
+  const dark = (mode === 'system' ? systemMode : mode) === 'dark'
+  return (
+    <Box
+      ref={wrapper}
+      onKeyDown={onKeyDown}
+      sx={(theme) => ({
+        position: 'absolute', inset: 0, bgcolor: theme.vars.palette.canvas.main,
+        '& .react-flow': { '--xy-background-color': theme.vars.palette.canvas.main, background: theme.vars.palette.canvas.main },
+        '& .react-flow__attribution': { bgcolor: 'transparent', fontSize: 10 },
+        '& .react-flow__attribution a': { color: 'text.secondary' },
+        '& .react-flow__controls': { boxShadow: 'none', border: 1, borderColor: 'divider', borderRadius: 1, overflow: 'hidden' },
+        '& .react-flow__controls-button': { bgcolor: 'background.paper', color: 'text.primary', borderColor: 'divider', width: 28, height: 28 },
+        '& .react-flow__node-lane': { cursor: 'default' },
+        '& .react-flow__connection-path': { stroke: theme.vars.palette.primary.main, strokeWidth: 2 },
+      })}
+    >
+      <ReactFlow<AnyNode, FlowEdgeType>
+        nodes={nodes}
+        edges={shownEdges}
+        nodeTypes={NODES}
+        edgeTypes={EDGES}
+        colorMode={dark ? 'dark' : 'light'}
+        onNodesChange={onNodesChange}
+        onNodeDragStop={onNodeDragStop}
+        onNodeClick={(event, node) => {
+          if (node.type !== 'card' || event.shiftKey || event.ctrlKey || event.metaKey) return
+          const failed = (event.target as HTMLElement).closest<HTMLElement>('[data-failed]')
+          if (failed) onFailed(node.id)
+          else onOpen(node.id)
+        }}
+        onEdgeClick={(_, edge) => {
+          setEdgeMarked([edge.id])
+          onSelect([])
+          wrapper.current?.querySelector<HTMLElement>('.react-flow__pane')?.focus()
+        }}
+        onPaneClick={() => {
+          setEdgeMarked([])
+          onSelect([])
+        }}
+        isValidConnection={valid}
+        onConnect={onConnect}
+        onConnectEnd={onConnectEnd}
+        nodesFocusable={false}
+        edgesFocusable={false}
+        disableKeyboardA11y
+        deleteKeyCode={null}
+        selectionKeyCode="Shift"
+        multiSelectionKeyCode={['Shift', 'Control', 'Meta']}
+        onlyRenderVisibleElements={model.steps.length > DRAW_ALL}
+        minZoom={0.12}
+        maxZoom={1.6}
+        nodeDragThreshold={5}
+        connectionRadius={28}
+        zoomOnDoubleClick={false}
+        panOnScroll
+        proOptions={{ hideAttribution: false }}
+        ariaLabelConfig={{ 'controls.ariaLabel': 'Zoom' }}
+      >
+        <Background variant={BackgroundVariant.Dots} gap={20} size={1.4} color="var(--mui-palette-canvas-dots)" />
+        <Controls showInteractive={false} fitViewOptions={{ padding: 0.06, maxZoom: 1 }} />
+      </ReactFlow>
+      {open !== undefined && <Box sx={{ display: 'none' }} data-open={open} />}
+    </Box>
+  )
+}
+
+const NO_FAULTS = { errors: 0, warnings: 0 }
+
+function shallow(a: Record<string, unknown>, b: Record<string, unknown>): boolean {
+  const keys = Object.keys(b)
+  return keys.length === Object.keys(a).length && keys.every((key) => Object.is(a[key], b[key]))
+}
+
+/** The card that an arrow leads to: up and down in the lane, left and right to the nearest one of the next lane that has any. */
+function neighbour(key: string, id: string, lane: number, placed: ReturnType<typeof layout>): string | undefined {
+  const here = placed.cards.get(id)
+  if (!here) return undefined
+  const column = placed.lanes[lane]?.cards ?? []
+  if (key === 'ArrowUp') return column[column.indexOf(id) - 1]
+  if (key === 'ArrowDown') return column[column.indexOf(id) + 1]
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[key]
+  if (step === undefined) return undefined
+  const middle = here.y + here.height / 2
+  for (let at = lane + step; at >= 0 && at < placed.lanes.length; at += step) {
+    const cards = placed.lanes[at]?.cards ?? []
+    const distance = (one: string) => {
+      const card = placed.cards.get(one)
+      return card ? Math.abs(card.y + card.height / 2 - middle) : Infinity
+    }
+    const nearest = cards.toSorted((a, b) => distance(a) - distance(b))[0]
+    if (nearest !== undefined) return nearest
+  }
+  return undefined
+}
