@@ -30,6 +30,8 @@ pub mod reprocess;
 pub mod retention;
 mod sources;
 mod spans;
+pub mod tryout;
+pub mod uploads;
 pub mod watch;
 
 pub use engine::{Engine, Options, Trouble};
