@@ -12,6 +12,7 @@
 
 pub mod control;
 pub mod decide;
+pub mod drops;
 mod engine;
 pub mod execute;
 pub mod explain;
