@@ -477,6 +477,7 @@ impl Engine {
         };
         let reentry = Reentry {
             letters: letters.iter().map(|letter| letter.id).collect(),
+            edit: None,
             version,
             context: self.journal.context(context).await?,
             actor: actor.to_owned(),

@@ -15,11 +15,11 @@ use opendmp_model::item::{Attributes, ContentRef, Item, Order, Place};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::manifest::Load;
 use opendmp_ports::journal::{
-    ClaimRequest, Claimed, Claims, Closing, DEFAULT_SPACE, End, Feed, Filter, Finished, FlowChange, FlowId, FlowState,
-    HeldPart, HeldRow, HoldRule, Ingest, Intent, Lease, LetGo, LetGoPart, MemoKey, MemoLimit, MemoryJournal,
+    ClaimRequest, Claimed, Claims, Closing, DEFAULT_SPACE, Edit, End, Feed, Filter, Finished, FlowChange, FlowId,
+    FlowState, HeldPart, HeldRow, HoldRule, Ingest, Intent, Lease, LetGo, LetGoPart, MemoKey, MemoLimit, MemoryJournal,
     NewArrival, NewDeadLetter, NewExport, NewHeld, NewMemo, NewReprocess, NewRevision, NewTask, NewVersion, Reader,
-    Reentry, RevisionRule, RunChoice, RunId, RunMode, Selection, SettledAndClaimed, Settlement, SourceId, VersionId,
-    dead_letter_id, decide,
+    Records, Reentry, RevisionRule, RunChoice, RunId, RunMode, Selection, SettledAndClaimed, Settlement, SourceId,
+    VersionId, dead_letter_id, decide,
 };
 use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, Journal};
@@ -420,8 +420,10 @@ impl Twins {
             2 | 3 => {
                 let letters = both!(self, dead_letters(Filter::default())).unwrap().rows;
                 let some = self.rng.random_range(0..4);
-                let letters = letters.choose_multiple(&mut self.rng, some).map(|letter| letter.id).collect();
-                let reentry = Reentry { letters, version, context: 1, actor: "ada".to_owned(), at: now };
+                let letters: Vec<_> = letters.choose_multiple(&mut self.rng, some).map(|letter| letter.id).collect();
+                let content = self.content();
+                let edit = self.chance(30).then(|| Edit { content, note: None });
+                let reentry = Reentry { letters, edit, version, context: 1, actor: "ada".to_owned(), at: now };
                 if let Ok((run, _)) = both!(self, reenter(reentry)) {
                     self.runs.push(run);
                 }
@@ -555,6 +557,14 @@ impl Twins {
         for run in self.runs.clone() {
             let _ = both!(self, run(run));
             let _ = both!(self, reprocess(run));
+            let mut after = None;
+            for most in [1, 2, 50] {
+                after = both!(self, records(Records::OfRun(run), after, most)).unwrap().next;
+            }
+        }
+        for (flow, _) in self.flows.clone() {
+            let next = both!(self, records(Records::OfFlow(flow), None, 3)).unwrap().next;
+            let _ = both!(self, records(Records::OfFlow(flow), next, 100));
         }
         let slots = self.slots.clone();
         for slot in slots.choose_multiple(&mut self.rng.clone(), 20) {

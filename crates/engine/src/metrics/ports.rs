@@ -123,6 +123,7 @@ calls! {
     fn traces(prefix: IdPrefix, most: usize) -> Vec<HistoryRow>;
     fn latest(after: Seq, entries: usize) -> Vec<HistoryRow>;
     fn waiting(flow: FlowId, most: usize) -> Vec<(Arc<str>, u64)>;
+    fn records(whose: Records, after: Option<Seq>, most: usize) -> RecordsPage;
     fn history(arrival: Arrival) -> Vec<HistoryRow>;
 }
 

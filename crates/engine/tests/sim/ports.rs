@@ -70,6 +70,7 @@ macro_rules! journal {
             traces(prefix: IdPrefix, most: usize) -> Vec<HistoryRow>;
             latest(after: Seq, entries: usize) -> Vec<HistoryRow>;
             waiting(flow: FlowId, most: usize) -> Vec<(Arc<str>, u64)>;
+            records(whose: Records, after: Option<Seq>, most: usize) -> RecordsPage;
             history(arrival: Arrival) -> Vec<HistoryRow>;
             let_go(part: LetGoPart) -> LetGone;
             content_of(arrival: Arrival, hash: ContentHash) -> Vec<ContentRef>;

@@ -6,6 +6,7 @@ mod catalog;
 mod datasets;
 mod held;
 mod listings;
+mod records;
 mod retain;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub(crate) use datasets::datasets_within;
 pub(crate) use datasets::{collections, datasets, revisions};
 pub(crate) use held::{group, held, watermark};
 pub(crate) use listings::{dead_held, dead_letters, run, runs};
+pub(crate) use records::records;
 pub(crate) use retain::{
     Outdated, content_of as content_with, find_outdated, find_version, outdated_rows, over, rules_by_flow, size_of,
     slot_rows,

@@ -93,7 +93,8 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         }
         runs { runs_end, open_runs_wait, flows_tell_since_when, runs_count, runs_are_listed }
         letters {
-            letters_are_listed, letters_are_filtered, letters_go_in_again, only_open_letters_go_in,
+            letters_are_listed, letters_are_filtered, letters_go_in_again, an_edited_letter_goes_in_with_other_bytes,
+            only_open_letters_go_in,
             letters_of_one_flow, letters_are_discarded, flows_are_abandoned, letters_fail_again,
         }
         roots { what_is_followed_is_told, what_is_held_and_listed_is_told, many_are_told }
@@ -110,6 +111,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         history {
             history_is_of_those_concerned, wide_records_are_found, records_come_back_whole,
             the_latest_are_told_newest_first, what_waits_is_told_by_processor,
+            records_are_of_a_run_or_of_a_flow,
         }
         lineage {
             one_of_many_has_a_short_way, a_way_goes_through_what_records_nothing, a_way_goes_through_a_group,

@@ -522,6 +522,19 @@ pub fn reentered(old: ItemId, new: ItemId) -> Entry {
     Entry { input: old, took: 0, result: Outcome::Reentered, children: vec![child], log: Vec::new(), note: None }
 }
 
+/// Whether an edit fits dead letters that are sent in: `open` says of each whether only its export failed.
+///
+/// # Errors
+/// `Invalid` where it does not.
+pub fn fits_edit(open: &[bool]) -> crate::Result<()> {
+    let wrong = |message: &str| Err(crate::Error::new(crate::ErrorKind::Invalid, "journal reenter", message));
+    match open {
+        [false] => Ok(()),
+        [true] => wrong("only the export failed: there is nothing to edit"),
+        _ => wrong("one dead letter is edited at a time"),
+    }
+}
+
 /// Whether an item was the same one in an earlier pass.
 pub fn is_repeat(item: ItemId, before: ItemId) -> bool {
     item.arrival == before.arrival && item.path == before.path && before.pass < item.pass

@@ -633,6 +633,16 @@ impl Journal for MemoryJournal {
         Ok(waiting.into_iter().collect())
     }
 
+    async fn records(&self, whose: Records, after: Option<Seq>, most: usize) -> Result<RecordsPage> {
+        let state = self.lock();
+        match whose {
+            Records::OfRun(run) if !state.runs.contains_key(&run) => {
+                Err(decide::missing("journal records", format!("run {run}")))
+            }
+            _ => Ok(state.records(whose, after, most)),
+        }
+    }
+
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {
         let state = self.lock();
         Ok(state.concerning(arrival))

@@ -174,7 +174,9 @@ pub trait Journal: Send + Sync {
 
     /// Sends dead letters in again in a new run, those before each processor as a new pass: an item that had made something
     /// before it failed makes it again in another pass than that in which what it made is sent in. Those that are not
-    /// open are left out, and of each arrival all but those of the newest pass ([`decide::newest_passes`]).
+    /// open are left out, and of each arrival all but those of the newest pass ([`decide::newest_passes`]). With an edit the
+    /// item goes in with other content, which its record tells beside the content that it had; `Invalid` where it is
+    /// another number of dead letters than one, or only an export failed.
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)>;
 
     /// Begins a reprocess: opens its run and a pass of its own. The run can't be done before all is sent in, or the
@@ -277,6 +279,10 @@ pub trait Journal: Send + Sync {
     /// Items in tasks of a flow that nobody has claimed, by processor. At most `most` tasks are looked at: where there are
     /// more, it is at least as many.
     async fn waiting(&self, flow: FlowId, most: usize) -> Result<Vec<(Arc<str>, u64)>>;
+
+    /// Records of the history, at most `most`, behind the one `after`. A page MAY have fewer, even none, although more
+    /// follow: so many are looked through for it that nothing waits long.
+    async fn records(&self, whose: Records, after: Option<Seq>, most: usize) -> Result<RecordsPage>;
 
     /// Every settlement that concerns an arrival, in commit order.
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>>;

@@ -872,6 +872,8 @@ pub struct DeadRow {
 pub struct Reentry {
     /// Which ones, all of one flow, open.
     pub letters: Vec<TaskId>,
+    /// What a person put in place of the content of the only one of them.
+    pub edit: Option<Edit>,
     /// The version they go through now.
     pub version: VersionId,
     /// Number of the interned history context (processor `retry`).
@@ -880,6 +882,15 @@ pub struct Reentry {
     pub actor: String,
     /// Now.
     pub at: i64,
+}
+
+/// Other content for an item that failed. It is kept for as long as the source that the item comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// The bytes, durable.
+    pub content: ContentRef,
+    /// Why, in words.
+    pub note: Option<String>,
 }
 
 /// What is known of one arrival.
@@ -922,6 +933,24 @@ pub struct HistoryRow {
     pub actor: String,
     /// The steps.
     pub steps: Vec<StepRecord>,
+}
+
+/// Whose records of the history are meant, and in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Those of a flow, newest first.
+    OfFlow(FlowId),
+    /// Those of a run, in commit order.
+    OfRun(RunId),
+}
+
+/// Some records of the history.
+#[derive(Clone, Debug)]
+pub struct RecordsPage {
+    /// The records.
+    pub rows: Vec<HistoryRow>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Seq>,
 }
 
 /// What is known of a lost claim.

@@ -131,3 +131,31 @@ pub(super) async fn records_come_back_whole(d: Desk) {
     let rows = d.j().await.history(item.id.arrival).await.expect(OK);
     assert_eq!(rows[1].steps, steps);
 }
+
+pub(super) async fn records_are_of_a_run_or_of_a_flow(d: Desk) {
+    let first = d.ingest(d.ingest_of(vec![file("a", "1")])).await;
+    let second = d.ingest(d.ingest_of(vec![file("b", "2")])).await;
+    let (otters, version) = d.save("otters", "o1").await;
+    let third = d.ingest(Ingest { flow: otters, version, ..d.ingest_of(vec![file("c", "3")]) }).await;
+    let claimed = d.claim_run(first.run).await;
+    let step =
+        StepRecord { context: d.context, started: 150, entries: vec![entry(&claimed.task.items[0], Outcome::Emitted)] };
+    let settled = d.apply(Settlement { history: vec![step.clone()], ..d.dropped(&claimed) }).await;
+    let told = async |whose: Records, after: Option<Seq>, most: usize| {
+        let page = d.j().await.records(whose, after, most).await.expect(OK);
+        (page.rows.iter().map(|row| row.seq).collect::<Vec<_>>(), page.next)
+    };
+    let of_run = Records::OfRun(first.run);
+    assert_eq!(told(of_run, None, 10).await, (vec![first.seq, settled.seq], None), "in commit order");
+    assert_eq!(told(of_run, None, 1).await, (vec![first.seq], Some(first.seq)));
+    assert_eq!(told(of_run, Some(first.seq), 1).await, (vec![settled.seq], None));
+    let of_flow = Records::OfFlow(d.flow);
+    assert_eq!(told(of_flow, None, 10).await, (vec![settled.seq, second.seq, first.seq], None), "newest first");
+    assert_eq!(told(of_flow, None, 2).await, (vec![settled.seq, second.seq], Some(second.seq)));
+    assert_eq!(told(of_flow, Some(second.seq), 2).await, (vec![first.seq], None));
+    assert_eq!(told(Records::OfFlow(otters), None, 10).await, (vec![third.seq], None));
+    let page = d.j().await.records(of_run, Some(first.seq), 10).await.expect(OK);
+    assert_eq!((page.rows[0].at, &page.rows[0].steps, page.rows[0].actor.as_str()), (200, &vec![step], "worker"));
+    let missing = d.j().await.records(Records::OfRun(RunId(99)), None, 10).await.expect_err("no such run");
+    assert_eq!(missing.kind, crate::ErrorKind::NotFound);
+}
