@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use opendmp_journal::{Options, SqliteJournal};
@@ -15,11 +16,11 @@ use opendmp_model::item::{Attributes, ContentRef, Item, Order, Place};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::manifest::Load;
 use opendmp_ports::journal::{
-    ClaimRequest, Claimed, Claims, Closing, DEFAULT_SPACE, End, Feed, Filter, Finished, FlowChange, FlowId, FlowState,
-    HeldPart, HeldRow, HoldRule, Ingest, Intent, Lease, LetGo, LetGoPart, MemoKey, MemoLimit, MemoryJournal,
-    NewArrival, NewDeadLetter, NewExport, NewHeld, NewMemo, NewReprocess, NewRevision, NewTask, NewVersion, Reader,
-    Reentry, RevisionRule, RunChoice, RunId, RunMode, Selection, SettledAndClaimed, Settlement, SourceId, VersionId,
-    dead_letter_id, decide,
+    ClaimRequest, Claimed, Claims, Closing, DEFAULT_SPACE, End, ExportState, Feed, Filter, Finished, FlowChange,
+    FlowId, FlowState, HeldPart, HeldRow, HoldRule, Ingest, Intent, Lease, LetGo, LetGoPart, MemoKey, MemoLimit,
+    MemoryJournal, NewArrival, NewDeadLetter, NewExport, NewHeld, NewMemo, NewReprocess, NewRevision, NewTask,
+    NewVersion, Reader, Reentry, RevisionRule, RunChoice, RunId, RunMode, Search, Selection, SettledAndClaimed,
+    Settlement, Sort, SortBy, SourceId, VersionId, dead_letter_id, decide,
 };
 use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, Journal};
@@ -64,6 +65,8 @@ struct Twins {
     slots: Vec<SlotId>,
     /// How much was let go.
     gone: u64,
+    /// How many datasets were found by searches.
+    searched: usize,
 }
 
 const NAMES: [&str; 5] = ["a.csv", "b.csv", "größe\n.txt", "caf\\xe9", "a.csv.gz"];
@@ -598,12 +601,63 @@ impl Twins {
                 filter.after = Some(next);
             }
             filter.after = None;
+            self.search().await;
             while let Some(next) = both!(self, dead_letters(filter)).unwrap().next {
                 filter.after = Some(next);
             }
             filter.after = None;
             while let Some(next) = both!(self, runs(filter)).unwrap().next {
                 filter.after = Some(next);
+            }
+        }
+    }
+}
+
+impl Twins {
+    /// Searches of all sorts, from page to page.
+    async fn search(&mut self) {
+        let texts = ["", "a", "csv", "A.CSV", "b. csv", "größe", "ße\n", "xe9", "nothing", "v.g a"];
+        let some = |text: &str| Some(text.to_owned());
+        for _ in 0..6 {
+            let mut search = Search {
+                text: texts[self.rng.random_range(0..texts.len())].to_owned(),
+                collection: if self.chance(20) { some("Shelf") } else { None },
+                flow: if self.chance(15) { some("flow0") } else { None },
+                processor: if self.chance(15) { some("shelf") } else { None },
+                media: if self.chance(15) {
+                    some(["text", "text/csv", "image"][self.rng.random_range(0..3)])
+                } else {
+                    None
+                },
+                run: self.pick(&self.runs.clone()).filter(|_| self.rng.random_range(0..6) == 0),
+                since: self.chance(20).then(|| self.rng.random_range(0..self.now)),
+                until: self.chance(20).then(|| self.rng.random_range(0..self.now)),
+                least_size: self.chance(15).then_some(1),
+                most_size: self.chance(15).then_some(1),
+                export: self.chance(25).then(|| {
+                    [ExportState::Written, ExportState::Pending, ExportState::Refused, ExportState::Kept]
+                        [self.rng.random_range(0..4)]
+                }),
+                sort: Sort {
+                    by: [SortBy::Name, SortBy::Committed, SortBy::Size][self.rng.random_range(0..3)],
+                    descending: self.chance(50),
+                },
+                limit: self.rng.random_range(1..9),
+                after: None,
+                wait: Duration::from_secs(60),
+            };
+            loop {
+                let mut reference = self.memory.search(search.clone()).await.unwrap();
+                let answer = self.sqlite.search(search.clone()).await.unwrap();
+                if answer.total.is_none() {
+                    reference.total = None;
+                }
+                assert_eq!(format!("{reference:?}"), format!("{answer:?}"), "{search:?} after {} calls", self.calls);
+                self.searched += answer.rows.len();
+                search.after = answer.next;
+                if search.after.is_none() {
+                    break;
+                }
             }
         }
     }
@@ -628,6 +682,7 @@ async fn run(seed: u64, steps: u32, along: bool) -> u64 {
         intents: vec![],
         slots: vec![],
         gone: 0,
+        searched: 0,
     };
     let t = &mut twins;
     t.lease = both!(t, open_lease("host", true, 1)).unwrap().lease;
@@ -664,6 +719,7 @@ async fn run(seed: u64, steps: u32, along: bool) -> u64 {
     ));
     t.sqlite = SqliteJournal::open(dir.path(), Options::default()).unwrap();
     t.compare().await;
+    assert!(t.searched > 100, "searches found too little to compare: {}", t.searched);
     t.gone
 }
 

@@ -112,6 +112,7 @@ calls! {
     fn run(run: RunId) -> RunRow;
     fn collections(space: SpaceId) -> Vec<CollectionRow>;
     fn datasets(filter: Filter) -> Page<RevisionRow>;
+    fn search(search: Search) -> Found;
     fn revisions(slot: SlotId) -> Vec<RevisionRow>;
     fn arrival(arrival: Arrival) -> ArrivalRow;
     fn roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();

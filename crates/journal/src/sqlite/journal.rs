@@ -10,9 +10,9 @@ use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
-    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage,
+    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow, HistoricPage,
     HistoryRow, Ingest, Ingested, Intent, Lease, LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named,
-    NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled,
+    NewReprocess, NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Search, Selection, Seq, Settled,
     SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
@@ -314,6 +314,13 @@ impl Journal for SqliteJournal {
 
     async fn datasets(&self, filter: Filter) -> Result<Page<RevisionRow>> {
         self.read("journal datasets", move |conn| read::datasets(conn, &filter)).await
+    }
+
+    async fn search(&self, search: Search) -> Result<Found> {
+        self.keep_search();
+        self.search.wait(search.wait).await;
+        let kept = self.search.kept();
+        self.read("journal search", move |conn| kept.search(conn, &search)).await
     }
 
     async fn revisions(&self, slot: SlotId) -> Result<Vec<RevisionRow>> {
