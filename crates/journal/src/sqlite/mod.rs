@@ -48,11 +48,13 @@ pub struct Options {
     pub checkpoint: u64,
     /// Bytes in the log after which the writer waits until it can begin anew: about its greatest size.
     pub log: u64,
+    /// Datasets that are looked at for one page of a search, about.
+    pub looked_at: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { readers: 4, checkpoint: 4 << 20, log: 64 << 20 }
+        Self { readers: 4, checkpoint: 4 << 20, log: 64 << 20, looked_at: 10_000 }
     }
 }
 
@@ -112,7 +114,7 @@ impl SqliteJournal {
             readers: Arc::new(Readers::new(path.clone(), options.readers)),
             gate: Arc::clone(&gate),
             observer,
-            search: Search::new(dir, feed),
+            search: Search::new(dir, feed, options.looked_at),
             threads: Vec::new(),
             dir: dir.to_owned(),
         };

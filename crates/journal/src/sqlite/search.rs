@@ -7,6 +7,8 @@ mod file;
 mod find;
 mod follow;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +58,8 @@ pub(crate) struct Kept {
     /// Held to read by who uses a connection for reading, and to write by who takes the file away.
     there: RwLock<()>,
     idle: Mutex<Vec<Connection>>,
+    /// Rows that are looked at for a page.
+    most: usize,
 }
 
 impl Kept {
@@ -101,7 +105,7 @@ impl Kept {
 }
 
 impl Search {
-    pub(crate) fn new(dir: &Path, feed: Arc<Feed>) -> Self {
+    pub(crate) fn new(dir: &Path, feed: Arc<Feed>, most: usize) -> Self {
         let kept = Arc::new(Kept {
             dir: dir.to_owned(),
             feed,
@@ -109,6 +113,7 @@ impl Search {
             doubted: AtomicBool::new(false),
             there: RwLock::default(),
             idle: Mutex::default(),
+            most,
         });
         Self { kept, thread: OnceLock::new() }
     }
@@ -158,7 +163,7 @@ impl Kept {
         // One view of it from beginning to end.
         let _view = journal.unchecked_transaction()?;
         let nothing = |behind| Found { rows: Vec::new(), next: None, total: None, cut: false, behind };
-        let Some(mut asked) = find::Asked::of(journal, search)? else {
+        let Some(mut asked) = find::Asked::of(journal, search, self.most)? else {
             return Ok(Found { total: Some(0), ..nothing(None) });
         };
         match self.read(|conn| asked.pick(conn)) {

@@ -17,15 +17,14 @@ use crate::sqlite::blobs::export_number;
 use crate::sqlite::fail::Result;
 use crate::sqlite::read::{Shelf, newest_told, shelves};
 
-/// Rows that are walked before an index is asked.
-const FIRST: usize = 400;
-
-/// Rows that are looked at for a page, about: by walking, and of what an index finds.
-const MOST: usize = 10_000;
+/// Of the rows that may be looked at, this part is walked before an index is asked.
+const FIRST: usize = 25;
 
 /// What is asked for, with what the journal says to it.
 pub(crate) struct Asked<'a> {
     search: &'a Search,
+    /// Rows that are looked at for a page, about: by walking, and of what an index finds.
+    most: usize,
     words: Vec<String>,
     shelves: Vec<Shelf>,
     /// Place in `shelves` by number.
@@ -67,7 +66,7 @@ pub(crate) struct Picked {
 
 impl<'a> Asked<'a> {
     /// Looks up in the journal what is meant. `None`: nothing can be.
-    pub(crate) fn of(journal: &Connection, search: &'a Search) -> Result<Option<Self>> {
+    pub(crate) fn of(journal: &Connection, search: &'a Search, most: usize) -> Result<Option<Self>> {
         let after = search.place()?;
         let mut shelves = shelves(journal, search.flow.as_deref(), search.collection.as_deref())?;
         shelves.retain(|shelf| search.processor.as_ref().is_none_or(|processor| *processor == shelf.processor));
@@ -91,7 +90,7 @@ impl<'a> Asked<'a> {
             || ((search.since, search.until) != (None, None) && by != SortBy::Committed)
             || ((search.least_size, search.most_size) != (None, None) && by != SortBy::Size);
         let export = search.export.map(export_number);
-        Ok(Some(Self { search, words, shelves, by_id, after, origins, export, media: Vec::new(), whole }))
+        Ok(Some(Self { search, most, words, shelves, by_id, after, origins, export, media: Vec::new(), whole }))
     }
 
     /// Finds places in the file.
@@ -123,7 +122,7 @@ impl<'a> Asked<'a> {
     fn find(&self, conn: &Connection) -> Result<(Vec<(Place, usize)>, Option<Place>, Option<u64>, bool)> {
         let page = self.search.page();
         let mut walk = walk::Walk::new(self, conn)?;
-        walk.go(FIRST)?;
+        walk.go(self.most / FIRST)?;
         if !walk.is_over()
             && (self.whole || !self.words.is_empty())
             && let Some(all) = among::all(self, conn)?
@@ -133,7 +132,7 @@ impl<'a> Asked<'a> {
             return Ok((places, next, total, false));
         }
         if !walk.is_over() {
-            walk.go(MOST)?;
+            walk.go(self.most)?;
         }
         let cut = !walk.is_over();
         let ended = walk.ended();
@@ -229,7 +228,9 @@ fn cut_page(mut found: Vec<(Place, usize)>, page: usize) -> (Vec<(Place, usize)>
 
 /// What of the journal is not in the file.
 fn behind(journal: &Connection, state: &file::State) -> Result<Option<Behind>> {
-    if state.building.is_some() {
+    let mut follower = journal.prepare_cached("SELECT stamp IS ?1 FROM follower")?;
+    let followed: bool = follower.query_row([&state.stamp], |row| row.get(0))?;
+    if state.building.is_some() || !followed {
         return Ok(Some(Behind { since: 0, building: true }));
     }
     let sql = "SELECT at FROM change WHERE id > ?1 ORDER BY id LIMIT 1";

@@ -39,6 +39,9 @@ const IDLE: Duration = Duration::from_secs(2);
 /// After an error it is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// And after damage, which is over once the file is another one.
+const SOON: Duration = Duration::from_millis(500);
+
 /// Bytes in its log after which they are copied into the file.
 const LOG: u64 = 8 << 20;
 
@@ -65,7 +68,7 @@ pub(crate) fn run(search: &Arc<Kept>, jobs: &Jobs) {
                 } else if !std::mem::replace(&mut told, true) {
                     tracing::warn!(%error, "datasets are not found as they are now; tried again and again");
                 }
-                search.feed.rest(AGAIN);
+                search.feed.rest(if damaged { SOON } else { AGAIN });
             }
         }
     }

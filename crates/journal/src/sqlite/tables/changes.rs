@@ -73,12 +73,17 @@ impl Tables<'_> {
         let changes = &mut self.memory.changes;
         (changes.last, changes.upto, changes.slots, changes.at) = (id, upto, slots, 0);
         if upto - changes.first_upto > MOST_WAITING {
-            self.sql("UPDATE follower SET stamp = NULL")?.execute([])?;
-            self.memory.changes.followed = false;
             tracing::warn!(
-                "changes of datasets are not written down any more: nobody took them; all are looked through again"
+                "very many changes of datasets wait to be searched; all datasets are looked through instead"
             );
+            self.stop_following()?;
         }
+        Ok(())
+    }
+
+    fn stop_following(&mut self) -> Result<()> {
+        self.sql("UPDATE follower SET stamp = NULL")?.execute([])?;
+        self.memory.changes.followed = false;
         Ok(())
     }
 
@@ -107,5 +112,13 @@ impl Tables<'_> {
         self.memory.changes.first_upto =
             self.sql(first)?.query_row([], |row| row.get(1)).optional()?.unwrap_or(self.memory.changes.upto);
         Ok(end < upto)
+    }
+}
+
+#[cfg(test)]
+impl Tables<'_> {
+    /// As where very many changes wait.
+    pub(crate) fn stop_following_for_test(&mut self) -> Result<()> {
+        self.stop_following()
     }
 }

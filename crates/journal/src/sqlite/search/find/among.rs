@@ -5,7 +5,7 @@ use opendmp_ports::journal::search::{Place, number};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
-use super::{Asked, COLUMNS, MOST};
+use super::{Asked, COLUMNS};
 use crate::sqlite::fail::Result;
 
 /// Trigrams that are asked for at once, the rarest ones.
@@ -27,12 +27,12 @@ pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Option<Vec<(Pl
     let mut ids = None;
     if let Some(export) = asked.export.filter(|export| *export > 2) {
         let sql = "SELECT id FROM row INDEXED BY row_export WHERE export > 2 AND export = ?1 LIMIT ?2";
-        ids = few(conn, sql, export.into())?;
+        ids = few(conn, sql, export.into(), asked.most)?;
     }
     if ids.is_none()
         && let Some(wanted) = rare(asked, conn)?
     {
-        ids = few(conn, "SELECT rowid FROM trigram WHERE trigram MATCH ?1 LIMIT ?2", wanted.into())?;
+        ids = few(conn, "SELECT rowid FROM trigram WHERE trigram MATCH ?1 LIMIT ?2", wanted.into(), asked.most)?;
     }
     if let Some(ids) = ids {
         let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM row WHERE id = ?1"))?;
@@ -73,11 +73,11 @@ pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Option<Vec<(Pl
 }
 
 /// Numbers of rows; `None` where there are too many.
-fn few(conn: &Connection, sql: &str, value: Value) -> Result<Option<Vec<i64>>> {
+fn few(conn: &Connection, sql: &str, value: Value, most: usize) -> Result<Option<Vec<i64>>> {
     let mut statement = conn.prepare_cached(sql)?;
-    let rows = statement.query_map(params![value, MOST as i64 + 1], |row| row.get(0))?;
+    let rows = statement.query_map(params![value, most as i64 + 1], |row| row.get(0))?;
     let ids = rows.collect::<rusqlite::Result<Vec<i64>>>()?;
-    Ok((ids.len() <= MOST).then_some(ids))
+    Ok((ids.len() <= most).then_some(ids))
 }
 
 /// Those that are meant of a range of an index, where it is short.
@@ -89,7 +89,7 @@ fn within(
 ) -> Result<Option<Vec<(Place, usize)>>> {
     let of = format!("FROM row INDEXED BY {index} WHERE shelf = ?1 AND {column} BETWEEN ?2 AND ?3");
     let mut count = conn.prepare_cached(&format!("SELECT count(*) FROM (SELECT 1 {of} LIMIT ?4)"))?;
-    let mut left = MOST as i64;
+    let mut left = asked.most as i64;
     for shelf in &asked.shelves {
         left -= count.query_row(params![shelf.id, least, most, left + 1], |row| row.get::<_, i64>(0))?;
         if left < 0 {
