@@ -15,9 +15,9 @@ use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
-    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage,
+    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow, HistoricPage,
     HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess,
-    NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled,
+    NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Search, Selection, Seq, Settled,
     SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
