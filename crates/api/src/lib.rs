@@ -16,6 +16,7 @@ mod request;
 mod router;
 mod routes;
 pub mod rows;
+pub mod search;
 mod serve;
 mod service;
 

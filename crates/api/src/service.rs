@@ -13,7 +13,7 @@ use opendmp_engine::{Engine, Loaded};
 use opendmp_model::ids::ContentHash;
 use opendmp_ports::content::Body;
 use opendmp_ports::journal::{
-    DeadRow, DeadState, Filter, FlowId, FlowRow, RevisionRow, RunId, RunRow, RunState, Selection,
+    self, DeadRow, DeadState, Filter, FlowId, FlowRow, RevisionRow, RunId, RunRow, RunState, Search, Selection,
 };
 use opendmp_processor::Progress;
 use tokio::sync::{mpsc, watch};
@@ -49,6 +49,9 @@ const TROUBLES: Duration = Duration::from_millis(250);
 
 /// How long a health check waits for the journal.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a single command waits for what is searched to be made.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Troubles that concern everything, not one flow.
 const CENTRAL: [&str; 4] = ["journal", "content", "queue", "intents"];
@@ -103,6 +106,13 @@ impl Service {
         let hub = Arc::new(Hub::new(service.started));
         let _ = service.hub.set(Arc::clone(&hub));
         lock(&service.jobs).spawn(hub.publish(Arc::clone(&engine), service.stop.subscribe()));
+        // The first search begins to keep what is searched.
+        let journal = Arc::clone(&engine.journal);
+        lock(&service.jobs).spawn(async move {
+            if let Err(error) = journal.search(Search { limit: 1, ..Search::default() }).await {
+                tracing::warn!(%error, "datasets can't be searched now");
+            }
+        });
         *lock(&service.live) = Some(Live::start(engine, Scope::All, watcher));
         Ok(service)
     }
@@ -400,6 +410,15 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// Datasets that are looked for.
+    pub async fn search(&self, mut search: Search) -> Result<journal::Found, Problem> {
+        if self.mode == Mode::Command {
+            // Nobody kept what is searched until now, and nobody will be there for a second try.
+            search.wait = COMMAND_PATIENCE;
+        }
+        Ok(self.engine.journal.search(search).await?)
     }
 
     /// What a reference to a dataset may mean: its newest revisions.

@@ -15,9 +15,10 @@ use super::Asked;
 use super::answer::{Answer, Binary, Refused, stream_of};
 use super::extract::{Path, Query};
 use crate::HASH;
-use crate::ask::{Found, Listing, Reference, WhichRevision};
+use crate::ask::{Found, Reference, WhichRevision};
 use crate::problem::Problem;
 use crate::rows::{Collection, Dataset, History, Page, Revisions};
+use crate::search::{DatasetPage, Datasets};
 use crate::service::Service;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Service>> {
@@ -44,16 +45,23 @@ async fn collections(State(service): Asked) -> Answer<Page<Collection>> {
 }
 
 /// Datasets, each by its newest revision
+///
+/// Found by words in their names and by what they are, in an order of their own; without any of that in the order of
+/// their origin. What is searched is usually some milliseconds behind what was committed; what rows say is not.
 #[utoipa::path(
     get,
     path = "/api/v1/datasets",
     tag = "datasets",
     operation_id = "list_datasets",
-    params(Listing),
-    responses((status = 200, description = "A part of them, in the order of their origin.", body = Page<Dataset>)),
+    params(Datasets),
+    responses((status = 200, description = "A part of them.", body = DatasetPage)),
 )]
-async fn datasets(State(service): Asked, Query(listing): Query<Listing>) -> Answer<Page<Dataset>> {
-    Ok(Json(Page::of(&service.engine().journal.datasets(listing.into()).await?)))
+async fn datasets(State(service): Asked, Query(asked): Query<Datasets>) -> Answer<DatasetPage> {
+    let page = match asked.search()? {
+        Some(search) => DatasetPage::found(&service.search(search).await?, service.engine().clock.now()),
+        None => DatasetPage::listed(&service.engine().journal.datasets(asked.into()).await?),
+    };
+    Ok(Json(page))
 }
 
 /// What a reference to a dataset may mean

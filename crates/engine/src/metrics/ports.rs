@@ -15,10 +15,10 @@ use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
-    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage,
+    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow, HistoricPage,
     HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess,
-    NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled,
-    SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo, VersionRow,
+    NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Search, Selection,
+    Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -112,6 +112,7 @@ calls! {
     fn run(run: RunId) -> RunRow;
     fn collections(space: SpaceId) -> Vec<CollectionRow>;
     fn datasets(filter: Filter) -> Page<RevisionRow>;
+    fn search(search: Search) -> Found;
     fn revisions(slot: SlotId) -> Vec<RevisionRow>;
     fn arrival(arrival: Arrival) -> ArrivalRow;
     fn roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();

@@ -64,6 +64,7 @@ macro_rules! journal {
             run(run: RunId) -> RunRow;
             collections(space: SpaceId) -> Vec<CollectionRow>;
             datasets(filter: Filter) -> Page<RevisionRow>;
+            search(search: Search) -> Found;
             revisions(slot: SlotId) -> Vec<RevisionRow>;
             arrival(arrival: Arrival) -> ArrivalRow;
             lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;

@@ -10,11 +10,11 @@ use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
-    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage,
+    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow, HistoricPage,
     HistoryRow, Ingest, Ingested, Intent, Lease, LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named,
     NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
-    Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo,
-    VersionRow, decide,
+    Search, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId,
+    VersionInfo, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -315,6 +315,13 @@ impl Journal for SqliteJournal {
 
     async fn datasets(&self, filter: Filter) -> Result<Page<RevisionRow>> {
         self.read("journal datasets", move |conn| read::datasets(conn, &filter)).await
+    }
+
+    async fn search(&self, search: Search) -> Result<Found> {
+        self.keep_search();
+        self.search.wait(search.wait).await;
+        let kept = self.search.kept();
+        self.read("journal search", move |conn| kept.search(conn, &search)).await
     }
 
     async fn revisions(&self, slot: SlotId) -> Result<Vec<RevisionRow>> {

@@ -29,7 +29,7 @@ pub(crate) use catalog::{
 };
 #[cfg(test)]
 pub(crate) use datasets::datasets_within;
-pub(crate) use datasets::{collections, datasets, revisions};
+pub(crate) use datasets::{Shelf, collections, datasets, newest_told, revisions, shelves};
 pub(crate) use held::{group, held, watermark};
 pub(crate) use listings::{dead_held, dead_letters, run, runs};
 pub(crate) use records::records;

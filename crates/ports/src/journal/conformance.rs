@@ -19,6 +19,7 @@ mod retain;
 mod revisions;
 mod roots;
 mod runs;
+mod search;
 mod settling;
 mod targets;
 
@@ -79,6 +80,9 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         }
         listing {
             datasets_are_listed_in_order, datasets_are_filtered, pages_follow_each_other, names_stay_as_they_are,
+        }
+        search {
+            datasets_are_put_in_order, words_are_found_anywhere, searches_are_filtered, searches_are_paged,
         }
         exports {
             an_export_is_carried_out, equal_results_are_not_exported_again, another_name_is_exported_again,

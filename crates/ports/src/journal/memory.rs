@@ -24,6 +24,7 @@ use super::again::*;
 use super::decide::{self, DraftDecision};
 use super::draft::*;
 use super::retain::{LetGoPart, LetGone};
+use super::search::{self, Found, Search};
 use super::types::*;
 use crate::{Error, ErrorKind, Result};
 
@@ -571,6 +572,11 @@ impl Journal for MemoryJournal {
                 && filter.id.as_ref().is_none_or(|id| id.arrival == row.slot.origin && id.matches(row.slot.hash))
         });
         Ok(page(meant.map(|row| (row.slot, row)), &filter, |slot| decide::slot_cursor(*slot)))
+    }
+
+    async fn search(&self, search: Search) -> Result<Found> {
+        let state = self.lock();
+        search::page_of(&search, state.revisions.keys().filter_map(|slot| numbered(&state, *slot).pop()))
     }
 
     async fn revisions(&self, slot: SlotId) -> Result<Vec<RevisionRow>> {

@@ -9,6 +9,7 @@ pub mod decide;
 mod draft;
 mod memory;
 pub mod retain;
+pub mod search;
 mod types;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use again::*;
 pub use draft::*;
 pub use memory::{MemoryJournal, Snapshot};
 pub use retain::{LetGo, LetGoPart, LetGone, RevisionRule};
+pub use search::{Behind, Found, Search, Sort, SortBy};
 pub use types::*;
 
 /// References that [`Journal::content_of`] tells at most.
@@ -233,6 +235,13 @@ pub trait Journal: Send + Sync {
     /// The newest revision of each dataset, in order of origin. A page MAY have fewer rows than asked for, even none,
     /// although more follow: so many are looked through for it that nothing waits long.
     async fn datasets(&self, filter: Filter) -> Result<Page<RevisionRow>>;
+
+    /// Datasets that people look for, in the order they ask for. What the rows say is as new as what
+    /// [`Journal::revisions`] says, but which rows there are, and their order, MAY be a little behind, and the answer says
+    /// so; [`Search::wait`] is how long that is waited for. Pages follow each other by place, so that what is committed
+    /// meanwhile makes none of them repeat or leave out what stays as it was. A page MAY have fewer rows than asked for,
+    /// even none, although more follow ([`Found::cut`]).
+    async fn search(&self, search: Search) -> Result<Found>;
 
     /// All revisions of a slot, oldest first.
     async fn revisions(&self, slot: SlotId) -> Result<Vec<RevisionRow>>;

@@ -272,7 +272,7 @@ impl Tables<'_> {
         from: u32,
     ) -> Result<i64> {
         let placed = self.place(of.slot, wanted, from)?;
-        self.set_export(of, placed.state(), Some(placed.target()), None)?;
+        self.set_export(of, placed.state(), Some(placed.target()), at)?;
         match placed {
             Placed::Target { id, number } => {
                 let name = self.name(processor)?;
