@@ -44,10 +44,8 @@ export interface Diagnostic {
   processor?: string
 }
 
-export interface Diagnostics {
-  diagnostics?: Diagnostic[]
-  more?: number
-}
+/** In the order of their places; the server stops at some hundreds. */
+export type Diagnostics = Diagnostic[]
 
 export interface PlanProcessor {
   id: string
@@ -130,6 +128,9 @@ export interface Fault {
   message: string
   hint?: string
   traceback?: string
+  /** `clean.py:14`, and the text of that line. */
+  place?: [string, string] | null
+  /** From 1, within the code. */
   line?: number
   file?: string
 }

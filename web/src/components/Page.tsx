@@ -1,6 +1,7 @@
-// The frame of a page: its head with a title and what can be done, and the rest, which scrolls for itself.
+// The frame of a page: its title and what can be done stand in the head of the shell, the rest scrolls for itself.
 import { Box, Stack, Typography } from '@mui/material'
 import { useEffect, type ReactNode } from 'react'
+import { Head } from '../shell/head'
 
 export function Page({ title, crumbs, actions, children }: { title: string; crumbs?: ReactNode; actions?: ReactNode; children: ReactNode }) {
   useEffect(() => {
@@ -8,12 +9,15 @@ export function Page({ title, crumbs, actions, children }: { title: string; crum
   }, [title])
   return (
     <Box sx={{ display: 'flex', flexDirection: 'column', height: '100%', minHeight: 0, bgcolor: 'background.paper' }}>
-      <Stack direction="row" spacing={1} sx={{ px: 2, minHeight: 52, alignItems: 'center', borderBottom: 1, borderColor: 'divider', flexShrink: 0 }}>
-        {crumbs}
-        <Typography variant="h1" noWrap>{title}</Typography>
-        <Box sx={{ flex: 1 }} />
-        {actions}
-      </Stack>
+      <Head
+        title={
+          <Stack direction="row" spacing={1} sx={{ alignItems: 'center', minWidth: 0 }}>
+            {crumbs}
+            <Typography variant="h1" noWrap>{title}</Typography>
+          </Stack>
+        }
+        actions={actions}
+      />
       {children}
     </Box>
   )

@@ -2,13 +2,13 @@ import { describe, expect, it, vi } from 'vitest'
 import { EventStore, type FlowNumbers, type Recent } from './store'
 
 const numbers = (out: number, more: Partial<FlowNumbers> = {}): FlowNumbers => ({
-  state: 'enabled', version: 'v', outstanding: 0, dead_letters: 0, draft: false,
-  processors: { inbox: { in: 0, out: 5, failed: 0, waiting: 0, took_us: 10 }, clean: { in: 5, out, failed: 0, waiting: 5 - out, took_us: 10 } },
+  state: 'enabled', version: 'v', outstanding: 0, held: 0, dead_letters: 0,
+  processors: { inbox: { in: 0, out: 5, failed: 0, retried: 0, waiting: 0, took_us: 10 }, clean: { in: 5, out, failed: 0, retried: 0, waiting: 5 - out, took_us: 10 } },
   ...more,
 })
 const at = (seconds: number) => new Date(1_800_000_000_000 + seconds * 1000).toISOString()
 const ms = (seconds: number) => 1_800_000_000_000 + seconds * 1000
-const recent = (item: string, seconds: number): Recent => ({ flow: 'a', run: 1, item, name: item, arrival: 1, at: at(seconds), result: 'collected', processor: 'shelf', size: 1, took_ms: 1, steps: [] })
+const recent = (item: string, seconds: number): Recent => ({ flow: 'a', item, name: item, arrival: 1, at: ms(seconds), result: 'collected', processor: 'shelf', size: 1, steps: [] })
 
 describe('the event store', () => {
   it('tells only those whose numbers changed', () => {
@@ -30,6 +30,8 @@ describe('the event store', () => {
     expect(heard.other).toHaveBeenCalledTimes(1)
     expect(store.flow('b')).toBeUndefined()
     expect(store.slugs()).toEqual(['a'])
+    store.facts({ seq: 4, time: at(3), flows: { a: null } })
+    expect(store.slugs()).toEqual([])
   })
 
   it('keeps the newest items first, each once', () => {

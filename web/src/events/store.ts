@@ -7,6 +7,8 @@ export interface ProcessorNumbers {
   in: number
   out: number
   failed: number
+  /** Handed back to be tried again. */
+  retried: number
   waiting: number
   took_us: number
 }
@@ -15,36 +17,34 @@ export interface FlowNumbers {
   state: FlowState
   version: string
   outstanding: number
+  held: number
   dead_letters: number
-  draft: boolean
   processors: Record<string, ProcessorNumbers>
 }
 
 export interface Recent {
   flow: string
-  run: number
   item: string
   name: string
   arrival: number
-  at: string
-  result: 'collected' | 'dead' | 'dropped'
-  processor: string
   size: number
-  took_ms: number
+  /** Milliseconds since 1970. */
+  at: number
+  result: 'collected' | 'unchanged' | 'dead' | 'dropped'
+  /** Where it ended. */
+  processor: string
   steps: { processor: string; took_us: number }[]
-  fault?: { code: string; message: string }
-  dataset?: { id: string; revision: number }
+  /** A remark; of a dead letter what was wrong. */
+  note?: string | null
 }
 
-export interface Snapshot {
+/** All flows in a snapshot, else those that changed; `null`: gone. */
+export interface Facts {
   seq: number
   time: string
-  flows: Record<string, FlowNumbers>
-}
-
-export interface Facts extends Snapshot {
+  flows: Record<string, FlowNumbers | null>
   recent?: Recent[]
-  troubles?: Trouble[]
+  troubles?: Trouble[] | null
 }
 
 /** How the stream is: connecting for the first time, live, or broken with data from `since`. */
@@ -88,16 +88,9 @@ export class EventStore {
   }
 
   /** Everything anew: flows that are not in it are gone. */
-  snapshot(snapshot: Snapshot) {
-    const keys = new Set<string>()
-    for (const slug of this.flows.keys()) {
-      if (!(slug in snapshot.flows)) {
-        this.flows.delete(slug)
-        keys.add(`flow:${slug}`)
-      }
-    }
-    this.take(snapshot, keys)
-    this.tell(keys)
+  snapshot(snapshot: Facts) {
+    const gone = [...this.flows.keys()].filter((slug) => !(slug in snapshot.flows)).map((slug) => [slug, null] as const)
+    this.facts({ ...snapshot, flows: { ...snapshot.flows, ...Object.fromEntries(gone) } })
   }
 
   facts(facts: Facts) {
@@ -117,10 +110,15 @@ export class EventStore {
     this.tell(keys)
   }
 
-  private take(snapshot: Snapshot, keys: Set<string>) {
+  private take(snapshot: Facts, keys: Set<string>) {
     this.lastTime = snapshot.time
     const at = new Date(snapshot.time).getTime()
     for (const [slug, numbers] of Object.entries(snapshot.flows)) {
+      if (numbers === null) {
+        this.flows.delete(slug)
+        keys.add(`flow:${slug}`)
+        continue
+      }
       const before = this.flows.get(slug)
       // What did not change stays the same object, so that nothing is drawn again for it.
       const processors: Record<string, ProcessorNumbers> = {}
@@ -196,11 +194,11 @@ const NONE: Recent[] = []
 function newest(list: Recent[], recent: Recent): Recent[] {
   // After a reconnect the same items may be told again.
   if (list.some((one) => one.item === recent.item && one.at === recent.at)) return list
-  return [recent, ...list].sort((a, b) => (a.at < b.at ? 1 : a.at > b.at ? -1 : 0)).slice(0, MOST_RECENT)
+  return [recent, ...list].sort((a, b) => b.at - a.at).slice(0, MOST_RECENT)
 }
 
 function same(a: ProcessorNumbers, b: ProcessorNumbers): boolean {
-  return a.in === b.in && a.out === b.out && a.failed === b.failed && a.waiting === b.waiting && a.took_us === b.took_us
+  return a.in === b.in && a.out === b.out && a.failed === b.failed && a.retried === b.retried && a.waiting === b.waiting && a.took_us === b.took_us
 }
 
 export const events = new EventStore()

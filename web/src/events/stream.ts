@@ -1,6 +1,6 @@
 // The one connection of the tab. The browser reconnects by itself and says what it had last; where it gives up, this
 // begins again.
-import { events, type EventStore, type Facts, type Snapshot } from './store'
+import { events, type EventStore, type Facts } from './store'
 
 const FIRST_WAIT = 1000
 const LONGEST_WAIT = 30_000
@@ -17,7 +17,7 @@ export function connect(store: EventStore = events, url = '/api/v1/events'): () 
       wait = FIRST_WAIT
       store.stream('live')
     })
-    source.addEventListener('snapshot', (event) => store.snapshot(JSON.parse((event as MessageEvent<string>).data) as Snapshot))
+    source.addEventListener('snapshot', (event) => store.snapshot(JSON.parse((event as MessageEvent<string>).data) as Facts))
     source.addEventListener('facts', (event) => store.facts(JSON.parse((event as MessageEvent<string>).data) as Facts))
     source.addEventListener('error', () => {
       store.stream('broken')

@@ -31,7 +31,7 @@ class Fake implements Server {
     this.draft = undefined
   }
   async validate() {
-    return { diagnostics: { diagnostics: [] } }
+    return { diagnostics: [] }
   }
 }
 

@@ -41,8 +41,6 @@ export interface SessionState {
   flow: FlowDetail | undefined
   draft: { etag: string; changed: string; actor: string; based_on: string | undefined } | undefined
   diagnostics: Diagnostic[]
-  /** Diagnostics beyond those listed. */
-  moreDiagnostics: number
   validated: boolean
   validateProblem: Problem | undefined
   plan: Plan | undefined
@@ -77,7 +75,6 @@ export class FlowSession {
     flow: undefined,
     draft: undefined,
     diagnostics: [],
-    moreDiagnostics: 0,
     validated: false,
     validateProblem: undefined,
     plan: undefined,
@@ -302,8 +299,7 @@ export class FlowSession {
         plan,
         broken,
         ...(model && { model }),
-        diagnostics: said.diagnostics.diagnostics ?? [],
-        moreDiagnostics: said.diagnostics.more ?? 0,
+        diagnostics: said.diagnostics,
         validated: true,
         validateProblem: undefined,
       })

@@ -1,13 +1,13 @@
 // The form of a processor, drawn from the schemas of its kind: RJSF with templates as dense as the rest of the page.
 // Defaults are shown, not written: a flow says only what somebody said.
-import HelpOutline from '@mui/icons-material/HelpOutlineOutlined'
-import { Box, IconButton, Tooltip } from '@mui/material'
+import { Box } from '@mui/material'
 import Form from '@rjsf/core'
 import { Theme } from '@rjsf/mui'
-import type { FieldTemplateProps, ObjectFieldTemplateProps, RJSFSchema, UiSchema } from '@rjsf/utils'
+import type { RJSFSchema, UiSchema } from '@rjsf/utils'
 import { useMemo } from 'react'
 import { same } from '../flow/text'
 import type { Schema } from './schema'
+import { Choice, Entries, Entry, Field, Fields, Nothing, Yes } from './templates'
 import { validator } from './validator'
 
 export interface SchemaFormProps {
@@ -21,8 +21,8 @@ export interface SchemaFormProps {
 /** Words as people read them: `max_backoff` is `max backoff`. */
 const title = (key: string) => key.replaceAll('_', ' ')
 
-/** What is only whitespace apart is joined: descriptions come as they are broken in the source. */
-const oneLine = (text: string) => text.replace(/\s*\n\s*/g, ' ')
+/** Labels stand over what is there if nothing is said. */
+const RAISED = { slotProps: { inputLabel: { shrink: true } } }
 
 function ui(schema: Schema): UiSchema {
   const out: UiSchema = {}
@@ -30,42 +30,56 @@ function ui(schema: Schema): UiSchema {
   const example = schema['x-example']
   if (preset !== undefined) out['ui:placeholder'] = String(preset)
   else if (example !== undefined) out['ui:placeholder'] = String(example)
-  if (schema.type === 'string' && (schema.format === 'code' || schema.maxLength === undefined) && (schema.format === 'code' || /text/i.test(schema.title ?? ''))) {
-    out['ui:widget'] = 'textarea'
-  }
+  if (schema.type === 'string' && schema.format === 'code') out['ui:widget'] = 'textarea'
+  if (schema.type === 'boolean') out['ui:widget'] = 'checkbox'
+  if (schema.type !== 'object' && schema.type !== 'array' && schema.type !== 'boolean') out['ui:options'] = { mui: RAISED }
   if (schema.type === 'string') out['ui:emptyValue'] = undefined
   for (const [key, one] of Object.entries(schema.properties ?? {})) out[key] = { ...ui(one), 'ui:title': title(key) }
-  if (schema.items) out.items = { ...ui(schema.items), 'ui:label': false }
+  if (schema.items) out.items = { ...ui(schema.items), ...(schema.items.type === 'object' ? {} : { 'ui:label': false }) }
   return out
 }
+
+const TEMPLATES = {
+  ...Theme.templates,
+  FieldTemplate: Field,
+  ObjectFieldTemplate: Fields,
+  ArrayFieldTemplate: Entries,
+  ArrayFieldItemTemplate: Entry,
+  DescriptionFieldTemplate: Nothing,
+  FieldErrorTemplate: Nothing,
+}
+
+const WIDGETS = { ...Theme.widgets, SelectWidget: Choice, CheckboxWidget: Yes }
 
 export default function SchemaForm({ schema, data, onChange, idPrefix }: SchemaFormProps) {
   const uiSchema = useMemo(() => ({ ...ui(schema), 'ui:submitButtonOptions': { norender: true } }), [schema])
   const known = useMemo(() => Object.fromEntries(Object.keys(schema.properties ?? {}).flatMap((key) => (data[key] === undefined ? [] : [[key, data[key]]]))), [schema, data])
   return (
-    <Form
-      tagName="div"
-      idPrefix={idPrefix}
-      schema={schema as RJSFSchema}
-      uiSchema={uiSchema}
-      formData={known}
-      validator={validator}
-      liveValidate
-      showErrorList={false}
-      noHtml5Validate
-      experimental_defaultFormStateBehavior={{ emptyObjectFields: 'skipDefaults', arrayMinItems: { populate: 'never' } }}
-      templates={{ ...Theme.templates, FieldTemplate: Field, ObjectFieldTemplate: Fields }}
-      widgets={Theme.widgets ?? {}}
-      onChange={({ formData }) => {
-        const next = (formData ?? {}) as Record<string, unknown>
-        const changed: Record<string, unknown> = {}
-        for (const key of Object.keys(schema.properties ?? {})) {
-          const value = said(next[key], known[key])
-          if (!same(value, known[key])) changed[key] = value
-        }
-        if (Object.keys(changed).length > 0) onChange(changed)
-      }}
-    />
+    <Box sx={{ '& .rjsf': { display: 'contents' }, '& .MuiFormControl-root': { m: 0 } }}>
+      <Form
+        tagName="div"
+        idPrefix={idPrefix}
+        schema={schema as RJSFSchema}
+        uiSchema={uiSchema}
+        formData={known}
+        validator={validator}
+        liveValidate
+        showErrorList={false}
+        noHtml5Validate
+        experimental_defaultFormStateBehavior={{ emptyObjectFields: 'skipDefaults', arrayMinItems: { populate: 'never' } }}
+        templates={TEMPLATES}
+        widgets={WIDGETS}
+        onChange={({ formData }) => {
+          const next = (formData ?? {}) as Record<string, unknown>
+          const changed: Record<string, unknown> = {}
+          for (const key of Object.keys(schema.properties ?? {})) {
+            const value = said(next[key], known[key])
+            if (!same(value, known[key])) changed[key] = value
+          }
+          if (Object.keys(changed).length > 0) onChange(changed)
+        }}
+      />
+    </Box>
   )
 }
 
@@ -80,53 +94,4 @@ function said(value: unknown, before: unknown): unknown {
     return kept === undefined ? [] : [[key, kept] as const]
   })
   return entries.length === 0 && before === undefined ? undefined : Object.fromEntries(entries)
-}
-
-function Field(props: FieldTemplateProps) {
-  const { children, hidden, rawErrors = [], rawDescription, schema, id, label, displayLabel, registry } = props
-  if (hidden) return <Box sx={{ display: 'none' }}>{children}</Box>
-  const Wrap = registry.templates.WrapIfAdditionalTemplate
-  const wide = schema.type === 'object' || schema.type === 'array' || props.uiSchema?.['ui:widget'] === 'textarea'
-  const help = rawDescription && schema.type !== 'object' ? oneLine(rawDescription) : undefined
-  return (
-    <Box sx={{ gridColumn: wide ? '1 / -1' : undefined, minWidth: 0 }}>
-      <Wrap {...props}>
-        <Box sx={{ display: 'flex', alignItems: 'flex-start', gap: 0.25 }}>
-          <Box sx={{ flex: 1, minWidth: 0, '& .MuiFormControlLabel-label': { fontSize: 13 }, '& .MuiPaper-root': { bgcolor: 'transparent' } }}>{children}</Box>
-          {help && displayLabel !== false && (
-            <Tooltip title={help}>
-              <IconButton size="small" aria-label={`About ${label}`} tabIndex={-1} sx={{ mt: 0.4, p: 0.5, color: 'text.secondary' }}>
-                <HelpOutline sx={{ fontSize: 16 }} />
-              </IconButton>
-            </Tooltip>
-          )}
-        </Box>
-        {rawErrors.length > 0 && (
-          <Box id={`${id}__error`} role="alert" sx={{ color: 'error.main', fontSize: 12, mt: 0.25 }}>
-            {[...new Set(rawErrors)].map((error) => `${label} ${error}`).join('; ')}
-          </Box>
-        )}
-      </Wrap>
-    </Box>
-  )
-}
-
-function Fields({ title: name, description, properties, fieldPathId, schema, onAddProperty, disabled, readonly, registry, formData }: ObjectFieldTemplateProps) {
-  const top = fieldPathId.path.length === 0
-  const grid = <Box sx={{ display: 'grid', gridTemplateColumns: 'repeat(auto-fill, minmax(220px, 1fr))', gap: 1.5, alignItems: 'start' }}>{properties.map((one) => one.content)}</Box>
-  const Add = registry.templates.ButtonTemplates.AddButton
-  const open = schema.additionalProperties !== undefined && schema.additionalProperties !== false
-  return top ? (
-    grid
-  ) : (
-    <Box component="fieldset" sx={{ m: 0, p: 1.5, border: 1, borderColor: 'divider', borderRadius: 1, minWidth: 0 }}>
-      {name && (
-        <Tooltip title={typeof description === 'string' ? oneLine(description) : (description ?? '')}>
-          <Box component="legend" sx={{ px: 0.5, fontSize: 12, fontWeight: 600, color: 'text.secondary' }}>{name}</Box>
-        </Tooltip>
-      )}
-      {grid}
-      {open && <Add onClick={onAddProperty} disabled={disabled || readonly} registry={registry} aria-label={`Add to ${name || 'this'}`} {...(formData === undefined && {})} />}
-    </Box>
-  )
 }

@@ -1,7 +1,7 @@
 // What RJSF asks of a validator, over @cfworker/json-schema, which needs no `eval` and so works under the page's policy.
 import { Validator } from '@cfworker/json-schema'
 import {
-  createErrorHandler, toErrorList, toErrorSchema, unwrapErrorHandler, validationDataMerge,
+  createErrorHandler, toErrorSchema, unwrapErrorHandler, validationDataMerge,
   type CustomValidator, type ErrorTransformer, type RJSFSchema, type RJSFValidationError, type UiSchema, type ValidationData, type ValidatorType,
 } from '@rjsf/utils'
 import type { Schema } from './schema'
@@ -79,5 +79,6 @@ export const validator: ValidatorType = {
   },
   isValid: (schema: RJSFSchema, formData: unknown) => validatorOf(schema).validate(withoutNothing(formData)).valid,
   rawValidation: <Result,>(schema: RJSFSchema, formData?: unknown) => ({ errors: errorsOf(schema, formData) as Result[] }),
-  ...({ toErrorList } as object),
 }
+
+export default validator

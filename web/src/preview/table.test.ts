@@ -57,5 +57,5 @@ test('a first row is a header when it names all columns differently, without num
 test('columns of numbers', () => {
   expect(['1', '-1.5', '1,234.5', '1e-9', '12%', '+3', '5.'].every(isNumeric)).toBe(true)
   expect(['', '-', '1a', '2026-11-27', 'NaN', '1:2'].some(isNumeric)).toBe(false)
-  expect(numericColumns([['1', 'a', ''], ['', '2', '']], 3)).toEqual([true, false, false])
+  expect(numericColumns([['1', 'a', ''], ['NA', '2', '']], 3)).toEqual([true, false, false])
 })

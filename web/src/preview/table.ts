@@ -69,10 +69,13 @@ export function readTable(text: string, name: string, most: number, cut: boolean
   }
 }
 
-/** Which columns hold numbers only, by position; they are set flush right. */
+/** What tables write where a number is missing. */
+const MISSING = new Set(['', 'na', 'n/a', 'nan', 'null', 'none', '-'])
+
+/** Which columns hold numbers only, but for missing ones, by position; they are set flush right. */
 export function numericColumns(rows: readonly (readonly string[])[], columns: number): boolean[] {
   return Array.from({ length: columns }, (_, at) => {
-    const cells = rows.map((row) => row[at] ?? '').filter((cell) => cell.trim() !== '')
+    const cells = rows.map((row) => row[at] ?? '').filter((cell) => !MISSING.has(cell.trim().toLowerCase()))
     return cells.length > 0 && cells.every(isNumeric)
   })
 }

@@ -9,16 +9,17 @@ import Runs from '@mui/icons-material/ChecklistOutlined'
 import Search from '@mui/icons-material/Search'
 import Settings from '@mui/icons-material/SettingsOutlined'
 import System from '@mui/icons-material/SettingsBrightnessOutlined'
-import { Badge, Box, Button, ButtonBase, IconButton, Link as MuiLink, Stack, Tooltip, Typography } from '@mui/material'
+import { Badge, Box, Button, ButtonBase, IconButton, Link as MuiLink, Stack, Tooltip } from '@mui/material'
 import { useColorScheme } from '@mui/material/styles'
 import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-router'
-import { useEffect, useState } from 'react'
+import { useEffect, useMemo, useState } from 'react'
 import { signedOut } from '../api/client'
 import { Keys } from '../components/bits'
 import { Toasts } from '../components/toast'
 import { useDeadLetters, useStream, useTroubles } from '../events/store'
 import { clock, brief } from '../lib/format'
 import { handleKey, keyNames, useCommands, type Command } from './commands'
+import { HeadContext } from './head'
 import { Help } from './Help'
 import { Palette } from './Palette'
 
@@ -37,6 +38,9 @@ export function Shell() {
   const navigate = useNavigate()
   const [palette, setPalette] = useState(false)
   const [help, setHelp] = useState(false)
+  const [title, setTitle] = useState<HTMLElement | null>(null)
+  const [actions, setActions] = useState<HTMLElement | null>(null)
+  const places = useMemo(() => ({ title, actions }), [title, actions])
   const { mode, setMode } = useColorScheme()
   useEffect(() => {
     const listen = (event: KeyboardEvent) => void handleKey(event)
@@ -58,7 +62,7 @@ export function Shell() {
     { id: 'system', label: 'Theme of the system', group: 'Look', words: 'colour', run: () => setMode('system') },
   ])
   return (
-    <Box sx={{ display: 'grid', gridTemplateRows: '48px minmax(0, 1fr)', gridTemplateColumns: `${RAIL}px minmax(0, 1fr)`, height: '100%' }}>
+    <Box sx={{ display: 'grid', gridTemplateRows: '52px minmax(0, 1fr)', gridTemplateColumns: `${RAIL}px minmax(0, 1fr)`, height: '100%' }}>
       <MuiLink href="#content" sx={{ position: 'absolute', left: 8, top: -60, zIndex: 1500, bgcolor: 'background.paper', p: 1, '&:focus': { top: 8 } }}>
         Skip to the content
       </MuiLink>
@@ -66,8 +70,7 @@ export function Shell() {
         <Box component={Link} to="/flows" aria-label="OpenDMP, to the flows" sx={{ width: RAIL, display: 'grid', placeItems: 'center', height: '100%' }}>
           <img src="/icon.svg" alt="" width="26" height="26" />
         </Box>
-        <Typography sx={{ fontWeight: 650, fontSize: 15 }}>OpenDMP</Typography>
-        <Box sx={{ flex: 1 }} />
+        <Box ref={setTitle} sx={{ flex: '1 1 auto', minWidth: 80, overflow: 'hidden' }} />
         <Troubles />
         <StreamState />
         <Button
@@ -76,17 +79,20 @@ export function Shell() {
           onClick={() => setPalette(true)}
           startIcon={<Search fontSize="small" />}
           aria-label="Search or run a command"
-          sx={{ width: 270, justifyContent: 'flex-start', color: 'text.secondary', borderColor: 'divider', fontWeight: 400, '& .keys': { ml: 'auto' }, '@media (max-width: 900px)': { width: 'auto', '& .words, & .keys': { display: 'none' } } }}
+          sx={{ width: 236, flexShrink: 0, justifyContent: 'flex-start', color: 'text.secondary', borderColor: 'divider', fontWeight: 400, '& .keys': { ml: 'auto' }, '@media (max-width: 1360px)': { width: 'auto', minWidth: 0, px: 1, '& .words, & .keys': { display: 'none' }, '& .MuiButton-startIcon': { m: 0 } } }}
         >
-          <span className="words">Search or run a command</span>
+          <span className="words">Search or run</span>
           <span className="keys"><Keys names={keyNames('Mod+K')} /></span>
         </Button>
+        <Box ref={setActions} sx={{ display: 'flex', alignItems: 'center', flexShrink: 0, '&:empty': { display: 'none' } }} />
         <ThemeButton mode={mode ?? 'system'} onMode={setMode} />
       </Stack>
       <Rail />
       <Box component="main" id="content" tabIndex={-1} sx={{ minWidth: 0, minHeight: 0, overflow: 'hidden', outline: 'none' }}>
         <SignedOut />
-        <Outlet />
+        <HeadContext value={places}>
+          <Outlet />
+        </HeadContext>
       </Box>
       <Palette open={palette} onClose={() => setPalette(false)} />
       <Help open={help} onClose={() => setHelp(false)} />
@@ -136,7 +142,7 @@ function StreamState() {
         ? ['text.disabled', 'Connecting']
         : ['warning.main', stream.since ? `Reconnecting, data from ${clock(stream.since)}` : 'Reconnecting']
   return (
-    <Stack role="status" direction="row" spacing={0.75} sx={{ alignItems: 'center', fontSize: 12, color: 'text.secondary', px: 1 }}>
+    <Stack role="status" direction="row" spacing={0.75} sx={{ alignItems: 'center', fontSize: 12, color: 'text.secondary', px: 1, flexShrink: 0, whiteSpace: 'nowrap' }}>
       <Box sx={{ width: 8, height: 8, borderRadius: '50%', bgcolor: dot }} />
       <span>{text}</span>
     </Stack>

@@ -7,6 +7,7 @@ import { Bytes } from '../components/bits'
 import { Skeletons } from '../components/states'
 import { duration, many } from '../lib/format'
 import type { Chosen } from './sample'
+import { lineOfFault } from './traceback'
 
 const Preview = lazy(() => import('../preview/Preview').then((module) => ({ default: module.Preview })))
 const TextDiff = lazy(() => import('../components/code/TextDiff'))
@@ -48,7 +49,7 @@ export function Outcome({ tried, onUse, useLabel = 'Use as sample' }: OutcomePro
         <Alert severity={tone === 'warning' ? 'warning' : 'error'} variant="outlined" sx={{ mx: 1.5, mb: 1, '& .MuiAlert-message': { minWidth: 0, width: '100%' } }}>
           <Box sx={{ fontWeight: 600, wordBreak: 'break-word' }}>
             {tried.fault.message}
-            {tried.fault.line !== undefined && ` (line ${tried.fault.line})`}
+            {lineOfFault(tried.fault) !== undefined && ` (line ${lineOfFault(tried.fault)})`}
           </Box>
           {tried.fault.hint && <Box sx={{ mt: 0.5 }}>{tried.fault.hint}</Box>}
           {tried.fault.traceback && (

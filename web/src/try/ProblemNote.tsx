@@ -3,7 +3,7 @@ import { Alert, Box } from '@mui/material'
 import type { Problem } from '../api/problem'
 
 export function ProblemNote({ problem }: { problem: Problem }) {
-  const list = problem.diagnostics?.diagnostics ?? []
+  const list = problem.diagnostics ?? []
   return (
     <Alert severity="error" variant="outlined" sx={{ m: 1.5 }}>
       <Box sx={{ fontWeight: 600 }}>{problem.message}</Box>

@@ -4,14 +4,21 @@ import type { Mark } from '../components/CodeEditor'
 
 /** The failure as a mark on its line; nothing where the line is not in this code. */
 export function faultMarks(fault: Fault | undefined, code: string, file?: string): Mark[] {
-  if (!fault?.line || fault.line < 1) return []
+  const line = lineOfFault(fault)
+  if (!fault || line === undefined) return []
   if (fault.file !== undefined && file !== undefined && clean(fault.file) !== clean(file)) return []
   const lines = code.split('\n')
-  if (fault.line > lines.length) return []
-  const from = lines.slice(0, fault.line - 1).reduce((sum, one) => sum + one.length + 1, 0)
-  const text = lines[fault.line - 1] ?? ''
+  if (line > lines.length) return []
+  const from = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0)
+  const text = lines[line - 1] ?? ''
   const indent = /^\s*/.exec(text)?.[0].length ?? 0
   return [{ from: from + indent, to: from + text.length, severity: 'error', message: fault.hint ? `${fault.message}\n${fault.hint}` : fault.message }]
+}
+
+/** The line, as it is said or as it stands in the place; from 1. */
+export function lineOfFault(fault: Fault | undefined): number | undefined {
+  const line = fault?.line ?? Number(/:(\d+)$/.exec(fault?.place?.[0] ?? '')?.[1] ?? Number.NaN)
+  return Number.isInteger(line) && line > 0 ? line : undefined
 }
 
 const clean = (path: string) => path.replace(/^\.\//, '')

@@ -9,7 +9,7 @@ import type { Kind } from '../../api/types'
 import { Short, StateChip } from '../../components/bits'
 import { ButtonLink, AppLink } from '../../components/links'
 import { ErrorPanel, Skeletons } from '../../components/states'
-import { toast } from '../../components/toast'
+import { toast, toastProblem } from '../../components/toast'
 import { useFlowNumbers } from '../../events/store'
 import { changesOf } from '../../flow/changes'
 import { beginning, wish } from '../../flow/kinds'
@@ -18,6 +18,7 @@ import { addProcessors, inputRef, removeProcessors } from '../../flow/text'
 import { SessionProvider, useOpenSession, useSession, useSessionState } from '../../flow/useSession'
 import { many } from '../../lib/format'
 import { useCommands, type Command } from '../../shell/commands'
+import { Head } from '../../shell/head'
 import { AddProcessor } from './AddProcessor'
 import { Conflict } from './Conflict'
 import { EnableDialog } from './Enable'
@@ -82,7 +83,7 @@ function Workbench() {
   const redo = useSessionState((state) => state.redo)
   const save = useSessionState((state) => state.save)
   const live = useFlowNumbers(slug)
-  const [selected, setSelected] = useState<string[]>([])
+  const [selected, setSelected] = useState<string[]>(search.processor === undefined ? [] : [search.processor])
   const [adding, setAdding] = useState<{ lane: number; from: { id: string; port: string } | undefined }>()
   const [enabling, setEnabling] = useState(false)
   const { disable, enable } = useFlowActions()
@@ -196,6 +197,11 @@ function Workbench() {
     }
   }, [selected, tab, copy, paste, remove])
 
+  const discard = () => {
+    const what = 'The draft could not be discarded'
+    void session.discardDraft().then(() => toast('The draft is discarded', { severity: 'info', undo: () => session.undo() }), (error: unknown) => toastProblem(what, error))
+  }
+
   const lead = model.steps.find((step) => step.id === selected[0])
   const commands: Command[] = [
     { id: 'add', label: 'Add a processor', group: 'Flow', keys: 'a', run: () => openAdd(lead ? lead.lane + (lead.outputs.length > 0 ? 1 : 0) : 0, lead?.outputs[0] !== undefined ? { id: lead.id, port: lead.outputs[0] } : undefined) },
@@ -217,28 +223,33 @@ function Workbench() {
   const panel = search.processor !== undefined ? model.steps.find((step) => step.id === search.processor) : undefined
   return (
     <Box sx={{ display: 'flex', flexDirection: 'column', height: '100%', minHeight: 0 }}>
-      <Stack direction="row" spacing={1.25} sx={{ px: 2, minHeight: 52, alignItems: 'center', borderBottom: 1, borderColor: 'divider', bgcolor: 'background.paper', flexShrink: 0, minWidth: 0 }}>
-        <AppLink to="/flows" color="inherit" sx={{ color: 'text.secondary', fontSize: 15 }}>Flows</AppLink>
-        <Box component="span" sx={{ color: 'text.secondary' }} aria-hidden>/</Box>
-        <Typography variant="h1" noWrap sx={{ minWidth: 60 }}>{model.name || slug}</Typography>
-        <StateChip state={state} />
-        {flow && <Typography variant="caption" noWrap sx={{ color: 'text.secondary', '@media (max-width: 1100px)': { display: 'none' } }}>version <Short value={flow.flow.version} /></Typography>}
-        <Box sx={{ flex: 1 }} />
-        <SaveState />
-        <Tooltip title={undo ? `Undo ${undo}` : 'Nothing to undo'}><span><IconButton onClick={() => session.undo()} disabled={undo === undefined} aria-label="Undo"><Undo fontSize="small" /></IconButton></span></Tooltip>
-        <Tooltip title={redo ? `Redo ${redo}` : 'Nothing to redo'}><span><IconButton onClick={() => session.redo()} disabled={redo === undefined} aria-label="Redo"><Redo fontSize="small" /></IconButton></span></Tooltip>
-        {flow && changed && (
-          <Button sx={{ flexShrink: 0 }} onClick={() => void session.discardDraft().then(() => toast('The draft is discarded', { severity: 'info', undo: () => session.undo() }), (error: unknown) => toast(String(error), { severity: 'error' }))}>Discard</Button>
-        )}
-        {flow && state === 'enabled' && !changed ? (
-          <Button variant="outlined" sx={{ flexShrink: 0 }} onClick={() => void disable(slug, flow.flow.name).then(() => session.refreshFlow())}>Disable</Button>
-        ) : flow && state === 'disabled' && !changed ? (
-          <Button variant="contained" sx={{ flexShrink: 0 }} onClick={() => void enable(slug, flow.flow.name).then(() => session.refreshFlow())}>Enable</Button>
-        ) : (
-          <Button variant="contained" sx={{ flexShrink: 0 }} onClick={() => setEnabling(true)} title="Ctrl Shift E">{flow ? 'Enable changes' : 'Enable'}</Button>
-        )}
-        <FlowMenu row={{ flow: slug, name: model.name || slug, state, outstanding: live?.outstanding ?? flow?.flow.outstanding ?? 0 }} onDeleted={() => void navigate({ to: '/flows' })} />
-      </Stack>
+      <Head
+        title={
+          <Stack direction="row" spacing={1.25} sx={{ alignItems: 'center', minWidth: 0 }}>
+            <AppLink to="/flows" color="inherit" sx={{ color: 'text.secondary', fontSize: 15 }}>Flows</AppLink>
+            <Box component="span" sx={{ color: 'text.secondary' }} aria-hidden>/</Box>
+            <Typography variant="h1" noWrap>{model.name || slug}</Typography>
+            <StateChip state={state} />
+            {flow && <Typography variant="caption" noWrap sx={{ color: 'text.secondary', '@media (max-width: 1200px)': { display: 'none' } }}>version <Short value={flow.flow.version} /></Typography>}
+          </Stack>
+        }
+        actions={
+          <Stack direction="row" spacing={0.75} sx={{ alignItems: 'center' }}>
+            <SaveState />
+            <Tooltip title={undo ? `Undo ${undo}` : 'Nothing to undo'}><span><IconButton onClick={() => session.undo()} disabled={undo === undefined} aria-label="Undo"><Undo fontSize="small" /></IconButton></span></Tooltip>
+            <Tooltip title={redo ? `Redo ${redo}` : 'Nothing to redo'}><span><IconButton onClick={() => session.redo()} disabled={redo === undefined} aria-label="Redo"><Redo fontSize="small" /></IconButton></span></Tooltip>
+            {flow && changed && <Button onClick={discard}>Discard</Button>}
+            {flow && state === 'enabled' && !changed ? (
+              <Button variant="outlined" onClick={() => void disable(slug, flow.flow.name).then(() => session.refreshFlow(), (error: unknown) => toastProblem('It could not be disabled', error))}>Disable</Button>
+            ) : flow && state === 'disabled' && !changed ? (
+              <Button variant="contained" onClick={() => void enable(slug, flow.flow.name).then(() => session.refreshFlow())}>Enable</Button>
+            ) : (
+              <Button variant="contained" onClick={() => setEnabling(true)} title="Ctrl Shift E">{flow ? 'Enable changes' : 'Enable'}</Button>
+            )}
+            <FlowMenu row={{ flow: slug, name: model.name || slug, state, outstanding: live?.outstanding ?? flow?.flow.outstanding ?? 0 }} onDeleted={() => void navigate({ to: '/flows' })} />
+          </Stack>
+        }
+      />
       <Conflict />
       {flow && <Health slug={slug} model={model} deadLetters={flow.flow.dead_letters} outstanding={flow.flow.outstanding} />}
       <Box sx={{ flex: 1, minHeight: 0, display: 'flex' }}>

@@ -9,7 +9,7 @@ import { clock, duration } from '../../lib/format'
 import { useStored } from '../../lib/stored'
 
 const SHOWN = 20
-const WORDS = { collected: ['Collected', 'success.main'], dead: ['Failed', 'error.main'], dropped: ['Dropped', 'text.secondary'] } as const
+const WORDS = { collected: ['Collected', 'success.main'], unchanged: ['Unchanged', 'text.secondary'], dead: ['Failed', 'error.main'], dropped: ['Dropped', 'text.secondary'] } as const
 
 export function RecentItems({ slug, model }: { slug: string; model: FlowModel }) {
   const recent = useRecent(slug)
@@ -31,7 +31,7 @@ export function RecentItems({ slug, model }: { slug: string; model: FlowModel })
         <Box sx={{ overflowY: 'auto', borderTop: 1, borderColor: 'divider' }} tabIndex={0} role="region" aria-label="List of recent items">
           {recent.length === 0 && <Box sx={{ px: 2, py: 1.5, color: 'text.secondary', fontSize: 13 }}>Nothing went through since this page was opened. Drop something into its inbox.</Box>}
           {recent.slice(0, SHOWN).map((one) => (
-            <Row key={`${one.item}${one.at}`} recent={one} lanes={lanes} />
+            <Row key={`${one.item} ${one.at}`} recent={one} lanes={lanes} />
           ))}
         </Box>
       )}
@@ -41,10 +41,11 @@ export function RecentItems({ slug, model }: { slug: string; model: FlowModel })
 
 function Row({ recent, lanes }: { recent: Recent; lanes: Map<string, number> }) {
   const [word, colour] = WORDS[recent.result]
-  const sum = Math.max(1, recent.steps.reduce((total, step) => total + step.took_us, 0))
+  const spent = recent.steps.reduce((total, step) => total + step.took_us, 0)
+  const sum = Math.max(1, spent)
   return (
     <Box sx={{ display: 'grid', gridTemplateColumns: 'minmax(120px, 220px) 74px minmax(80px, 1fr) 80px 90px', gap: 1.5, alignItems: 'center', px: 2, height: 30, fontSize: 12.5, '&:hover': { bgcolor: 'action.hover' } }}>
-      <AppLink to="/runs/$run" params={{ run: String(recent.run) }} className="mono" sx={{ overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }} title={recent.name}>{recent.name}</AppLink>
+      <AppLink to="/datasets" search={{ flow: recent.flow, q: recent.name }} className="mono" sx={{ overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }} title={recent.name}>{recent.name}</AppLink>
       <Box component="span" className="num" sx={{ color: 'text.secondary' }}>{clock(recent.at)}</Box>
       <Box sx={{ display: 'flex', gap: '2px', height: 9, borderRadius: 1, overflow: 'hidden', bgcolor: 'action.hover' }} aria-hidden>
         {recent.steps.map((step, at) => (
@@ -53,12 +54,10 @@ function Row({ recent, lanes }: { recent: Recent; lanes: Map<string, number> }) 
           </Tooltip>
         ))}
       </Box>
-      <Box component="span" className="num" sx={{ textAlign: 'right' }}>{duration(recent.took_ms * 1000)}</Box>
+      <Box component="span" className="num" sx={{ textAlign: 'right' }}>{duration(spent)}</Box>
       <Box component="span" sx={{ fontWeight: 650, color: colour }}>
-        {recent.dataset ? (
-          <AppLink to="/datasets/$dataset" params={{ dataset: recent.dataset.id }} search={{ revision: recent.dataset.revision }} color="inherit">{word}</AppLink>
-        ) : recent.result === 'dead' ? (
-          <AppLink to="/dead-letters" search={{ flow: recent.flow }} color="inherit" title={recent.fault?.message}>{word}</AppLink>
+        {recent.result === 'dead' ? (
+          <AppLink to="/dead-letters" search={{ flow: recent.flow }} color="inherit" title={recent.note ?? undefined}>{word}</AppLink>
         ) : (
           word
         )}

@@ -11,7 +11,6 @@ export function YamlTab() {
   const session = useSession()
   const content = useSessionState((state) => state.content)
   const diagnostics = useSessionState((state) => state.diagnostics)
-  const more = useSessionState((state) => state.moreDiagnostics)
   const broken = useSessionState((state) => state.broken)
   const [which, setWhich] = useState<string | undefined>()
   const [line, setLine] = useState<number | undefined>()
@@ -103,7 +102,6 @@ export function YamlTab() {
               <span>{one.message}{one.hint && <Box component="span" sx={{ color: 'text.secondary' }}> · {one.hint}</Box>}</span>
             </Box>
           ))}
-          {more > 0 && <Box component="li" sx={{ px: 1.5, py: 0.5, color: 'text.secondary' }}>and {many(more, 'more')}</Box>}
         </Box>
       )}
     </Stack>

@@ -7,6 +7,7 @@ import { useQuery } from '@tanstack/react-query'
 import { Link as To } from '@tanstack/react-router'
 import { Bytes, StateChip } from '../../components/bits'
 import { ErrorPanel, Skeletons } from '../../components/states'
+import { many } from '../../lib/format'
 import { Preview } from '../../preview/Preview'
 import { Copied, Fact, Facts, FlowLink } from '../datasets/bits'
 import { itemUrl, readItem, save } from '../datasets/data'
@@ -78,7 +79,7 @@ export function ItemView({ item, onItem }: { item: ItemInfo; onItem: (item: stri
         {item.read.length === 0 && <Box sx={{ color: 'text.secondary' }}>Nothing took it yet.</Box>}
         {attributes.length > 0 && (
           <Box component="details">
-            <Box component="summary" sx={{ cursor: 'pointer' }}>{attributes.length} attributes</Box>
+            <Box component="summary" sx={{ cursor: 'pointer' }}>{many(attributes.length, 'attribute')}</Box>
             <Box className="mono" sx={{ mt: 0.5, fontSize: 12, wordBreak: 'break-word' }}>
               {attributes.map(([key, value]) => <div key={key}><Box component="span" sx={{ color: 'text.secondary' }}>{key}: </Box>{JSON.stringify(value)}</div>)}
             </Box>

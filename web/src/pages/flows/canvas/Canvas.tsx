@@ -9,7 +9,7 @@ import {
 import '@xyflow/react/dist/style.css'
 import { useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react'
 import { toast } from '../../../components/toast'
-import { dropBefore, laneAt, laneX, layout, CARD_WIDTH, LEAST_LANES } from '../../../flow/layout'
+import { dropBefore, laneAt, laneX, layout, CARD_WIDTH, LANE_WIDTH, LEAST_LANES } from '../../../flow/layout'
 import { phaseOf, refusal } from '../../../flow/model'
 import { connect, disconnect, moveProcessor } from '../../../flow/text'
 import { useSession, useSessionState } from '../../../flow/useSession'
@@ -51,7 +51,7 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
   const diagnostics = useSessionState((state) => state.diagnostics)
   const flow = useSessionState((state) => state.flow)
   const { mode, systemMode } = useColorScheme()
-  const { fitView, screenToFlowPosition, getZoom, setCenter } = useReactFlow()
+  const { setViewport, screenToFlowPosition, getZoom, getViewport, setCenter } = useReactFlow()
   const wrapper = useRef<HTMLDivElement>(null)
   const placed = useMemo(() => layout(model), [model])
   const marked = useMemo(() => new Set(selected), [selected])
@@ -129,8 +129,25 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
   useEffect(() => {
     if (fitted.current || nodes.length <= LEAST_LANES) return
     fitted.current = true
-    requestAnimationFrame(() => void fitView({ padding: 0.06, maxZoom: 1, minZoom: 0.35 }))
-  }, [nodes.length, fitView])
+    requestAnimationFrame(() => void setViewport(atFirst(placed, wrapper.current)))
+  }, [nodes.length, placed, setViewport])
+
+  // The open card stays in sight when the panel takes its place.
+  useEffect(() => {
+    if (open === undefined) return
+    const timer = setTimeout(() => {
+      const card = layout(session.get().model).cards.get(open)
+      const frame = wrapper.current
+      if (!card || !frame) return
+      const { x, y, zoom } = getViewport()
+      const left = card.x * zoom + x
+      const top = card.y * zoom + y
+      if (left < 8 || left + CARD_WIDTH * zoom > frame.clientWidth - 8 || top < 8 || top + card.height * zoom > frame.clientHeight - 8) {
+        void setCenter(card.x + CARD_WIDTH / 2, card.y + card.height / 2, { zoom, duration: 200 })
+      }
+    }, 120)
+    return () => clearTimeout(timer)
+  }, [open, session, getViewport, setCenter])
 
   const onNodesChange = useCallback(
     (changes: NodeChange<AnyNode>[]) => {
@@ -308,9 +325,18 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
         <Background variant={BackgroundVariant.Dots} gap={20} size={1.4} color="var(--mui-palette-canvas-dots)" />
         <Controls showInteractive={false} fitViewOptions={{ padding: 0.06, maxZoom: 1 }} />
       </ReactFlow>
-      {open !== undefined && <Box sx={{ display: 'none' }} data-open={open} />}
     </Box>
   )
+}
+
+/** All lanes that have something in sight, from the top; text legible rather than everything small. */
+function atFirst(placed: ReturnType<typeof layout>, frame: HTMLElement | null) {
+  const last = Math.max(LEAST_LANES - 1, placed.lanes.findLastIndex((lane) => lane.cards.length > 0))
+  const width = laneX(last) + LANE_WIDTH
+  const height = placed.lanes[0]?.height ?? 320
+  const space = { width: (frame?.clientWidth ?? 1200) - 40, height: (frame?.clientHeight ?? 700) - 40 }
+  const zoom = Math.max(0.72, Math.min(1, space.width / width, Math.max(space.height / height, 0.7)))
+  return { x: 20 + Math.max(0, (space.width - width * zoom) / 2), y: 20, zoom }
 }
 
 const NO_FAULTS = { errors: 0, warnings: 0 }

@@ -18,7 +18,7 @@ import { readStored, writeStored } from '../../../lib/stored'
 import { CodePane, useCode } from './CodePane'
 import { SamplePane } from './SamplePane'
 import { Settings } from './Settings'
-import { faultMarks } from '../../../try/traceback'
+import { faultMarks, lineOfFault } from '../../../try/traceback'
 import { useTry } from '../../../try/useTry'
 
 const WIDTH = 'opendmp-panel-width'
@@ -48,6 +48,7 @@ export default function ProcessorPanel({ step, sample, onClose, onOpen, onDelete
   useEffect(() => clear, [step.id, clear])
   const fault = attempt.tried?.fault
   const marks = useMemo(() => (code ? [...code.marks, ...faultMarks(fault, code.value, code.file)] : []), [code, fault])
+  const failing = lineOfFault(fault)
   const run = useRef<() => void>(undefined)
 
   const sampled = step.type !== 'ingest'
@@ -55,7 +56,7 @@ export default function ProcessorPanel({ step, sample, onClose, onOpen, onDelete
     <Box
       component="aside"
       aria-label={`Processor ${step.id}`}
-      sx={{ position: wide ? 'absolute' : 'relative', inset: wide ? '48px 0 0 0' : undefined, zIndex: wide ? 1100 : 5, display: 'flex', flexDirection: 'column', flexShrink: 0, borderLeft: 1, borderColor: 'divider', bgcolor: 'background.paper', minHeight: 0, maxWidth: '100%' }}
+      sx={{ position: wide ? 'absolute' : 'relative', inset: wide ? '52px 0 0 0' : undefined, zIndex: wide ? 1100 : 5, display: 'flex', flexDirection: 'column', flexShrink: 0, borderLeft: 1, borderColor: 'divider', bgcolor: 'background.paper', minHeight: 0, maxWidth: '100%' }}
       style={wide ? {} : { width: `min(${width}px, 72%)` }}
     >
       {!wide && <Splitter width={width} onWidth={setWidth} />}
@@ -81,10 +82,10 @@ export default function ProcessorPanel({ step, sample, onClose, onOpen, onDelete
           ))}
         </Box>
       )}
-      <Box sx={{ flex: 1, minHeight: 0, display: 'grid', gridTemplateColumns: wide ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr)', gridTemplateRows: wide ? 'minmax(0, 1fr)' : sampled ? 'minmax(0, 1.25fr) minmax(0, 1fr)' : 'minmax(0, 1fr)' }}>
+      <Box sx={{ flex: 1, minHeight: 0, display: 'grid', gridTemplateColumns: wide ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr)', gridTemplateRows: wide || !sampled ? 'minmax(0, 1fr)' : attempt.tried || attempt.problem || attempt.running ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr) minmax(120px, auto)' }}>
         <Box sx={{ display: 'flex', flexDirection: 'column', minHeight: 0, borderRight: wide ? 1 : 0, borderColor: 'divider' }}>
           <Settings step={step} kind={kind} kinds={kinds} compact={code !== undefined} />
-          {code && <CodePane code={code} marks={marks} onRun={() => run.current?.()} {...(fault?.line !== undefined && { line: fault.line })} />}
+          {code && <CodePane code={code} marks={marks} onRun={() => run.current?.()} {...(failing !== undefined && { line: failing })} />}
         </Box>
         {sampled && <SamplePane step={step} named={sample} attempt={attempt} run={run} onNext={(id, next) => onOpen(id, next)} />}
       </Box>
