@@ -9,16 +9,20 @@ mod files;
 mod shell;
 mod suite;
 mod tools;
+mod web;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  demo [--dir D]                        build opendmp, run examples/penguins in a fresh folder, show what came of it
+  demo [--dir D]                        build opendmp and its page, serve examples/penguins in a fresh folder, print the
+                                        link that opens it
+  web                                   build the page, which the binary embeds
   test [FILTER] [--list]                every check and test; FILTER is a step, or part of the names of tests
+  test e2e JOURNEY                      only journeys through the page whose names have JOURNEY
   advisories                            known vulnerabilities of the dependencies; needs the network to github.com
-  bench [W1|W1c|W2p|W2b|W2d|W3|W4|W5|W4-1000|W5z|growth|flows|split|kept]...
+  bench [W1|W1c|W2p|W2b|W2d|W3|W4|W5|W4-1000|W5z|growth|flows|split|kept|listing|watchers]...
         [--peers] [--runs N] [--scale F] [--debug] [--binary PATH]
                                         the workloads beside their floors, on a release build unless told otherwise;
                                         those after W5 take long and are measured only when named
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["demo", rest @ ..] => demo::main(rest),
         ["test", rest @ ..] => suite::main(rest),
+        ["web"] => web::build(),
         ["advisories"] => suite::advisories(),
         ["bench", rest @ ..] => bench::main(rest),
         ["help" | "--help" | "-h"] => {
@@ -51,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 /// The commands above, for the check that the documents name no others.
-const COMMANDS: &[&str] = &["demo", "test", "advisories", "bench", "help"];
+const COMMANDS: &[&str] = &["demo", "web", "test", "advisories", "bench", "help"];
 
 #[cfg(test)]
 mod tests {

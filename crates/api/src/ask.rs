@@ -1,28 +1,28 @@
-//! What is asked for: the bodies and queries of requests, the events of long answers, and the words of refusals.
+//! What is asked for: the bodies and queries of requests, and the events of long answers. What is refused
+//! is a [`Problem`].
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
-use opendmp_engine::control::{Deletion, FlowText, Refusal};
+use opendmp_engine::control::{Deletion, FlowText};
 use opendmp_engine::reprocess::ReprocessPlan;
 use opendmp_engine::{Loaded, Trouble};
 use opendmp_model::diagnostic::Diagnostics;
-use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::ids::IdPrefix;
 use opendmp_model::kinds::Role;
-use opendmp_ports::ErrorKind;
 use opendmp_ports::content::Usage;
 use opendmp_ports::journal::{Backlog, Filter, RunId};
 use opendmp_ports::transport::StepCounts;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::backup::{BackedUp, Copying, Damaged};
 use crate::garbage::Collected;
+pub use crate::problem::Problem;
 use crate::rows::{Flow, Run};
 
 /// A flow with the files it names.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Upload {
     /// YAML or JSON.
     pub text: String,
@@ -44,10 +44,13 @@ impl From<Upload> for FlowText {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileContent(pub Vec<u8>);
 
-#[derive(Serialize, Deserialize)]
+/// The bytes of a file.
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Written {
+    /// UTF-8.
     Text(String),
+    /// Each a number, where they are no UTF-8.
     Bytes(Vec<u8>),
 }
 
@@ -69,10 +72,18 @@ impl<'de> Deserialize<'de> for FileContent {
     }
 }
 
+impl utoipa::PartialSchema for FileContent {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        Written::schema()
+    }
+}
+
+impl ToSchema for FileContent {}
+
 /// A file given by hand in place of a source.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Given {
-    /// The ingest it goes to; `None`: the flow's only one.
+    /// The ingest it goes to; without it the flow's only one.
     pub processor: Option<String>,
     /// Where it is: absolute, written as an item name.
     pub path: String,
@@ -87,7 +98,7 @@ impl Given {
 }
 
 /// A run to be begun.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RunRequest {
     /// The flow.
     pub flow: Upload,
@@ -96,13 +107,13 @@ pub struct RunRequest {
     pub given: Vec<Given>,
     /// What set it off, in words.
     pub trigger: String,
-    /// How long to wait for its end, in milliseconds; `None`: for ever.
+    /// How long to wait for its end, in milliseconds; without it for ever.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 /// A backup to be made.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BackupRequest {
     /// The folder it goes to: absolute, written as an item name.
     pub to: String,
@@ -116,8 +127,9 @@ impl BackupRequest {
 }
 
 /// Which rows of a listing are wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Listing {
     /// Of this flow.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,7 +178,8 @@ impl From<Listing> for Filter {
 }
 
 /// What a person typed to name one dataset or dead letter.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Reference {
     /// The beginning of an id, or a dataset's name.
     pub name: String,
@@ -185,7 +198,7 @@ impl Reference {
 }
 
 /// What a reference may mean.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Found<T> {
     /// One where it is clear.
     pub rows: Vec<T>,
@@ -194,22 +207,25 @@ pub struct Found<T> {
 }
 
 /// Which revision.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct WhichRevision {
-    /// Its number; the newest for `None`.
+    /// Its number; without it the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u32>,
 }
 
 /// How a flow is deleted that has work under way.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct DeleteRequest {
     /// What becomes of it.
+    #[param(inline)]
     pub work: Deletion,
 }
 
 /// A deleted flow.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Deleted {
     /// The flow, perhaps still draining.
     pub flow: Flow,
@@ -218,7 +234,7 @@ pub struct Deleted {
 }
 
 /// Which dead letters.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Letters {
     /// By id or its beginning.
@@ -230,7 +246,7 @@ pub struct Letters {
 }
 
 /// A run that dead letters were sent into.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Retried {
     /// The run.
     pub run: u64,
@@ -241,7 +257,7 @@ pub struct Retried {
 }
 
 /// What of a flow goes through its present version again. The newest arrival of each path is meant.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReprocessRequest {
     /// Only what arrived at this time or later, milliseconds since 1970.
@@ -253,13 +269,13 @@ pub struct ReprocessRequest {
     /// Only that of which these datasets came, by id.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<String>,
-    /// How long to wait for its end, in milliseconds; `None`: for ever.
+    /// How long to wait for its end, in milliseconds; without it for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
 /// What a reprocess would do.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ReprocessForeseen {
     /// The flow.
     pub flow: String,
@@ -271,7 +287,7 @@ pub struct ReprocessForeseen {
 }
 
 /// A reprocess that somebody stopped.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ReprocessStopped {
     /// Its run, which ends when what was sent in is done.
     pub run: Run,
@@ -282,22 +298,23 @@ pub struct ReprocessStopped {
 }
 
 /// How many dead letters were discarded.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Discarded {
     /// Their number.
     pub letters: u64,
 }
 
 /// How long a run is followed.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Follow {
-    /// In milliseconds; `None`: to its end.
+    /// In milliseconds; without it to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
 /// How a service does its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// A server: it works on everything by itself.
@@ -307,7 +324,7 @@ pub enum Mode {
 }
 
 /// How a service is, for `opendmp doctor` and the health endpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// `ok`, `degraded` (a flow has a trouble), `troubled` (nothing goes on).
     pub status: String,
@@ -330,7 +347,7 @@ pub struct Status {
 }
 
 /// A processor of a run, for displays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunProcessor {
     /// Its id.
     pub id: String,
@@ -384,7 +401,7 @@ pub(crate) fn processors(loaded: &Loaded) -> Vec<RunProcessor> {
 }
 
 /// How a run that was followed stands when it is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunEnd {
     /// All is settled and exported.
@@ -396,7 +413,7 @@ pub enum RunEnd {
 }
 
 /// What is told of a long request while it goes on, a line of JSON each.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
     /// A long preparation goes on.
@@ -465,93 +482,6 @@ pub enum Event {
     Collected(Collected),
     /// It failed.
     Failed(Problem),
-}
-
-/// Why something asked for was not done.
-#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
-pub struct Problem {
-    /// HTTP status.
-    pub status: u16,
-    /// What sort of problem, in kebab case.
-    pub code: String,
-    /// What is wrong.
-    pub message: String,
-    /// What a person can do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// All that is wrong with a flow.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub diagnostics: Option<Diagnostics>,
-    /// The request that it answers, by which the server's log tells of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl Problem {
-    /// A problem with a status, a code and words.
-    pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), hint: None, diagnostics: None, request_id: None }
-    }
-
-    /// The same with a hint.
-    #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-
-    /// The same with the id of the request that is being answered.
-    pub(crate) fn of_present_request(self) -> Self {
-        let request_id = self.request_id.or_else(|| crate::request::present().map(|id| id.to_string()));
-        Self { request_id, ..self }
-    }
-}
-
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Self {
-        let status = match (fault.code.as_str(), fault.kind) {
-            ("not-found", _) => 404,
-            (_, FaultKind::Rejected) => 409,
-            (_, FaultKind::Unavailable) => 503,
-            _ => 500,
-        };
-        Self { status, code: fault.code, message: fault.message, hint: fault.hint, diagnostics: None, request_id: None }
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Flow(diagnostics) => Self {
-                status: 422,
-                code: "bad-flow".to_owned(),
-                message: format!("the flow has {}", diagnostics.summary()),
-                hint: None,
-                diagnostics: Some(diagnostics),
-                request_id: None,
-            },
-            Refusal::Fault(fault) => fault.into(),
-        }
-    }
-}
-
-impl From<opendmp_ports::Error> for Problem {
-    fn from(error: opendmp_ports::Error) -> Self {
-        let status = match error.kind {
-            ErrorKind::NotFound => 404,
-            ErrorKind::Conflict | ErrorKind::Newer => 409,
-            ErrorKind::Invalid => 400,
-            ErrorKind::Full | ErrorKind::Unavailable => 503,
-            ErrorKind::Damaged => 500,
-        };
-        Self { status, ..Refusal::from(error).into() }
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ask::{Event, Problem};
 use crate::service::{Service, Teller};
@@ -27,7 +28,7 @@ pub trait Backups: Send + Sync {
 }
 
 /// How far something long is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Copying {
     /// What is being done, in words.
     pub what: String,
@@ -38,7 +39,7 @@ pub struct Copying {
 }
 
 /// Something wrong with stored bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Damaged {
     /// Where, or who refers to it.
     pub what: String,
@@ -47,7 +48,7 @@ pub struct Damaged {
 }
 
 /// What a journal holds, in numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Holds {
     /// Flows.
     pub flows: u64,
@@ -68,7 +69,7 @@ pub struct Holds {
 }
 
 /// A backup that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackedUp {
     /// The folder it is in.
     pub to: String,

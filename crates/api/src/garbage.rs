@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use opendmp_engine::retention::LetGoReport;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ask::{Event, Problem};
 use crate::service::{Service, Teller};
 
 /// A collection of garbage.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectRequest {
     /// Free nothing, only tell what would be freed.
@@ -19,7 +20,7 @@ pub struct CollectRequest {
 }
 
 /// A collection of garbage that came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Collected {
     /// Nothing was freed, only counted.
     pub dry_run: bool,

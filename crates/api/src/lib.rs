@@ -2,23 +2,30 @@
 //!
 //! [`Service`] answers; [`router()`] is the service as HTTP with JSON (and lines of JSON where an answer takes long);
 //! [`Client`] asks, over the Unix socket of a server or directly within the process when no server runs, so that every
-//! verb of the command line is written once. The routes are what the command line needs; the public REST API with its
-//! description is not here yet.
+//! verb of the command line is written once. [`description`] is that of the API, made from the routes themselves.
 
+mod access;
 pub mod ask;
 pub mod backup;
 mod client;
+pub mod events;
 pub mod garbage;
+mod page;
+pub mod problem;
 mod request;
 mod router;
+mod routes;
 pub mod rows;
+pub mod search;
 mod serve;
 mod service;
 
 use std::time::Duration;
 
+pub use access::Access;
 pub use client::{Client, Content, Events};
-pub use router::{health, router};
+pub use router::{http, router};
+pub use routes::description;
 pub use serve::{serve_tcp, serve_unix};
 pub use service::{Service, Teller};
 

@@ -3,15 +3,18 @@
 //! The id is the one that the asker gave in `x-request-id`, if it can be one, else a new one. It is in the answer's
 //! header, in what is refused, and in the log lines of all that is done for the request, also after the asker has left.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
 use tracing::Instrument;
 
+use crate::problem::Problem;
 use crate::service::Service;
 
 /// The header with the id.
@@ -47,7 +50,9 @@ pub(crate) async fn around(State(service): State<Arc<Service>>, request: Request
     // What matches no route is not named: those who ask could make names without end.
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let span = tracing::error_span!("request", request = &*id, method, route);
-    let mut response = within(Some(Arc::clone(&id)), next.run(request)).instrument(span.clone()).await;
+    // A request that panics is answered, as any other that fails: only its connection knows of it otherwise.
+    let answer = async { AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked()) };
+    let mut response = within(Some(Arc::clone(&id)), answer).instrument(span.clone()).await;
     let (status, took) = (response.status().as_u16(), begun.elapsed());
     span.in_scope(|| tracing::debug!(status, took_ms = took.as_millis() as u64, "answered"));
     service.engine().metrics.answered(method, route, status, took);
@@ -55,6 +60,14 @@ pub(crate) async fn around(State(service): State<Arc<Service>>, request: Request
         response.headers_mut().insert(ID, id);
     }
     response
+}
+
+/// What went wrong is in the log, by the hook of panics, and is nothing for the asker.
+fn panicked() -> Response {
+    tracing::error!("a request panicked");
+    Problem::new(500, "panic", "something is broken in the server")
+        .with_hint("its log tells more under `request_id`")
+        .into_response()
 }
 
 /// The asker's id, where it is short and of characters that do no harm in a log or a header.
@@ -85,6 +98,28 @@ fn word(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered() {
+        let engine = opendmp_engine::Engine::new(
+            Arc::new(opendmp_ports::journal::MemoryJournal::default()),
+            Arc::new(opendmp_ports::content::MemoryContent::default()),
+            Arc::new(opendmp_ports::transport::InProcess::default()),
+            Arc::new(opendmp_ports::clock::ManualClock::at(0)),
+            Arc::new(opendmp_processor::Registry::default()),
+            opendmp_engine::Options::default(),
+            opendmp_ports::journal::Lease::default(),
+        );
+        let broken = async || -> Response { panic!("on purpose") };
+        let layer = axum::middleware::from_fn_with_state(Service::command(Arc::new(engine)), around);
+        let routes = axum::Router::new().route("/", axum::routing::get(broken)).layer(layer);
+        let request = Request::get("/").header(&ID, "mine").body(axum::body::Body::empty()).unwrap();
+        let response = tower::ServiceExt::oneshot(routes, request).await.unwrap();
+        assert_eq!(response.status().as_u16(), 500);
+        let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        let told: Problem = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((told.code.as_str(), told.request_id.as_deref()), ("panic", Some("mine")));
+    }
 
     #[test]
     fn only_sane_ids_are_taken_over() {

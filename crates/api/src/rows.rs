@@ -12,6 +12,7 @@ use opendmp_ports::journal::{self, DeadState, ExportState, FlowState, RunMode, R
 use opendmp_ports::transport::StepCounts;
 use opendmp_processor::AuditEntry;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Milliseconds since 1970 as RFC 3339 in UTC: `2026-11-22T14:02:11.042Z`.
 pub fn time(milliseconds: i64) -> String {
@@ -23,11 +24,11 @@ pub fn time(milliseconds: i64) -> String {
 }
 
 /// A part of a listing.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// The rows.
     pub rows: Vec<T>,
-    /// The cursor of the next ones; `None` at the end.
+    /// The cursor of the next ones; `null` at the end.
     pub next: Option<String>,
 }
 
@@ -41,7 +42,7 @@ impl<T> Page<T> {
 }
 
 /// A flow.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Flow {
     /// Its identity.
     pub flow: String,
@@ -77,7 +78,7 @@ impl From<&journal::FlowRow> for Flow {
 }
 
 /// A run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Run {
     /// Its number.
     pub run: u64,
@@ -138,7 +139,7 @@ impl From<&journal::RunRow> for Run {
 }
 
 /// A collection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Collection {
     /// Its name.
     pub name: String,
@@ -165,7 +166,7 @@ impl From<&journal::CollectionRow> for Collection {
 }
 
 /// Where a revision was exported to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Export {
     /// How far it is.
     pub state: ExportState,
@@ -178,7 +179,7 @@ pub struct Export {
 }
 
 /// A dataset, by one of its revisions.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Dataset {
     /// Its id: `1204-7k2p…`.
     pub id: String,
@@ -200,6 +201,7 @@ pub struct Dataset {
     pub media_type: Option<String>,
     /// Attributes.
     #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub attributes: Attributes,
     /// Hash of the flow version that made it.
     pub version: String,
@@ -211,7 +213,7 @@ pub struct Dataset {
     pub item: String,
     /// When it was committed.
     pub committed: String,
-    /// When its content was let go, by the flow's retention; `None` while it is kept.
+    /// When its content was let go, by the flow's retention; absent while it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<String>,
     /// Where it was exported to.
@@ -249,14 +251,14 @@ impl From<&journal::RevisionRow> for Dataset {
 }
 
 /// A dataset with its revisions.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Revisions {
     /// Oldest first; never empty.
     pub revisions: Vec<Dataset>,
 }
 
 /// An item, as far as people ask for it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ItemRow {
     /// Its id.
     pub id: String,
@@ -269,6 +271,7 @@ pub struct ItemRow {
     /// Media type, where known.
     pub media_type: Option<String>,
     /// Attributes.
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub attributes: Attributes,
     /// When its source item arrived.
     pub arrived: String,
@@ -289,7 +292,7 @@ impl From<&Item> for ItemRow {
 }
 
 /// Whether a dead letter waits for a person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LetterState {
     /// It does.
@@ -301,7 +304,7 @@ pub enum LetterState {
 }
 
 /// How a dead letter ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LetterEnd {
     /// When.
     pub at: String,
@@ -316,7 +319,7 @@ pub struct LetterEnd {
 }
 
 /// A dead letter.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetter {
     /// Its id.
     pub id: String,
@@ -381,7 +384,7 @@ impl From<&journal::DeadRow> for DeadLetter {
 }
 
 /// Where a result's bytes came from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Origin {
     /// Arrival number.
     pub arrival: u64,
@@ -395,13 +398,13 @@ pub struct Origin {
     pub size: u64,
     /// When they arrived.
     pub arrived: String,
-    /// When they were let go, by the flow's retention; `None` while they are kept.
+    /// When they were let go, by the flow's retention; absent while they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<String>,
 }
 
 /// One step of a result's way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct WayStep {
     /// The processor; `retry` for a person's retry.
     pub processor: String,
@@ -449,7 +452,7 @@ pub struct WayStep {
 }
 
 /// A later run that gave the same bytes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Confirmed {
     /// When.
     pub at: String,
@@ -458,7 +461,7 @@ pub struct Confirmed {
 }
 
 /// How a revision came to be.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct History {
     /// The revision.
     pub dataset: Dataset,
@@ -515,7 +518,7 @@ impl History {
 }
 
 /// A step that made or took an item.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ItemStep {
     /// The processor; `retry` and `reprocess` for a person's.
     pub processor: String,
@@ -551,7 +554,7 @@ impl From<items::ItemStep> for ItemStep {
 }
 
 /// What is known of an item.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ItemInfo {
     /// Its id.
     pub id: String,
@@ -565,6 +568,7 @@ pub struct ItemInfo {
     pub size: u64,
     /// Attributes.
     #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub attributes: Attributes,
     /// The output that it left by, where it is not the default one.
     pub port: Option<String>,
@@ -578,7 +582,7 @@ pub struct ItemInfo {
     pub made: ItemStep,
     /// What took it, the first thousand of these.
     pub read: Vec<ItemStep>,
-    /// Where its bytes are at hand; `None`: they would have to be computed again.
+    /// Where its bytes are at hand; `null`: they would have to be computed again.
     pub at_hand: Option<items::BytesFrom>,
 }
 
@@ -603,7 +607,7 @@ impl From<items::ItemFacts> for ItemInfo {
 }
 
 /// What an audit found in one ingest.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuditRow {
     /// The ingest.
     pub ingest: String,

@@ -13,7 +13,7 @@ use opendmp_engine::{Engine, Loaded};
 use opendmp_model::ids::ContentHash;
 use opendmp_ports::content::Body;
 use opendmp_ports::journal::{
-    DeadRow, DeadState, Filter, FlowId, FlowRow, RevisionRow, RunId, RunRow, RunState, Selection,
+    self, DeadRow, DeadState, Filter, FlowId, FlowRow, RevisionRow, RunId, RunRow, RunState, Search, Selection,
 };
 use opendmp_processor::Progress;
 use tokio::sync::{mpsc, watch};
@@ -25,6 +25,7 @@ use crate::ask::{
     RunEnd, RunRequest, Status, processors,
 };
 use crate::backup::Backups;
+use crate::events::Hub;
 use crate::request;
 use crate::rows::{Flow, Run, time};
 
@@ -49,6 +50,9 @@ const TROUBLES: Duration = Duration::from_millis(250);
 /// How long a health check waits for the journal.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a single command waits for what is searched to be made.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(600);
+
 /// Troubles that concern everything, not one flow.
 const CENTRAL: [&str; 4] = ["journal", "content", "queue", "intents"];
 
@@ -62,6 +66,8 @@ pub struct Service {
     pub(crate) stop: watch::Sender<bool>,
     hurry: watch::Sender<bool>,
     pub(crate) backups: OnceLock<Arc<dyn Backups>>,
+    /// Who publishes what happens; only a server does.
+    pub(crate) hub: OnceLock<Arc<Hub>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -82,6 +88,7 @@ impl Service {
             stop: watch::Sender::new(false),
             hurry: watch::Sender::new(false),
             backups: OnceLock::new(),
+            hub: OnceLock::new(),
         })
     }
 
@@ -96,6 +103,16 @@ impl Service {
         if !left.is_empty() {
             tracing::info!(runs = left.len(), "runs that were interrupted go on");
         }
+        let hub = Arc::new(Hub::new(service.started));
+        let _ = service.hub.set(Arc::clone(&hub));
+        lock(&service.jobs).spawn(hub.publish(Arc::clone(&engine), service.stop.subscribe()));
+        // The first search begins to keep what is searched.
+        let journal = Arc::clone(&engine.journal);
+        lock(&service.jobs).spawn(async move {
+            if let Err(error) = journal.search(Search { limit: 1, ..Search::default() }).await {
+                tracing::warn!(%error, "datasets can't be searched now");
+            }
+        });
         *lock(&service.live) = Some(Live::start(engine, Scope::All, watcher));
         Ok(service)
     }
@@ -393,6 +410,15 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// Datasets that are looked for.
+    pub async fn search(&self, mut search: Search) -> Result<journal::Found, Problem> {
+        if self.mode == Mode::Command {
+            // Nobody kept what is searched until now, and nobody will be there for a second try.
+            search.wait = COMMAND_PATIENCE;
+        }
+        Ok(self.engine.journal.search(search).await?)
     }
 
     /// What a reference to a dataset may mean: its newest revisions.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use opendmp_api::ask::{BackupRequest, Event, Letters, Listing, Mode, Problem, Reference, Upload, WhichRevision};
 use opendmp_api::backup::{BackedUp, Backups, Damaged};
-use opendmp_api::{Client, SOCKET, Service, health, router, serve_unix};
+use opendmp_api::{Client, SOCKET, Service, router, serve_unix};
 use opendmp_engine::{Engine, Options};
 use opendmp_ports::clock::ManualClock;
 use opendmp_ports::content::MemoryContent;
@@ -38,7 +38,11 @@ async fn ask(router: axum::Router, request: Request<Body>) -> (StatusCode, Bytes
 
 async fn problem(method: &str, path: &str, body: impl Into<Body>) -> Problem {
     let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-    let (status, bytes) = ask(router(service()), request.body(body.into()).unwrap()).await;
+    let response = router(service()).oneshot(request.body(body.into()).unwrap()).await.unwrap();
+    let status = response.status();
+    assert_eq!(response.headers()["content-type"], "application/problem+json", "{method} {path}");
+    assert_eq!(response.headers().contains_key("allow"), status == StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{path}: {error}: {bytes:?}"));
     assert_eq!(problem.status, status.as_u16());
     problem
@@ -52,6 +56,9 @@ async fn refusals_are_told_in_json() {
         ("GET", "/api/v1/runs?unknown=1", "", 400, "bad-request"),
         ("GET", "/api/v1/runs?after=nonsense", "", 400, "journal-runs"),
         ("GET", "/api/v1/runs/99", "", 404, "not-found"),
+        ("GET", "/api/v1/runs/last", "", 400, "bad-request"),
+        ("GET", "/api/v1/datasets/%FF", "", 400, "bad-request"),
+        ("PUT", "/api/v1/runs", "", 405, "no-method"),
         ("POST", "/api/v1/runs", "{", 400, "bad-request"),
         ("POST", "/api/v1/runs", "{}", 422, "bad-request"),
         ("POST", "/api/v1/backups", "{}", 422, "bad-request"),
@@ -73,6 +80,14 @@ async fn refusals_are_told_in_json() {
 }
 
 #[tokio::test]
+async fn a_body_says_what_it_is() {
+    let request = Request::post("/api/v1/dead-letters/retry").header("content-type", "text/plain").body("{}".into());
+    let (status, bytes) = ask(router(service()), request.unwrap()).await;
+    let told: Problem = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!((status.as_u16(), told.code.as_str(), told.title.as_str()), (415, "not-json", "Unsupported Media Type"));
+}
+
+#[tokio::test]
 async fn requests_are_bounded() {
     let huge = Bytes::from(vec![b' '; (64 << 20) + 1]);
     let told = problem("POST", "/api/v1/flows", huge).await;
@@ -84,7 +99,7 @@ async fn health_says_what_is_wrong_with_everything_or_with_one_flow() {
     let service = service();
     let look = async |service: &Arc<Service>| {
         let request = Request::get("/healthz").body(Body::empty()).unwrap();
-        let (status, bytes) = ask(health(Arc::clone(service)), request).await;
+        let (status, bytes) = ask(router(Arc::clone(service)), request).await;
         let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         (status.as_u16(), told["status"].as_str().unwrap().to_owned(), told["troubles"].clone())
     };
@@ -97,8 +112,6 @@ async fn health_says_what_is_wrong_with_everything_or_with_one_flow() {
     assert_eq!((status, said.as_str(), &troubles[1]["hint"]), (503, "troubled", &"make room".into()));
     service.engine().clear_trouble("journal");
     assert_eq!(look(&service).await.0, 200);
-    let request = Request::get("/api/v1/flows").body(Body::empty()).unwrap();
-    assert_eq!(ask(health(service), request).await.0, StatusCode::NOT_FOUND, "and nothing else");
 }
 
 #[tokio::test]
@@ -197,7 +210,7 @@ async fn every_answer_bears_the_id_of_its_request() {
     assert_eq!(made.len(), 16);
     let (other, _) = identified(routes(), "/api/v1/flows", Some("two words")).await;
     assert!(other.len() == 16 && other != made, "what can't be an id is not taken over: {other}");
-    assert_eq!(identified(health(service()), "/healthz", Some("mine-2")).await.0, "mine-2");
+    assert_eq!(identified(router(service()), "/healthz", Some("mine-2")).await.0, "mine-2");
     for path in ["/api/v1/runs/99", "/nothing"] {
         let (id, body) = identified(routes(), path, Some("mine-3")).await;
         let told: Problem = serde_json::from_slice(&body).unwrap();
@@ -234,6 +247,4 @@ async fn metrics_are_told_with_requests_by_route() {
         assert!(text.lines().any(|told| told == line), "{line} in\n{text}");
     }
     assert!(!text.contains("made-up"), "what is asked for makes no names");
-    let request = Request::get("/metrics").body(Body::empty()).unwrap();
-    assert_eq!(ask(health(service), request).await.0, StatusCode::NOT_FOUND, "not for anyone who can reach TCP");
 }

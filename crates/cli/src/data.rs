@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use opendmp_api::{Client, GRACE, SOCKET, Service};
 use opendmp_content::{DirectoryContent, Ring};
 use opendmp_engine::metrics::Workers;
+use opendmp_engine::uploads::{UploadLimits, Uploads};
 use opendmp_engine::{Engine, Options, Quotas};
 use opendmp_journal::SqliteJournal;
 use opendmp_journal::lock::DataDirLock;
@@ -247,6 +248,10 @@ impl Opened {
         if let Some(reserve) = reserve()? {
             options.reserve = reserve;
         }
+        let uploads = match works {
+            true => Some(open_uploads(data.path(), options.reserve, Arc::new(clock)).await?),
+            false => None,
+        };
         let left = match works {
             true => journal.open_lease(&options.worker, true, clock.now()).await?,
             // No lease settles anything, so nothing is fenced and no claim counts as lost.
@@ -264,6 +269,10 @@ impl Opened {
         );
         let engine = match recent {
             Some(recent) => engine.with_recent(Arc::new(recent)),
+            None => engine,
+        };
+        let engine = match uploads {
+            Some(uploads) => engine.with_uploads(uploads),
             None => engine,
         };
         let metrics = Arc::clone(&engine.metrics);
@@ -313,6 +322,16 @@ async fn open_recent(data: &Path, most: u64) -> Option<Ring> {
     };
     let opened = tokio::task::spawn_blocking(open).await.ok()?;
     opened.inspect_err(|error| tracing::warn!(%error, "what goes in and out of steps is not kept for a while")).ok()?
+}
+
+/// Where uploads are kept.
+async fn open_uploads(data: &Path, reserve: u64, clock: Arc<dyn Clock>) -> Result<Uploads, Fail> {
+    let folder = data.join("uploads");
+    let shown = folder.clone();
+    let limits = UploadLimits { reserve, ..UploadLimits::default() };
+    let opened = tokio::task::spawn_blocking(move || Uploads::open(&folder, limits, clock)).await;
+    let opened = opened.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    opened.map_err(|error| Fail::io(format_args!("{} can't be used", shown.display()), &error))
 }
 
 type Parts = (SqliteJournal, DirectoryContent, Registry, Option<Arc<Pools>>, String);
@@ -384,7 +403,7 @@ fn worker() -> String {
 }
 
 /// Who asks, for the audit log.
-fn actor() -> String {
+pub fn actor() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).ok().flatten();
     user.map_or_else(|| format!("uid-{}", nix::unistd::Uid::effective()), |user| user.name)
 }

@@ -87,6 +87,7 @@ fn refused(code: &str, message: impl Into<String>) -> Fault {
 /// How a flow is deleted that has work under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Deletion {
     /// What is under way is finished first.
     Drain,
@@ -476,6 +477,7 @@ impl Engine {
         };
         let reentry = Reentry {
             letters: letters.iter().map(|letter| letter.id).collect(),
+            edit: None,
             version,
             context: self.journal.context(context).await?,
             actor: actor.to_owned(),

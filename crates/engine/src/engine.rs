@@ -13,12 +13,13 @@ use opendmp_ports::journal::{FlowRow, Lease, SourceId, VersionId};
 use opendmp_ports::transport::Hint;
 use opendmp_ports::{Clock, Content, Error, Journal, Transport};
 use opendmp_processor::{Ledger, Registry, SourceError};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::loaded::Loaded;
 use crate::metrics::Metrics;
 use crate::metrics::ports::{MeteredContent, MeteredJournal, MeteredTransport};
 use crate::quota::{Counted, Quotas};
+use crate::uploads::Uploads;
 
 /// What an engine may use.
 #[derive(Clone, Debug)]
@@ -65,6 +66,7 @@ impl Default for Options {
 
 /// Something that keeps the engine from going on and that a person can mend.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Trouble {
     /// What it concerns: `journal`, `content`, a flow's source.
     pub about: String,
@@ -99,6 +101,9 @@ pub struct Engine {
     troubles: Mutex<HashMap<String, Trouble>>,
     pub(crate) dead: Counted,
     pub(crate) recent: Option<Arc<dyn Recent>>,
+    pub(crate) uploads: Option<Uploads>,
+    /// How many try-outs there may be besides.
+    pub(crate) tries: Semaphore,
 }
 
 impl Engine {
@@ -127,6 +132,8 @@ impl Engine {
             troubles: Mutex::default(),
             dead: Counted::default(),
             recent: None,
+            uploads: None,
+            tries: Semaphore::new(crate::tryout::AT_ONCE),
         }
     }
 
@@ -134,6 +141,12 @@ impl Engine {
     #[must_use]
     pub fn with_recent(self, recent: Arc<dyn Recent>) -> Self {
         Self { recent: Some(recent), ..self }
+    }
+
+    /// The same, which keeps uploads.
+    #[must_use]
+    pub fn with_uploads(self, uploads: Uploads) -> Self {
+        Self { uploads: Some(uploads), ..self }
     }
 
     /// A version, opened; opened once and kept.

@@ -404,24 +404,14 @@ impl Work<'_> {
         many: bool,
         names: &mut Siblings,
     ) -> Result<Live, Error> {
-        let mut item = parent.item.clone();
-        item.id.path = self.path_of(node, parent.item.id.path, &emission.port, ordinal);
-        if let Some(name) = emission.name {
-            item.name = name.into();
-        }
-        if let Some(media_type) = emission.media_type {
-            item.media_type = Some(media_type.into());
-        }
-        if !emission.attributes.is_empty() {
-            let mut attributes = (*item.attributes).clone();
-            attributes.extend(emission.attributes);
-            item.attributes = attributes.into();
-        }
+        let path = self.path_of(node, parent.item.id.path, &emission.port, ordinal);
+        let (mut item, content) = heir(&parent.item, emission);
+        item.id.path = path;
         if many {
             item.label = label(item.label, &item.name, names.nth(&item.name, ordinal));
             item.index = ordinal;
         }
-        let bytes = match emission.content {
+        let bytes = match content {
             NewContent::Same => parent.bytes.clone(),
             NewContent::Bytes(bytes) => self.hold(&mut item, parent, bytes).await?,
             NewContent::Stream(stream) => {
@@ -645,6 +635,23 @@ async fn store_all(engine: &Engine, mut unstored: Vec<(&mut Item, Bytes)>) -> Re
     Ok(())
 }
 
+/// What an emission makes of an item, and the content it is to have: what is not said is inherited.
+pub(crate) fn heir(parent: &Item, emission: Emission) -> (Item, NewContent) {
+    let mut item = parent.clone();
+    if let Some(name) = emission.name {
+        item.name = name.into();
+    }
+    if let Some(media_type) = emission.media_type {
+        item.media_type = Some(media_type.into());
+    }
+    if !emission.attributes.is_empty() {
+        let mut attributes = (*item.attributes).clone();
+        attributes.extend(emission.attributes);
+        item.attributes = attributes.into();
+    }
+    (item, emission.content)
+}
+
 /// The step's own process has changed its result.
 fn result_lost(error: Error) -> Fault {
     Fault::new(FaultKind::Failed, "result-lost", error.message)
@@ -697,7 +704,6 @@ async fn call(
 ) -> Result<Result<Vec<Done>, Fault>, Error> {
     let _permit = node.permits.acquire().await.ok();
     let mut inputs = Vec::with_capacity(part.len());
-    let mut given = Vec::with_capacity(part.len());
     for live in part {
         let body = match &live.bytes {
             _ if !processor.reads_content() => Body::Unread,
@@ -707,26 +713,30 @@ async fn call(
                 Err(fault) => return Ok(Err(fault)),
             },
         };
-        given.push(match &body {
-            Body::Bytes(bytes) => Some(bytes.clone()),
-            Body::File(_) | Body::Unread => None,
-        });
         inputs.push(Input { item: live.item.clone(), body });
     }
     let began = Instant::now();
-    let mut done = processor.process(inputs).await;
+    let done = ask(processor, &node.planned.kind, inputs).await;
     node.learn(part.len(), began.elapsed());
-    if let Ok(done) = &mut done {
-        given.iter().zip(done).for_each(|(given, done)| find_same(given.as_ref(), done));
+    Ok(done)
+}
+
+/// Hands items to a processor of that kind, and looks its answer over.
+pub(crate) async fn ask(processor: &dyn Processor, kind: &str, inputs: Vec<Input>) -> Result<Vec<Done>, Fault> {
+    let given: Vec<Option<Bytes>> = inputs
+        .iter()
+        .map(|input| match &input.body {
+            Body::Bytes(bytes) => Some(bytes.clone()),
+            Body::File(_) | Body::Unread => None,
+        })
+        .collect();
+    let mut done = processor.process(inputs).await?;
+    if done.len() != given.len() {
+        let message = format!("`{kind}` answered {} of {} items", done.len(), given.len());
+        return Err(Fault::new(FaultKind::Failed, "wrong-count", message));
     }
-    Ok(match done {
-        Ok(done) if done.len() != part.len() => Err(Fault::new(
-            FaultKind::Failed,
-            "wrong-count",
-            format!("`{}` answered {} of {} items", node.planned.kind, done.len(), part.len()),
-        )),
-        other => other,
-    })
+    given.iter().zip(&mut done).for_each(|(given, done)| find_same(given.as_ref(), done));
+    Ok(done)
 }
 
 /// A step that passes items on as they are is common, and comparing takes a tenth of hashing.

@@ -100,13 +100,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Applies retention and collects garbage hourly, and when the disk is nearly full, until `stop`.
+    /// Applies retention and collects garbage hourly, and when the disk is nearly full, until `stop`; uploads go when it
+    /// is time.
     pub(crate) async fn keep_clean(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut last = self.clock.now();
         while !*stop.borrow() {
             tokio::select! {
                 () = self.clock.sleep(LOOK) => {}
                 _ = stop.changed() => break,
+            }
+            if let Some(uploads) = &self.uploads {
+                uploads.sweep().await;
             }
             let since = Duration::from_millis(self.clock.now().saturating_sub(last).max(0) as u64);
             if since < OFTEN && !(since >= AGAIN && self.is_nearly_full().await) {

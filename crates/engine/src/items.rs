@@ -33,6 +33,7 @@ const CANDIDATES: usize = 10;
 /// Where bytes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum BytesFrom {
     /// They are stored.
     Stored,
@@ -172,8 +173,36 @@ impl Engine {
     /// `NotFound` where they are not there and can't be made again, with the reason; those of the ports.
     pub async fn item_content(&self, prefix: &IdPrefix) -> Result<ItemContent, Error> {
         let past = self.past(prefix).await?;
-        let (id, arrival) = (past.id, &past.arrival);
+        self.bytes_at(&past, &past.way()?).await
+    }
+
+    /// An item with its bytes, as a step would be given it, as far as the history tells: it does not tell a media type
+    /// that a step gave.
+    ///
+    /// # Errors
+    /// As [`Engine::item_content`].
+    pub(crate) async fn whole_item(&self, prefix: &IdPrefix) -> Result<(Item, ItemContent), Error> {
+        let past = self.past(prefix).await?;
         let way = past.way()?;
+        let last = way.last().ok_or_else(|| past.missing())?;
+        let content = self.bytes_at(&past, &way).await?;
+        let item = Item {
+            id: last.id,
+            name: last.name.as_str().into(),
+            content: ContentRef { hash: last.hash, size: last.size, place: Place::Empty },
+            media_type: past.arrival.media_type.clone(),
+            attributes: last.attributes.clone().into(),
+            origin: past.arrival.origin,
+            label: 0,
+            index: 0,
+            arrived: past.arrival.at,
+        };
+        Ok((item, content))
+    }
+
+    /// The bytes of the last item of a way.
+    async fn bytes_at(&self, past: &Past, way: &[Link<'_>]) -> Result<ItemContent, Error> {
+        let (id, arrival) = (past.id, &past.arrival);
         let last = way.last().ok_or_else(|| past.missing())?;
         let (hash, size) = (last.hash, last.size);
         if let Some((body, from)) = self.at_hand(arrival, hash, size).await? {
@@ -188,7 +217,7 @@ impl Engine {
                 continue;
             }
             let Some((body, _)) = self.at_hand(arrival, way[at].hash, way[at].size).await? else { continue };
-            match self.compute(&past, &way[at..], body).await {
+            match self.compute(past, &way[at..], body).await {
                 Ok(body) => return Ok(ItemContent { body, hash, size, from: BytesFrom::Computed, hold: Some(hold) }),
                 Err(error) => failed = Some(error),
             }

@@ -2,7 +2,8 @@
 //!
 //! One item's way: [`ingest`] claims it from its source and makes it durable; [`execute`] takes it through as many
 //! processors as it can and makes one settlement of all that comes of it; [`intents`] carries out what the settlement
-//! decided to do outside. [`live`] keeps these going by itself, [`control`], [`explain`] and [`items`] are what people ask of it. What is
+//! decided to do outside. [`live`] keeps these going by itself, [`control`], [`explain`] and [`items`] are what people ask of it, [`recent`]
+//! what they watch. What is
 //! decided on the way stands in [`decide`], apart from what carries it out. What is counted on the way stands in
 //! [`metrics`]. [`reprocess`] takes what arrived before through a new version; [`retention`] and
 //! [`garbage`] let go of what is no longer kept.
@@ -11,6 +12,7 @@
 
 pub mod control;
 pub mod decide;
+pub mod drops;
 mod engine;
 pub mod execute;
 pub mod explain;
@@ -24,10 +26,13 @@ mod loaded;
 pub mod metrics;
 mod outside;
 mod quota;
+pub mod recent;
 pub mod reprocess;
 pub mod retention;
 mod sources;
 mod spans;
+pub mod tryout;
+pub mod uploads;
 pub mod watch;
 
 pub use engine::{Engine, Options, Trouble};

@@ -114,6 +114,9 @@ struct Step {
     retried: Counter,
     dead: Counter,
     emitted: Counter,
+    remembered: Counter,
+    /// Microseconds.
+    took: Counter,
     /// Made with the first of each: most processors have only some.
     calls: OnceLock<Histogram>,
     looks: OnceLock<Looks>,
@@ -336,6 +339,24 @@ impl Metrics {
         }
     }
 
+    /// What was settled of a flow since the process began, by processor.
+    pub fn counts(&self, flow: FlowId) -> BTreeMap<Arc<str>, StepCounts> {
+        let flows = lock(&self.flows);
+        let steps = flows.get(&flow).into_iter().flatten();
+        let counts = steps.map(|(processor, step)| {
+            let counts = StepCounts {
+                done: step.done.get(),
+                emitted: step.emitted.get(),
+                dead: step.dead.get(),
+                retried: step.retried.get(),
+                took: step.took.get(),
+                remembered: step.remembered.get(),
+            };
+            (Arc::clone(processor), counts)
+        });
+        counts.collect()
+    }
+
     /// Flows of which something was counted.
     fn counted_flows(&self) -> Vec<FlowId> {
         lock(&self.flows).keys().copied().collect()
@@ -348,6 +369,8 @@ impl Step {
         self.retried.inc_by(counts.retried);
         self.dead.inc_by(counts.dead);
         self.emitted.inc_by(counts.emitted);
+        self.remembered.inc_by(counts.remembered);
+        self.took.inc_by(counts.took);
     }
 
     fn looks(&self) -> &Looks {

@@ -28,6 +28,7 @@ const PAGE: usize = 500;
 
 /// What a reprocess would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ReprocessPlan {
     /// Arrivals that would be sent in.
     pub arrivals: u64,
@@ -40,6 +41,7 @@ pub struct ReprocessPlan {
 
 /// What one step would do in a reprocess.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PlannedStep {
     /// The processor.
     pub processor: String,

@@ -22,6 +22,7 @@ const PART: usize = 5_000;
 
 /// What was let go, or would be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LetGoReport {
     /// Arrivals whose content went.
     pub sources: u64,
@@ -212,6 +213,7 @@ mod tests {
             held: 0,
             dead_letters: 0,
             unfinished_since: None,
+            last_run: None,
             changed: 0,
         }
     }

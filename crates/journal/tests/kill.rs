@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use opendmp_journal::{Options, SqliteJournal};
 use opendmp_model::history::{Entry, Result as Outcome, StepRecord};
@@ -12,8 +13,8 @@ use opendmp_model::ids::{Arrival, ContentHash, SlotId};
 use opendmp_model::item::{Attributes, ContentRef, Place};
 use opendmp_ports::Journal;
 use opendmp_ports::journal::{
-    ClaimRequest, DEFAULT_SPACE, Ingest, NewArrival, NewRevision, NewVersion, Reader, RunChoice, RunMode, Settled,
-    Settlement,
+    ClaimRequest, DEFAULT_SPACE, Filter, Ingest, NewArrival, NewRevision, NewVersion, Reader, RunChoice, RunMode,
+    Search, Settled, Settlement,
 };
 use opendmp_ports::transport::StepCounts;
 use rand::rngs::StdRng;
@@ -37,6 +38,7 @@ fn open(dir: &Path) -> SqliteJournal {
 async fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let journal = Arc::new(open(Path::new(&dir)));
+    journal.keep_search();
     let lease = journal.open_lease("child", true, 1).await.unwrap().lease;
     let new = NewVersion {
         space: DEFAULT_SPACE,
@@ -174,6 +176,18 @@ async fn what_was_answered_survives_a_kill() {
     }
 }
 
+async fn all(journal: &SqliteJournal, mut filter: Filter) -> Vec<SlotId> {
+    let mut slots = Vec::new();
+    loop {
+        let page = journal.datasets(filter.clone()).await.unwrap();
+        slots.extend(page.rows.iter().map(|row| row.slot));
+        filter.after = page.next;
+        if filter.after.is_none() {
+            return slots;
+        }
+    }
+}
+
 async fn check(dir: &Path, arrived: &[u64], settled: &[u64]) {
     let journal = open(dir);
     for &number in arrived {
@@ -188,6 +202,22 @@ async fn check(dir: &Path, arrived: &[u64], settled: &[u64]) {
         let history = journal.history(Arrival(number)).await.unwrap();
         assert_eq!(history.len(), 2, "the history of arrival {number}");
     }
+    // What is found is what there is.
+    let mut listed = all(&journal, Filter { limit: 10_000, ..Filter::default() }).await;
+    let mut search = Search { limit: 1_000, wait: Duration::from_secs(60), ..Search::default() };
+    let mut found = Vec::new();
+    loop {
+        let page = journal.search(search.clone()).await.unwrap();
+        assert!(page.behind.is_none(), "{:?}", page.behind);
+        found.extend(page.rows.iter().map(|row| row.slot));
+        search.after = page.next;
+        if search.after.is_none() {
+            break;
+        }
+    }
+    listed.sort_unstable();
+    found.sort_unstable();
+    assert!(listed == found, "{} datasets, {} are found", listed.len(), found.len());
     // What is outstanding by the counters is what is in the queue.
     let backlog = journal.backlog(None).await.unwrap();
     drop(journal);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use opendmp_journal::{Options, SqliteJournal};
@@ -15,11 +16,11 @@ use opendmp_model::item::{Attributes, ContentRef, Item, Order, Place};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::manifest::Load;
 use opendmp_ports::journal::{
-    ClaimRequest, Claimed, Claims, Closing, DEFAULT_SPACE, End, Feed, Filter, Finished, FlowChange, FlowId, FlowState,
-    HeldPart, HeldRow, HoldRule, Ingest, Intent, Lease, LetGo, LetGoPart, MemoKey, MemoLimit, MemoryJournal,
-    NewArrival, NewDeadLetter, NewExport, NewHeld, NewMemo, NewReprocess, NewRevision, NewTask, NewVersion, Reader,
-    Reentry, RevisionRule, RunChoice, RunId, RunMode, Selection, SettledAndClaimed, Settlement, SourceId, VersionId,
-    dead_letter_id, decide,
+    ClaimRequest, Claimed, Claims, Closing, DEFAULT_SPACE, Edit, End, ExportState, Feed, Filter, Finished, FlowChange,
+    FlowId, FlowState, Found, HeldPart, HeldRow, HoldRule, Ingest, Intent, Lease, LetGo, LetGoPart, MemoKey, MemoLimit,
+    MemoryJournal, NewArrival, NewDeadLetter, NewExport, NewHeld, NewMemo, NewReprocess, NewRevision, NewTask,
+    NewVersion, Reader, Records, Reentry, RevisionRule, RunChoice, RunId, RunMode, Search, Selection,
+    SettledAndClaimed, Settlement, Sort, SortBy, SourceId, VersionId, dead_letter_id, decide,
 };
 use opendmp_ports::transport::StepCounts;
 use opendmp_ports::{Error, Journal};
@@ -64,6 +65,10 @@ struct Twins {
     slots: Vec<SlotId>,
     /// How much was let go.
     gone: u64,
+    /// How many datasets were found by searches.
+    searched: usize,
+    /// How many pages ended early.
+    cut: u32,
 }
 
 const NAMES: [&str; 5] = ["a.csv", "b.csv", "größe\n.txt", "caf\\xe9", "a.csv.gz"];
@@ -420,8 +425,10 @@ impl Twins {
             2 | 3 => {
                 let letters = both!(self, dead_letters(Filter::default())).unwrap().rows;
                 let some = self.rng.random_range(0..4);
-                let letters = letters.choose_multiple(&mut self.rng, some).map(|letter| letter.id).collect();
-                let reentry = Reentry { letters, version, context: 1, actor: "ada".to_owned(), at: now };
+                let letters: Vec<_> = letters.choose_multiple(&mut self.rng, some).map(|letter| letter.id).collect();
+                let content = self.content();
+                let edit = self.chance(30).then(|| Edit { content, note: None });
+                let reentry = Reentry { letters, edit, version, context: 1, actor: "ada".to_owned(), at: now };
                 if let Ok((run, _)) = both!(self, reenter(reentry)) {
                     self.runs.push(run);
                 }
@@ -555,6 +562,14 @@ impl Twins {
         for run in self.runs.clone() {
             let _ = both!(self, run(run));
             let _ = both!(self, reprocess(run));
+            let mut after = None;
+            for most in [1, 2, 50] {
+                after = both!(self, records(Records::OfRun(run), after, most)).unwrap().next;
+            }
+        }
+        for (flow, _) in self.flows.clone() {
+            let next = both!(self, records(Records::OfFlow(flow), None, 3)).unwrap().next;
+            let _ = both!(self, records(Records::OfFlow(flow), next, 100));
         }
         let slots = self.slots.clone();
         for slot in slots.choose_multiple(&mut self.rng.clone(), 20) {
@@ -598,6 +613,7 @@ impl Twins {
                 filter.after = Some(next);
             }
             filter.after = None;
+            self.search().await;
             while let Some(next) = both!(self, dead_letters(filter)).unwrap().next {
                 filter.after = Some(next);
             }
@@ -609,9 +625,77 @@ impl Twins {
     }
 }
 
+impl Twins {
+    /// Searches of all sorts, from page to page.
+    async fn search(&mut self) {
+        let texts = ["", "a", "csv", "A.CSV", "b. csv", "größe", "ße\n", "xe9", "nothing", "v.g a"];
+        let some = |text: &str| Some(text.to_owned());
+        for _ in 0..6 {
+            let mut search = Search {
+                text: texts[self.rng.random_range(0..texts.len())].to_owned(),
+                collection: if self.chance(20) { some("Shelf") } else { None },
+                flow: if self.chance(15) { some("flow-0") } else { None },
+                processor: if self.chance(15) { some("shelf") } else { None },
+                media: if self.chance(15) {
+                    some(["text", "text/csv", "image"][self.rng.random_range(0..3)])
+                } else {
+                    None
+                },
+                run: self.pick(&self.runs.clone()).filter(|_| self.rng.random_range(0..6) == 0),
+                since: self.chance(20).then(|| self.rng.random_range(0..self.now)),
+                until: self.chance(20).then(|| self.rng.random_range(0..self.now)),
+                least_size: self.chance(15).then_some(1),
+                most_size: self.chance(15).then_some(1),
+                export: self.chance(25).then(|| {
+                    [ExportState::Written, ExportState::Pending, ExportState::Refused, ExportState::Kept]
+                        [self.rng.random_range(0..4)]
+                }),
+                sort: Sort {
+                    by: [SortBy::Name, SortBy::Committed, SortBy::Size][self.rng.random_range(0..3)],
+                    descending: self.chance(50),
+                },
+                limit: self.rng.random_range(1..9),
+                after: None,
+                wait: Duration::from_secs(60),
+            };
+            // Where only few datasets may be looked at, pages are shorter; all together they are the same.
+            let mut reference = vec![];
+            while let Some(page) = next_page(&self.memory, &mut search).await {
+                reference.extend(page.rows);
+            }
+            search.after = None;
+            let mut rows = vec![];
+            let mut more = true;
+            while more {
+                let page = self.sqlite.search(search.clone()).await.unwrap();
+                let about = format!("{search:?} after {} calls", self.calls);
+                assert!(page.behind.is_none() && page.rows.len() <= search.limit, "{about}");
+                assert!(page.cut || page.next.is_none() || page.rows.len() == search.limit, "{about}");
+                assert!(page.total.is_none_or(|total| total == reference.len() as u64), "{about}: {:?}", page.total);
+                (self.cut, more) = (self.cut + u32::from(page.cut), page.next.is_some());
+                search.after = page.next;
+                rows.extend(page.rows);
+            }
+            assert_eq!(format!("{reference:?}"), format!("{rows:?}"), "{search:?} after {} calls", self.calls);
+            self.searched += rows.len();
+        }
+    }
+}
+
+async fn next_page(journal: &impl Journal, search: &mut Search) -> Option<Found> {
+    if search.after.as_deref() == Some("end") {
+        return None;
+    }
+    let page = journal.search(search.clone()).await.unwrap();
+    search.after = page.next.clone().or(Some("end".to_owned()));
+    Some(page)
+}
+
 async fn run(seed: u64, steps: u32, along: bool) -> u64 {
+    let looked_at = [10_000, 5, 60][seed as usize % 3];
+    let options = Options { looked_at, ..Options::default() };
     let dir = tempfile::tempdir().unwrap();
-    let sqlite = SqliteJournal::open(dir.path(), Options::default()).unwrap();
+    let sqlite = SqliteJournal::open(dir.path(), options.clone()).unwrap();
     let mut twins = Twins {
         memory: MemoryJournal::default(),
         sqlite,
@@ -628,6 +712,8 @@ async fn run(seed: u64, steps: u32, along: bool) -> u64 {
         intents: vec![],
         slots: vec![],
         gone: 0,
+        searched: 0,
+        cut: 0,
     };
     let t = &mut twins;
     t.lease = both!(t, open_lease("host", true, 1)).unwrap().lease;
@@ -662,8 +748,10 @@ async fn run(seed: u64, steps: u32, along: bool) -> u64 {
         &mut t.sqlite,
         SqliteJournal::open(tempfile::tempdir().unwrap().path(), Options::default()).unwrap(),
     ));
-    t.sqlite = SqliteJournal::open(dir.path(), Options::default()).unwrap();
+    t.sqlite = SqliteJournal::open(dir.path(), options).unwrap();
     t.compare().await;
+    assert!(t.searched > 100, "searches found too little to compare: {}", t.searched);
+    assert_eq!(t.cut > 0, looked_at == 5, "pages end early where few datasets may be looked at, and only there");
     t.gone
 }
 

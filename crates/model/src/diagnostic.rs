@@ -18,6 +18,7 @@ pub const MOST_DIAGNOSTICS: usize = 500;
 /// Whether a diagnostic stops a flow from being saved and run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Severity {
     /// The flow can't be saved or run.
     Error,
@@ -36,6 +37,7 @@ impl fmt::Display for Severity {
 
 /// A place in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Span {
     /// Bytes from the beginning of the text.
     pub offset: usize,
@@ -88,6 +90,7 @@ fn floor(text: &str, mut at: usize) -> usize {
 
 /// One problem with its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
@@ -98,7 +101,7 @@ pub struct Diagnostic {
     /// What a person can do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// The file the place is in; `None` is the flow document itself.
+    /// The file the place is in; absent for the flow document itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Where in that file.
@@ -187,6 +190,23 @@ pub struct Diagnostics {
     items: Vec<Diagnostic>,
     #[serde(skip)]
     dropped: usize,
+}
+
+// By hand, because what a derive makes of it is not transparent.
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for Diagnostics {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        let item = utoipa::openapi::Ref::from_schema_name(<Diagnostic as utoipa::ToSchema>::name());
+        utoipa::openapi::ArrayBuilder::new().items(item).into()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for Diagnostics {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+        schemas.push((Diagnostic::name().into_owned(), <Diagnostic as utoipa::PartialSchema>::schema()));
+        Diagnostic::schemas(schemas);
+    }
 }
 
 impl Diagnostics {

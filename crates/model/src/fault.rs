@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Whose fault it is, which decides whether trying again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum FaultKind {
     /// The item's: said so by the processor. No retry.
     Rejected,
@@ -29,6 +30,7 @@ pub enum FaultKind {
 
 /// What went wrong, in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Fault {
     /// Whose fault it is.
     pub kind: FaultKind,
@@ -71,6 +73,7 @@ impl std::error::Error for Fault {}
 
 /// A line of an item's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LogLine {
     /// `stdout`, `stderr`, or a logging level in lower case.
     pub level: String,

@@ -35,6 +35,7 @@ pub struct Context {
 /// What came of one item in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = StepResult))]
 pub enum Result {
     /// Children were emitted; none means dropped on purpose.
     Emitted,

@@ -58,6 +58,7 @@ impl fmt::Display for Class {
 /// Where in a flow a processor may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Role {
     /// Takes from a source; has no inputs.
     Ingest,

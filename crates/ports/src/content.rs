@@ -30,10 +30,11 @@ pub enum Body {
 
 /// How much is stored and how much room is left, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// Bytes taken by content.
     pub stored: u64,
-    /// Bytes free on its disk; `None` where that can't be told.
+    /// Bytes free on its disk; `null` where that can't be told.
     pub free: Option<u64>,
 }
 

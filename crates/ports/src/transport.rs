@@ -41,6 +41,7 @@ pub struct Progress {
 
 /// Numbers of items in one processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StepCounts {
     /// Went in and are done, but for those that were remembered.
     pub done: u64,

@@ -3,8 +3,11 @@
 //! A source claims, the engine makes the claim durable, then the source is let go (law L4). A source keeps no record of
 //! its own: what it must know of earlier work it is told from the ledger.
 
+use std::io::Read;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::ids::Arrival;
 use opendmp_model::item::Attributes;
 use opendmp_model::ledger::{FileStat, Known};
@@ -91,6 +94,7 @@ pub struct WatchRequest {
 /// What an audit says of one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum AuditState {
     /// Arrived, and unchanged since.
     Ingested,
@@ -106,6 +110,7 @@ pub enum AuditState {
 
 /// One line of an audit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
     /// Path relative to the source, as an item name is written.
     pub path: String,
@@ -179,6 +184,17 @@ pub trait Source: Send + Sync {
             ends.push(self.release(release).await);
         }
         ends
+    }
+
+    /// Puts something of that name, written as an item name, where the source takes from: whole, durable and under its name
+    /// when it answers, or not at all, also where `content` ends with an error. What has the name is replaced only where
+    /// that is asked for. `content` blocks.
+    ///
+    /// # Errors
+    /// A fault of the kind `Rejected` where the name is refused, and for a source that nothing can be put into.
+    async fn put(&self, _name: &str, _content: Box<dyn Read + Send>, _replace: bool) -> Result<(), Fault> {
+        Err(Fault::new(FaultKind::Rejected, "no-drop", "nothing can be put into this source")
+            .with_hint("only a `file_drop` takes files; its folder is where they are put"))
     }
 
     /// Compares the source with the ledger. `releasing` are the releases not yet carried out.

@@ -2,7 +2,7 @@
 //!
 //! Here are the config and the source as the engine sees it. What is taken by name: `pattern`; when a file stands
 //! still: `still` and `lease`; looks at the folder and at single names: `scan` over `walk`; files claimed by renaming:
-//! `aside`, in folders kept by `area`.
+//! `aside`, in folders kept by `area`. Files handed in elsewhere are written into the folder by `put`.
 //!
 //! A file that is replaced, appended to or removed while all this goes on is either taken as the whole it was when it
 //! stood still, or offered again as it is then. Only a name in `.opendmp-claimed` is ever removed.
@@ -12,6 +12,7 @@ mod aside;
 mod audit;
 mod lease;
 mod pattern;
+mod put;
 mod scan;
 mod still;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use self::pattern::Patterns;
 use self::scan::{Answer, At, Changed, Found, Next, Over, Scanner, Shared};
 use self::still::same;
 use crate::beneath::{self, Folder, is_file, split, version};
+use crate::temporary::Swept;
 
 /// The config of a source `file_drop`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -191,6 +193,7 @@ impl SourceKind for Kind {
 struct FileDrop {
     shared: Arc<Shared>,
     scanner: Arc<tokio::sync::Mutex<Scanner>>,
+    swept: Arc<Swept>,
 }
 
 /// Runs what waits for a disk apart from the async threads.
@@ -250,6 +253,7 @@ impl FileDrop {
             root,
             written: read.path,
             matcher,
+            patterns: read.pattern,
             recursive: read.recursive,
             settle: i64::try_from(read.settle.as_millis()).unwrap_or(i64::MAX),
             after: read.after,
@@ -263,7 +267,8 @@ impl FileDrop {
             offered: Mutex::new(HashMap::new()),
         };
         let scanner = Scanner::new(&shared.present);
-        Ok(Self { shared: Arc::new(shared), scanner: Arc::new(tokio::sync::Mutex::new(scanner)) })
+        let scanner = Arc::new(tokio::sync::Mutex::new(scanner));
+        Ok(Self { shared: Arc::new(shared), scanner, swept: Arc::default() })
     }
 
     /// Asks the ledger for a batch.
@@ -448,6 +453,12 @@ impl Source for FileDrop {
             ends.into_iter().map(|end| end.map(let_go)).collect::<Vec<_>>()
         });
         done.await.unwrap_or_else(|error| releases.iter().map(|_| Err(error.clone())).collect())
+    }
+
+    async fn put(&self, name: &str, content: Box<dyn io::Read + Send>, replace: bool) -> Result<(), Fault> {
+        let (shared, swept, name, mut content) = (self.shared.clone(), self.swept.clone(), name.to_owned(), content);
+        let put = blocking(move || put::put(&shared, &swept, &name, &mut *content, replace)).await;
+        put.map_err(|error| Fault::new(FaultKind::Unavailable, error.code, error.message))?
     }
 
     async fn audit(&self, ledger: &dyn Ledger, releasing: &[Vec<u8>]) -> Result<Audit, SourceError> {

@@ -4,16 +4,15 @@
 //! renamed. What is not the dataset's own is never replaced unless that was asked for, also when it appears at the
 //! last moment. No symbolic link below the folder is followed, so that none leads out of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use opendmp_model::export::{IfExists, SinkClass, numbered};
+use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::Item;
@@ -21,14 +20,13 @@ use opendmp_model::kinds::{Class, KindInfo, Problem, Role, schema_of};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::name;
 use opendmp_processor::{Body, Context, Export, ExportEnd, Sink, SinkKind, config, saved_config};
-use rustix::fs::FlockOperation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::beneath::{self, Folder, Taken, is_file, version, version_of};
-use crate::life;
-use crate::template::{OWN_PREFIX, Template};
+use crate::template::Template;
+use crate::temporary::{ATTEMPTS, Swept, Temporary};
 
 /// The config of a destination `folder`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -108,19 +106,14 @@ struct FolderSink {
 
 struct Inner {
     root: PathBuf,
-    /// Folders (device, inode) in which what killed processes left was swept.
-    swept: Mutex<HashSet<(u64, u64)>>,
-    serial: AtomicU64,
+    swept: Swept,
 }
-
-/// How many folders are remembered as swept; beyond it they are swept again.
-const MOST_SWEPT: usize = 4_096;
 
 impl FolderSink {
     fn new(read: &Config, root: PathBuf) -> Result<Self, Fault> {
         let template = Template::parse_path(&read.name)
             .map_err(|error| Fault::new(FaultKind::Failed, "bad-template", error.message).with_hint(error.hint))?;
-        let inner = Inner { root, swept: Mutex::default(), serial: AtomicU64::default() };
+        let inner = Inner { root, swept: Swept::default() };
         Ok(Self { inner: Arc::new(inner), template, if_exists: read.if_exists, written: read.path.clone() })
     }
 }
@@ -282,9 +275,6 @@ enum There {
     Foreign,
 }
 
-/// How often what changes under the export is looked at again.
-const ATTEMPTS: usize = 16;
-
 impl Inner {
     /// Carries exports out, folder by folder, answered in order.
     fn export_all(&self, exports: &[Export]) -> Vec<Result<ExportEnd, Stop>> {
@@ -309,7 +299,7 @@ impl Inner {
     fn folder(&self, parents: &[u8]) -> Result<Folder, Stop> {
         let root = Folder::open_or_make(&self.root).during("opening the folder of")?;
         let folder = root.descend_making(parents, true).during("making the folder of")?;
-        self.sweep(&folder);
+        self.swept.sweep(&folder);
         Ok(folder)
     }
 
@@ -366,8 +356,7 @@ impl Inner {
 
     /// The content under a hidden name in `folder`, durable.
     fn write<'a>(&self, folder: &'a Folder, export: &Export) -> Result<Temporary<'a>, Stop> {
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let mut temporary = Temporary::make(folder, serial).during("writing")?;
+        let mut temporary = Temporary::make(folder).during("writing")?;
         let mut hasher = blake3::Hasher::new();
         let mut put = |bytes: &[u8]| {
             hasher.update(bytes);
@@ -398,35 +387,6 @@ impl Inner {
         temporary.file.sync_all().during("syncing")?;
         Ok(temporary)
     }
-
-    /// Removes what killed processes left in a folder, the first time something is written there. A file that is in
-    /// use is locked. Failures cost space, not meaning.
-    fn sweep(&self, folder: &Folder) {
-        let Ok(identity) = folder.identity() else { return };
-        {
-            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-            if swept.len() >= MOST_SWEPT {
-                swept.clear();
-            }
-            if !swept.insert(identity) {
-                return;
-            }
-        }
-        let Ok(listing) = folder.list() else { return };
-        for (found, _) in listing.flatten() {
-            let left = found.starts_with(OWN_PREFIX) && found.ends_with(SUFFIX);
-            if left && folder.stat(&found).is_ok_and(|stat| is_file(&stat)) && !in_use(folder, &found) {
-                tracing::debug!(file = %name::from_bytes(&found), "removing what a killed process left");
-                let _ = folder.unlink(&found);
-            }
-        }
-    }
-}
-
-/// Whether some process is still writing the temporary file; also where that can't be told.
-fn in_use(folder: &Folder, found: &[u8]) -> bool {
-    let Ok(file) = folder.read(found) else { return true };
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
 }
 
 /// What is at the target, seen from this export.
@@ -465,111 +425,6 @@ fn hash_of(folder: &Folder, target: &[u8]) -> io::Result<(ContentHash, File, Fil
         return Err(io::Error::other("it is being written"));
     }
     Ok((ContentHash(*hasher.finalize().as_bytes()), file, before))
-}
-
-/// A file under a hidden name, locked while it is in use and removed unless it was placed.
-struct Temporary<'a> {
-    folder: &'a Folder,
-    name: Vec<u8>,
-    file: File,
-    placed: bool,
-}
-
-const SUFFIX: &[u8] = b".tmp";
-
-impl<'a> Temporary<'a> {
-    fn make(folder: &'a Folder, serial: u64) -> io::Result<Self> {
-        for attempt in 0..ATTEMPTS {
-            let hidden = format!(".opendmp-{}-{serial}-{attempt}.tmp", life::new());
-            let file = folder.create_new(hidden.as_bytes())?;
-            // Without locks on this file system nothing is ever swept here, so a failure does no harm.
-            let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
-            let made = Self { folder, name: hidden.into_bytes(), file, placed: false };
-            // Between creation and lock another process may have swept it.
-            if locked.is_err() || rustix::fs::fstat(&made.file)?.st_nlink > 0 {
-                return Ok(made);
-            }
-        }
-        Err(io::Error::other("the temporary file is removed again and again"))
-    }
-
-    /// Gives it its name: whether that was possible.
-    fn place(&mut self, target: &[u8], taken: Taken) -> io::Result<bool> {
-        match self.folder.rename(&self.name, self.folder, target, taken) {
-            Ok(()) => {
-                self.placed = true;
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Changes places with the version `old` of the target, and removes that: whether it still was that version.
-    fn swap(&mut self, target: &[u8], old: &FileStat) -> io::Result<bool> {
-        let mine = version_of(&self.file)?.inode;
-        match self.folder.rename(&self.name, self.folder, target, Taken::Exchange) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            // File systems without the flag.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return self.place(target, Taken::Replace),
-            Err(error) => return Err(error),
-        }
-        let aside = |folder: &Folder, hidden: &[u8]| folder.stat(hidden).map(|stat| version(&stat));
-        let got = match aside(self.folder, &self.name) {
-            Ok(got) => got,
-            Err(error) => {
-                self.rescue(target)?;
-                return Err(error);
-            }
-        };
-        // The rename itself is a change of the inode, so ctime says nothing.
-        if (got.inode, got.size, got.mtime) == (old.inode, old.size, old.mtime) {
-            return Ok(true);
-        }
-        // Someone else wrote there since it was looked at: give it back.
-        for _ in 0..ATTEMPTS {
-            match self.folder.rename(&self.name, self.folder, target, Taken::Exchange) {
-                Ok(()) if aside(self.folder, &self.name)?.inode == mine => return Ok(false),
-                // Meanwhile there was yet another one.
-                Ok(()) => {}
-                // Meanwhile ours was taken away.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    if self.place(target, Taken::Refuse)? {
-                        return Err(io::Error::other("something else moves it away"));
-                    }
-                }
-                Err(error) => {
-                    self.rescue(target)?;
-                    return Err(error);
-                }
-            }
-        }
-        self.rescue(target)?;
-        Err(io::Error::other("something else writes there all the time"))
-    }
-
-    /// Keeps what others wrote, and what is now under the hidden name, under a numbered one.
-    fn rescue(&mut self, target: &[u8]) -> io::Result<()> {
-        // Whatever happens, it is not ours to remove.
-        self.placed = true;
-        for n in 2..1_000 {
-            match self.folder.rename(&self.name, self.folder, &numbered(target, n), Taken::Refuse) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                end => return end,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        if !self.placed {
-            // If that fails, the next process sweeps it.
-            let _ = self.folder.unlink(&self.name);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -23,5 +23,6 @@ mod rows;
 pub mod script;
 pub mod split;
 mod template;
+mod temporary;
 
 pub use register::{Host, explanations, register};

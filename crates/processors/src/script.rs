@@ -317,10 +317,19 @@ fn no_check(message: &str, hint: Option<String>) -> Problem {
 
 /// An error of the machinery around scripts: the world's, so that the item is tried again.
 fn fault(error: &opendmp_script::Error) -> Fault {
-    let fault = Fault::new(FaultKind::Failed, "script-not-started", error.to_string());
-    match error.hint() {
-        Some(hint) => fault.with_hint(hint),
-        None => fault,
+    let mut fault = Fault::new(FaultKind::Failed, "script-not-started", error.to_string());
+    fault.hint = error.hint();
+    if let opendmp_script::Error::Load { failure, .. } = error {
+        place(&mut fault, failure);
+    }
+    fault
+}
+
+/// Says where in the script it was.
+fn place(fault: &mut Fault, failure: &opendmp_script::Failure) {
+    fault.traceback = (!failure.traceback.is_empty()).then(|| failure.traceback.clone());
+    if let (Some(file), Some(line)) = (&failure.file, failure.line) {
+        fault.place = Some((format!("{file}:{line}"), failure.source_line.clone().unwrap_or_default()));
     }
 }
 
@@ -402,12 +411,9 @@ fn done(result: opendmp_script::CallResult) -> Done {
             Outcome::Retry { fault: Fault::new(FaultKind::Unavailable, "retry", reason), after }
         }
         Said::Failed(failure) => {
-            let mut fault = Fault::new(FaultKind::Failed, failure.kind, failure.message);
-            fault.hint = failure.hint;
-            fault.traceback = (!failure.traceback.is_empty()).then_some(failure.traceback);
-            if let (Some(file), Some(line)) = (failure.file, failure.line) {
-                fault.place = Some((format!("{file}:{line}"), failure.source_line.unwrap_or_default()));
-            }
+            let mut fault = Fault::new(FaultKind::Failed, &failure.kind, &failure.message);
+            fault.hint.clone_from(&failure.hint);
+            place(&mut fault, &failure);
             Outcome::Fault(fault)
         }
         Said::TimedOut { after } => {

@@ -115,7 +115,7 @@ pub fn datasets(plan: &Plan) -> Result<Vec<Row>> {
 }
 
 /// A server with that many datasets.
-fn grown(plan: &Plan, folder: &Path, before: usize) -> Result<Server> {
+pub fn grown(plan: &Plan, folder: &Path, before: usize) -> Result<Server> {
     files::fresh(folder)?;
     let flow = folder.join("before.yaml");
     let text = format!(

@@ -3,6 +3,7 @@
 //! What is measured stands in a module each. The floors are the Python scripts in `bench/`, what the peers run stands in
 //! `bench/peers`. A run whose results are wrong is void: it ends the whole measurement with an error.
 
+mod asked;
 mod fanout;
 mod growth;
 mod kept;
@@ -86,6 +87,8 @@ const WORKLOADS: &[Workload] = &[
     long("flows", growth::flows),
     long("split", fanout::measure),
     long("kept", kept::measure),
+    long("listing", asked::listing),
+    long("watchers", asked::watchers),
 ];
 
 /// Fewer are no median.

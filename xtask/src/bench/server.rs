@@ -23,6 +23,7 @@ pub struct Server {
     pub service: Service,
     /// From the command to the first good answer of `/healthz`.
     pub ready: Duration,
+    address: String,
 }
 
 impl Server {
@@ -41,7 +42,18 @@ impl Server {
             shell::pause(LOOK);
         }
         let ready = service.begun.elapsed();
-        Ok(Self { binary: binary.to_owned(), data, service, ready })
+        Ok(Self { binary: binary.to_owned(), data, service, ready, address })
+    }
+
+    /// Where it answers over HTTP.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What lets in there.
+    pub fn token(&self) -> Result<String> {
+        let token = std::fs::read_to_string(self.data.join("access-token")).context("there is no access token")?;
+        Ok(token.trim().to_owned())
     }
 
     /// Runs a verb of the command line on this server's data directory and returns what it prints.

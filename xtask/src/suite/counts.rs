@@ -75,6 +75,24 @@ impl Counts {
         }
         Ok(sum)
     }
+
+    /// From vitest's `      Tests  2 failed | 61 passed | 1 skipped (64)`.
+    pub fn from_vitest(text: &str) -> Result<Self> {
+        let text = without_colours(text);
+        let line = text.lines().rev().find(|line| line.trim_start().starts_with("Tests "));
+        let line = line.context("vitest printed no count of tests")?.replace('|', ",");
+        let of = |word| before(&line, word).unwrap_or(0);
+        Ok(Self { passed: of("passed"), failed: of("failed"), skipped: of("skipped") + of("todo") })
+    }
+
+    /// From a last line such as [`Counts::closing_line`] gives.
+    pub fn from_closing_line(text: &str) -> Result<Self> {
+        let text = without_colours(text);
+        let line = text.lines().rev().find(|line| !line.trim().is_empty()).context("nothing was printed")?;
+        let passed = before(line, "passed").with_context(|| format!("the last line tells no count: {line}"))?;
+        let failed = before(line, "failed").with_context(|| format!("the last line tells no count: {line}"))?;
+        Ok(Self { passed, failed, skipped: before(line, "skipped").unwrap_or(0) })
+    }
 }
 
 /// The number that stands before `word`.
@@ -141,6 +159,25 @@ mod tests {
         let text = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\
                     test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n";
         assert_eq!(Counts::from_cargo_test(text).unwrap(), Counts { passed: 4, failed: 2, skipped: 1 });
+    }
+
+    #[test]
+    fn vitest_is_read() {
+        let text = " Test Files  1 failed | 3 passed (4)\n      Tests  2 failed | 61 passed | 1 skipped (64)\n   Duration  2 s\n";
+        assert_eq!(Counts::from_vitest(text).unwrap(), Counts { passed: 61, failed: 2, skipped: 1 });
+        assert_eq!(
+            Counts::from_vitest("      Tests  3 passed (3)\n").unwrap(),
+            Counts { passed: 3, failed: 0, skipped: 0 }
+        );
+        assert!(Counts::from_vitest("no test files found").is_err());
+    }
+
+    #[test]
+    fn a_closing_line_is_read_again() {
+        for counts in [Counts { passed: 7, failed: 1, skipped: 2 }, Counts { passed: 3, failed: 0, skipped: 0 }] {
+            assert_eq!(Counts::from_closing_line(&format!("more\n{}\n\n", counts.closing_line())).unwrap(), counts);
+        }
+        assert!(Counts::from_closing_line("it broke off").is_err());
     }
 
     #[test]

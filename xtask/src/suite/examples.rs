@@ -108,7 +108,7 @@ fn jpeg_size(bytes: &[u8]) -> Option<(u16, u16)> {
 
 /// The demonstration, with the binary that the other steps use.
 pub fn demo() -> Report {
-    let binary = shell::build(shell::Profile::Debug)?;
+    let binary = demo::build()?;
     demo::show(&binary, &shell::target().join("demo"))?;
     Ok(Counts::success())
 }

@@ -7,6 +7,7 @@ mod checks;
 mod counts;
 mod documents;
 mod examples;
+mod page;
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ const STEPS: &[Step] = &[
     Step { name: "format", about: "Rust sources are formatted", run: checks::format },
     Step { name: "links", about: "links and anchors in the documents lead somewhere", run: documents::links },
     Step { name: "licences", about: "licences, banned crates, sources (cargo-deny)", run: checks::licences },
+    Step { name: "packages", about: "licences of the page's packages", run: page::package_licences },
+    Step { name: "page", about: "types, unit tests and size of the web page", run: page::page },
     Step { name: "clippy", about: "lints, all targets, warnings denied", run: checks::clippy },
     Step { name: "docs", about: "the API documentation builds without warnings", run: checks::docs },
     Step { name: "tests", about: "unit and integration tests (nextest)", run: checks::tests },
@@ -39,6 +42,7 @@ const STEPS: &[Step] = &[
     Step { name: "statements", about: "commands and files that the documents show", run: documents::statements },
     Step { name: "examples", about: "each example gives what its expected/ holds", run: examples::all },
     Step { name: "demo", about: "cargo xtask demo", run: examples::demo },
+    Step { name: "e2e", about: "journeys through the page in a real browser", run: page::e2e },
     Step { name: "derived", about: "no snapshot waits for review, Cargo.lock is up to date", run: checks::derived },
 ];
 
@@ -55,6 +59,11 @@ pub fn main(arguments: &[&str]) -> Result<()> {
             tools::install()?;
             all(&STEPS.iter().collect::<Vec<_>>())
         }
+        ["e2e", filter] => {
+            let counts = page::journeys(Some(filter))?;
+            println!("{}", counts.closing_line());
+            if counts.failed > 0 { bail!("{} journeys failed", counts.failed) } else { Ok(()) }
+        }
         [filter] if !filter.starts_with('-') => {
             tools::install()?;
             match STEPS.iter().find(|step| step.name == *filter) {
@@ -66,7 +75,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
                 }
             }
         }
-        _ => bail!("test takes one filter, or --list"),
+        _ => bail!("test takes one filter, `e2e` and a part of a journey's name, or --list"),
     }
 }
 

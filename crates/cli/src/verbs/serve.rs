@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use opendmp_api::{SOCKET, Service, health, router, serve_tcp, serve_unix};
+use opendmp_api::{Access, SOCKET, Service, http, router, serve_tcp, serve_unix};
 use opendmp_engine::Quotas;
 use opendmp_engine::watch::Folders;
 use opendmp_journal::lock::DataDirLock;
@@ -25,6 +25,12 @@ use crate::words;
 /// The directives of the log.
 const LOG: &str = "OPENDMP_LOG";
 
+/// The file with the access token, in the data directory.
+const TOKEN: &str = "access-token";
+
+/// The shortest token that is taken.
+const LENGTH: usize = 32;
+
 /// How often a start on a full disk is tried again.
 const FULL: Duration = Duration::from_millis(500);
 
@@ -35,13 +41,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  opendmp flows enable flow.yaml
   opendmp serve
   opendmp serve --data-root /srv/data --log-format json
-  curl http://127.0.0.1:7117/healthz
+  curl -H \"Authorization: Bearer $(cat DATA_DIR/access-token)\" http://127.0.0.1:7117/metrics
 
-The verbs of the command line reach it through a socket in the data directory that only its owner
-may use. Over TCP it answers nothing but /healthz, and only on this machine.
+The link that it prints opens the web page; the token in it is kept in the file `access-token` of
+the data directory, and made anew where that is missing. Without the token only /healthz, /readyz
+and /livez are answered, each in one word. The verbs of the command line need no token: they reach
+the server through a socket in the data directory that only its owner may use.
 
 SIGTERM or Ctrl-C stops it: what is in work may finish for as long as --grace says, the rest is
 handed back unharmed; a second signal ends the grace.
@@ -49,9 +56,13 @@ handed back unharmed; a second signal ends the grace.
 When the disk of the data directory has less than OPENDMP_RESERVE left (64 MiB), nothing more is
 taken in until there is room again.")]
 pub struct Args {
-    /// Where to answer /healthz; a loopback address, port 0 for any that is free
+    /// Where to answer the web page and the API; a loopback address, port 0 for any that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7117")]
     listen: String,
+    /// Let --listen be an address that other machines reach, though nothing is encrypted and whoever has the token, or
+    /// reads it on the way, may run code as you
+    #[arg(long)]
+    insecure_listen_on_network: bool,
     /// A folder that the paths of flows may not leave; can be given more than once. Without it they may go wherever
     /// the user may who runs the server
     #[arg(long = "data-root", value_name = "DIR")]
@@ -98,7 +109,7 @@ fn recent(text: &str) -> Result<u64, String> {
 pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
     let begun = Instant::now();
     log(args.log_format, term)?;
-    let address = address(&args.listen)?;
+    let address = address(&args.listen, args.insecure_listen_on_network)?;
     let quotas = Quotas {
         content: args.content_quota,
         dead_letters: args.most_dead_letters,
@@ -113,6 +124,7 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
         locked => locked,
     };
     private(&data);
+    let token = access_token(&data)?;
     // Before anything is begun: a port that is taken ends the start.
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Fail::io(format_args!("{address} can't be listened on"), &error)
@@ -129,7 +141,9 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let unix = tokio::spawn(serve_unix(socket, router(Arc::clone(&service)), stopped(stop.subscribe())));
-    let tcp = tokio::spawn(serve_tcp(listener, health(Arc::clone(&service)), stopped(stop.subscribe())));
+    let access = Arc::new(Access::new(&token, bound, &crate::data::actor()));
+    let tcp = http(Arc::clone(&service), Arc::clone(&access));
+    let tcp = tokio::spawn(serve_tcp(listener, tcp, stopped(stop.subscribe())));
     tracing::info!(
         data = %data.path().display(),
         pid = std::process::id(),
@@ -137,7 +151,12 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
         "ready"
     );
     // For people, and for programs that wait for the port.
-    term.out(&format!("listening on http://{bound}\n")).or_else(broken)?;
+    term.out(&format!("listening on http://{bound}\nopen {}\n", access.link())).or_else(broken)?;
+    if !bound.ip().is_loopback() {
+        tracing::warn!(
+            "other machines can reach {bound}: nothing is encrypted, and whoever has the token may run code"
+        );
+    }
 
     signals.next().await;
     tracing::info!("stopping: what is in work may go on for {} s; a second signal stops at once", args.grace.as_secs());
@@ -261,7 +280,7 @@ fn log(format: LogFormat, term: &Term) -> Result<(), Fail> {
 }
 
 /// A loopback address.
-fn address(text: &str) -> Result<SocketAddr, Fail> {
+fn address(text: &str, network: bool) -> Result<SocketAddr, Fail> {
     let hint = "write an address of this machine and a port, as 127.0.0.1:7117 or [::1]:7117";
     let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     let address: SocketAddr = named
@@ -269,11 +288,11 @@ fn address(text: &str) -> Result<SocketAddr, Fail> {
         .unwrap_or(text)
         .parse()
         .map_err(|_| Fail::usage(format!("`{}` is not an address with a port", words::line(text))).hint(hint))?;
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && !network {
         return Err(Fail::usage(format!(
             "`{address}` can be reached from other machines, and nobody signs in here yet"
         ))
-        .hint(format!("{hint}; to let others ask how it is, put a proxy with its own rules in front")));
+        .hint(format!("{hint}; `ssh -L 7117:127.0.0.1:7117 HOST` brings it to another machine")));
     }
     Ok(address)
 }
@@ -304,6 +323,33 @@ async fn lock(data: &DataDir) -> Result<DataDirLock, Fail> {
             fail
         }
     })
+}
+
+/// The token that lets in over HTTP: made with the first start, for nobody else to read.
+fn access_token(data: &DataDir) -> Result<String, Fail> {
+    let path = data.path().join(TOKEN);
+    let failed = |error: std::io::Error| Fail::io(path.display(), &error);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if is_token(text.trim()) => return Ok(text.trim().to_owned()),
+        Ok(_) => {
+            return Err(Fail::usage(format!("{} holds no token", path.display())).hint(format!(
+                "a token is {LENGTH} or more letters and digits; remove the file to have a new one made"
+            )));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let token: String = (0..4).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
+    // Whole or not at all, as nobody but its owner may read it from the first moment.
+    let mut file = tempfile::Builder::new().prefix(".access-token-").tempfile_in(data.path()).map_err(failed)?;
+    std::io::Write::write_all(&mut file, format!("{token}\n").as_bytes()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(&path).map_err(|error| failed(error.error))?;
+    Ok(token)
+}
+
+fn is_token(text: &str) -> bool {
+    text.len() >= LENGTH && text.len() <= 512 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Warns where others can read what is kept.
@@ -360,10 +406,11 @@ mod tests {
     #[test]
     fn only_this_machine_is_listened_on() {
         for good in ["127.0.0.1:0", "localhost:80", "[::1]:7117", "127.3.2.1:9"] {
-            assert!(address(good).is_ok(), "{good}");
+            assert!(address(good, false).is_ok(), "{good}");
         }
         for bad in ["0.0.0.0:7117", "[::]:80", "192.168.0.1:80", "7117", "example.org:80", "127.0.0.1"] {
-            assert_eq!(address(bad).unwrap_err().exit, crate::fail::USAGE, "{bad}");
+            assert_eq!(address(bad, false).unwrap_err().exit, crate::fail::USAGE, "{bad}");
         }
+        assert!(address("0.0.0.0:7117", true).is_ok(), "only when asked for by name");
     }
 }

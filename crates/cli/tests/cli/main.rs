@@ -2,6 +2,7 @@
 
 mod backup;
 mod damage;
+mod events;
 mod exits;
 mod gc;
 mod help;

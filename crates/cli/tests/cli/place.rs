@@ -143,7 +143,8 @@ impl Place {
             let done = running.end();
             panic!("the server said {line:?} and {}", done.err);
         };
-        let server = Server { running, address };
+        let token = fs::read_to_string(self.data.join("access-token")).unwrap().trim().to_owned();
+        let server = Server { running, address, token };
         until("the server is healthy", || server.get("/healthz").0 == 200);
         server
     }
@@ -180,14 +181,21 @@ impl Drop for Running {
 pub struct Server {
     pub running: Running,
     pub address: String,
+    /// The access token.
+    pub token: String,
 }
 
 impl Server {
-    /// Asks over TCP: status and body.
+    /// Asks over TCP with the access token: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
+        self.get_with(path, &format!("Authorization: Bearer {}\r\n", self.token))
+    }
+
+    /// Asks over TCP with these header lines.
+    pub fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}Connection: close\r\n\r\n", self.address).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");

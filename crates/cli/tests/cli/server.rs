@@ -56,15 +56,25 @@ fn verbs_are_answered_by_the_server() {
 }
 
 #[test]
-fn health_is_all_that_tcp_tells() {
+fn tcp_tells_strangers_no_more_than_that_it_is_well() {
     let place = Place::new();
     let server = place.serve(&[]);
     let (code, body) = server.get("/healthz");
     let health: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((code, &health["status"], &health["troubles"]), (200, &"ok".into(), &serde_json::json!([])));
-    for path in ["/api/v1/flows", "/api/v1/status", "/", "/api/v1/datasets/1-a/content"] {
-        assert_eq!(server.get(path).0, 404, "{path}");
+    for path in ["/healthz", "/readyz", "/livez"] {
+        assert_eq!(server.get_with(path, ""), (200, r#"{"status":"ok"}"#.to_owned()), "{path}");
     }
+    let wrong = format!("Authorization: Bearer {}\r\n", "x".repeat(64));
+    for path in ["/api/v1/flows", "/api/v1/status", "/", "/api/v1/datasets/1-a/content", "/metrics", "/nothing"] {
+        for headers in ["", wrong.as_str()] {
+            let (code, body) = server.get_with(path, headers);
+            assert!(code == 401 && body.contains("not-signed-in"), "{path}: {code} {body}");
+        }
+    }
+    assert_eq!(server.get("/api/v1/flows").0, 200);
+    let token = fs::metadata(place.data.join("access-token")).unwrap();
+    assert_eq!(PermissionsExt::mode(&token.permissions()) & 0o777, 0o600);
     // One flow's trouble is told, and is no reason to take the server away.
     place.write("flow.yaml", flow("Trouble", UPPER, ""));
     place.ok(&["flows", "enable", "flow.yaml"]);

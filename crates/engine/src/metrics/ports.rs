@@ -14,11 +14,11 @@ use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished,
-    FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease,
-    LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess,
-    RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId,
-    TakeOver, VersionId, VersionRow,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
+    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow, HistoricPage,
+    HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess,
+    NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Search, Selection,
+    Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -71,6 +71,10 @@ calls! {
     fn flows(space: SpaceId) -> Vec<FlowRow>;
     fn flow(flow: FlowId) -> FlowRow;
     fn version(version: VersionId) -> VersionRow;
+    fn versions(flow: FlowId, before: Option<VersionId>, limit: usize) -> Vec<VersionInfo>;
+    fn drafts(space: SpaceId) -> Vec<DraftRow>;
+    fn draft(space: SpaceId, slug: &str) -> Option<(DraftRow, Bytes)>;
+    fn change_draft(change: DraftChange) -> DraftChanged;
     fn context(context: Context) -> u32;
     fn contexts(numbers: Vec<u32>) -> Vec<Context>;
     fn source(space: SpaceId, identity: &str) -> SourceId;
@@ -108,6 +112,7 @@ calls! {
     fn run(run: RunId) -> RunRow;
     fn collections(space: SpaceId) -> Vec<CollectionRow>;
     fn datasets(filter: Filter) -> Page<RevisionRow>;
+    fn search(search: Search) -> Found;
     fn revisions(slot: SlotId) -> Vec<RevisionRow>;
     fn arrival(arrival: Arrival) -> ArrivalRow;
     fn roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
@@ -117,6 +122,9 @@ calls! {
     fn dead_held() -> DeadHeld;
     fn lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;
     fn traces(prefix: IdPrefix, most: usize) -> Vec<HistoryRow>;
+    fn latest(after: Seq, entries: usize) -> Vec<HistoryRow>;
+    fn waiting(flow: FlowId, most: usize) -> Vec<(Arc<str>, u64)>;
+    fn records(whose: Records, after: Option<Seq>, most: usize) -> RecordsPage;
     fn history(arrival: Arrival) -> Vec<HistoryRow>;
 }
 

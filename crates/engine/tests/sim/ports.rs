@@ -30,6 +30,10 @@ macro_rules! journal {
             flows(space: SpaceId) -> Vec<FlowRow>;
             flow(flow: FlowId) -> FlowRow;
             version(version: VersionId) -> VersionRow;
+            versions(flow: FlowId, before: Option<VersionId>, limit: usize) -> Vec<VersionInfo>;
+            drafts(space: SpaceId) -> Vec<DraftRow>;
+            draft(space: SpaceId, slug: &str) -> Option<(DraftRow, Bytes)>;
+            change_draft(change: DraftChange) -> DraftChanged;
             contexts(numbers: Vec<u32>) -> Vec<Context>;
             source(space: SpaceId, identity: &str) -> SourceId;
             known(source: SourceId, paths: Vec<Vec<u8>>) -> Vec<Option<Known>>;
@@ -60,10 +64,14 @@ macro_rules! journal {
             run(run: RunId) -> RunRow;
             collections(space: SpaceId) -> Vec<CollectionRow>;
             datasets(filter: Filter) -> Page<RevisionRow>;
+            search(search: Search) -> Found;
             revisions(slot: SlotId) -> Vec<RevisionRow>;
             arrival(arrival: Arrival) -> ArrivalRow;
             lineage(seq: Seq, item: ItemId) -> Vec<HistoryRow>;
             traces(prefix: IdPrefix, most: usize) -> Vec<HistoryRow>;
+            latest(after: Seq, entries: usize) -> Vec<HistoryRow>;
+            waiting(flow: FlowId, most: usize) -> Vec<(Arc<str>, u64)>;
+            records(whose: Records, after: Option<Seq>, most: usize) -> RecordsPage;
             history(arrival: Arrival) -> Vec<HistoryRow>;
             let_go(part: LetGoPart) -> LetGone;
             content_of(arrival: Arrival, hash: ContentHash) -> Vec<ContentRef>;

@@ -494,6 +494,10 @@ async fn person(world: Arc<World>) {
         world.seen().contexts.insert(context, (row.hash, "retry".to_owned()));
         world.note(|| format!("a person retries {letters:?}"));
         world.count("retried letters");
-        world.truth.reenter(Reentry { letters, version, context, actor: "person".to_owned(), at }).await.unwrap();
+        world
+            .truth
+            .reenter(Reentry { letters, edit: None, version, context, actor: "person".to_owned(), at })
+            .await
+            .unwrap();
     }
 }

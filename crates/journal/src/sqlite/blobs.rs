@@ -2,7 +2,7 @@
 
 use opendmp_model::codec::{Damaged, Reader, Writer, decode_items, encode_items};
 use opendmp_model::export::{IfExists, SinkClass};
-use opendmp_model::ids::{ID_LEN, PATH_HASH_LEN, PathHash, TaskId};
+use opendmp_model::ids::{Arrival, ID_LEN, PATH_HASH_LEN, PathHash, SlotId, TaskId};
 use opendmp_model::item::{ContentRef, Item};
 use opendmp_model::ledger::FileStat;
 use opendmp_ports::journal::decide::Made;
@@ -114,6 +114,35 @@ pub(crate) fn counts_of(bytes: &[u8]) -> Result<Vec<(i64, StepCounts)>> {
         out.push((name, counts));
     }
     r.end()?;
+    Ok(out)
+}
+
+/// Dataset slots with their shelves, in this order.
+pub(crate) fn slots_bytes(slots: &[(i64, SlotId)]) -> Vec<u8> {
+    let mut w = begin();
+    w.out.reserve(slots.len() * (PATH_HASH_LEN + 3));
+    let (mut shelf, mut origin) = (0, 0);
+    for (on, slot) in slots {
+        w.signed(on - shelf);
+        w.signed(slot.origin.0 as i64 - origin);
+        w.raw(&slot.hash.0);
+        (shelf, origin) = (*on, slot.origin.0 as i64);
+    }
+    w.out
+}
+
+/// The inverse of [`slots_bytes`].
+pub(crate) fn slots_of(bytes: &[u8]) -> Result<Vec<(i64, SlotId)>> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut r = read(bytes)?;
+    let (mut out, mut shelf, mut origin) = (Vec::new(), 0, 0);
+    while r.left() > 0 {
+        shelf += r.signed()?;
+        origin += r.signed()?;
+        out.push((shelf, SlotId { origin: Arrival(origin as u64), hash: PathHash(r.raw()?) }));
+    }
     Ok(out)
 }
 

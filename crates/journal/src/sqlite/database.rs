@@ -17,12 +17,14 @@ pub(crate) const FILE: &str = "journal.db";
 const APPLICATION_ID: u32 = 0x4f44_4d50;
 
 /// The schema's versions, in order. A released one is never changed (`tests/schema.rs` holds them).
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_held.sql"),
     include_str!("../../migrations/0003_memo.sql"),
     include_str!("../../migrations/0004_lineage.sql"),
     include_str!("../../migrations/0005_retention.sql"),
+    include_str!("../../migrations/0006_drafts.sql"),
+    include_str!("../../migrations/0007_changes.sql"),
 ];
 
 /// Page cache of the writer, KiB.

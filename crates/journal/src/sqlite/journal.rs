@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, Feed, Filter, Finished,
-    FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease,
-    LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess, NewVersion, Page, Reentry, Reprocess,
-    RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId,
-    TakeOver, VersionId, VersionRow, decide,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
+    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow, HistoricPage,
+    HistoryRow, Ingest, Ingested, Intent, Lease, LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named,
+    NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
+    Search, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId,
+    VersionInfo, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -66,6 +68,24 @@ impl Journal for SqliteJournal {
 
     async fn version(&self, version: VersionId) -> Result<VersionRow> {
         self.read("journal version", move |conn| read::version(conn, version)).await
+    }
+
+    async fn versions(&self, flow: FlowId, before: Option<VersionId>, limit: usize) -> Result<Vec<VersionInfo>> {
+        self.read("journal versions", move |conn| read::versions(conn, flow, before, limit)).await
+    }
+
+    async fn drafts(&self, space: SpaceId) -> Result<Vec<DraftRow>> {
+        self.read("journal drafts", move |conn| read::drafts(conn, space)).await
+    }
+
+    async fn draft(&self, space: SpaceId, slug: &str) -> Result<Option<(DraftRow, Bytes)>> {
+        let slug = slug.to_owned();
+        self.read("journal draft", move |conn| read::draft(conn, space, &slug)).await
+    }
+
+    async fn change_draft(&self, change: DraftChange) -> Result<DraftChanged> {
+        let kibibytes = change.new.as_ref().map_or(0, |new| new.body.len() >> 10);
+        self.write_in(Lane::of(kibibytes), "journal change draft", move |t| t.change_draft(change)).await
     }
 
     async fn context(&self, context: Context) -> Result<u32> {
@@ -297,6 +317,13 @@ impl Journal for SqliteJournal {
         self.read("journal datasets", move |conn| read::datasets(conn, &filter)).await
     }
 
+    async fn search(&self, search: Search) -> Result<Found> {
+        self.keep_search();
+        self.search.wait(search.wait).await;
+        let kept = self.search.kept();
+        self.read("journal search", move |conn| kept.search(conn, &search)).await
+    }
+
     async fn revisions(&self, slot: SlotId) -> Result<Vec<RevisionRow>> {
         self.read("journal revisions", move |conn| read::revisions(conn, slot)).await
     }
@@ -369,6 +396,18 @@ impl Journal for SqliteJournal {
 
     async fn traces(&self, prefix: IdPrefix, most: usize) -> Result<Vec<HistoryRow>> {
         self.read("journal traces", move |conn| read::traces(conn, prefix, most)).await
+    }
+
+    async fn latest(&self, after: Seq, entries: usize) -> Result<Vec<HistoryRow>> {
+        self.read("journal latest", move |conn| read::latest(conn, after, entries)).await
+    }
+
+    async fn waiting(&self, flow: FlowId, most: usize) -> Result<Vec<(Arc<str>, u64)>> {
+        self.read("journal waiting", move |conn| read::waiting(conn, flow, most)).await
+    }
+
+    async fn records(&self, whose: Records, after: Option<Seq>, most: usize) -> Result<RecordsPage> {
+        self.read("journal records", move |conn| read::records(conn, whose, after, most)).await
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -14,6 +14,7 @@ mod log;
 mod read;
 mod readers;
 mod roots;
+mod search;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use checkpoint::{Gate, Limits};
 use fail::Fail;
 use lanes::Lane;
 use readers::{Readers, closed};
+use search::{Feed, Search};
 use tables::Tables;
 use writer::{Call, Job, QUEUE, Writer};
 
@@ -46,11 +48,13 @@ pub struct Options {
     pub checkpoint: u64,
     /// Bytes in the log after which the writer waits until it can begin anew: about its greatest size.
     pub log: u64,
+    /// Datasets that are looked at for one page of a search, about.
+    pub looked_at: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { readers: 4, checkpoint: 4 << 20, log: 64 << 20 }
+        Self { readers: 4, checkpoint: 4 << 20, log: 64 << 20, looked_at: 10_000 }
     }
 }
 
@@ -73,6 +77,7 @@ pub struct SqliteJournal {
     readers: Arc<Readers>,
     gate: Arc<Gate>,
     observer: Arc<Observer>,
+    search: Search,
     threads: Vec<JoinHandle<()>>,
     dir: PathBuf,
 }
@@ -99,8 +104,9 @@ impl SqliteJournal {
         let path = dir.join(database::FILE);
         let gate = Arc::new(Gate::new(Limits::new(options.checkpoint, options.log)));
         let observer = Arc::<Observer>::default();
-        let writer =
-            Writer::new(database::open_writer(&path)?, Arc::clone(&gate), Arc::clone(&observer), dir.to_owned())?;
+        let feed = Arc::<Feed>::default();
+        let conn = database::open_writer(&path)?;
+        let writer = Writer::new(conn, Arc::clone(&gate), Arc::clone(&observer), Arc::clone(&feed), dir.to_owned())?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         // The journal owns the threads as soon as they run, so that an error on the way ends them.
         let mut journal = Self {
@@ -108,6 +114,7 @@ impl SqliteJournal {
             readers: Arc::new(Readers::new(path.clone(), options.readers)),
             gate: Arc::clone(&gate),
             observer,
+            search: Search::new(dir, feed, options.looked_at),
             threads: Vec::new(),
             dir: dir.to_owned(),
         };
@@ -120,6 +127,13 @@ impl SqliteJournal {
     /// for counts.
     pub fn on_commit(&self, tell: impl Fn(Commit) + Send + Sync + 'static) {
         let _ = self.observer.set(Box::new(tell));
+    }
+
+    /// Keeps `search.db` up to the journal from now on; else that begins with the first search. For who goes on for long.
+    pub fn keep_search(&self) {
+        if let Some(jobs) = &self.jobs {
+            self.search.start(jobs);
+        }
     }
 
     /// Runs `work`, a short call, on the writer's thread and answers when it is committed.
@@ -167,8 +181,9 @@ impl SqliteJournal {
 
 impl Drop for SqliteJournal {
     fn drop(&mut self) {
-        // In this order: the writer ends when all that was sent is answered, the readers let go of the log, and the
+        // In this order: what follows the writer asks it for the last time; the writer ends when all that was sent is answered, the readers let go of the log, and the
         // checkpoints end with a last one.
+        self.search.close();
         self.jobs = None;
         if self.threads.len() > 1
             && let Some(writer) = self.threads.pop()

@@ -6,15 +6,17 @@ mod catalog;
 mod datasets;
 mod held;
 mod listings;
+mod records;
 mod retain;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use opendmp_model::history;
 use opendmp_model::ids::{Arrival, IdPrefix, ItemId};
 use opendmp_model::item::BUNDLE_SPAN;
 use opendmp_ports::journal::decide::{Lineage, Next, Traces};
-use opendmp_ports::journal::{ArrivalRow, HistoryRow, RunId, Seq, SourceId, decide};
+use opendmp_ports::journal::{ArrivalRow, FlowId, HistoryRow, RunId, Seq, SourceId, decide};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -22,12 +24,15 @@ use super::blobs::{content_of, made_of, stat_of};
 use super::fail::{Fail, Result};
 
 pub(crate) use again::{historic, memos, repeats};
-pub(crate) use catalog::{backlog, context, contexts, flow, flows, source, version};
+pub(crate) use catalog::{
+    backlog, context, contexts, draft, draft_alone, drafts, flow, flows, source, version, versions,
+};
 #[cfg(test)]
 pub(crate) use datasets::datasets_within;
-pub(crate) use datasets::{collections, datasets, revisions};
+pub(crate) use datasets::{Shelf, collections, datasets, newest_told, revisions, shelves};
 pub(crate) use held::{group, held, watermark};
 pub(crate) use listings::{dead_held, dead_letters, run, runs};
+pub(crate) use records::records;
 pub(crate) use retain::{
     Outdated, content_of as content_with, find_outdated, find_version, outdated_rows, over, rules_by_flow, size_of,
     slot_rows,
@@ -101,7 +106,7 @@ pub(crate) fn arrival(conn: &Connection, arrival: Arrival) -> Result<ArrivalRow>
     let ((flow, source), (path, content, stat), at, run, (gone, forgot), (origin, media)) =
         found.optional()?.ok_or_else(missing)?;
     let stat = stat.as_deref().map(stat_of).transpose()?;
-    let (origin, media_type) = (Arrival(origin as u64), media.map(std::sync::Arc::from));
+    let (origin, media_type) = (Arrival(origin as u64), media.map(Arc::from));
     let content = content_of(&content)?;
     Ok(ArrivalRow { arrival, flow, source, path, content, stat, at, run, origin, media_type, gone, forgot })
 }
@@ -146,6 +151,39 @@ pub(crate) fn history(conn: &Connection, arrival: Arrival) -> Result<Vec<History
         out.push(row);
         true
     })?;
+    Ok(out)
+}
+
+pub(crate) fn latest(conn: &Connection, after: Seq, entries: usize) -> Result<Vec<HistoryRow>> {
+    let sql = "SELECT seq, at, actor, steps FROM history WHERE seq > ?1 ORDER BY seq DESC";
+    let mut records = conn.prepare_cached(sql)?;
+    let mut texts = Texts::new(conn);
+    let mut rows = records.query([after.0 as i64])?;
+    let (mut out, mut had) = (Vec::new(), 0);
+    while had < entries
+        && let Some(row) = rows.next()?
+    {
+        let steps = history::decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        had += decide::last_entries(&steps);
+        let seq: i64 = row.get(0)?;
+        out.push(HistoryRow { seq: Seq(seq as u64), at: row.get(1)?, actor: texts.name(row.get(2)?)?, steps });
+    }
+    Ok(out)
+}
+
+pub(crate) fn waiting(conn: &Connection, flow: FlowId, most: usize) -> Result<Vec<(Arc<str>, u64)>> {
+    let sql = "SELECT processor, sum(items) FROM \
+               (SELECT processor, items FROM task INDEXED BY task_flow WHERE lease = 0 AND flow = ?1 LIMIT ?2) \
+               GROUP BY processor";
+    let mut waiting = conn.prepare_cached(sql)?;
+    let mut texts = Texts::new(conn);
+    let mut rows = waiting.query(params![flow.0 as i64, i64::try_from(most).unwrap_or(i64::MAX)])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        let items: i64 = row.get(1)?;
+        out.push((texts.name(row.get(0)?)?.into(), items as u64));
+    }
+    out.sort();
     Ok(out)
 }
 

@@ -11,10 +11,10 @@ use opendmp_model::manifest::{Load, decode_load};
 use opendmp_model::name;
 use opendmp_ports::journal::Named;
 use opendmp_ports::{Error, ErrorKind};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::sync::mpsc;
 
-use super::blobs::{content_of, item_of};
+use super::blobs::{content_of, item_of, task_of};
 use super::database;
 use super::fail::Result;
 
@@ -29,7 +29,7 @@ pub(crate) type Visit<'a> = dyn FnMut(&Named, By<'_>) -> Result<()> + 'a;
 
 /// Tells every reference that is followed some day, in the view of the connection's transaction. Row by row: memory does
 /// not grow with the journal. What a manifest lists is not opened. A dead letter that has ended is followed by nobody, nor
-/// what retention let go; `edit`, which nothing writes yet, has none.
+/// what retention let go; what a person put in place of an item's content is let go with the source of the item.
 pub(crate) fn each(conn: &Connection, visit: &mut Visit<'_>) -> Result<()> {
     rows(conn, "SELECT id, path, content FROM arrival WHERE gone IS NULL", &mut |row| {
         let number = row.get::<_, i64>(0)?;
@@ -37,6 +37,16 @@ pub(crate) fn each(conn: &Connection, visit: &mut Visit<'_>) -> Result<()> {
         let content = content_of(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
         let by = || format!("arrival {number}, {}", name::printable(&name::from_bytes(path)));
         visit(&Named::Content(content), &by)
+    })?;
+    let mut source = conn.prepare("SELECT gone IS NULL FROM arrival WHERE id = ?1")?;
+    rows(conn, "SELECT letter, after FROM edit", &mut |row| {
+        let number = task_of(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?.arrival.0;
+        let kept: Option<bool> = source.query_row([number as i64], |row| row.get(0)).optional()?;
+        if kept != Some(true) {
+            return Ok(());
+        }
+        let content = content_of(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        visit(&Named::Content(content), &|| format!("what a person made of an item of arrival {number}"))
     })?;
     rows(conn, "SELECT items FROM bundle", &mut |row| {
         let (load, items) = decode_load(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;

@@ -2,6 +2,7 @@
 //! decisions themselves are [`opendmp_ports::journal::decide`]'s.
 
 mod again;
+mod changes;
 mod define;
 mod exports;
 mod held;
@@ -22,6 +23,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use super::fail::{Fail, Result};
 
 pub(crate) use again::{PreparedFeed, find as find_reprocess, open as open_reprocesses};
+pub(crate) use changes::Changes;
 pub(crate) use exports::RawIntent;
 pub(crate) use ledger::{KnownPaths, Releasing};
 pub(crate) use queue::{RawClaimed, json};
@@ -65,6 +67,7 @@ pub(crate) struct Memory {
     names: HashMap<Arc<str>, i64>,
     texts: HashMap<i64, Arc<str>>,
     shelves: HashMap<ShelfKey, i64>,
+    pub changes: Changes,
 }
 
 /// Space, collection, flow's slug, processor.
@@ -96,6 +99,7 @@ impl Memory {
             names: HashMap::new(),
             texts: HashMap::new(),
             shelves: HashMap::new(),
+            changes: Changes::default(),
         };
         memory.reload(conn)?;
         Ok(memory)
@@ -106,6 +110,7 @@ impl Memory {
         self.names.clear();
         self.texts.clear();
         self.shelves.clear();
+        self.changes = Changes::load(conn)?;
         let mut statement = conn.prepare_cached("SELECT id FROM lease WHERE live = 1")?;
         self.leases = statement
             .query_map([], |row| row.get::<_, i64>(0))?

@@ -29,8 +29,8 @@ impl Desk {
 
     /// One arrival of which `parts` times 100 datasets are made, as a fan-out makes them. Answers the settlement and the
     /// item of one of the last part.
-    async fn fan_out(&self, parts: u32) -> (Seq, Item) {
-        self.journal.ingest(self.ingest("one", 1)).await.unwrap();
+    pub(super) async fn fan_out(&self, parts: u32) -> (Seq, Item) {
+        self.journal.ingest(self.ingest(&format!("of {parts}"), 1)).await.unwrap();
         let mut claimed = self.claim().await;
         let parent = claimed.task.items[0].clone();
         let step = |input: &Item, result, children: Vec<Child>| StepRecord {
@@ -63,7 +63,9 @@ impl Desk {
             let child = |item: &Item| Child { id: item.id, port: None, name: None, content: None, attributes: None };
             let history = vec![step(&parent, Outcome::Emitted, items.iter().map(child).collect())];
             let mut tasks = decide::tasks_for(&Reader { processor: "shelf".into(), input: 0 }, items);
-            tasks.push(rest(part + 2));
+            if part + 1 < parts {
+                tasks.push(rest(part + 2));
+            }
             self.applied(Settlement { tasks, history, ..self.nothing(&claimed) }).await;
             claimed = self.claim().await;
             let revision = |item: &Item| NewRevision {

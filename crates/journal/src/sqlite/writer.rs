@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpoint::Gate;
 use super::fail::{Fail, Result};
 use super::lanes::{Lane, Lanes};
+use super::search::Feed;
 use super::tables::{Memory, Tables};
 use super::{Commit, Observer};
 
@@ -97,6 +98,7 @@ pub(crate) struct Writer {
     memory: Memory,
     gate: Arc<Gate>,
     observer: Arc<Observer>,
+    feed: Arc<Feed>,
     dir: PathBuf,
 }
 
@@ -104,13 +106,20 @@ pub(crate) struct Writer {
 type Ran = (Box<dyn Job>, std::result::Result<(), Error>);
 
 impl Writer {
-    pub(crate) fn new(conn: Connection, gate: Arc<Gate>, observer: Arc<Observer>, dir: PathBuf) -> Result<Self> {
+    pub(crate) fn new(
+        conn: Connection,
+        gate: Arc<Gate>,
+        observer: Arc<Observer>,
+        feed: Arc<Feed>,
+        dir: PathBuf,
+    ) -> Result<Self> {
         conn.wal_hook(Some(|_, pages| {
             LOG_PAGES.set(Some(pages.max(0) as u64));
             Ok(())
         }));
         let memory = Memory::load(&conn)?;
-        Ok(Self { conn, memory, gate, observer, dir })
+        feed.begin(memory.changes.last);
+        Ok(Self { conn, memory, gate, observer, feed, dir })
     }
 
     /// Starts the thread; it ends when all senders are gone.
@@ -155,6 +164,9 @@ impl Writer {
         }
         let begun = Instant::now();
         let committed = self.commit();
+        if committed.is_ok() {
+            self.feed.committed(self.memory.changes.last);
+        }
         if committed.is_ok()
             && let Some(tell) = self.observer.get()
         {

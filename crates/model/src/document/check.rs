@@ -22,6 +22,8 @@ pub struct Checked {
     /// What the kinds say of each processor, in the order of `flow.processors`; empty if there are errors.
     pub facts: Vec<Facts>,
     pub(crate) details: Vec<Detail>,
+    /// If there are errors: the processors that have none of their own.
+    apart: Vec<(ProcessorDoc, Facts, Role)>,
     text: String,
     files: BTreeMap<String, Vec<u8>>,
 }
@@ -41,6 +43,18 @@ impl Checked {
             return Err(self.diagnostics.clone());
         }
         Version::new(FlowSource { text: self.text.clone(), files: self.files.clone(), locks })
+    }
+
+    /// The one processor of that id, if it has no errors of its own, whatever is wrong elsewhere in the document: enough
+    /// to open it by itself.
+    pub fn processor(&self, id: &str) -> Option<(&ProcessorDoc, &Facts, Role)> {
+        let docs = self.flow.iter().flat_map(|flow| &flow.processors);
+        let whole = docs.zip(&self.facts).zip(&self.details).map(|((doc, facts), detail)| (doc, facts, detail.role));
+        let apart = self.apart.iter().map(|(doc, facts, role)| (doc, facts, *role));
+        let mut found = whole.chain(apart).filter(|(doc, _, _)| doc.id == id);
+        let first = found.next()?;
+        // Of two with the same id nobody can say which is meant.
+        found.next().is_none().then_some(first)
     }
 }
 
@@ -63,19 +77,25 @@ pub fn check(text: &str, kinds: &dyn Kinds, files: &dyn Files) -> Checked {
         flow: None,
         facts: Vec::new(),
         details: Vec::new(),
+        apart: Vec::new(),
         text: text.to_owned(),
         files: BTreeMap::new(),
     };
     if let Some(root) = &root {
-        let mut check = Check { text, kinds, files, common: schema_of::<Common>(), embedded: BTreeMap::new() };
-        let flow = check.flow(root, &mut out);
-        if !out.has_errors()
-            && let Some((flow, facts, details)) = flow
-        {
-            checked.flow = Some(flow);
-            checked.facts = facts;
-            checked.details = details;
-            checked.files = check.embedded;
+        let (common, embedded, apart) = (schema_of::<Common>(), BTreeMap::new(), Vec::new());
+        let mut check = Check { text, kinds, files, common, embedded, apart };
+        match check.flow(root, &mut out) {
+            Some((flow, facts, details)) if !out.has_errors() => {
+                checked.flow = Some(flow);
+                checked.facts = facts;
+                checked.details = details;
+                checked.files = check.embedded;
+            }
+            Some((flow, facts, details)) => {
+                let all = flow.processors.into_iter().zip(facts).zip(details);
+                checked.apart = all.map(|((doc, facts), detail)| (doc, facts, detail.role)).collect();
+            }
+            None => checked.apart = check.apart,
         }
     }
     out.sort();
@@ -91,6 +111,8 @@ struct Check<'a> {
     common: Json,
     /// The files named, by clean path.
     embedded: BTreeMap<String, Vec<u8>>,
+    /// See [`Checked`].
+    apart: Vec<(ProcessorDoc, Facts, Role)>,
 }
 
 /// A processor as far as it could be read.
@@ -190,6 +212,7 @@ impl Check<'_> {
         let (seen, whole): (Vec<Seen>, Vec<_>) = read.into_iter().map(|read| (read.seen, read.whole)).unzip();
         // What stands behind a syntax error is not known, so nothing can be said of the graph.
         if !root.complete {
+            self.set_apart(whole);
             return None;
         }
         head.insert("processors".to_owned(), Json::Array(Vec::new()));
@@ -203,6 +226,10 @@ impl Check<'_> {
                     .hint("keep history at least as long as sources: it tells whether they are done"),
             );
         }
+        if whole.iter().any(Option::is_none) {
+            self.set_apart(whole);
+            return None;
+        }
         let mut flow = Flow {
             slug: slug(&keys.name),
             name: keys.name,
@@ -213,13 +240,16 @@ impl Check<'_> {
             processors: Vec::new(),
         };
         let (mut facts, mut details) = (Vec::new(), Vec::new());
-        for processor in whole {
-            let (doc, fact, detail) = processor?;
+        for (doc, fact, detail) in whole.into_iter().flatten() {
             flow.processors.push(doc);
             facts.push(fact);
             details.push(detail);
         }
         Some((flow, facts, details))
+    }
+
+    fn set_apart(&mut self, read: Vec<Option<(ProcessorDoc, Facts, Detail)>>) {
+        self.apart = read.into_iter().flatten().map(|(doc, facts, detail)| (doc, facts, detail.role)).collect();
     }
 
     fn processor(&mut self, node: &Node, out: &mut Diagnostics) -> Read {

@@ -458,6 +458,29 @@ fn a_checked_flow_embeds_the_files_it_names_and_no_others() {
     assert!(check("name: x\n", &kinds(), &files).version(BTreeMap::new()).is_err());
 }
 
+#[test]
+fn a_processor_that_is_right_is_found_whatever_is_wrong_elsewhere() {
+    let ids = |text: &str| {
+        let checked = checked(text);
+        let found = ["inbox", "step", "shelf"].map(|id| checked.processor(id).map(|(doc, _, _)| doc.id.clone()));
+        (checked.diagnostics.has_errors(), found.into_iter().flatten().collect::<Vec<_>>())
+    };
+    let right = with(SCRIPT);
+    assert_eq!(ids(&right), (false, vec!["inbox".into(), "step".into(), "shelf".into()]));
+    // A key that is unknown, an input that is not there, no name, and a line that is no YAML.
+    assert_eq!(ids(&right.replace("collection: c", "colection: c")), (true, vec!["inbox".into(), "step".into()]));
+    let unread = right.replace("inputs: [step]", "inputs: [nobody]");
+    assert_eq!(ids(&unread), (true, vec!["inbox".into(), "step".into(), "shelf".into()]));
+    assert_eq!(ids(&right.replace("name: x", "label: x")).1.len(), 3);
+    assert_eq!(ids(&format!("{right}  - id: [\n")), (true, vec!["inbox".into(), "step".into(), "shelf".into()]));
+    // Of two with one id nobody can say which is meant; of none there is nothing to say.
+    assert_eq!(ids(&right.replace("id: shelf", "id: step")), (true, vec!["inbox".into()]));
+    let (_, facts, role) =
+        checked(&right).processor("shelf").map(|(doc, facts, role)| (doc.id.clone(), facts.clone(), role)).expect("it");
+    assert_eq!((role, facts.code.len()), (crate::kinds::Role::Collect, 0));
+    assert!(checked("").processor("step").is_none());
+}
+
 // ---- whatever people write
 
 /// DESIGN.md's example with some of its pieces exchanged.

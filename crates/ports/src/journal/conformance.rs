@@ -19,6 +19,7 @@ mod retain;
 mod revisions;
 mod roots;
 mod runs;
+mod search;
 mod settling;
 mod targets;
 
@@ -51,7 +52,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
     checks! { fresh, reopen:
         definitions {
             versions_are_saved_once, flows_change, flows_end, contexts_and_sources_have_one_number,
-            leases_fence, what_is_missing_is_said,
+            leases_fence, what_is_missing_is_said, versions_are_listed, drafts_are_kept, drafts_are_changed_by_those_who_saw_them,
         }
         ledger {
             arrivals_are_numbered, tasks_go_to_each_reader, kept_versions_come_once, items_without_a_version_go_by_content,
@@ -80,6 +81,9 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         listing {
             datasets_are_listed_in_order, datasets_are_filtered, pages_follow_each_other, names_stay_as_they_are,
         }
+        search {
+            datasets_are_put_in_order, words_are_found_anywhere, searches_are_filtered, searches_are_paged,
+        }
         exports {
             an_export_is_carried_out, equal_results_are_not_exported_again, another_name_is_exported_again,
             another_destination_is_exported_again, occupied_targets_follow_the_policy, refused_exports_are_repeated_alone,
@@ -93,7 +97,8 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         }
         runs { runs_end, open_runs_wait, flows_tell_since_when, runs_count, runs_are_listed }
         letters {
-            letters_are_listed, letters_are_filtered, letters_go_in_again, only_open_letters_go_in,
+            letters_are_listed, letters_are_filtered, letters_go_in_again, an_edited_letter_goes_in_with_other_bytes,
+            only_open_letters_go_in,
             letters_of_one_flow, letters_are_discarded, flows_are_abandoned, letters_fail_again,
         }
         roots { what_is_followed_is_told, what_is_held_and_listed_is_told, many_are_told }
@@ -107,7 +112,11 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             revisions_go_by_number_and_age, equal_results_bring_revisions_back, revisions_stay_until_they_are_exported,
             history_goes, content_is_found_by_its_hash, versions_are_found_by_their_hash,
         }
-        history { history_is_of_those_concerned, wide_records_are_found, records_come_back_whole }
+        history {
+            history_is_of_those_concerned, wide_records_are_found, records_come_back_whole,
+            the_latest_are_told_newest_first, what_waits_is_told_by_processor,
+            records_are_of_a_run_or_of_a_flow,
+        }
         lineage {
             one_of_many_has_a_short_way, a_way_goes_through_what_records_nothing, a_way_goes_through_a_group,
             a_way_goes_through_what_was_sent_in_again, the_last_equal_results_are_named,

@@ -14,6 +14,7 @@ use opendmp_model::item::{BUNDLE_ITEMS, BUNDLE_SPAN, Item, label};
 use opendmp_model::ledger::Known;
 use opendmp_model::manifest::Load;
 
+use super::draft::DraftChange;
 use super::types::{
     Filter, FlowId, FlowState, GroupRow, HoldRule, Ingest, NewArrival, NewDeadLetter, NewExport, NewTask, Reader,
     RunMode, dead_letter_id,
@@ -103,9 +104,37 @@ pub fn tasks_for(to: &Reader, items: Vec<Item>) -> Vec<NewTask> {
     bundles(items).into_iter().filter_map(task).collect()
 }
 
+/// How many entries the last step of a settlement has; one at least, so that what is empty counts.
+pub fn last_entries(steps: &[StepRecord]) -> usize {
+    steps.last().map_or(1, |step| step.entries.len().max(1))
+}
+
 /// Whether a group has as much as it is to have.
 pub fn is_full(rule: &HoldRule, items: u64, bytes: u64) -> bool {
     items > 0 && (rule.count.is_some_and(|count| items >= count) || rule.bytes.is_some_and(|most| bytes >= most))
+}
+
+/// What becomes of a draft, by its present hash: whether the change is carried out, or it counts as done already.
+pub fn draft_change(present: Option<ContentHash>, change: &DraftChange) -> DraftDecision {
+    let wanted = change.new.as_ref().map(|new| ContentHash::of(&new.body));
+    if present == wanted && present != change.seen {
+        DraftDecision::IsDone
+    } else if present == change.seen {
+        DraftDecision::Change
+    } else {
+        DraftDecision::Refuse
+    }
+}
+
+/// See [`draft_change`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftDecision {
+    /// Carry it out.
+    Change,
+    /// It is what it is to be.
+    IsDone,
+    /// It is not what was seen.
+    Refuse,
 }
 
 /// When a group is to be looked at; `None`: nothing closes it before more is added. 0: at once.
@@ -491,6 +520,19 @@ pub fn retry_trigger(letters: usize) -> String {
 pub fn reentered(old: ItemId, new: ItemId) -> Entry {
     let child = Child { id: new, port: None, name: None, content: None, attributes: None };
     Entry { input: old, took: 0, result: Outcome::Reentered, children: vec![child], log: Vec::new(), note: None }
+}
+
+/// Whether an edit fits dead letters that are sent in: `open` says of each whether only its export failed.
+///
+/// # Errors
+/// `Invalid` where it does not.
+pub fn fits_edit(open: &[bool]) -> crate::Result<()> {
+    let wrong = |message: &str| Err(crate::Error::new(crate::ErrorKind::Invalid, "journal reenter", message));
+    match open {
+        [false] => Ok(()),
+        [true] => wrong("only the export failed: there is nothing to edit"),
+        _ => wrong("one dead letter is edited at a time"),
+    }
 }
 
 /// Whether an item was the same one in an earlier pass.

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::{ContentRef, Item};
@@ -20,8 +21,10 @@ use tokio::sync::mpsc;
 use self::state::State;
 use super::Journal;
 use super::again::*;
-use super::decide;
+use super::decide::{self, DraftDecision};
+use super::draft::*;
 use super::retain::{LetGoPart, LetGone};
+use super::search::{self, Found, Search};
 use super::types::*;
 use crate::{Error, ErrorKind, Result};
 
@@ -158,6 +161,7 @@ impl Journal for MemoryJournal {
             held: 0,
             dead_letters: 0,
             unfinished_since: None,
+            last_run: None,
             changed: new.at,
         });
         Ok((flow, version))
@@ -214,6 +218,46 @@ impl Journal for MemoryJournal {
         let state = self.lock();
         let row = state.versions.get(&version).cloned();
         row.ok_or_else(|| decide::missing("journal version", format!("version {version}")))
+    }
+
+    async fn versions(&self, flow: FlowId, before: Option<VersionId>, limit: usize) -> Result<Vec<VersionInfo>> {
+        let state = self.lock();
+        let of_flow = state.versions.values().rev().filter(|row| row.flow == flow);
+        let older = of_flow.filter(|row| before.is_none_or(|before| row.id < before)).take(limit);
+        let info =
+            |row: &VersionRow| VersionInfo { id: row.id, hash: row.hash.clone(), at: row.at, actor: row.actor.clone() };
+        Ok(older.map(info).collect())
+    }
+
+    async fn drafts(&self, space: SpaceId) -> Result<Vec<DraftRow>> {
+        let state = self.lock();
+        let of_space = state.drafts.iter().filter(|((s, _), _)| *s == space);
+        Ok(of_space.map(|(_, (row, _))| row.clone()).collect())
+    }
+
+    async fn draft(&self, space: SpaceId, slug: &str) -> Result<Option<(DraftRow, Bytes)>> {
+        Ok(self.lock().drafts.get(&(space, slug.to_owned())).cloned())
+    }
+
+    async fn change_draft(&self, change: DraftChange) -> Result<DraftChanged> {
+        let mut state = self.lock();
+        let key = (change.space, change.slug.clone());
+        let present = state.drafts.get(&key).map(|(row, _)| row.clone());
+        match decide::draft_change(present.as_ref().map(|row| row.etag), &change) {
+            DraftDecision::Refuse => return Ok(DraftChanged::Otherwise(present)),
+            DraftDecision::IsDone => return Ok(DraftChanged::Done(present)),
+            DraftDecision::Change => {}
+        }
+        Ok(DraftChanged::Done(match change.row() {
+            Some((row, body)) => {
+                state.drafts.insert(key, (row.clone(), body));
+                Some(row)
+            }
+            None => {
+                state.drafts.remove(&key);
+                None
+            }
+        }))
     }
 
     async fn context(&self, context: Context) -> Result<u32> {
@@ -530,6 +574,11 @@ impl Journal for MemoryJournal {
         Ok(page(meant.map(|row| (row.slot, row)), &filter, |slot| decide::slot_cursor(*slot)))
     }
 
+    async fn search(&self, search: Search) -> Result<Found> {
+        let state = self.lock();
+        search::page_of(&search, state.revisions.keys().filter_map(|slot| numbered(&state, *slot).pop()))
+    }
+
     async fn revisions(&self, slot: SlotId) -> Result<Vec<RevisionRow>> {
         Ok(numbered(&self.lock(), slot))
     }
@@ -566,6 +615,38 @@ impl Journal for MemoryJournal {
 
     async fn traces(&self, prefix: IdPrefix, most: usize) -> Result<Vec<HistoryRow>> {
         Ok(self.lock().traces(prefix, most))
+    }
+
+    async fn latest(&self, after: Seq, entries: usize) -> Result<Vec<HistoryRow>> {
+        let state = self.lock();
+        let newest = state.history.iter().rev().map(|(row, _)| row).take_while(|row| row.seq > after);
+        let mut had = 0;
+        let enough = |row: &&HistoryRow| {
+            let before = had;
+            had += decide::last_entries(&row.steps);
+            before < entries
+        };
+        Ok(newest.take_while(enough).cloned().collect())
+    }
+
+    async fn waiting(&self, flow: FlowId, most: usize) -> Result<Vec<(Arc<str>, u64)>> {
+        let state = self.lock();
+        let tasks = state.tasks.values().filter(|task| task.origin.flow == flow && task.lease.is_none());
+        let mut waiting = BTreeMap::new();
+        for task in tasks.take(most) {
+            *waiting.entry(Arc::clone(&task.task.to.processor)).or_default() += task.task.count();
+        }
+        Ok(waiting.into_iter().collect())
+    }
+
+    async fn records(&self, whose: Records, after: Option<Seq>, most: usize) -> Result<RecordsPage> {
+        let state = self.lock();
+        match whose {
+            Records::OfRun(run) if !state.runs.contains_key(&run) => {
+                Err(decide::missing("journal records", format!("run {run}")))
+            }
+            _ => Ok(state.records(whose, after, most)),
+        }
     }
 
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>> {

@@ -6,13 +6,16 @@
 mod again;
 pub mod conformance;
 pub mod decide;
+mod draft;
 mod memory;
 pub mod retain;
+pub mod search;
 mod types;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
@@ -22,8 +25,10 @@ use tokio::sync::mpsc;
 use crate::Result;
 
 pub use again::*;
+pub use draft::*;
 pub use memory::{MemoryJournal, Snapshot};
 pub use retain::{LetGo, LetGoPart, LetGone, RevisionRule};
+pub use search::{Behind, Found, Search, Sort, SortBy};
 pub use types::*;
 
 /// References that [`Journal::content_of`] tells at most.
@@ -64,6 +69,18 @@ pub trait Journal: Send + Sync {
 
     /// A saved version.
     async fn version(&self, version: VersionId) -> Result<VersionRow>;
+
+    /// The versions of a flow, newest first; those saved before `before`, at most `limit`.
+    async fn versions(&self, flow: FlowId, before: Option<VersionId>, limit: usize) -> Result<Vec<VersionInfo>>;
+
+    /// All drafts, by slug.
+    async fn drafts(&self, space: SpaceId) -> Result<Vec<DraftRow>>;
+
+    /// A draft with what is in it, where there is one.
+    async fn draft(&self, space: SpaceId, slug: &str) -> Result<Option<(DraftRow, Bytes)>>;
+
+    /// Writes or drops a draft, if it still is what was seen of it. One that already is what it is to be counts as done.
+    async fn change_draft(&self, change: DraftChange) -> Result<DraftChanged>;
 
     /// The number of a history context; equal context, same number.
     async fn context(&self, context: Context) -> Result<u32>;
@@ -159,7 +176,9 @@ pub trait Journal: Send + Sync {
 
     /// Sends dead letters in again in a new run, those before each processor as a new pass: an item that had made something
     /// before it failed makes it again in another pass than that in which what it made is sent in. Those that are not
-    /// open are left out, and of each arrival all but those of the newest pass ([`decide::newest_passes`]).
+    /// open are left out, and of each arrival all but those of the newest pass ([`decide::newest_passes`]). With an edit the
+    /// item goes in with other content, which its record tells beside the content that it had; `Invalid` where it is
+    /// another number of dead letters than one, or only an export failed.
     async fn reenter(&self, reentry: Reentry) -> Result<(RunId, u64)>;
 
     /// Begins a reprocess: opens its run and a pass of its own. The run can't be done before all is sent in, or the
@@ -217,6 +236,13 @@ pub trait Journal: Send + Sync {
     /// although more follow: so many are looked through for it that nothing waits long.
     async fn datasets(&self, filter: Filter) -> Result<Page<RevisionRow>>;
 
+    /// Datasets that people look for, in the order they ask for. What the rows say is as new as what
+    /// [`Journal::revisions`] says, but which rows there are, and their order, MAY be a little behind, and the answer says
+    /// so; [`Search::wait`] is how long that is waited for. Pages follow each other by place, so that what is committed
+    /// meanwhile makes none of them repeat or leave out what stays as it was. A page MAY have fewer rows than asked for,
+    /// even none, although more follow ([`Found::cut`]).
+    async fn search(&self, search: Search) -> Result<Found>;
+
     /// All revisions of a slot, oldest first.
     async fn revisions(&self, slot: SlotId) -> Result<Vec<RevisionRow>>;
 
@@ -254,6 +280,18 @@ pub trait Journal: Send + Sync {
     /// made of its arrival; only where records were written before they named those before them ([`decide::Made`]) is
     /// all that concerns the arrival among the answer.
     async fn lineage(&self, seq: Seq, item: ItemId) -> Result<Vec<HistoryRow>>;
+
+    /// Settlements behind a commit sequence, the newest first: so many that their last steps have `entries` together, or
+    /// all there are.
+    async fn latest(&self, after: Seq, entries: usize) -> Result<Vec<HistoryRow>>;
+
+    /// Items in tasks of a flow that nobody has claimed, by processor. At most `most` tasks are looked at: where there are
+    /// more, it is at least as many.
+    async fn waiting(&self, flow: FlowId, most: usize) -> Result<Vec<(Arc<str>, u64)>>;
+
+    /// Records of the history, at most `most`, behind the one `after`. A page MAY have fewer, even none, although more
+    /// follow: so many are looked through for it that nothing waits long.
+    async fn records(&self, whose: Records, after: Option<Seq>, most: usize) -> Result<RecordsPage>;
 
     /// Every settlement that concerns an arrival, in commit order.
     async fn history(&self, arrival: Arrival) -> Result<Vec<HistoryRow>>;

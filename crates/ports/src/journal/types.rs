@@ -57,6 +57,7 @@ pub struct Lease(pub u64);
 /// How a run touches the world outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RunMode {
     /// For real.
     #[default]
@@ -70,6 +71,7 @@ pub enum RunMode {
 /// Whether a flow works by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum FlowState {
     /// Its sources are not looked at; what is under way is finished.
     #[default]
@@ -102,7 +104,7 @@ pub struct NewVersion {
 }
 
 /// A flow.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct FlowRow {
     /// Its number.
     pub id: FlowId,
@@ -129,6 +131,9 @@ pub struct FlowRow {
     pub dead_letters: u64,
     /// When the oldest of its runs began that are not done; `None` where all are.
     pub unfinished_since: Option<i64>,
+    /// When the newest of its runs began that had items; `None` where none had.
+    #[serde(default)]
+    pub last_run: Option<i64>,
     /// When it was last changed.
     pub changed: i64,
 }
@@ -162,6 +167,19 @@ pub struct VersionRow {
     /// What was saved.
     pub body: Bytes,
     /// When.
+    pub at: i64,
+    /// By whom.
+    pub actor: String,
+}
+
+/// A saved flow version, without what was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionInfo {
+    /// Its number.
+    pub id: VersionId,
+    /// Its hash, hexadecimal.
+    pub hash: String,
+    /// When it was saved first.
     pub at: i64,
     /// By whom.
     pub actor: String,
@@ -646,6 +664,7 @@ pub struct Page<T> {
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RunState {
     /// Something is outstanding.
     Running,
@@ -707,6 +726,7 @@ pub struct CollectionRow {
 /// Where an export stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum ExportState {
     /// Not asked for.
     None,
@@ -852,6 +872,8 @@ pub struct DeadRow {
 pub struct Reentry {
     /// Which ones, all of one flow, open.
     pub letters: Vec<TaskId>,
+    /// What a person put in place of the content of the only one of them.
+    pub edit: Option<Edit>,
     /// The version they go through now.
     pub version: VersionId,
     /// Number of the interned history context (processor `retry`).
@@ -860,6 +882,15 @@ pub struct Reentry {
     pub actor: String,
     /// Now.
     pub at: i64,
+}
+
+/// Other content for an item that failed. It is kept for as long as the source that the item comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// The bytes, durable.
+    pub content: ContentRef,
+    /// Why, in words.
+    pub note: Option<String>,
 }
 
 /// What is known of one arrival.
@@ -904,6 +935,24 @@ pub struct HistoryRow {
     pub steps: Vec<StepRecord>,
 }
 
+/// Whose records of the history are meant, and in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Those of a flow, newest first.
+    OfFlow(FlowId),
+    /// Those of a run, in commit order.
+    OfRun(RunId),
+}
+
+/// Some records of the history.
+#[derive(Clone, Debug)]
+pub struct RecordsPage {
+    /// The records.
+    pub rows: Vec<HistoryRow>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Seq>,
+}
+
 /// What is known of a lost claim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TakeOver {
@@ -917,12 +966,13 @@ pub struct TakeOver {
 
 /// What waits, in numbers, for back pressure, health and `doctor`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Backlog {
     /// Items in tasks.
     pub items: u64,
     /// Intents.
     pub intents: u64,
-    /// The earliest time at which something becomes due; `None`: nothing waits for a time.
+    /// The earliest time at which something becomes due; `null`: nothing waits for a time.
     pub due: Option<i64>,
 }
 

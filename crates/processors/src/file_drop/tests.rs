@@ -2,6 +2,7 @@
 
 mod hostile;
 mod names;
+mod put;
 mod rights;
 
 use super::*;

@@ -5,6 +5,7 @@ use crate::fixtures::item;
 use bytes::Bytes;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 struct Outbox {
     dir: tempfile::TempDir,
@@ -197,7 +198,7 @@ async fn leftovers_of_killed_processes_are_swept_and_others_not() {
         std::fs::write(outbox.path(name), "").unwrap();
     }
     let live = File::open(outbox.path(".opendmp-live-0-0.tmp")).unwrap();
-    rustix::fs::flock(&live, FlockOperation::LockExclusive).unwrap();
+    rustix::fs::flock(&live, rustix::fs::FlockOperation::LockExclusive).unwrap();
     outbox.sink.export(export("a", b"x")).await.unwrap();
     assert_eq!(outbox.names(), [".opendmp-live-0-0.tmp", ".opendmp-note", "a", "x.tmp"]);
 }

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use opendmp_model::history::Context;
-use opendmp_ports::journal::{Backlog, FlowId, FlowRow, SourceId, SpaceId, VersionId, VersionRow, decide};
+use opendmp_model::ids::ContentHash;
+use opendmp_ports::journal::{
+    Backlog, DraftRow, FlowId, FlowRow, SourceId, SpaceId, VersionId, VersionInfo, VersionRow, decide,
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::sqlite::blobs::state_of;
@@ -10,7 +13,9 @@ use crate::sqlite::fail::Result;
 
 const FLOW: &str = "SELECT f.id, f.space, f.slug, f.name, f.state, f.version, v.hash, f.base, f.items + f.intents, \
                     f.dead, f.changed, f.held, (SELECT r.started FROM run r INDEXED BY run_open WHERE r.flow = f.id AND \
-                    r.finished IS NULL ORDER BY r.id LIMIT 1) FROM flow f JOIN version v ON v.id = f.version";
+                    r.finished IS NULL ORDER BY r.id LIMIT 1), (SELECT r.started FROM run r INDEXED BY run_flow WHERE \
+                    r.flow = f.id AND r.arrivals > 0 ORDER BY r.id DESC LIMIT 1) FROM flow f JOIN version v ON \
+                    v.id = f.version";
 
 fn flow_row(row: &Row<'_>) -> rusqlite::Result<(FlowRow, i64)> {
     let flow = FlowRow {
@@ -27,6 +32,7 @@ fn flow_row(row: &Row<'_>) -> rusqlite::Result<(FlowRow, i64)> {
         dead_letters: row.get::<_, i64>(9)?.max(0) as u64,
         changed: row.get(10)?,
         unfinished_since: row.get(12)?,
+        last_run: row.get(13)?,
     };
     Ok((flow, row.get(4)?))
 }
@@ -59,6 +65,55 @@ pub(crate) fn version(conn: &Connection, version: VersionId) -> Result<VersionRo
     });
     let missing = || decide::missing("journal version", format!("version {version}"));
     Ok(found.optional()?.ok_or_else(missing)?)
+}
+
+/// The versions of a flow, newest first.
+pub(crate) fn versions(
+    conn: &Connection,
+    flow: FlowId,
+    before: Option<VersionId>,
+    limit: usize,
+) -> Result<Vec<VersionInfo>> {
+    let sql = "SELECT id, hash, at, actor FROM version WHERE flow = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+    let before = before.map_or(i64::MAX, |version| version.0.into());
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map(params![flow.0, before, limit as i64], |row| {
+        Ok(VersionInfo { id: VersionId(row.get(0)?), hash: row.get(1)?, at: row.get(2)?, actor: row.get(3)? })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+const DRAFT: &str = "SELECT slug, name, etag, based_on, changed, actor FROM draft WHERE space = ?1";
+
+fn draft_row(row: &Row<'_>) -> rusqlite::Result<DraftRow> {
+    Ok(DraftRow {
+        slug: row.get(0)?,
+        name: row.get(1)?,
+        etag: ContentHash(row.get(2)?),
+        based_on: row.get(3)?,
+        changed: row.get(4)?,
+        actor: row.get(5)?,
+    })
+}
+
+pub(crate) fn drafts(conn: &Connection, space: SpaceId) -> Result<Vec<DraftRow>> {
+    let mut statement = conn.prepare_cached(&format!("{DRAFT} ORDER BY slug"))?;
+    let rows = statement.query_map([space.0], draft_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// A draft without what is in it.
+pub(crate) fn draft_alone(conn: &Connection, space: SpaceId, slug: &str) -> Result<Option<DraftRow>> {
+    let mut statement = conn.prepare_cached(&format!("{DRAFT} AND slug = ?2"))?;
+    Ok(statement.query_row(params![space.0, slug], draft_row).optional()?)
+}
+
+pub(crate) fn draft(conn: &Connection, space: SpaceId, slug: &str) -> Result<Option<(DraftRow, Bytes)>> {
+    let sql = DRAFT.replace(" FROM", ", body FROM") + " AND slug = ?2";
+    let mut statement = conn.prepare_cached(&sql)?;
+    let found = statement
+        .query_row(params![space.0, slug], |row| Ok((draft_row(row)?, Bytes::from(row.get::<_, Vec<u8>>(6)?))));
+    Ok(found.optional()?)
 }
 
 /// The number of a context, by its JSON, where it has one.

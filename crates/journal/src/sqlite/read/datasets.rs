@@ -18,11 +18,13 @@ const COLUMNS: &str = "origin, slot, arrival, pass, seq, at, run, version, expor
 const LOOKED_AT: usize = 50_000;
 
 /// What the slots of a shelf have in common.
-struct Shelf {
-    id: i64,
-    collection: String,
-    flow: String,
-    processor: String,
+pub(crate) struct Shelf {
+    pub id: i64,
+    pub collection: String,
+    pub flow: String,
+    pub processor: String,
+    /// How many slots it has.
+    pub datasets: u64,
 }
 
 /// A revision as it is stored; its item is decoded only where it is asked for.
@@ -94,12 +96,13 @@ impl Stored {
 }
 
 /// The shelves of a flow and of a collection, where these are given.
-fn shelves(conn: &Connection, flow: Option<&str>, collection: Option<&str>) -> Result<Vec<Shelf>> {
-    let sql = "SELECT id, collection, flow, processor FROM shelf \
+pub(crate) fn shelves(conn: &Connection, flow: Option<&str>, collection: Option<&str>) -> Result<Vec<Shelf>> {
+    let sql = "SELECT id, collection, flow, processor, datasets FROM shelf \
                WHERE (?1 IS NULL OR flow = ?1) AND (?2 IS NULL OR collection = ?2)";
     let mut statement = conn.prepare_cached(sql)?;
     let rows = statement.query_map([flow, collection], |row| {
-        Ok(Shelf { id: row.get(0)?, collection: row.get(1)?, flow: row.get(2)?, processor: row.get(3)? })
+        let datasets = row.get::<_, i64>(4)? as u64;
+        Ok(Shelf { id: row.get(0)?, collection: row.get(1)?, flow: row.get(2)?, processor: row.get(3)?, datasets })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -135,6 +138,32 @@ pub(crate) fn revisions(conn: &Connection, slot: SlotId) -> Result<Vec<RevisionR
         }
         if !out.is_empty() {
             break;
+        }
+    }
+    Ok(out)
+}
+
+/// The newest revision of each of these slots, in their order; what is not there is left out.
+pub(crate) fn newest_told<'a>(
+    conn: &Connection,
+    slots: impl Iterator<Item = (&'a Shelf, SlotId)>,
+) -> Result<Vec<RevisionRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut texts = Texts::new(conn);
+    let mut out = Vec::new();
+    for (shelf, slot) in slots {
+        let mut rows = statement.query(params![shelf.id, slot.origin.0 as i64, slot.hash.0])?;
+        let mut newest: Option<(u32, Stored)> = None;
+        while let Some(row) = rows.next()? {
+            let next = stored(row)?;
+            newest = Some(match newest {
+                Some((count, last)) => (count + 1, if next.latest > last.latest { next } else { last }),
+                None => (1, next),
+            });
+        }
+        if let Some((revision, stored)) = newest {
+            out.push(stored.told(shelf, revision, &mut texts)?);
         }
     }
     Ok(out)

@@ -261,6 +261,12 @@ pub(crate) fn content_of(conn: &Connection, arrival: Arrival, hash: ContentHash)
     blobs("SELECT item FROM letter WHERE id BETWEEN ?1 AND ?2", &[&first, &of(arrival.0)], |bytes| {
         Ok(decode_items(bytes)?)
     })?;
+    let mut edits = conn.prepare_cached("SELECT after FROM edit WHERE letter BETWEEN ?1 AND ?2")?;
+    let mut rows = edits.query(params![first, of(arrival.0)])?;
+    while let Some(row) = rows.next()? {
+        let content = stored_content(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        found.extend(Some(content).filter(|content| content.hash == hash));
+    }
     waiting(conn, arrival.0, arrival.0, &mut |item| {
         if item.id.arrival == arrival && item.content.hash == hash {
             found.insert(item.content);

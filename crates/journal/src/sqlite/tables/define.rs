@@ -1,14 +1,17 @@
 //! Definitions: leases, flows and their versions, contexts, sources, runs that are opened and closed.
 
 use opendmp_ports::Error;
+use opendmp_ports::journal::decide::DraftDecision;
 use opendmp_ports::journal::{
-    FlowChange, FlowId, FlowState, Lease, NewVersion, RunId, RunMode, SourceId, SpaceId, TakeOver, VersionId, decide,
+    DraftChange, DraftChanged, FlowChange, FlowId, FlowState, Lease, NewVersion, RunId, RunMode, SourceId, SpaceId,
+    TakeOver, VersionId, decide,
 };
 use rusqlite::{OptionalExtension, params};
 
 use super::Tables;
 use crate::sqlite::blobs::{state_number, state_of};
 use crate::sqlite::fail::{Fail, Result};
+use crate::sqlite::read;
 
 impl Tables<'_> {
     pub(crate) fn open_lease(&mut self, worker: &str, exclusive: bool, now: i64) -> Result<TakeOver> {
@@ -92,6 +95,25 @@ impl Tables<'_> {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn change_draft(&mut self, change: DraftChange) -> Result<DraftChanged> {
+        let present = read::draft_alone(self.conn, change.space, &change.slug)?;
+        match decide::draft_change(present.as_ref().map(|row| row.etag), &change) {
+            DraftDecision::Refuse => return Ok(DraftChanged::Otherwise(present)),
+            DraftDecision::IsDone => return Ok(DraftChanged::Done(present)),
+            DraftDecision::Change => {}
+        }
+        let (space, slug) = (change.space, change.slug.clone());
+        let Some((row, body)) = change.row() else {
+            self.sql("DELETE FROM draft WHERE space = ?1 AND slug = ?2")?.execute(params![space.0, slug])?;
+            return Ok(DraftChanged::Done(None));
+        };
+        let sql = "INSERT OR REPLACE INTO draft (space, slug, name, etag, based_on, changed, actor, body) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let values = params![space.0, slug, row.name, row.etag.0, row.based_on, row.changed, row.actor, &*body];
+        self.sql(sql)?.execute(values)?;
+        Ok(DraftChanged::Done(Some(row)))
     }
 
     /// Interns a context by its JSON.

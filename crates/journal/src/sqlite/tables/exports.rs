@@ -236,30 +236,27 @@ impl Tables<'_> {
     }
 
     /// Says where a revision's export stands; `target` where it is another one now.
-    pub(super) fn set_export(
-        &mut self,
-        of: Revision,
-        state: ExportState,
-        target: Option<i64>,
-        exported: Option<i64>,
-    ) -> Result<()> {
-        let sql = "UPDATE revision SET export = ?6, target = coalesce(?7, target), exported = coalesce(?8, exported) \
+    pub(super) fn set_export(&mut self, of: Revision, state: ExportState, target: Option<i64>, at: i64) -> Result<()> {
+        let sql = "UPDATE revision SET export = ?6, target = coalesce(?7, target) \
                    WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND arrival = ?4 AND pass = ?5";
         let Revision { shelf, slot, arrival, pass } = of;
         let (origin, arrival) = (slot.origin.0 as i64, arrival.0 as i64);
-        let values = params![shelf, origin, slot.hash.0, arrival, pass.0, export_number(state), target, exported];
+        let values = params![shelf, origin, slot.hash.0, arrival, pass.0, export_number(state), target];
         self.sql(sql)?.execute(values)?;
+        self.changed(shelf, slot, at);
         Ok(())
     }
 
     /// The end of an export is the revision's, unless the revision was sent elsewhere meanwhile.
-    fn end_export(&mut self, export: &StoredExport, state: ExportState, exported: Option<i64>) -> Result<()> {
+    fn end_export(&mut self, export: &StoredExport, state: ExportState, at: i64) -> Result<()> {
+        let exported = (state == ExportState::Written).then_some(at);
         let sql = "UPDATE revision SET export = ?6, exported = coalesce(?7, exported) \
                    WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND arrival = ?4 AND pass = ?5 AND target = ?8";
         let Revision { shelf, slot, arrival, pass } = export.of;
         let (origin, arrival) = (slot.origin.0 as i64, arrival.0 as i64);
         let state = export_number(state);
         self.sql(sql)?.execute(params![shelf, origin, slot.hash.0, arrival, pass.0, state, exported, export.target])?;
+        self.changed(shelf, slot, at);
         Ok(())
     }
 
@@ -468,7 +465,7 @@ impl Tables<'_> {
                 let of = export.of;
                 let written = target.written.map(|(arrival, pass, _)| (arrival, pass));
                 if decide::supersedes(written, self.as_new_as(of)?) {
-                    self.end_export(&export, ExportState::Superseded, None)?;
+                    self.end_export(&export, ExportState::Superseded, now)?;
                     self.sql("DELETE FROM intent WHERE id = ?1")?.execute([stored.id])?;
                     self.elect(export.target)?;
                     self.outstanding(stored.origin.run, 0, -1, now)?;
@@ -555,7 +552,7 @@ impl Tables<'_> {
                 let (arrival, pass) = self.as_new_as(of)?;
                 let (first, arrival) = (of.slot.origin.0 as i64, arrival.0 as i64);
                 self.sql(sql)?.execute(params![export.target, first, of.slot.hash.0, arrival, pass.0, hash.0])?;
-                self.end_export(export, ExportState::Written, Some(at))?;
+                self.end_export(export, ExportState::Written, at)?;
                 self.run(origin.run)?.exported += 1;
                 return Ok(0);
             }
@@ -567,7 +564,7 @@ impl Tables<'_> {
                         return self.export_again(of, wanted, item, processor, origin, at, from);
                     }
                     IfExists::Keep => {
-                        self.end_export(export, ExportState::Kept, None)?;
+                        self.end_export(export, ExportState::Kept, at)?;
                         return Ok(0);
                     }
                     IfExists::Fail => decide::taken(&wanted.export.target),
@@ -575,7 +572,7 @@ impl Tables<'_> {
             }
             End::Refused(fault) => fault.clone(),
         };
-        self.end_export(export, ExportState::Refused, None)?;
+        self.end_export(export, ExportState::Refused, at)?;
         self.add_refused(of, wanted, item_of(&export.item)?, fault, processor, origin, at, attempts)?;
         Ok(0)
     }

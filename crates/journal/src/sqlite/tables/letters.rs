@@ -16,7 +16,9 @@ use rusqlite::{OptionalExtension, params};
 use super::exports::{Placed, Revision, Wanted};
 use super::queue::json;
 use super::{Origin, Tables, seq_of, seq_value};
-use crate::sqlite::blobs::{class_number, class_of, if_exists_number, if_exists_of, item_bytes, item_of, path_hash_of};
+use crate::sqlite::blobs::{
+    class_number, class_of, content_bytes, if_exists_number, if_exists_of, item_bytes, item_of, path_hash_of,
+};
 use crate::sqlite::fail::Result;
 
 /// A dead letter as it is written.
@@ -195,13 +197,17 @@ impl Tables<'_> {
                 return Err(decide::letters_differ().into());
             }
         }
+        if reentry.edit.is_some() {
+            decide::fits_edit(&open.iter().map(|(_, letter)| letter.export.is_some()).collect::<Vec<_>>())?;
+        }
         let at = reentry.at;
         let trigger = decide::retry_trigger(open.len());
         let run = self.new_run(flow, version, RunMode::Live, &trigger, false, at)?;
         let origin = Origin { flow, version, run };
         let space = self.flow(flow)?.space;
         self.audit(space, at, &reentry.actor, "retry", &slug, Some(&trigger))?;
-        let mut before: HashMap<ItemId, (ItemId, Option<Seq>)> = HashMap::new();
+        let mut before: HashMap<ItemId, (Item, Option<Seq>)> = HashMap::new();
+        let mut edited = None;
         let mut groups: BTreeMap<Reader, Vec<Item>> = BTreeMap::new();
         let mut passes: BTreeMap<Reader, Pass> = BTreeMap::new();
         let mut intents = 0;
@@ -223,8 +229,12 @@ impl Tables<'_> {
                     intents += self.export_again(of, &wanted, letter.item, &letter.at.processor, origin, at, 1)?;
                 }
                 None => {
-                    let again = Item { id: ItemId { pass, ..letter.item.id }, ..letter.item };
-                    before.insert(again.id, (letter.item.id, letter.made));
+                    let mut again = Item { id: ItemId { pass, ..letter.item.id }, ..letter.item.clone() };
+                    if let Some(edit) = &reentry.edit {
+                        again.content = edit.content;
+                        edited = Some((id, pass, letter.item.content, edit));
+                    }
+                    before.insert(again.id, (letter.item, letter.made));
                     groups.entry(letter.at).or_default().push(again);
                 }
             }
@@ -234,6 +244,14 @@ impl Tables<'_> {
             for task in decide::tasks_for(&to, group) {
                 let (steps, made) = decide::reentry_record(reentry.context, at, &task, &before);
                 let seq = self.record(run, at, &reentry.actor, &[steps], &made)?;
+                if let Some((letter, pass, before, edit)) = edited.take() {
+                    let sql = "INSERT INTO edit (space, letter, pass, seq, at, actor, note, before, after) \
+                               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+                    let (before, after) = (content_bytes(&before), content_bytes(&edit.content));
+                    let (letter, seq) = (letter.to_bytes(), seq.0 as i64);
+                    let values = params![space.0, letter, pass.0, seq, at, reentry.actor, edit.note, before, after];
+                    self.sql(sql)?.execute(values)?;
+                }
                 items += self.enqueue(&[task.into()], origin, RunMode::Live, |_| Some(seq))?;
             }
         }
@@ -254,7 +272,7 @@ impl Tables<'_> {
         from: u32,
     ) -> Result<i64> {
         let placed = self.place(of.slot, wanted, from)?;
-        self.set_export(of, placed.state(), Some(placed.target()), None)?;
+        self.set_export(of, placed.state(), Some(placed.target()), at)?;
         match placed {
             Placed::Target { id, number } => {
                 let name = self.name(processor)?;

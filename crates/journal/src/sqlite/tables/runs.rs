@@ -281,7 +281,7 @@ impl Tables<'_> {
             let ShelfTally { datasets, revisions, bytes, changed } = shelf;
             self.sql(sql)?.execute(params![id, datasets, revisions, bytes, changed])?;
         }
-        Ok(())
+        self.flush_changes()
     }
 
     fn flush_run(&mut self, id: RunId, run: RunTally) -> Result<()> {

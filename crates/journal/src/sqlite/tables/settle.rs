@@ -393,6 +393,7 @@ impl<'c> Tables<'c> {
             tally.bytes += size;
             tally.changed = tally.changed.max(at);
             self.run(origin.run)?.made_of(of.slot.origin.0 as i64);
+            self.changed(shelf, of.slot, at);
         } else {
             // Before the export: a target that is left with this is as new as what was written there then.
             if let Some(before) = before {
@@ -403,7 +404,7 @@ impl<'c> Tables<'c> {
                 }
             }
             if placed.is_some() {
-                self.set_export(of, state, target, None)?;
+                self.set_export(of, state, target, at)?;
             }
         }
         let mut out = Collected { new: choice.new, ..Collected::default() };
@@ -480,6 +481,7 @@ impl<'c> Tables<'c> {
         let sql = "UPDATE revision SET latest_arrival = ?6, latest_pass = ?7, touched = max(coalesce(touched, at), ?8) \
                    WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 AND arrival = ?4 AND pass = ?5";
         self.sql(sql)?.execute(params![shelf, origin, slot.hash.0, arrival, pass.0, latest, key.1.0, at])?;
+        self.changed(shelf, slot, at);
         if let Some(target) = before.target {
             let sql = "UPDATE target SET written_arrival = ?2, written_pass = ?3 WHERE id = ?1 AND owner_origin = ?4 \
                        AND owner_slot = ?5 AND written_arrival = ?6 AND written_pass = ?7 AND written_hash = ?8";

@@ -2,6 +2,7 @@
 
 use super::desk::{Desk, OK, context};
 use crate::ErrorKind;
+use crate::journal::draft::*;
 use crate::journal::types::*;
 
 pub(super) async fn versions_are_saved_once(d: Desk) {
@@ -117,4 +118,65 @@ pub(super) async fn what_is_missing_is_said(d: Desk) {
     let slot = opendmp_model::ids::SlotId::new(super::desk::arrival(99), "c", "f", "p", "n", 0);
     assert!(d.revisions(slot).await.is_empty());
     assert!(d.j().await.history(super::desk::arrival(99)).await.expect(OK).is_empty());
+}
+
+pub(super) async fn versions_are_listed(d: Desk) {
+    d.save("otters", "o1").await;
+    let (_, second) = d.save("penguins", "v2").await;
+    let (_, third) = d.save("penguins", "v3").await;
+    let all = d.j().await.versions(d.flow, None, 10).await.expect(OK);
+    let told: Vec<_> = all.iter().map(|row| (row.id, row.hash.as_str(), row.at, row.actor.as_str())).collect();
+    assert_eq!(told, [(third, "v3", 5, "ada"), (second, "v2", 5, "ada"), (d.version, "v1", 5, "ada")], "newest first");
+    let part = d.j().await.versions(d.flow, Some(third), 1).await.expect(OK);
+    assert_eq!(part, all[1..2], "a part of them");
+    assert!(d.j().await.versions(FlowId(99), None, 10).await.expect(OK).is_empty());
+}
+
+fn draft(slug: &str, seen: Option<&DraftRow>, body: Option<&'static str>) -> DraftChange {
+    let new = |body: &'static str| NewDraft {
+        name: slug.to_uppercase(),
+        body: bytes::Bytes::from(body),
+        based_on: (body == "two").then(|| "v1".to_owned()),
+    };
+    let (slug, seen) = (slug.to_owned(), seen.map(|row| row.etag));
+    DraftChange { space: DEFAULT_SPACE, slug, seen, new: body.map(new), at: 7, actor: "ada".to_owned() }
+}
+
+pub(super) async fn drafts_are_kept(d: Desk) {
+    assert_eq!(d.j().await.draft(DEFAULT_SPACE, "seals").await.expect(OK), None);
+    let made = d.j().await.change_draft(draft("seals", None, Some("one"))).await.expect(OK);
+    let DraftChanged::Done(Some(row)) = made else { panic!("{made:?}") };
+    assert_eq!((row.slug.as_str(), row.name.as_str(), row.changed, row.actor.as_str()), ("seals", "SEALS", 7, "ada"));
+    assert_eq!((row.based_on.as_deref(), row.etag), (None, opendmp_model::ids::ContentHash::of(b"one")));
+    d.j().await.change_draft(draft("otters", None, Some("two"))).await.expect(OK);
+    let (kept, body) = d.j().await.draft(DEFAULT_SPACE, "otters").await.expect(OK).expect("it is there");
+    assert_eq!((kept.based_on.as_deref(), &body[..]), (Some("v1"), &b"two"[..]));
+    assert_eq!(d.j().await.drafts(DEFAULT_SPACE).await.expect(OK), [kept, row], "by slug");
+    assert!(d.j().await.drafts(SpaceId(99)).await.expect(OK).is_empty());
+    assert!(d.j().await.flows(DEFAULT_SPACE).await.expect(OK).iter().all(|flow| flow.slug == "penguins"), "no flow");
+}
+
+pub(super) async fn drafts_are_changed_by_those_who_saw_them(d: Desk) {
+    let first = d.j().await.change_draft(draft("seals", None, Some("one"))).await.expect(OK);
+    let DraftChanged::Done(Some(row)) = first.clone() else { panic!("{first:?}") };
+    let again = d.j().await.change_draft(draft("seals", None, Some("one"))).await.expect(OK);
+    assert_eq!(again, first, "said again");
+    let other = d.j().await.change_draft(draft("seals", None, Some("two"))).await.expect(OK);
+    assert_eq!(other, DraftChanged::Otherwise(Some(row.clone())), "it was to be new");
+    let changed = d.j().await.change_draft(draft("seals", Some(&row), Some("two"))).await.expect(OK);
+    let DraftChanged::Done(Some(second)) = changed else { panic!("{changed:?}") };
+    assert_eq!(second.based_on.as_deref(), Some("v1"));
+    let late = d.j().await.change_draft(draft("seals", Some(&row), Some("three"))).await.expect(OK);
+    assert_eq!(late, DraftChanged::Otherwise(Some(second.clone())), "of what was seen before");
+    let late = d.j().await.change_draft(draft("seals", Some(&row), None)).await.expect(OK);
+    assert_eq!(late, DraftChanged::Otherwise(Some(second.clone())), "nor dropped");
+    let (kept, body) = d.j().await.draft(DEFAULT_SPACE, "seals").await.expect(OK).expect("it is there");
+    assert_eq!((&kept, &body[..]), (&second, &b"two"[..]));
+    for said in ["first", "again"] {
+        let gone = d.j().await.change_draft(draft("seals", Some(&second), None)).await.expect(OK);
+        assert_eq!(gone, DraftChanged::Done(None), "{said}");
+    }
+    let gone = d.j().await.change_draft(draft("seals", Some(&second), Some("three"))).await.expect(OK);
+    assert_eq!(gone, DraftChanged::Otherwise(None), "a dropped one does not come back");
+    assert!(d.j().await.drafts(DEFAULT_SPACE).await.expect(OK).is_empty());
 }

@@ -269,6 +269,7 @@ impl Desk {
     pub(super) fn reentry(&self, letters: &[DeadRow]) -> Reentry {
         Reentry {
             letters: letters.iter().map(|letter| letter.id).collect(),
+            edit: None,
             version: self.version,
             context: self.context,
             actor: "ada".to_owned(),

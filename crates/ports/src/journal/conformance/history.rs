@@ -1,5 +1,7 @@
 //! History by arrival.
 
+use std::sync::Arc;
+
 use opendmp_model::fault::LogLine;
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
 use opendmp_model::item::{BUNDLE_ITEMS, BUNDLE_SPAN};
@@ -42,6 +44,31 @@ pub(super) async fn history_is_of_those_concerned(d: Desk) {
     let one = &arrived.entries[2];
     assert_eq!((one.result, one.took, one.input), (Outcome::Arrived, 12, one.children[0].id));
     assert_eq!(one.children[0].name.as_deref(), Some("f-2"));
+}
+
+pub(super) async fn the_latest_are_told_newest_first(d: Desk) {
+    let first = d.ingest(d.ingest_of(vec![file("a", "x"), file("b", "y")])).await;
+    let second = d.ingest(d.ingest_of(vec![file("c", "z")])).await;
+    let seqs = |rows: Vec<HistoryRow>| rows.into_iter().map(|row| row.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(d.j().await.latest(Seq(0), 10).await.expect(OK)), [second.seq, first.seq]);
+    assert_eq!(seqs(d.j().await.latest(Seq(0), 1).await.expect(OK)), [second.seq]);
+    let rows = d.j().await.latest(first.seq, 10).await.expect(OK);
+    assert_eq!(rows[0].steps[0].entries[0].children[0].name.as_deref(), Some("c"));
+    assert_eq!(seqs(rows), [second.seq]);
+    assert_eq!(seqs(d.j().await.latest(second.seq, 10).await.expect(OK)), []);
+}
+
+pub(super) async fn what_waits_is_told_by_processor(d: Desk) {
+    d.ingest(d.ingest_of(vec![file("a", "x"), file("b", "y")])).await;
+    let claimed = d.arrive("c").await;
+    let waiting = |items: u64| vec![(Arc::from("clean"), items)];
+    assert_eq!(d.j().await.waiting(d.flow, 100).await.expect(OK), waiting(2), "but for what is claimed");
+    d.j().await.unclaim(d.lease, vec![claimed.task.id]).await.expect(OK);
+    assert_eq!(d.j().await.waiting(d.flow, 100).await.expect(OK), waiting(3));
+    let least = d.j().await.waiting(d.flow, 1).await.expect(OK);
+    assert!(least == waiting(1) || least == waiting(2), "no more are looked at: {least:?}");
+    let (other, _) = d.save("other", "v1").await;
+    assert_eq!(d.j().await.waiting(other, 100).await.expect(OK), []);
 }
 
 pub(super) async fn wide_records_are_found(d: Desk) {
@@ -103,4 +130,32 @@ pub(super) async fn records_come_back_whole(d: Desk) {
     d.apply(Settlement { history: steps.clone(), ..d.dropped(&claimed) }).await;
     let rows = d.j().await.history(item.id.arrival).await.expect(OK);
     assert_eq!(rows[1].steps, steps);
+}
+
+pub(super) async fn records_are_of_a_run_or_of_a_flow(d: Desk) {
+    let first = d.ingest(d.ingest_of(vec![file("a", "1")])).await;
+    let second = d.ingest(d.ingest_of(vec![file("b", "2")])).await;
+    let (otters, version) = d.save("otters", "o1").await;
+    let third = d.ingest(Ingest { flow: otters, version, ..d.ingest_of(vec![file("c", "3")]) }).await;
+    let claimed = d.claim_run(first.run).await;
+    let step =
+        StepRecord { context: d.context, started: 150, entries: vec![entry(&claimed.task.items[0], Outcome::Emitted)] };
+    let settled = d.apply(Settlement { history: vec![step.clone()], ..d.dropped(&claimed) }).await;
+    let told = async |whose: Records, after: Option<Seq>, most: usize| {
+        let page = d.j().await.records(whose, after, most).await.expect(OK);
+        (page.rows.iter().map(|row| row.seq).collect::<Vec<_>>(), page.next)
+    };
+    let of_run = Records::OfRun(first.run);
+    assert_eq!(told(of_run, None, 10).await, (vec![first.seq, settled.seq], None), "in commit order");
+    assert_eq!(told(of_run, None, 1).await, (vec![first.seq], Some(first.seq)));
+    assert_eq!(told(of_run, Some(first.seq), 1).await, (vec![settled.seq], None));
+    let of_flow = Records::OfFlow(d.flow);
+    assert_eq!(told(of_flow, None, 10).await, (vec![settled.seq, second.seq, first.seq], None), "newest first");
+    assert_eq!(told(of_flow, None, 2).await, (vec![settled.seq, second.seq], Some(second.seq)));
+    assert_eq!(told(of_flow, Some(second.seq), 2).await, (vec![first.seq], None));
+    assert_eq!(told(Records::OfFlow(otters), None, 10).await, (vec![third.seq], None));
+    let page = d.j().await.records(of_run, Some(first.seq), 10).await.expect(OK);
+    assert_eq!((page.rows[0].at, &page.rows[0].steps, page.rows[0].actor.as_str()), (200, &vec![step], "worker"));
+    let missing = d.j().await.records(Records::OfRun(RunId(99)), None, 10).await.expect_err("no such run");
+    assert_eq!(missing.kind, crate::ErrorKind::NotFound);
 }

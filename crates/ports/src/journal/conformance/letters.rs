@@ -6,7 +6,7 @@ use opendmp_model::fault::FaultKind;
 use opendmp_model::history::Result as Outcome;
 use opendmp_model::ids::{Pass, TaskId};
 
-use super::desk::{Desk, OK, fault, file, letter, reader};
+use super::desk::{Desk, OK, content, fault, file, letter, reader};
 use crate::ErrorKind;
 use crate::journal::types::*;
 
@@ -104,6 +104,35 @@ pub(super) async fn letters_go_in_again(d: Desk) {
     assert_eq!(entry.children[0].id.path, entry.input.path);
     let error = d.j().await.reenter(d.reentry(&letters)).await.expect_err("none of them is open");
     assert_eq!(error.kind, ErrorKind::NotFound);
+}
+
+pub(super) async fn an_edited_letter_goes_in_with_other_bytes(d: Desk) {
+    let ids = fail(&d, &["a", "b"]).await;
+    let letters = d.letters(Filter::default()).await;
+    let edit = Some(Edit { content: content("mended"), note: Some("a comma".to_owned()) });
+    let both = Reentry { edit: edit.clone(), ..d.reentry(&letters) };
+    assert_eq!(d.j().await.reenter(both).await.expect_err("two").kind, ErrorKind::Invalid);
+    assert_eq!(d.letters(Filter::default()).await.len(), 2, "they are still open");
+    let one = letters.iter().find(|letter| letter.id == ids[0]).expect("the first");
+    let reentry = Reentry { edit, ..d.reentry(std::slice::from_ref(one)) };
+    let (run, count) = d.j().await.reenter(reentry).await.expect(OK);
+    assert_eq!(count, 1);
+    let claimed = d.claim_run(run).await;
+    let item = &claimed.task.items[0];
+    assert_eq!((item.content, &item.name, item.id.path), (content("mended"), &one.item.name, one.item.id.path));
+    let history = d.j().await.history(ids[0].arrival).await.expect(OK);
+    let last = history.last().expect("a record of the retry");
+    let entry = &last.steps[0].entries[0];
+    assert_eq!((last.actor.as_str(), entry.result, entry.input), ("ada", Outcome::Reentered, one.item.id));
+    let made = content("mended");
+    assert_eq!(entry.children[0].content, Some((made.hash, made.size)), "what it became");
+    let note = entry.note.as_deref().expect("a remark");
+    assert!(note.contains(&one.item.content.hash.to_hex()) && note.contains(&made.hash.to_hex()), "{note}");
+    // What was put in its place is found, and stays for as long as its source, also when nothing waits any more.
+    d.apply(d.dropped(&claimed)).await;
+    assert_eq!(d.j().await.content_of(ids[0].arrival, made.hash).await.expect(OK), [made]);
+    assert!(super::roots::roots(&d).await.contains(&made));
+    assert!(!super::roots::roots(&d).await.contains(&content("other")));
 }
 
 pub(super) async fn only_open_letters_go_in(d: Desk) {

@@ -12,7 +12,7 @@ use super::desk::{Desk, OK, content, file, reader, task, to};
 use crate::ErrorKind;
 use crate::journal::types::*;
 
-async fn roots(d: &Desk) -> BTreeSet<ContentRef> {
+pub(super) async fn roots(d: &Desk) -> BTreeSet<ContentRef> {
     let (sender, mut batches) = mpsc::channel::<Vec<Named>>(1);
     let journal = d.j().await;
     let told = async {

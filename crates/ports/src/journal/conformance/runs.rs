@@ -48,13 +48,14 @@ pub(super) async fn open_runs_wait(d: Desk) {
 }
 
 pub(super) async fn flows_tell_since_when(d: Desk) {
-    assert_eq!(d.flow_row().await.unfinished_since, None);
+    assert_eq!((d.flow_row().await.unfinished_since, d.flow_row().await.last_run), (None, None));
     let first = d.j().await.open_run(d.flow, d.version, RunMode::Live, "scan", 50).await.expect(OK);
     let second = d.ingest(Ingest { at: 70, started: 60, ..d.ingest_of(vec![file("a", "1")]) }).await;
     let begun = d.run(second.run).await.started;
     assert_eq!(d.flow_row().await.unfinished_since, Some(50), "the oldest run that is not done");
     d.j().await.close_run(first, 260).await.expect(OK);
     assert_eq!(d.flow_row().await.unfinished_since, Some(begun));
+    assert_eq!(d.flow_row().await.last_run, Some(begun), "the newest that had items");
     let listed = d.j().await.flows(d.flow_row().await.space).await.expect(OK);
     assert_eq!(listed.iter().map(|row| row.unfinished_since).collect::<Vec<_>>(), [Some(begun)]);
     let claimed = d.claim_run(second.run).await;

@@ -51,11 +51,22 @@ pub fn reentry_record(
     context: u32,
     started: i64,
     task: &NewTask,
-    before: &HashMap<ItemId, (ItemId, Option<Seq>)>,
+    before: &HashMap<ItemId, (Item, Option<Seq>)>,
 ) -> (StepRecord, Made) {
-    let known = task.items.iter().filter_map(|item| Some((item.id, *before.get(&item.id)?)));
-    let (entries, each) = known.map(|(new, (old, made))| (super::reentered(old, new), made)).unzip();
+    let known = task.items.iter().filter_map(|item| Some((item, before.get(&item.id)?)));
+    let (entries, each) = known.map(|(new, (old, made))| (edited(old, new), *made)).unzip();
     (StepRecord { context, started, entries }, Made::Each(each))
+}
+
+/// The entry of an item that was sent in again, with what became of its content where a person edited that.
+fn edited(old: &Item, new: &Item) -> Entry {
+    let mut entry = super::reentered(old.id, new.id);
+    if let Some(child) = entry.children.first_mut().filter(|_| old.content.hash != new.content.hash) {
+        child.content = Some((new.content.hash, new.content.size));
+        let [before, after] = [old, new].map(|item| item.content.hash.to_hex());
+        entry.note = Some(format!("edited: b3:{before} became b3:{after}").into());
+    }
+    entry
 }
 
 /// The records of arrivals that are sent in again in another pass: a record for each bundle, so that each task made of

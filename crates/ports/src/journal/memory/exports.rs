@@ -198,11 +198,11 @@ impl State {
         let mut out = Vec::new();
         loop {
             let mut superseded = false;
-            for id in self.heads() {
-                if out.len() >= limit {
-                    return out;
-                }
-                let Some(stored) = self.intents.get(&id).filter(|stored| stored.due <= now) else { continue };
+            // No more than there is room for: behind one that is superseded another may come before all others.
+            let due = |id: &IntentId| self.intents.get(id).is_some_and(|stored| stored.due <= now);
+            let heads: Vec<IntentId> = self.heads().into_iter().filter(due).take(limit - out.len()).collect();
+            for id in heads {
+                let Some(stored) = self.intents.get(&id) else { continue };
                 let target = stored.target.as_ref().and_then(|target| self.targets.get(target));
                 let written = target.and_then(|target| target.written);
                 if let Action::Export(action) = &stored.intent.action

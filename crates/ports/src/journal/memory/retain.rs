@@ -34,7 +34,8 @@ impl State {
         let revisions = self.revisions.values().flat_map(|slot| slot.values());
         let same = revisions.filter(|one| one.row.slot.origin == row.origin && one.row.flow == row.flow);
         let all = [row.content].into_iter().chain(of_it).chain(memos.map(|(_, item)| item.content));
-        let all = all.chain(same.map(|one| one.row.item.content)).filter(|content| content.hash == hash);
+        let edits = self.edits.iter().filter(|(of, _)| *of == arrival).map(|(_, content)| *content);
+        let all = all.chain(same.map(|one| one.row.item.content)).chain(edits).filter(|content| content.hash == hash);
         let unique: BTreeSet<ContentRef> = all.collect();
         unique.into_iter().take(MOST_NAMED).collect()
     }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use opendmp_model::history::{Context, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, Pass, PathHash, SlotId, TaskId};
+use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_model::manifest::Load;
 
@@ -13,6 +15,7 @@ use super::held::Group;
 use crate::Result;
 use crate::journal::again::{MemoKey, Reprocess};
 use crate::journal::decide;
+use crate::journal::draft::DraftRow;
 use crate::journal::types::*;
 
 /// Everything.
@@ -21,6 +24,7 @@ pub(super) struct State {
     pub leases: BTreeMap<Lease, bool>,
     pub flows: BTreeMap<FlowId, FlowRow>,
     pub versions: BTreeMap<VersionId, VersionRow>,
+    pub drafts: BTreeMap<(SpaceId, String), (DraftRow, Bytes)>,
     pub contexts: Vec<Context>,
     pub sources: Vec<(SpaceId, String)>,
     pub arrivals: BTreeMap<Arrival, ArrivalRow>,
@@ -38,6 +42,8 @@ pub(super) struct State {
     pub history: Vec<(HistoryRow, decide::Made)>,
     /// The run of each record.
     pub recorded: BTreeMap<Seq, RunId>,
+    /// What people put in place of the content of items, with their arrivals.
+    pub edits: Vec<(Arrival, ContentRef)>,
     pub reprocesses: BTreeMap<RunId, Reprocess>,
     /// In the order in which they were remembered.
     pub memos: BTreeMap<u64, StoredMemo>,
@@ -167,7 +173,9 @@ impl State {
             Action::Release { .. } => None,
         });
         let arrivals = self.arrivals.values().filter(|a| a.gone.is_none()).map(|arrival| arrival.content);
-        let all = tasks.chain(held).chain(revisions).chain(letters).chain(intents).chain(arrivals);
+        let stays = |of: &Arrival| self.arrivals.get(of).is_some_and(|arrival| arrival.gone.is_none());
+        let edits = self.edits.iter().filter(|(of, _)| stays(of)).map(|(_, content)| *content);
+        let all = tasks.chain(held).chain(revisions).chain(letters).chain(intents).chain(arrivals).chain(edits);
         all.map(Named::Content).chain(manifests).collect()
     }
 
@@ -179,7 +187,9 @@ impl State {
     pub(super) fn flow_row(&self, flow: FlowId) -> Option<FlowRow> {
         let open = self.runs.values().filter(|run| run.flow == flow && run.row.finished.is_none());
         let unfinished_since = open.map(|run| run.row.started).next();
-        Some(FlowRow { unfinished_since, ..self.flows.get(&flow)?.clone() })
+        let mut newest = self.runs.values().rev().filter(|run| run.flow == flow && run.row.arrivals > 0);
+        let last_run = newest.next().map(|run| run.row.started);
+        Some(FlowRow { unfinished_since, last_run, ..self.flows.get(&flow)?.clone() })
     }
 
     pub(super) fn next_arrival(&mut self) -> Arrival {
@@ -282,6 +292,26 @@ impl State {
 
     pub(super) fn record(&mut self, seq: Seq, at: i64, actor: &str, steps: Vec<StepRecord>, made: decide::Made) {
         self.history.push((HistoryRow { seq, at, actor: actor.to_owned(), steps }, made));
+    }
+
+    pub(super) fn records(&self, whose: Records, after: Option<Seq>, most: usize) -> RecordsPage {
+        let meant = |row: &&HistoryRow| {
+            let run = self.recorded.get(&row.seq);
+            let of = match whose {
+                Records::OfRun(run_asked) => run == Some(&run_asked),
+                Records::OfFlow(flow) => run.and_then(|run| self.runs.get(run)).is_some_and(|run| run.flow == flow),
+            };
+            of && decide::record_span(&row.steps).is_some()
+        };
+        let rows = self.history.iter().map(|(row, _)| row).filter(meant);
+        let mut rows: Vec<HistoryRow> = match whose {
+            Records::OfRun(_) => rows.filter(|row| after.is_none_or(|after| row.seq > after)).cloned().collect(),
+            Records::OfFlow(_) => rows.rev().filter(|row| after.is_none_or(|after| row.seq < after)).cloned().collect(),
+        };
+        let more = rows.len() > most;
+        rows.truncate(most);
+        let next = rows.last().filter(|_| more).map(|row| row.seq);
+        RecordsPage { rows, next }
     }
 
     /// Every settlement that concerns an arrival.

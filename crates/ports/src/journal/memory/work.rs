@@ -378,11 +378,15 @@ impl State {
         if open.iter().any(|id| self.dead.get(id).map(|letter| &letter.row.flow) != slug.as_ref()) {
             return Err(decide::letters_differ());
         }
+        if reentry.edit.is_some() {
+            let exports = open.iter().filter_map(|id| Some(self.dead.get(id)?.export.is_some())).collect::<Vec<_>>();
+            decide::fits_edit(&exports)?;
+        }
         let trigger = decide::retry_trigger(open.len());
         let run = self.new_run((flow, reentry.version), RunMode::Live, &trigger, true, reentry.at)?;
         let origin = Origin { flow, version: reentry.version, run };
         self.next_seq();
-        let mut before: HashMap<ItemId, (ItemId, Option<Seq>)> = HashMap::new();
+        let mut before: HashMap<ItemId, (Item, Option<Seq>)> = HashMap::new();
         let mut groups: BTreeMap<Reader, Vec<Item>> = BTreeMap::new();
         let mut passes: BTreeMap<Reader, Pass> = BTreeMap::new();
         let mut change = 0i64;
@@ -401,8 +405,12 @@ impl State {
                     change += intents as i64;
                 }
                 None => {
-                    let again = Item { id: ItemId { pass, ..row.item.id }, ..row.item.clone() };
-                    before.insert(again.id, (row.item.id, made));
+                    let mut again = Item { id: ItemId { pass, ..row.item.id }, ..row.item.clone() };
+                    if let Some(edit) = &reentry.edit {
+                        again.content = edit.content;
+                        self.edits.push((row.item.id.arrival, edit.content));
+                    }
+                    before.insert(again.id, (row.item, made));
                     groups.entry(row.at).or_default().push(again);
                 }
             }

@@ -10,7 +10,7 @@ use opendmp_model::ledger::FileStat;
 use super::super::After;
 use super::super::area::Present;
 use super::super::aside::{CLAIMED, Life};
-use super::super::pattern::Matcher;
+use super::super::pattern::{Matcher, Patterns};
 use super::{Changed, Found};
 use crate::beneath::Folder;
 
@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     pub root: PathBuf,
     pub written: String,
     pub matcher: Matcher,
+    /// As written.
+    pub patterns: Patterns,
     pub recursive: bool,
     pub settle: i64,
     pub after: After,

@@ -1,0 +1,75 @@
+//! What requests carry, each with its refusals in words: a body, a query, places in the path, who asks.
+
+use std::convert::Infallible;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::ACTOR;
+use crate::problem::Problem;
+
+/// The largest request with a body of JSON: a flow and the files it names.
+pub(crate) const MOST_REQUEST: usize = 64 << 20;
+
+/// A JSON body; what is wrong with it is a [`Problem`].
+pub(crate) struct Ask<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Ask<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(JsonRejection::BytesRejection(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                let message = format!("the request is larger than {} MiB", MOST_REQUEST >> 20);
+                Err(Problem::new(413, "too-large", message).with_hint("keep data out of the flow's folder of code"))
+            }
+            Err(error @ JsonRejection::MissingJsonContentType(_)) => {
+                Err(Problem::new(415, "not-json", error.body_text()).with_hint("send `content-type: application/json`"))
+            }
+            Err(error) => Err(Problem::new(error.status().as_u16(), "bad-request", error.body_text())),
+        }
+    }
+}
+
+/// A query; what is wrong with it is a [`Problem`].
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Query(value)| Self(value))
+            .map_err(|error: QueryRejection| Problem::new(400, "bad-request", error.body_text()))
+    }
+}
+
+/// What stands in the path; what is wrong with it is a [`Problem`].
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Path(value)| Self(value))
+            .map_err(|error: PathRejection| Problem::new(error.status().as_u16(), "bad-request", error.body_text()))
+    }
+}
+
+/// Who asks, as he says. Only those who may read the data directory reach the socket.
+pub(crate) struct Actor(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Actor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let said = parts.headers.get(ACTOR).and_then(|value| value.to_str().ok());
+        Ok(Self(said.filter(|name| !name.is_empty()).unwrap_or("someone").to_owned()))
+    }
+}

@@ -1,0 +1,162 @@
+//! All rows that are meant, where an index finds few that can be.
+
+use opendmp_ports::journal::SortBy;
+use opendmp_ports::journal::search::{Place, number};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+
+use super::{Asked, COLUMNS};
+use crate::sqlite::fail::Result;
+
+/// Trigrams that are asked for at once, the rarest ones.
+const GRAMS: usize = 6;
+
+/// Trigrams of which it is looked how rare they are.
+const LOOKED_AT: usize = 16;
+
+/// Names that have a trigram, from which on it is not worth asking for.
+const COMMON: i64 = 50_000;
+
+/// How many of the first and the last names with a trigram are looked at to tell how many there are.
+const SAMPLE: i64 = 48;
+
+/// All that are meant, in any order; `None` where no index has few enough.
+pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Option<Vec<(Place, usize)>>> {
+    let search = asked.search;
+    let mut found = Vec::new();
+    let mut ids = None;
+    if let Some(export) = asked.export.filter(|export| *export > 2) {
+        let sql = "SELECT id FROM row INDEXED BY row_export WHERE export > 2 AND export = ?1 LIMIT ?2";
+        ids = few(conn, sql, export.into(), asked.most)?;
+    }
+    if ids.is_none()
+        && let Some(wanted) = rare(asked, conn)?
+    {
+        ids = few(conn, "SELECT rowid FROM trigram WHERE trigram MATCH ?1 LIMIT ?2", wanted.into(), asked.most)?;
+    }
+    if let Some(ids) = ids {
+        let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM row WHERE id = ?1"))?;
+        for id in ids {
+            let mut rows = statement.query([id])?;
+            if let Some(row) = rows.next()?
+                && let Some(mut row) = asked.candidate(row)?.filter(|row| asked.means(row))
+            {
+                found.push(((asked.key(&mut row), row.slot), row.shelf));
+            }
+        }
+        return Ok(Some(found));
+    }
+    let size = |size: Option<u64>, none: i64| size.map_or(none, number);
+    let ranges = [
+        ("origin", "row_slot", asked.origins),
+        (
+            "at",
+            "row_at",
+            ((search.since, search.until) != (None, None) && search.sort.by != SortBy::Committed).then(|| {
+                (search.since.unwrap_or(i64::MIN), search.until.map_or(i64::MAX, |until| until.saturating_sub(1)))
+            }),
+        ),
+        (
+            "size",
+            "row_size",
+            ((search.least_size, search.most_size) != (None, None) && search.sort.by != SortBy::Size)
+                .then(|| (size(search.least_size, 0), size(search.most_size, i64::MAX))),
+        ),
+    ];
+    for (column, index, range) in ranges {
+        let Some(range) = range else { continue };
+        if let Some(found) = within(asked, conn, (column, index), range)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Numbers of rows; `None` where there are too many.
+fn few(conn: &Connection, sql: &str, value: Value, most: usize) -> Result<Option<Vec<i64>>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map(params![value, most as i64 + 1], |row| row.get(0))?;
+    let ids = rows.collect::<rusqlite::Result<Vec<i64>>>()?;
+    Ok((ids.len() <= most).then_some(ids))
+}
+
+/// Those that are meant of a range of an index, where it is short.
+fn within(
+    asked: &Asked<'_>,
+    conn: &Connection,
+    (column, index): (&str, &str),
+    (least, most): (i64, i64),
+) -> Result<Option<Vec<(Place, usize)>>> {
+    let of = format!("FROM row INDEXED BY {index} WHERE shelf = ?1 AND {column} BETWEEN ?2 AND ?3");
+    let mut count = conn.prepare_cached(&format!("SELECT count(*) FROM (SELECT 1 {of} LIMIT ?4)"))?;
+    let mut left = asked.most as i64;
+    for shelf in &asked.shelves {
+        left -= count.query_row(params![shelf.id, least, most, left + 1], |row| row.get::<_, i64>(0))?;
+        if left < 0 {
+            return Ok(None);
+        }
+    }
+    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} {of}"))?;
+    let mut found = Vec::new();
+    for shelf in &asked.shelves {
+        let values: [&dyn ToSql; 3] = [&shelf.id, &least, &most];
+        let mut rows = statement.query(values)?;
+        while let Some(row) = rows.next()? {
+            if let Some(mut row) = asked.candidate(row)?.filter(|row| asked.means(row)) {
+                found.push(((asked.key(&mut row), row.slot), row.shelf));
+            }
+        }
+    }
+    Ok(Some(found))
+}
+
+/// What is asked of the trigrams: those of the words that few names have. `None` where there are none.
+fn rare(asked: &Asked<'_>, conn: &Connection) -> Result<Option<String>> {
+    let mut grams: Vec<String> = asked.words.iter().flat_map(|word| grams(word)).collect();
+    grams.sort_unstable();
+    grams.dedup();
+    if grams.is_empty() {
+        return Ok(None);
+    }
+    let last: Option<i64> = conn.prepare_cached("SELECT max(id) FROM row")?.query_row([], |row| row.get(0))?;
+    let last = last.unwrap_or(0);
+    let mut sized = Vec::new();
+    // Of a long word some, spread over it.
+    let step = grams.len().div_ceil(LOOKED_AT);
+    for gram in grams.into_iter().step_by(step) {
+        let names = about(conn, &gram, last)?;
+        if names <= COMMON {
+            sized.push((names, gram));
+        }
+    }
+    sized.sort_unstable();
+    let wanted: Vec<String> = sized.into_iter().take(GRAMS).map(|(_, gram)| quoted(&gram)).collect();
+    Ok((!wanted.is_empty()).then(|| wanted.join(" AND ")))
+}
+
+/// The trigrams of a word, as far as they can be asked for.
+fn grams(word: &str) -> impl Iterator<Item = String> {
+    let chars: Vec<char> = word.chars().collect();
+    let grams: Vec<String> = chars.windows(3).map(|gram| gram.iter().collect()).collect();
+    // A query ends at a zero, and names lose theirs.
+    grams.into_iter().filter(|gram| !gram.contains('\0'))
+}
+
+fn quoted(gram: &str) -> String {
+    format!("\"{}\"", gram.replace('"', "\"\""))
+}
+
+/// About how many names have a trigram, by how near to each other the first of them are, and the last.
+fn about(conn: &Connection, gram: &str, last: i64) -> Result<i64> {
+    let mut most = 0;
+    for order in ["ASC", "DESC"] {
+        let sql = format!("SELECT rowid FROM trigram WHERE trigram MATCH ?1 ORDER BY rowid {order} LIMIT 1 OFFSET ?2");
+        let mut statement = conn.prepare_cached(&sql)?;
+        let at: Option<i64> = statement.query_row(params![quoted(gram), SAMPLE], |row| row.get(0)).optional()?;
+        // Fewer than that.
+        let Some(at) = at else { return Ok(SAMPLE) };
+        let span = if order == "ASC" { at } else { last - at + 1 };
+        most = most.max(last.saturating_mul(SAMPLE) / span.max(1));
+    }
+    Ok(most)
+}

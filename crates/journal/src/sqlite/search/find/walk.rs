@@ -1,0 +1,215 @@
+//! The order that is asked for, walked from a place on. There is one index for each order, by shelf first, so that the
+//! shelves that are meant are walked beside each other.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use opendmp_model::ids::{Arrival, PathHash, SlotId};
+use opendmp_ports::journal::SortBy;
+use opendmp_ports::journal::search::{Key, Place, number};
+use rusqlite::types::Value;
+use rusqlite::{Connection, ToSql};
+
+use super::{Asked, COLUMNS, Candidate, slot_of};
+use crate::sqlite::fail::Result;
+
+/// Rows of a shelf that are read at once, at most.
+const CHUNK: usize = 512;
+
+/// A shelf, as far as it was walked.
+struct Front {
+    id: i64,
+    rows: VecDeque<Candidate>,
+    /// The last one that was read; in the beginning where to begin, if anywhere.
+    place: Option<Place>,
+    chunk: usize,
+    /// All were read.
+    read: bool,
+}
+
+/// See the module.
+pub(super) struct Walk<'a> {
+    asked: &'a Asked<'a>,
+    conn: &'a Connection,
+    fronts: Vec<Front>,
+    /// The next row of each shelf.
+    next: BTreeMap<Place, (usize, Candidate)>,
+    /// The last one that was looked at.
+    last: Option<Place>,
+    found: Vec<(Place, usize)>,
+    looked_at: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(asked: &'a Asked<'a>, conn: &'a Connection) -> Result<Self> {
+        let place = asked.after.clone().or_else(|| asked.begin());
+        // Of one shelf a page; of many, less of each.
+        let chunk = (2 * asked.search.page() / asked.shelves.len().max(1)).clamp(4, CHUNK);
+        let front = |shelf: &crate::sqlite::read::Shelf| Front {
+            id: shelf.id,
+            rows: VecDeque::new(),
+            place: place.clone(),
+            chunk,
+            read: false,
+        };
+        let fronts = asked.shelves.iter().map(front).collect();
+        let (next, found) = (BTreeMap::new(), Vec::new());
+        let mut walk = Self { asked, conn, fronts, next, last: None, found, looked_at: 0 };
+        for shelf in 0..walk.fronts.len() {
+            walk.advance(shelf)?;
+        }
+        Ok(walk)
+    }
+
+    /// Walks until a page is full, everything was walked, or so many rows were looked at in all.
+    pub(super) fn go(&mut self, most: usize) -> Result<()> {
+        while !self.is_over() && self.looked_at < most {
+            let first = if self.asked.search.sort.descending { self.next.pop_last() } else { self.next.pop_first() };
+            let Some((place, (shelf, row))) = first else { break };
+            self.looked_at += 1;
+            if self.means(&place, &row) {
+                self.found.push((place.clone(), shelf));
+            }
+            self.last = Some(place);
+            self.advance(shelf)?;
+        }
+        Ok(())
+    }
+
+    fn means(&self, place: &Place, row: &Candidate) -> bool {
+        if self.asked.whole {
+            return match &place.0 {
+                // The name is in the key.
+                Key::Name(name) => {
+                    self.asked.words.iter().all(|word| name.contains(word.as_str())) && self.asked.means_but_words(row)
+                }
+                Key::Number(_) => self.asked.means(row),
+            };
+        }
+        match &place.0 {
+            Key::Name(name) => self.asked.words.iter().all(|word| name.contains(word.as_str())),
+            // Bounds of the order itself are kept by where the walk begins and ends.
+            Key::Number(_) => true,
+        }
+    }
+
+    /// Whether a page is full, or there is nothing more.
+    pub(super) fn is_over(&self) -> bool {
+        self.found.len() > self.asked.search.page() || self.ended()
+    }
+
+    /// Whether there is nothing more.
+    pub(super) fn ended(&self) -> bool {
+        self.next.is_empty()
+    }
+
+    /// What was found, and the last place that was looked at.
+    pub(super) fn take(self) -> (Vec<(Place, usize)>, Option<Place>) {
+        (self.found, self.last)
+    }
+
+    /// Puts the next row of a shelf among those of the others.
+    fn advance(&mut self, shelf: usize) -> Result<()> {
+        if self.fronts[shelf].rows.is_empty() && !self.fronts[shelf].read {
+            self.read(shelf)?;
+        }
+        let Some(mut row) = self.fronts[shelf].rows.pop_front() else { return Ok(()) };
+        let place = (self.asked.key(&mut row), row.slot);
+        if self.asked.is_beyond(&place.0) {
+            self.fronts[shelf].rows.clear();
+            self.fronts[shelf].read = true;
+        } else {
+            self.next.insert(place, (shelf, row));
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, shelf: usize) -> Result<()> {
+        let front = &mut self.fronts[shelf];
+        let (column, index) = match self.asked.search.sort.by {
+            SortBy::Name => ("name", "row_name"),
+            SortBy::Committed => ("at", "row_at"),
+            SortBy::Size => ("size", "row_size"),
+        };
+        let (order, follows) = if self.asked.search.sort.descending { ("DESC", "<") } else { ("ASC", ">") };
+        // Where only the key is needed, the index alone is read.
+        let columns = if self.asked.whole { COLUMNS.to_owned() } else { format!("origin, slot, {column}") };
+        let place = match front.place {
+            Some(_) => format!("AND ({column}, origin, slot) {follows} (?3, ?4, ?5)"),
+            None => String::new(),
+        };
+        let sql = format!(
+            "SELECT {columns} FROM row INDEXED BY {index} WHERE shelf = ?1 {place} \
+             ORDER BY {column} {order}, origin {order}, slot {order} LIMIT ?2"
+        );
+        let mut values: Vec<Value> = vec![front.id.into(), (front.chunk as i64).into()];
+        if let Some((key, slot)) = &front.place {
+            values.push(match key {
+                Key::Number(number) => (*number).into(),
+                Key::Name(name) => name.clone().into(),
+            });
+            values.extend([Value::from(slot.origin.0 as i64), slot.hash.0.to_vec().into()]);
+        }
+        let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(&*values)?;
+        let mut read = 0;
+        while let Some(row) = rows.next()? {
+            read += 1;
+            let candidate = if self.asked.whole {
+                self.asked.candidate(row)?
+            } else {
+                let mut candidate = Candidate::bare(shelf, slot_of(row, 0)?);
+                match self.asked.search.sort.by {
+                    SortBy::Name => candidate.name = row.get(2)?,
+                    SortBy::Committed => candidate.at = row.get(2)?,
+                    SortBy::Size => candidate.size = row.get(2)?,
+                }
+                Some(candidate)
+            };
+            front.rows.extend(candidate);
+        }
+        front.read = read < front.chunk;
+        front.chunk = (2 * front.chunk).min(CHUNK);
+        if let Some(last) = front.rows.back() {
+            let key = match self.asked.search.sort.by {
+                SortBy::Name => Key::Name(last.name.clone()),
+                SortBy::Committed => Key::Number(last.at),
+                SortBy::Size => Key::Number(last.size),
+            };
+            front.place = Some((key, last.slot));
+        }
+        Ok(())
+    }
+}
+
+impl Candidate {
+    /// One of which only the key is read.
+    fn bare(shelf: usize, slot: SlotId) -> Self {
+        Self { shelf, slot, at: 0, size: 0, run: 0, media: None, export: 0, name: String::new() }
+    }
+}
+
+impl Asked<'_> {
+    /// Where a walk begins without a cursor, where the order itself is bounded there: before all of this key.
+    fn begin(&self) -> Option<Place> {
+        let search = self.search;
+        let key = match (search.sort.by, search.sort.descending) {
+            (SortBy::Name, _) => return None,
+            (SortBy::Committed, false) => search.since?,
+            (SortBy::Committed, true) => search.until?,
+            (SortBy::Size, false) => number(search.least_size?),
+            (SortBy::Size, true) => number(search.most_size?).checked_add(1)?,
+        };
+        // Origins begin with 1, so that this is before all of them.
+        Some((Key::Number(key), SlotId { origin: Arrival(0), hash: PathHash::default() }))
+    }
+
+    /// Whether a walk is past what is meant.
+    fn is_beyond(&self, key: &Key) -> bool {
+        match (key, self.search.sort.by) {
+            (Key::Number(at), SortBy::Committed) => !self.search.means_time(*at),
+            (Key::Number(size), SortBy::Size) => !self.search.means_size(*size),
+            _ => false,
+        }
+    }
+}
