@@ -171,7 +171,9 @@ export function ServerTable<R>(props: ServerTableProps<R>) {
                 onKeyDown={(event) => move(event, item.index)}
                 onClick={(event) => {
                   // Links, boxes and buttons in a row do their own; marking text opens nothing.
-                  if ((event.target as HTMLElement).closest('a,button,input,label') || getSelection()?.toString()) return
+                  // A menu of a row hangs from it only for React.
+                  const target = event.target as HTMLElement
+                  if (!event.currentTarget.contains(target) || target.closest('a,button,input,label') || getSelection()?.toString()) return
                   onOpen?.(row)
                 }}
                 style={{ transform: `translateY(${item.start}px)`, height: item.size, gridTemplateColumns: tracks }}
