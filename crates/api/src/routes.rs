@@ -5,11 +5,13 @@
 
 pub(crate) mod answer;
 mod datasets;
+mod drafts;
 mod events;
 pub(crate) mod extract;
 mod flows;
 mod health;
 mod items;
+mod kinds;
 mod letters;
 mod runs;
 mod upkeep;
@@ -31,6 +33,8 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(health::routes())
         .merge(flows::routes())
+        .merge(drafts::routes())
+        .merge(kinds::routes())
         .merge(runs::routes())
         .merge(datasets::routes())
         .merge(items::routes())
@@ -51,6 +55,8 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
     tags(
         (name = "health", description = "How the server is."),
         (name = "flows", description = "What people draw or write: processors with their inputs."),
+        (name = "drafts", description = "Flows that somebody works on."),
+        (name = "kinds", description = "The types of processors, sources and destinations that there are."),
         (name = "runs", description = "Everything that comes of one trigger."),
         (name = "datasets", description = "Results, in their collections, with their revisions."),
         (name = "items", description = "What goes, and went, from one step to the next."),

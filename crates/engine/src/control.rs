@@ -211,6 +211,14 @@ impl Engine {
         Ok(row)
     }
 
+    /// Enables a flow with the version and the base folder it had.
+    pub async fn enable_again(&self, name: &str, actor: &str) -> Result<FlowRow, Refusal> {
+        let row = self.find_flow(name).await?;
+        let saved =
+            Saved { flow: row.id, version: row.version, hash: row.version_hash, warnings: Diagnostics::default() };
+        self.enable(&saved, &row.base, actor).await
+    }
+
     /// A flow by slug or name.
     pub async fn find_flow(&self, name: &str) -> Result<FlowRow, Refusal> {
         let rows = self.journal.flows(DEFAULT_SPACE).await?;
