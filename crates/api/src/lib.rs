@@ -11,6 +11,7 @@ mod client;
 pub mod events;
 pub mod garbage;
 mod page;
+pub mod past;
 pub mod problem;
 mod request;
 mod router;
@@ -18,6 +19,7 @@ mod routes;
 pub mod rows;
 mod serve;
 mod service;
+pub mod tryout;
 
 use std::time::Duration;
 

@@ -17,8 +17,8 @@ use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
     DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, GroupRow, HeldKey, HeldRow, HistoricPage,
     HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess,
-    NewVersion, Page, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Selection, Seq, Settled,
-    SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo, VersionRow,
+    NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Selection, Seq,
+    Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
