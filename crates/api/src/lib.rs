@@ -14,6 +14,7 @@ pub mod events;
 pub mod flows;
 pub mod garbage;
 mod page;
+pub mod past;
 pub mod plan;
 pub mod problem;
 mod request;
@@ -23,6 +24,7 @@ pub mod rows;
 pub mod search;
 mod serve;
 mod service;
+pub mod tryout;
 
 use std::time::Duration;
 

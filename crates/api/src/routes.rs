@@ -13,7 +13,9 @@ mod health;
 mod items;
 mod kinds;
 mod letters;
+mod past;
 mod runs;
+mod tryout;
 mod upkeep;
 
 use std::sync::{Arc, LazyLock};
@@ -41,6 +43,8 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
         .merge(letters::routes())
         .merge(upkeep::routes())
         .merge(events::routes())
+        .merge(tryout::routes())
+        .merge(past::routes())
 }
 
 #[derive(OpenApi)]
@@ -61,6 +65,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
         (name = "datasets", description = "Results, in their collections, with their revisions."),
         (name = "items", description = "What goes, and went, from one step to the next."),
         (name = "dead letters", description = "What could not be processed, and waits for a person."),
+        (name = "try-outs", description = "A processor on a sample, with nothing left behind; and the samples."),
         (name = "upkeep", description = "Backups and garbage."),
     ),
     components(schemas(Problem, FlowNumbers)),

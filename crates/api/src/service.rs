@@ -571,7 +571,7 @@ impl Service {
         }
     }
 
-    async fn open_letter(&self, id: &str) -> Result<DeadRow, Problem> {
+    pub(crate) async fn open_letter(&self, id: &str) -> Result<DeadRow, Problem> {
         let row = self.letter(id).await?;
         match &row.state {
             DeadState::Open => Ok(row),

@@ -15,4 +15,5 @@ mod place;
 mod reprocess;
 mod retention;
 mod server;
+mod tryout;
 mod validate;
