@@ -18,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::backup::{BackedUp, Copying, Damaged};
 use crate::garbage::Collected;
+use crate::plan::text;
 pub use crate::problem::Problem;
 use crate::rows::{Flow, Run};
 
@@ -29,8 +30,20 @@ pub struct Upload {
     /// The files it names, by path relative to it.
     #[serde(default)]
     pub files: BTreeMap<String, FileContent>,
-    /// The folder its relative paths begin at: absolute.
+    /// The folder its relative paths begin at: absolute. Empty: the one it has or, for a flow that is new, one of its own
+    /// in the first data root of the server.
+    #[serde(default)]
     pub base: String,
+}
+
+/// What becomes of a draft when the flow that it was is enabled.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default, deny_unknown_fields)]
+pub struct EnableRequest {
+    /// The etag of the draft: dropped on success, if nobody changed it meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft: Option<String>,
 }
 
 impl From<Upload> for FlowText {
@@ -380,21 +393,14 @@ pub(crate) fn processors(loaded: &Loaded) -> Vec<RunProcessor> {
                 };
                 read.outputs.iter().all(reads_port)
             });
-            let text = |pointer: &[&str]| {
-                let mut value = processor.config.get(pointer[0])?;
-                for key in &pointer[1..] {
-                    value = value.get(key)?;
-                }
-                value.as_str().map(str::to_owned)
-            };
             RunProcessor {
                 id: processor.id.clone(),
                 kind: processor.kind.clone(),
                 role: processor.role,
                 reads: reads.iter().map(|read| plan.processors[*read].id.clone()).collect(),
                 whole,
-                collection: if processor.role == Role::Collect { text(&["collection"]) } else { None },
-                place: text(&["source", "path"]).or_else(|| text(&["destination", "path"])),
+                collection: if processor.role == Role::Collect { text(processor, &["collection"]) } else { None },
+                place: text(processor, &["source", "path"]).or_else(|| text(processor, &["destination", "path"])),
             }
         })
         .collect()

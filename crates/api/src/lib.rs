@@ -8,9 +8,14 @@ mod access;
 pub mod ask;
 pub mod backup;
 mod client;
+pub mod diff;
+pub mod drafts;
 pub mod events;
+pub mod flows;
 pub mod garbage;
 mod page;
+pub mod past;
+pub mod plan;
 pub mod problem;
 mod request;
 mod router;
@@ -19,6 +24,7 @@ pub mod rows;
 pub mod search;
 mod serve;
 mod service;
+pub mod tryout;
 
 use std::time::Duration;
 

@@ -5,13 +5,17 @@
 
 pub(crate) mod answer;
 mod datasets;
+mod drafts;
 mod events;
 pub(crate) mod extract;
 mod flows;
 mod health;
 mod items;
+mod kinds;
 mod letters;
+mod past;
 mod runs;
+mod tryout;
 mod upkeep;
 
 use std::sync::{Arc, LazyLock};
@@ -31,12 +35,16 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(health::routes())
         .merge(flows::routes())
+        .merge(drafts::routes())
+        .merge(kinds::routes())
         .merge(runs::routes())
         .merge(datasets::routes())
         .merge(items::routes())
         .merge(letters::routes())
         .merge(upkeep::routes())
         .merge(events::routes())
+        .merge(tryout::routes())
+        .merge(past::routes())
 }
 
 #[derive(OpenApi)]
@@ -51,10 +59,13 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
     tags(
         (name = "health", description = "How the server is."),
         (name = "flows", description = "What people draw or write: processors with their inputs."),
+        (name = "drafts", description = "Flows that somebody works on."),
+        (name = "kinds", description = "The types of processors, sources and destinations that there are."),
         (name = "runs", description = "Everything that comes of one trigger."),
         (name = "datasets", description = "Results, in their collections, with their revisions."),
         (name = "items", description = "What goes, and went, from one step to the next."),
         (name = "dead letters", description = "What could not be processed, and waits for a person."),
+        (name = "try-outs", description = "A processor on a sample, with nothing left behind; and the samples."),
         (name = "upkeep", description = "Backups and garbage."),
     ),
     components(schemas(Problem, FlowNumbers)),

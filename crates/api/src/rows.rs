@@ -60,6 +60,18 @@ pub struct Flow {
     pub dead_letters: u64,
     /// When it was last changed.
     pub changed: String,
+    /// What it is for; only in listings, and where one flow is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How many processors it has; only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processors: Option<u64>,
+    /// Whether somebody works on a draft of it; only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<bool>,
+    /// When the newest of its runs began that had items; only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_item: Option<String>,
 }
 
 impl From<&journal::FlowRow> for Flow {
@@ -73,6 +85,10 @@ impl From<&journal::FlowRow> for Flow {
             outstanding: row.outstanding,
             dead_letters: row.dead_letters,
             changed: time(row.changed),
+            description: None,
+            processors: None,
+            draft: None,
+            last_item: None,
         }
     }
 }

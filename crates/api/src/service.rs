@@ -1,7 +1,8 @@
 //! What answers: an engine, the way it works (by itself, or only on what one command asks), and the runs that are
 //! followed. How it is asked over HTTP lives in [`crate::router()`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,18 +15,21 @@ use opendmp_model::ids::ContentHash;
 use opendmp_ports::content::Body;
 use opendmp_ports::journal::{
     self, DeadRow, DeadState, Filter, FlowId, FlowRow, RevisionRow, RunId, RunRow, RunState, Search, Selection,
+    VersionId,
 };
 use opendmp_processor::Progress;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use crate::access::Via;
 use crate::ask::{
     Event, Follow, Found, Letters, Listing, Mode, Problem, Reference, ReprocessForeseen, ReprocessRequest, Retried,
-    RunEnd, RunRequest, Status, processors,
+    RunEnd, RunRequest, Status, Upload, processors,
 };
 use crate::backup::Backups;
 use crate::events::Hub;
+use crate::flows::Brief;
 use crate::request;
 use crate::rows::{Flow, Run, time};
 
@@ -65,12 +69,15 @@ pub struct Service {
     jobs: Mutex<JoinSet<()>>,
     pub(crate) stop: watch::Sender<bool>,
     hurry: watch::Sender<bool>,
+    /// The folder in which flows that come without one get theirs.
+    pub(crate) home: OnceLock<PathBuf>,
+    pub(crate) briefs: Mutex<HashMap<VersionId, Arc<Brief>>>,
     pub(crate) backups: OnceLock<Arc<dyn Backups>>,
     /// Who publishes what happens; only a server does.
     pub(crate) hub: OnceLock<Arc<Hub>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is kept here is changed by single calls, so a panic leaves it whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -87,6 +94,8 @@ impl Service {
             jobs,
             stop: watch::Sender::new(false),
             hurry: watch::Sender::new(false),
+            home: OnceLock::new(),
+            briefs: Mutex::default(),
             backups: OnceLock::new(),
             hub: OnceLock::new(),
         })
@@ -181,21 +190,44 @@ impl Service {
         (code, status)
     }
 
-    /// Saves and enables a flow.
-    pub async fn enable(&self, text: FlowText, actor: &str, tell: &Teller) -> Result<(), Problem> {
-        let base = text.base.clone();
+    /// Saves and enables a flow, and drops the draft with that hash, which it was.
+    pub(crate) async fn enable(
+        &self,
+        upload: Upload,
+        draft: Option<ContentHash>,
+        via: Via,
+        actor: &str,
+        tell: &Teller,
+    ) -> Result<(), Problem> {
+        let base = self.base(&upload.base, &upload.text, via).await?;
+        let text = FlowText { base: base.clone(), ..upload.into() };
         let saved = self.engine.save(text, actor, &tell.progress_of_work()).await?;
+        self.make_base(&base).await?;
         let row = self.engine.enable(&saved, &base, actor).await?;
+        if let Some(draft) = draft {
+            self.drop_enabled_draft(&row.slug, draft, actor).await?;
+        }
         tell.send(Event::Enabled { flow: Flow::from(&row), warnings: saved.warnings }).await;
         Ok(())
     }
 
+    /// Enables a flow with the version it has.
+    pub(crate) async fn enable_again(&self, flow: &str, actor: &str, tell: &Teller) -> Result<(), Problem> {
+        let row = self.engine.enable_again(flow, actor).await?;
+        tell.send(Event::Enabled { flow: Flow::from(&row), warnings: Default::default() }).await;
+        Ok(())
+    }
+
     /// Begins a run and follows it to its end, the end of its time, or the end of the service.
-    pub async fn run(&self, request: RunRequest, actor: &str, tell: &Teller) -> Result<(), Problem> {
+    pub(crate) async fn run(&self, request: RunRequest, via: Via, actor: &str, tell: &Teller) -> Result<(), Problem> {
         let until = request.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
-        let text = FlowText::from(request.flow);
-        let base = text.base.clone();
+        for given in &request.given {
+            self.may_name(&given.path(), via).await?;
+        }
+        let base = self.base(&request.flow.base, &request.flow.text, via).await?;
+        let text = FlowText { base: base.clone(), ..request.flow.into() };
         let saved = self.engine.save(text, actor, &tell.progress_of_work()).await?;
+        self.make_base(&base).await?;
         let (run, loaded) = self.engine.begin_run(&saved, &base, &request.trigger, actor).await?;
         tracing::debug!(run = run.0, flow = loaded.plan.slug, "a run begins");
         let resumed = match self.mode {
@@ -539,7 +571,7 @@ impl Service {
         }
     }
 
-    async fn open_letter(&self, id: &str) -> Result<DeadRow, Problem> {
+    pub(crate) async fn open_letter(&self, id: &str) -> Result<DeadRow, Problem> {
         let row = self.letter(id).await?;
         match &row.state {
             DeadState::Open => Ok(row),

@@ -11,12 +11,12 @@ use opendmp_model::document::check;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::history::Context;
 use opendmp_model::ids::TaskId;
-use opendmp_model::item::Attributes;
+use opendmp_model::item::{Attributes, ContentRef};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::plan::compile_checked;
 use opendmp_ports::journal::{
-    DEFAULT_SPACE, DeadRow, DeadState, Filter, FlowChange, FlowId, FlowRow, FlowState, NewArrival, NewVersion, Reentry,
-    RunId, RunMode, RunRow, RunState, VersionId,
+    DEFAULT_SPACE, DeadRow, DeadState, Edit, Filter, FlowChange, FlowId, FlowRow, FlowState, NewArrival, NewVersion,
+    Reentry, RunId, RunMode, RunRow, RunState, VersionId,
 };
 use opendmp_ports::transport::{Hint, StepCounts};
 use opendmp_ports::{Error, ErrorKind};
@@ -209,6 +209,14 @@ impl Engine {
         }
         self.transport.send(Hint::Flow(row.id));
         Ok(row)
+    }
+
+    /// Enables a flow with the version and the base folder it had.
+    pub async fn enable_again(&self, name: &str, actor: &str) -> Result<FlowRow, Refusal> {
+        let row = self.find_flow(name).await?;
+        let saved =
+            Saved { flow: row.id, version: row.version, hash: row.version_hash, warnings: Diagnostics::default() };
+        self.enable(&saved, &row.base, actor).await
     }
 
     /// A flow by slug or name.
@@ -429,6 +437,44 @@ impl Engine {
 
     /// Sends open dead letters of one flow in again, through its present version. Answers run and number.
     pub async fn retry(&self, letters: &[DeadRow], actor: &str) -> Result<(RunId, u64), Refusal> {
+        self.send_in(letters, None, actor).await
+    }
+
+    /// The same with one, whose item has the bytes of an upload from now on: a person's edit, which the history tells.
+    pub async fn retry_edited(
+        &self,
+        letter: &DeadRow,
+        upload: &str,
+        note: Option<String>,
+        actor: &str,
+    ) -> Result<(RunId, u64), Refusal> {
+        let (kept, file) = self.uploads()?.open_one(upload).await?;
+        if letter.export_only {
+            return Err(refused("export-only", "only the export of this one failed: there is nothing to edit")
+                .with_hint("retry it as it is; that repeats the export")
+                .into());
+        }
+        if kept.hash == letter.item.content.hash {
+            return Err(refused("not-edited", "the upload has the very bytes that failed")
+                .with_hint("retry without an upload, or hand in the edited file")
+                .into());
+        }
+        // Until it is named.
+        let _hold = self.content.hold();
+        let content = match kept.size {
+            0 => ContentRef::empty(),
+            _ => self.content.put_file(file).await?,
+        };
+        if content.hash != kept.hash {
+            return Err(Fault::new(FaultKind::Failed, "damaged", format!("upload `{upload}` is not what it was"))
+                .with_hint("hand the file in again")
+                .into());
+        }
+        self.content.sync().await?;
+        self.send_in(std::slice::from_ref(letter), Some(Edit { content, note }), actor).await
+    }
+
+    async fn send_in(&self, letters: &[DeadRow], edit: Option<Edit>, actor: &str) -> Result<(RunId, u64), Refusal> {
         let Some(first) = letters.first() else {
             return Err(refused("nothing-to-retry", "there is no open dead letter to retry").into());
         };
@@ -477,7 +523,7 @@ impl Engine {
         };
         let reentry = Reentry {
             letters: letters.iter().map(|letter| letter.id).collect(),
-            edit: None,
+            edit,
             version,
             context: self.journal.context(context).await?,
             actor: actor.to_owned(),

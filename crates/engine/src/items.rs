@@ -4,6 +4,7 @@
 //! nothing recorded. A step's own calls to the world outside can't be prevented.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use opendmp_model::history::{Child, Context, Result as Outcome};
 use opendmp_model::ids::{ContentHash, IdPrefix, ItemId};
@@ -200,6 +201,14 @@ impl Engine {
         Ok((item, content))
     }
 
+    /// The name of an item, its size and its media type, as [`Engine::whole_item`] knows it.
+    pub(crate) async fn described(&self, id: ItemId) -> Result<(String, u64, Option<Arc<str>>), Error> {
+        let past = self.past(&IdPrefix::from(id)).await?;
+        let way = past.way()?;
+        let last = way.last().ok_or_else(|| past.missing())?;
+        Ok((last.name.clone(), last.size, past.arrival.media_type.clone()))
+    }
+
     /// The bytes of the last item of a way.
     async fn bytes_at(&self, past: &Past, way: &[Link<'_>]) -> Result<ItemContent, Error> {
         let (id, arrival) = (past.id, &past.arrival);
@@ -289,7 +298,11 @@ impl Engine {
         let mut body = body;
         for link in rest {
             match link.found.entry.result {
-                Outcome::Reentered => item.id = link.id,
+                Outcome::Reentered if link.hash == item.content.hash => item.id = link.id,
+                Outcome::Reentered => {
+                    return Err(gone(format!("{} was edited by a person, and is not computed again", link.id))
+                        .with_hint("what a person made of an item is kept for as long as its source"));
+                }
                 Outcome::Joined => {
                     let error = gone(format!("{} was made by an aggregate, and is not computed again", link.id))
                         .with_hint(
@@ -382,7 +395,7 @@ impl Engine {
     }
 
     /// The very version that a step was done by, opened.
-    async fn version_of(&self, context: &Context) -> Result<std::sync::Arc<Loaded>, Error> {
+    async fn version_of(&self, context: &Context) -> Result<Arc<Loaded>, Error> {
         let found = self.journal.find_version(DEFAULT_SPACE, &context.flow, &context.version).await?;
         let short = context.version.get(..6).unwrap_or(&context.version);
         let version =

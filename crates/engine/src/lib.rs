@@ -25,6 +25,7 @@ pub mod live;
 mod loaded;
 pub mod metrics;
 mod outside;
+pub mod past;
 mod quota;
 pub mod recent;
 pub mod reprocess;

@@ -227,6 +227,13 @@ impl IdPrefix {
     }
 }
 
+impl From<ItemId> for IdPrefix {
+    /// The whole id of one item.
+    fn from(id: ItemId) -> Self {
+        Self { arrival: id.arrival, pass: Some(id.pass), hash: base32(&id.path.0) }
+    }
+}
+
 /// Says that a text is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id looks like `1204-7k2p`: a number, a dash, and letters or digits")]

@@ -25,6 +25,7 @@ pub const DEFAULT_PORT: &str = "out";
 /// What a kind is a kind of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Class {
     /// A step of a flow: `script`, `route`, …
     Processor,
@@ -163,6 +164,7 @@ impl Problem {
 /// Whether equal inputs give equal outputs, which law L8 rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Determinism {
     /// The kind can't do otherwise.
     ByConstruction,

@@ -14,7 +14,8 @@ pub use aggregate::{Aggregate, Close, Join, JoinError, Joining};
 pub use collect::{Collect, Export, ExportEnd, Sink};
 pub use outcome::{Body, Done, Emission, Emissions, Input, NewContent, Outcome, ScratchFile, Stream};
 pub use registry::{
-    Context, Opened, ProcessorKind, Progress, Registry, SharedFiles, SinkKind, SourceKind, config, saved_config,
+    Context, Opened, ProcessorKind, Progress, Registry, SharedFiles, SinkKind, SourceKind, config, is_within,
+    saved_config,
 };
 pub use source::{
     Audit, AuditEntry, AuditState, Claim, Claimed, Ledger, Scan, Source, SourceError, Version, WatchRequest,

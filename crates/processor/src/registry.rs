@@ -100,9 +100,7 @@ impl Context {
         if self.roots.is_empty() {
             return Ok(path);
         }
-        let real = real(&path);
-        let inside = |root: &PathBuf| real.starts_with(self::real(&normal(root)));
-        if self.roots.iter().any(inside) {
+        if is_within(&path, &self.roots) {
             return Ok(path);
         }
         let roots: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
@@ -113,6 +111,12 @@ impl Context {
         )
         .with_hint(format!("the data roots are: {}; `opendmp serve --data-root` adds one", roots.join(", "))))
     }
+}
+
+/// Whether an absolute path is in one of some folders. Links are followed as far as it exists.
+pub fn is_within(path: &Path, roots: &[PathBuf]) -> bool {
+    let real_path = real(&normal(path));
+    roots.iter().any(|root| real_path.starts_with(real(&normal(root))))
 }
 
 /// The path without `.` and `..`, by text.

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use axum::Json;
 use axum::body::Body as HttpBody;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
@@ -45,6 +45,12 @@ impl utoipa::PartialSchema for Binary {
 }
 
 impl utoipa::ToSchema for Binary {}
+
+/// The header with the etag of an answer.
+pub(crate) fn tagged(etag: &str) -> HeaderMap {
+    let quoted = HeaderValue::from_str(&format!("\"{etag}\"")).ok();
+    quoted.map(|etag| (header::ETAG, etag)).into_iter().collect()
+}
 
 /// Events as lines of JSON, each sent when it happens.
 pub(crate) fn lines(events: mpsc::Receiver<Event>) -> Response {

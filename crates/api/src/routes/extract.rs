@@ -5,11 +5,14 @@ use std::convert::Infallible;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use opendmp_model::ids::ContentHash;
+use opendmp_model::name::printable;
 use serde::de::DeserializeOwned;
 
 use crate::ACTOR;
+use crate::drafts::Seen;
 use crate::problem::Problem;
 
 /// The largest request with a body of JSON: a flow and the files it names.
@@ -60,6 +63,34 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
         read.map(|axum::extract::Path(value)| Self(value))
             .map_err(|error: PathRejection| Problem::new(error.status().as_u16(), "bad-request", error.body_text()))
     }
+}
+
+/// What somebody says he has seen of what he changes, in `If-Match` or `If-None-Match` (RFC 9110, 13.1).
+pub(crate) struct Precondition(pub(crate) Seen);
+
+impl<S: Send + Sync> FromRequestParts<S> for Precondition {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let text = |name| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+        match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+            (Some(tag), None) => etag(tag).map(|hash| Self(Seen::Draft(hash))),
+            (None, Some("*")) => Ok(Self(Seen::Nothing)),
+            (None, None) => {
+                Err(Problem::new(428, "no-precondition", "it is not said what was seen before this change")
+                    .with_hint("send `If-Match` with the etag that was read, or `If-None-Match: *` for what is new"))
+            }
+            _ => Err(Problem::new(400, "bad-request", "the preconditions can't be understood")
+                .with_hint("send `If-Match: \"ETAG\"`, or `If-None-Match: *`")),
+        }
+    }
+}
+
+/// The hash that an etag of ours is, in quotes or without.
+pub(crate) fn etag(text: &str) -> Result<ContentHash, Problem> {
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    ContentHash::from_hex(bare)
+        .ok_or_else(|| Problem::new(400, "bad-etag", format!("`{}` is no etag of this server", printable(text))))
 }
 
 /// Who asks, as he says. Only those who may read the data directory reach the socket.

@@ -1,43 +1,52 @@
-//! Flows: listed, enabled, disabled, deleted, compared with their sources, sent through again.
+//! Flows: listed, looked at, checked, compared, enabled, disabled, deleted, audited, sent through again.
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
-use opendmp_ports::journal::{DEFAULT_SPACE, FlowState};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Asked;
-use super::answer::{Answer, Refused, lines};
-use super::extract::{Actor, Ask, Path, Query};
-use crate::ask::{DeleteRequest, Deleted, Event, ReprocessForeseen, ReprocessRequest, Upload};
+use super::answer::{Answer, Refused, lines, tagged};
+use super::extract::{Actor, Ask, Path, Query, etag};
+use crate::access::Via;
+use crate::ask::{DeleteRequest, Deleted, EnableRequest, Event, ReprocessForeseen, ReprocessRequest, Upload};
+use crate::diff::Diff;
+use crate::flows::{
+    DiffRequest, FlowDetail, FlowListing, FlowVersion, FlowVersionDetail, ToValidate, Validated, VersionListing,
+};
+use crate::problem::Problem;
 use crate::rows::{AuditRow, Flow, Page};
 use crate::service::Service;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::new()
         .routes(routes!(flows, enable))
-        .routes(routes!(delete))
+        .routes(routes!(flow, delete))
+        .routes(routes!(versions))
+        .routes(routes!(version))
+        .routes(routes!(diff))
+        .routes(routes!(validate))
+        .routes(routes!(enable_again))
         .routes(routes!(disable))
         .routes(routes!(audit))
         .routes(routes!(reprocess))
         .routes(routes!(foresee))
 }
 
-/// All flows
+/// Flows
 #[utoipa::path(
     get,
     path = "/api/v1/flows",
     tag = "flows",
     operation_id = "list_flows",
-    responses((status = 200, description = "In the order of their names.", body = Page<Flow>)),
+    params(FlowListing),
+    responses((status = 200, description = "All that are asked for.", body = Page<Flow>)),
 )]
-async fn flows(State(service): Asked) -> Answer<Page<Flow>> {
-    let rows = service.engine().journal.flows(DEFAULT_SPACE).await?;
-    let rows = rows.iter().filter(|row| row.state != FlowState::Deleted);
-    Ok(Json(Page { rows: rows.map(Flow::from).collect(), next: None }))
+async fn flows(State(service): Asked, Query(listing): Query<FlowListing>) -> Answer<Page<Flow>> {
+    Ok(Json(Page { rows: service.list_flows(&listing).await?, next: None }))
 }
 
 /// Saves and enables a flow
@@ -49,11 +58,11 @@ async fn flows(State(service): Asked) -> Answer<Page<Flow>> {
     path = "/api/v1/flows",
     tag = "flows",
     operation_id = "enable_flow",
+    params(EnableRequest),
     request_body(content = Upload, example = json!({
         "text": "name: Copy\nprocessors:\n  - {id: inbox, type: ingest, source: {type: file_drop, path: ./in}}\n  \
                  - {id: shelf, type: collect, inputs: [inbox], collection: Copies}\n",
         "files": {},
-        "base": "/srv/flows/copy",
     })),
     responses((
         status = 200,
@@ -62,8 +71,118 @@ async fn flows(State(service): Asked) -> Answer<Page<Flow>> {
         content_type = "application/x-ndjson",
     )),
 )]
-async fn enable(State(service): Asked, Actor(actor): Actor, Ask(upload): Ask<Upload>) -> Response {
-    lines(service.spawn(|service, tell| async move { service.enable(upload.into(), &actor, &tell).await }))
+async fn enable(
+    State(service): Asked,
+    Extension(via): Extension<Via>,
+    Actor(actor): Actor,
+    Query(request): Query<EnableRequest>,
+    Ask(upload): Ask<Upload>,
+) -> Result<Response, Problem> {
+    let draft = request.draft.as_deref().map(etag).transpose()?;
+    let work =
+        move |service: Arc<Service>, tell| async move { service.enable(upload, draft, via, &actor, &tell).await };
+    Ok(lines(service.spawn(work)))
+}
+
+/// A flow with its present version
+#[utoipa::path(
+    get,
+    path = "/api/v1/flows/{flow}",
+    tag = "flows",
+    operation_id = "get_flow",
+    params(("flow" = String, Path, description = "Its slug or name.")),
+    responses(
+        (
+            status = 200,
+            description = "Its text as it was written, and its plan.",
+            body = FlowDetail,
+            headers(("etag" = String, description = "The hash of the version, in quotes.")),
+        ),
+        Refused<404>,
+    ),
+)]
+async fn flow(State(service): Asked, Path(flow): Path<String>) -> Result<Response, Problem> {
+    let detail = service.flow_detail(&flow).await?;
+    Ok((tagged(&detail.flow.version), Json(detail)).into_response())
+}
+
+/// Versions of a flow, newest first
+#[utoipa::path(
+    get,
+    path = "/api/v1/flows/{flow}/versions",
+    tag = "flows",
+    operation_id = "list_flow_versions",
+    params(("flow" = String, Path, description = "Its slug or name."), VersionListing),
+    responses((status = 200, description = "A part of them.", body = Page<FlowVersion>), Refused<404>),
+)]
+async fn versions(
+    State(service): Asked,
+    Path(flow): Path<String>,
+    Query(listing): Query<VersionListing>,
+) -> Answer<Page<FlowVersion>> {
+    Ok(Json(service.flow_versions(&flow, &listing).await?))
+}
+
+/// One version of a flow
+#[utoipa::path(
+    get,
+    path = "/api/v1/flows/{flow}/versions/{version}",
+    tag = "flows",
+    operation_id = "get_flow_version",
+    params(
+        ("flow" = String, Path, description = "Its slug or name."),
+        ("version" = String, Path, description = "Its hash, or `present`."),
+    ),
+    responses((status = 200, description = "As it was written.", body = FlowVersionDetail), Refused<404>),
+)]
+async fn version(State(service): Asked, Path((flow, hash)): Path<(String, String)>) -> Answer<FlowVersionDetail> {
+    Ok(Json(service.flow_version(&flow, &hash).await?))
+}
+
+/// What differs between two versions of a flow, or its draft
+#[utoipa::path(
+    get,
+    path = "/api/v1/flows/{flow}/diff",
+    tag = "flows",
+    operation_id = "diff_flow",
+    params(("flow" = String, Path, description = "Its slug or name."), DiffRequest),
+    responses((status = 200, description = "Processor by processor.", body = Diff), Refused<404>),
+)]
+async fn diff(State(service): Asked, Path(flow): Path<String>, Query(request): Query<DiffRequest>) -> Answer<Diff> {
+    Ok(Json(service.diff(&flow, &request).await?))
+}
+
+/// Checks a flow, and plans it
+///
+/// Offline: without its folders and services. Nothing is kept.
+#[utoipa::path(
+    post,
+    path = "/api/v1/validate",
+    tag = "flows",
+    operation_id = "validate_flow",
+    request_body(content = ToValidate, example = json!({"text": "name: Copy\nprocessors: []\n", "files": {}})),
+    responses((status = 200, description = "Also where much is wrong with it.", body = Validated)),
+)]
+async fn validate(State(service): Asked, Ask(flow): Ask<ToValidate>) -> Answer<Validated> {
+    Ok(Json(service.validate(flow).await?))
+}
+
+/// Enables a flow with the version it has
+#[utoipa::path(
+    post,
+    path = "/api/v1/flows/{flow}/enable",
+    tag = "flows",
+    operation_id = "enable_flow_again",
+    params(("flow" = String, Path, description = "Its slug or name.")),
+    responses((
+        status = 200,
+        description = "Lines: `enabled` or `failed`.",
+        body = Event,
+        content_type = "application/x-ndjson",
+    )),
+)]
+async fn enable_again(State(service): Asked, Path(flow): Path<String>, Actor(actor): Actor) -> Response {
+    lines(service.spawn(|service, tell| async move { service.enable_again(&flow, &actor, &tell).await }))
 }
 
 /// Stops looking at a flow's sources

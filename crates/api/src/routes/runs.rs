@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use axum::{Extension, Json};
 use opendmp_ports::journal::RunId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use super::Asked;
 use super::answer::{Answer, Refused, lines};
 use super::extract::{Actor, Ask, Path, Query};
+use crate::access::Via;
 use crate::ask::{Event, Follow, Listing, ReprocessStopped, RunRequest};
 use crate::rows::{Page, Run};
 use crate::service::Service;
@@ -65,8 +66,13 @@ async fn runs(State(service): Asked, Query(listing): Query<Listing>) -> Answer<P
         content_type = "application/x-ndjson",
     )),
 )]
-async fn run(State(service): Asked, Actor(actor): Actor, Ask(request): Ask<RunRequest>) -> Response {
-    lines(service.spawn(|service, tell| async move { service.run(request, &actor, &tell).await }))
+async fn run(
+    State(service): Asked,
+    Extension(via): Extension<Via>,
+    Actor(actor): Actor,
+    Ask(request): Ask<RunRequest>,
+) -> Response {
+    lines(service.spawn(move |service, tell| async move { service.run(request, via, &actor, &tell).await }))
 }
 
 /// One run

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
@@ -10,6 +11,7 @@ use utoipa_axum::routes;
 use super::Asked;
 use super::answer::lines;
 use super::extract::Ask;
+use crate::access::Via;
 use crate::ask::{BackupRequest, Event};
 use crate::garbage::CollectRequest;
 use crate::service::Service;
@@ -33,8 +35,11 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Service>> {
         content_type = "application/x-ndjson",
     )),
 )]
-async fn back_up(State(service): Asked, Ask(request): Ask<BackupRequest>) -> Response {
-    lines(service.spawn(move |service, tell| async move { service.back_up(request.path(), &tell).await }))
+async fn back_up(State(service): Asked, Extension(via): Extension<Via>, Ask(request): Ask<BackupRequest>) -> Response {
+    lines(service.spawn(move |service, tell| async move {
+        service.may_name(&request.path(), via).await?;
+        service.back_up(request.path(), &tell).await
+    }))
 }
 
 /// Collects garbage

@@ -141,6 +141,9 @@ fn step(step: &WayStep) -> Line {
     }
     match step.result {
         Outcome::Unchanged => what.push("the same bytes as before".to_owned()),
+        Outcome::Reentered if edit(step).is_some() => {
+            what.push(format!("edited and sent in again by {}", words::line(&step.actor)));
+        }
         Outcome::Reentered => what.push(format!("sent in again by {}", words::line(&step.actor))),
         _ => {}
     }
@@ -148,8 +151,10 @@ fn step(step: &WayStep) -> Line {
     if !matches!(step.result, Outcome::Collected | Outcome::Unchanged | Outcome::Reentered) {
         rest.push(words::took(step.took_us));
     }
-    if let Some(note) = &step.note {
-        rest.push(words::line(note));
+    match (&step.note, edit(step)) {
+        (_, Some((before, after))) => rest.push(format!("{} became {}", hash(before), hash(after))),
+        (Some(note), None) => rest.push(words::line(note)),
+        (None, None) => {}
     }
     if !step.log.is_empty() {
         rest.push(words::count(step.log.len() as u64, "log line"));
@@ -164,6 +169,10 @@ fn step(step: &WayStep) -> Line {
         ),
         format!("gave {} of {} bytes, b3:{}", words::name(&step.name), words::grouped(step.size), step.hash),
     ];
+    if let Some((before, after)) = edit(step) {
+        more.push(format!("before b3:{before}"));
+        more.push(format!("after b3:{after}"));
+    }
     if let Some(item) = &step.output {
         more.push(format!("item {item}"));
     }
@@ -178,6 +187,13 @@ fn step(step: &WayStep) -> Line {
         more,
         failed: step.failed.clone(),
     }
+}
+
+/// What a person's edit changed, as its record has it: the hash before and after.
+fn edit(step: &WayStep) -> Option<(&str, &str)> {
+    let note = step.note.as_deref().filter(|_| step.result == Outcome::Reentered)?;
+    let (before, after) = note.strip_prefix("edited: b3:")?.split_once(" became b3:")?;
+    Some((before, after))
 }
 
 /// Version, configuration and worker.

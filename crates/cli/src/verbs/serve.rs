@@ -115,6 +115,7 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
         dead_letters: args.most_dead_letters,
         dead_bytes: args.dead_letter_quota,
     };
+    let home = home(&args.roots)?;
     let bounds = Bounds { roots: roots(&args.roots)?, quotas, recent: args.recent };
     let data = DataDir::choose(data)?;
     data.make()?;
@@ -134,6 +135,7 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
     let Some((opened, service)) = begin(&data, locked, &bounds, &mut signals).await? else {
         return Ok(ExitCode::SUCCESS);
     };
+    let service = service.with_home(home);
     let socket = bind(&data)?;
     let stop = watch::Sender::new(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {
@@ -306,6 +308,14 @@ fn roots(given: &[PathBuf]) -> Result<Vec<PathBuf>, Fail> {
         })
     };
     given.iter().map(real).collect()
+}
+
+/// The folder in which flows that come without one get theirs.
+fn home(roots: &[PathBuf]) -> Result<PathBuf, Fail> {
+    let folder = roots.first().map_or(Ok(PathBuf::from(".")), |root| std::path::absolute(root));
+    folder
+        .and_then(|folder| folder.canonicalize())
+        .map_err(|error| Fail::io("the present folder can't be used", &error))
 }
 
 /// The right to serve this data directory.

@@ -58,6 +58,13 @@ impl Checked {
     }
 }
 
+impl Checked {
+    /// Where each processor of `flow` stands in the text, in their order; empty if there are errors.
+    pub fn places(&self) -> impl Iterator<Item = Span> {
+        self.details.iter().map(|detail| detail.place)
+    }
+}
+
 /// The text of a flow file; refused when it is not UTF-8.
 pub fn text(bytes: &[u8]) -> Result<&str, Diagnostics> {
     std::str::from_utf8(bytes).map_err(|error| {
