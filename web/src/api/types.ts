@@ -155,13 +155,17 @@ export interface TryOutput {
 }
 
 export interface Tried {
-  outcome: 'emitted' | 'dropped' | 'rejected' | 'retry' | 'failed' | 'held'
+  outcome: 'emitted' | 'dropped' | 'rejected' | 'retry' | 'failed' | 'held' | 'collected'
   took_us: number
   note?: string
   log: LogLine[]
   fault?: Fault
   outputs: TryOutput[]
   more: boolean
+  /** What would be collected; nothing was. */
+  collected?: { collection: string; target?: string; if_exists?: string }
+  after_ms?: number
+  diagnostics?: Diagnostics
   input: { name: string; size: number; hash: string; media_type?: string; attributes: Attributes; upload?: string; preview?: string }
 }
 

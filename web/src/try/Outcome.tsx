@@ -19,6 +19,7 @@ const WORDS: Record<Tried['outcome'], [string, 'success' | 'error' | 'warning' |
   retry: ['Would be tried again later', 'warning'],
   failed: ['Failed', 'error'],
   held: ['Held: the aggregate waits for more', 'info'],
+  collected: ['Would be collected', 'success'],
 }
 
 export interface OutcomeProps {
@@ -42,6 +43,8 @@ export function Outcome({ tried, onUse, useLabel = 'Use as sample' }: OutcomePro
         <Typography variant="caption" sx={{ color: 'text.secondary' }}>
           {duration(tried.took_us)}
           {tried.outputs.length > 0 && ` · ${many(tried.outputs.length, 'output')}${tried.more ? ', and more that are not shown' : ''}`}
+          {tried.collected && ` · into ${tried.collected.collection}${tried.collected.target ? `, and written to ${tried.collected.target}` : ''}`}
+          {tried.after_ms !== undefined && ` · again after ${duration(tried.after_ms * 1000)}`}
           {tried.note && ` · ${tried.note}`}
         </Typography>
       </Stack>

@@ -6,7 +6,8 @@ import type { Mark } from '../components/CodeEditor'
 export function faultMarks(fault: Fault | undefined, code: string, file?: string): Mark[] {
   const line = lineOfFault(fault)
   if (!fault || line === undefined) return []
-  if (fault.file !== undefined && file !== undefined && clean(fault.file) !== clean(file)) return []
+  // Tracebacks have the last part of a path; code within the flow is called as its processor.
+  if (fault.file !== undefined && file !== undefined && last(fault.file) !== last(file)) return []
   const lines = code.split('\n')
   if (line > lines.length) return []
   const from = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0)
@@ -21,4 +22,4 @@ export function lineOfFault(fault: Fault | undefined): number | undefined {
   return Number.isInteger(line) && line > 0 ? line : undefined
 }
 
-const clean = (path: string) => path.replace(/^\.\//, '')
+const last = (path: string) => path.split('/').at(-1)
