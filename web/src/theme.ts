@@ -89,7 +89,7 @@ export const theme = createTheme({
         html: { height: '100%' },
         body: { height: '100%', fontSize: 13, fontFeatureSettings: "'cv05', 'ss03'" },
         '#root': { height: '100%' },
-        'code, pre, kbd, .mono': { fontFamily: MONO, fontSize: '0.93em' },
+        'code, pre, kbd, .mono.mono': { fontFamily: MONO, fontSize: '0.93em' },
         '.num': { fontVariantNumeric: 'tabular-nums' },
         '@media (prefers-reduced-motion: reduce)': {
           '*, *::before, *::after': {

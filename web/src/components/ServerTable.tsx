@@ -3,6 +3,7 @@
 import ArrowDownward from '@mui/icons-material/ArrowDownward'
 import ArrowUpward from '@mui/icons-material/ArrowUpward'
 import { Box, Button, ButtonBase, Checkbox } from '@mui/material'
+import { visuallyHidden } from '@mui/utils'
 import { useInfiniteQuery, type QueryKey } from '@tanstack/react-query'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { useEffect, useMemo, useRef, type KeyboardEvent, type ReactNode } from 'react'
@@ -16,6 +17,8 @@ export interface Column<R> {
   /** A CSS grid track: `minmax(160px, 2fr)`, `90px`. */
   width: string
   align?: 'right'
+  /** The header is only for screen readers. */
+  quiet?: boolean
   sorts?: boolean
   render: (row: R) => ReactNode
 }
@@ -168,7 +171,9 @@ export function ServerTable<R>(props: ServerTableProps<R>) {
                 onKeyDown={(event) => move(event, item.index)}
                 onClick={(event) => {
                   // Links, boxes and buttons in a row do their own; marking text opens nothing.
-                  if ((event.target as HTMLElement).closest('a,button,input,label') || getSelection()?.toString()) return
+                  // A menu of a row hangs from it only for React.
+                  const target = event.target as HTMLElement
+                  if (!event.currentTarget.contains(target) || target.closest('a,button,input,label') || getSelection()?.toString()) return
                   onOpen?.(row)
                 }}
                 style={{ transform: `translateY(${item.start}px)`, height: item.size, gridTemplateColumns: tracks }}
@@ -217,6 +222,8 @@ function Head<R>({ column, sort, onSort }: { column: Column<R>; sort: string | u
           {up && <ArrowUpward sx={{ fontSize: 14 }} />}
           {down && <ArrowDownward sx={{ fontSize: 14 }} />}
         </ButtonBase>
+      ) : column.quiet ? (
+        <Box component="span" sx={visuallyHidden}>{column.header}</Box>
       ) : (
         column.header
       )}

@@ -7,7 +7,7 @@ export const LANE_GAP = 64
 export const CARD_WIDTH = 216
 export const LANE_HEAD = 44
 export const CARD_GAP = 20
-const CARD_HEIGHT = 94
+export const CARD_HEIGHT = 94
 const PORT_HEIGHT = 22
 const LANE_FOOT = 56
 /** Lanes that are there even where nothing is in them. */

@@ -110,7 +110,8 @@ export class FlowSession {
   async load(): Promise<void> {
     this.set({ loading: true, loadProblem: undefined })
     try {
-      const [flow, draft] = await Promise.all([orNone(this.server.readFlow(this.slug)), orNone(this.server.readDraft(this.slug))])
+      const flow = await orNone(this.server.readFlow(this.slug))
+      const draft = flow?.flow.draft === false ? undefined : await orNone(this.server.readDraft(this.slug))
       if (!flow && !draft) {
         throw new Problem({ status: 404, code: 'not-found', detail: `there is no flow \`${this.slug}\``, hint: 'it may have been deleted or renamed; the list of flows shows all' })
       }

@@ -1,8 +1,11 @@
 // The beginning of a Parquet file as rows of cells, read by ranges: the footer, then the pages of the first rows of as
 // many columns as fit the budget. The reading is hyparquet's; here stands what is asked of it, and how values are written.
 
+import { decompress as unzstd } from 'fzstd'
 import { type AsyncBuffer, type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet'
-import { decompressBrotli, decompressGzip, decompressLz4, decompressLz4Raw, decompressZstd } from 'hyparquet-compressors'
+import { decompressBrotli } from 'hyparquet-compressors/src/brotli.js'
+import { gunzip } from 'hyparquet-compressors/src/gzip.js'
+import { decompressLz4, decompressLz4Raw } from 'hyparquet-compressors/src/lz4.js'
 
 /** A column as the file describes it. */
 export interface Column {
@@ -25,10 +28,11 @@ export interface ParquetTable {
   readonly writtenBy: string | null
 }
 
-// Snappy is hyparquet's own in JavaScript: the one of hyparquet-compressors is WebAssembly, which our CSP refuses.
+// One by one: all of hyparquet-compressors together compiles WebAssembly for Snappy at its import, which our CSP refuses.
+// Snappy is hyparquet's own, in JavaScript.
 const compressors = {
-  GZIP: decompressGzip,
-  ZSTD: (input: Uint8Array, length: number): Uint8Array => decompressZstd(input, new Uint8Array(length)),
+  GZIP: (input: Uint8Array, length: number): Uint8Array => gunzip(input, new Uint8Array(length)),
+  ZSTD: (input: Uint8Array, length: number): Uint8Array => unzstd(input, new Uint8Array(length)),
   BROTLI: decompressBrotli,
   LZ4: decompressLz4,
   LZ4_RAW: decompressLz4Raw,

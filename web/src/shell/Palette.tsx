@@ -14,8 +14,7 @@ export function Palette({ open, onClose }: { open: boolean; onClose: () => void 
       onClose={onClose}
       fullWidth
       maxWidth="sm"
-      aria-label="Search or run a command"
-      slotProps={{ paper: { sx: { alignSelf: 'flex-start', mt: '9vh' } } }}
+      slotProps={{ paper: { 'aria-label': 'Search or run a command', sx: { alignSelf: 'flex-start', mt: '9vh' } } }}
     >
       {open && <Inner onClose={onClose} />}
     </Dialog>

@@ -7,6 +7,17 @@ import { useEffect, useRef } from 'react'
 import { languageSupport, type Language } from './languages'
 import { basics } from './setup'
 
+/** Its own colours are for light pages, and its signs of a font that is not here. */
+const MARKS = {
+  '& .cm-collapsedLines': { background: 'var(--mui-palette-background-default)', color: 'var(--mui-palette-text-secondary)', padding: '3px 8px', fontSize: 11.5, textAlign: 'center' },
+  '& .cm-collapsedLines::before, & .cm-collapsedLines::after': { content: '"⋯"', margin: '0 8px' },
+  '& .cm-merge-a .cm-changedLine, & .cm-deletedChunk': { backgroundColor: 'color-mix(in srgb, var(--mui-palette-error-main) 9%, transparent)' },
+  '& .cm-merge-b .cm-changedLine, & .cm-inlineChangedLine': { backgroundColor: 'color-mix(in srgb, var(--mui-palette-success-main) 11%, transparent)' },
+  '& .cm-merge-a .cm-changedText': { background: 'color-mix(in srgb, var(--mui-palette-error-main) 24%, transparent)' },
+  '& .cm-merge-b .cm-changedText': { background: 'color-mix(in srgb, var(--mui-palette-success-main) 26%, transparent)' },
+  '& .cm-mergeViewEditor + .cm-mergeViewEditor': { borderLeft: '1px solid var(--mui-palette-divider)' },
+} as const
+
 export default function TextDiff({ before, after, label, language = 'text' }: { before: string; after: string; label: string; language?: Language }) {
   const place = useRef<HTMLDivElement>(null)
   useEffect(() => {
@@ -27,5 +38,5 @@ export default function TextDiff({ before, after, label, language = 'text' }: { 
       view?.destroy()
     }
   }, [before, after, label, language])
-  return <Box ref={place} sx={{ height: '100%', overflow: 'auto', '& .cm-mergeView': { minHeight: '100%' }, '& .cm-editor': { fontSize: 12 } }} />
+  return <Box ref={place} sx={{ height: '100%', overflow: 'auto', '& .cm-mergeView': { minHeight: '100%' }, '& .cm-editor': { fontSize: 12 }, ...MARKS }} />
 }

@@ -15,7 +15,7 @@ const v = (name: string) => `var(--mui-palette-${name})`
 const look = EditorView.theme({
   '&': { height: '100%', fontSize: '12.5px', backgroundColor: v('background-paper'), color: v('text-primary') },
   '&.cm-focused': { outline: 'none' },
-  '.cm-scroller': { fontFamily: MONO, lineHeight: '1.55' },
+  '.cm-scroller': { fontFamily: MONO, lineHeight: '1.55', fontVariantLigatures: 'none' },
   '.cm-gutters': { backgroundColor: v('background-paper'), color: v('text-secondary'), border: 'none' },
   '.cm-activeLine': { backgroundColor: `color-mix(in srgb, ${v('primary-main')} 7%, transparent)` },
   '.cm-activeLineGutter': { backgroundColor: `color-mix(in srgb, ${v('primary-main')} 7%, transparent)` },

@@ -8,7 +8,6 @@ import { ErrorPanel, Skeletons } from '../../components/states'
 import { bytes as inBytes } from '../../lib/format'
 import { partOf } from '../../preview/content'
 import { decodeText, sniff } from '../../preview/sniff'
-import { see } from '../../theme'
 import { Copied, RunLink } from './bits'
 import { contentUrl } from './data'
 import { ExportFact } from './ExportFact'
@@ -54,7 +53,7 @@ export function RevisionsView({ revisions, shown, other, onPick }: Props) {
           {revisions.toReversed().map((one) => {
             const previous = revisions.find((before) => before.revision === one.revision - 1)
             return (
-              <Box component="tr" key={one.revision} sx={(theme) => ({ bgcolor: one.revision === shown.revision ? see(theme.vars.palette.primary.main, 0.08) : undefined })}>
+              <Box component="tr" key={one.revision} sx={(theme) => ({ bgcolor: one.revision === shown.revision ? `color-mix(in srgb, ${theme.vars.palette.primary.main} 8%, transparent)` : undefined })}>
                 <Box component="th" scope="row" sx={{ fontWeight: 600 }}>
                   <Link component="button" type="button" onClick={() => onPick(one.revision, undefined)} aria-current={one.revision === shown.revision ? 'true' : undefined}>{one.revision}</Link>
                 </Box>

@@ -48,7 +48,7 @@ const COLUMNS: Column<FlowRow>[] = [
   { key: 'dead_letters', header: 'Failed', width: '100px', align: 'right', sorts: true, render: (row) => <Live row={row} of="dead_letters" /> },
   { key: 'last_item', header: 'Last item', width: '130px', sorts: true, render: (row) => (row.state === 'draft' ? '' : <Time value={row.last_item} ago />) },
   { key: 'changed', header: 'Changed', width: '130px', sorts: true, render: (row) => <Time value={row.changed} /> },
-  { key: 'menu', header: '', width: '48px', align: 'right', render: (row) => <FlowMenu row={row} /> },
+  { key: 'menu', header: 'Actions', quiet: true, width: '48px', align: 'right', render: (row) => <FlowMenu row={row} /> },
 ]
 
 function LiveState({ row }: { row: FlowRow }) {

@@ -56,14 +56,10 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
   const placed = useMemo(() => layout(model), [model])
   const marked = useMemo(() => new Set(selected), [selected])
 
-  const faults = useMemo(() => {
-    const found = new Map<string, { errors: number; warnings: number }>()
+  const errors = useMemo(() => {
+    const found = new Map<string, number>()
     for (const one of diagnostics) {
-      if (one.processor === undefined) continue
-      const now = found.get(one.processor) ?? { errors: 0, warnings: 0 }
-      if (one.severity === 'error') now.errors += 1
-      else now.warnings += 1
-      found.set(one.processor, now)
+      if (one.processor !== undefined && one.severity === 'error') found.set(one.processor, (found.get(one.processor) ?? 0) + 1)
     }
     return found
   }, [diagnostics])
@@ -83,11 +79,11 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
         const card = placed.cards.get(step.id) ?? { x: 0, y: 0, height: 0 }
         return {
           id: step.id, type: 'card', position: { x: card.x, y: card.y }, width: CARD_WIDTH, height: card.height, selected: marked.has(step.id),
-          data: { slug: session.slug, step, lane: step.lane, faults: faults.get(step.id) ?? NO_FAULTS, live, focusable: false, dimmed: broken },
+          data: { slug: session.slug, step, lane: step.lane, errors: errors.get(step.id) ?? 0, live, focusable: false, dimmed: broken },
         }
       }),
     ]
-  }, [model, placed, marked, faults, live, broken, session, onAdd])
+  }, [model, placed, marked, errors, live, broken, session, onAdd])
 
   // Tab enters the canvas at one card; arrows go on from there.
   const entry = selected.find((id) => placed.cards.has(id)) ?? model.steps[0]?.id
@@ -220,6 +216,7 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
     [model, screenToFlowPosition, onAdd],
   )
 
+  const heading = useRef<string>(undefined)
   const focusCard = useCallback(
     (id: string) => {
       onSelect([id])
@@ -229,13 +226,22 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
       const frame = wrapper.current?.getBoundingClientRect()
       const hidden = !box || !frame || box.left < frame.left || box.right > frame.right || box.top < frame.top || box.bottom > frame.bottom
       if (card && hidden) void setCenter(card.x + CARD_WIDTH / 2, card.y + card.height / 2, { zoom: getZoom(), duration: 150 })
-      requestAnimationFrame(() => requestAnimationFrame(() => element()?.focus({ preventScroll: true })))
+      // It may have to be drawn first; what is pressed until then goes on from it.
+      heading.current = id
+      const land = (tries: number) => {
+        if (heading.current !== id) return
+        const found = element()
+        if (found) found.focus({ preventScroll: true })
+        if (found || tries === 0) heading.current = undefined
+        else requestAnimationFrame(() => land(tries - 1))
+      }
+      requestAnimationFrame(() => land(20))
     },
     [placed, onSelect, setCenter, getZoom],
   )
 
   const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) => {
-    const id = (event.target as HTMLElement).closest<HTMLElement>('[data-card]')?.dataset.card
+    const id = heading.current ?? (event.target as HTMLElement).closest<HTMLElement>('[data-card]')?.dataset.card
     if (event.key === 'Delete' || event.key === 'Backspace') {
       if (edgeMarked.length > 0) {
         event.preventDefault()
@@ -338,8 +344,6 @@ function atFirst(placed: ReturnType<typeof layout>, frame: HTMLElement | null) {
   const zoom = Math.max(0.72, Math.min(1, space.width / width, Math.max(space.height / height, 0.7)))
   return { x: 20 + Math.max(0, (space.width - width * zoom) / 2), y: 20, zoom }
 }
-
-const NO_FAULTS = { errors: 0, warnings: 0 }
 
 function shallow(a: Record<string, unknown>, b: Record<string, unknown>): boolean {
   const keys = Object.keys(b)

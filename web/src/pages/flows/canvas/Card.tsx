@@ -10,7 +10,7 @@ import type { Step } from '../../../flow/model'
 import { brief, count, duration, many } from '../../../lib/format'
 import { Spark } from './Spark'
 
-export type CardNode = Node<{ slug: string; step: Step; lane: number; faults: { errors: number; warnings: number }; live: boolean; focusable: boolean; dimmed: boolean }, 'card'>
+export type CardNode = Node<{ slug: string; step: Step; lane: number; errors: number; live: boolean; focusable: boolean; dimmed: boolean }, 'card'>
 
 /** Below this zoom text cannot be read: a card is its name alone. */
 const LEGIBLE = 0.45
@@ -26,14 +26,14 @@ export const Card = memo(function Card({ data, selected, isConnectable }: NodePr
     <Box
       data-card={step.id}
       role="button"
-      aria-label={`${step.id}, ${subtitle(step)}${data.faults.errors > 0 ? `, ${many(data.faults.errors, 'error')}` : ''}`}
+      aria-label={`${step.id}, ${subtitle(step)}${data.errors > 0 ? `, ${many(data.errors, 'error')}` : ''}`}
       aria-pressed={selected}
       tabIndex={data.focusable ? 0 : -1}
       sx={(theme) => {
         const colour = theme.vars.palette.lanes[lane % 4 as 0]
         return {
           width: CARD_WIDTH, height, position: 'relative', borderRadius: 1.25, bgcolor: 'background.paper', border: 1, fontSize: 12,
-          borderColor: data.faults.errors > 0 ? 'error.main' : selected ? 'primary.main' : 'divider', opacity: data.dimmed ? 0.45 : 1,
+          borderColor: data.errors > 0 ? 'error.main' : selected ? 'primary.main' : 'divider', opacity: data.dimmed ? 0.45 : 1,
           boxShadow: selected ? `0 0 0 3px color-mix(in srgb, ${theme.vars.palette.primary.main} 22%, transparent)` : '0 1px 2px rgb(16 24 40 / 0.07)',
           '--lane': colour.main, '--lane-soft': colour.soft, cursor: 'pointer', outline: 'none',
           '&:focus-visible': { boxShadow: `0 0 0 2px ${theme.vars.palette.primary.main}` },
@@ -58,9 +58,7 @@ export const Card = memo(function Card({ data, selected, isConnectable }: NodePr
               <Box sx={{ fontWeight: 650, fontSize: 13, lineHeight: 1.25, overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }} title={step.description ?? step.id}>{step.id}</Box>
               <Box className="mono" sx={{ fontSize: 10.5, color: 'text.secondary', overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }}>{subtitle(step)}</Box>
             </Box>
-            {data.faults.errors + data.faults.warnings > 0 && (
-              <ErrorIcon sx={{ fontSize: 16, color: data.faults.errors > 0 ? 'error.main' : 'warning.main' }} titleAccess={data.faults.errors > 0 ? many(data.faults.errors, 'error') : many(data.faults.warnings, 'warning')} />
-            )}
+            {data.errors > 0 && <ErrorIcon sx={{ fontSize: 16, color: 'error.main' }} titleAccess={many(data.errors, 'error')} />}
           </Box>
           {ports && (
             <Box sx={{ mt: 0.5 }}>

@@ -1,15 +1,19 @@
 // A connection, with how many items went over it where that can be told.
 import { Box } from '@mui/material'
-import { BaseEdge, EdgeLabelRenderer, getBezierPath, type Edge, type EdgeProps } from '@xyflow/react'
+import { BaseEdge, EdgeLabelRenderer, getBezierPath, getSmoothStepPath, type Edge, type EdgeProps } from '@xyflow/react'
 import { memo } from 'react'
 import { useProcessorNumbers } from '../../../events/store'
+import { CARD_GAP, CARD_HEIGHT } from '../../../flow/layout'
 import { brief } from '../../../lib/format'
 
 export type FlowEdgeType = Edge<{ slug: string; from: string; to: string; counted: 'out' | 'in' | undefined; dimmed: boolean }, 'flow'>
 
 export const FlowEdge = memo(function FlowEdge(props: EdgeProps<FlowEdgeType>) {
   const { data, selected, sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition, markerEnd } = props
-  const [path, x, y] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition, curvature: 0.35 })
+  const ends = { sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition }
+  // Within a lane, and back to an earlier one: around the cards, through the gap beside the one it leads to.
+  const around = (CARD_HEIGHT / 2 + CARD_GAP / 2) * (targetY > sourceY ? -1 : 1)
+  const [path, x, y] = targetX < sourceX + 30 ? getSmoothStepPath({ ...ends, borderRadius: 10, offset: 18, centerY: targetY + around }) : getBezierPath({ ...ends, curvature: 0.35 })
   return (
     <>
       <BaseEdge
