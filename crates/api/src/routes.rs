@@ -26,6 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::events::FlowNumbers;
 use crate::problem::Problem;
+use crate::search::Order;
 use crate::service::Service;
 
 type Asked = axum::extract::State<Arc<Service>>;
@@ -68,7 +69,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
         (name = "try-outs", description = "A processor on a sample, with nothing left behind; and the samples."),
         (name = "upkeep", description = "Backups and garbage."),
     ),
-    components(schemas(Problem, FlowNumbers)),
+    components(schemas(Problem, FlowNumbers, Order)),
     security(("bearer" = [])),
     modifiers(&Access),
 )]

@@ -13,6 +13,7 @@ use opendmp_model::item::Attributes;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::access::Via;
 use crate::ask::FileContent;
 use crate::problem::Problem;
 use crate::rows::time;
@@ -114,10 +115,11 @@ impl Service {
     /// The request as the engine takes it.
     pub(crate) async fn try_request(&self, request: TryRequest) -> Result<tryout::TryRequest, Problem> {
         let sample = self.sample(&request.sample).await?;
+        // Where it is, or would be; one that can't be enabled here can be tried all the same.
+        let base = self.base("", &request.text, Via::Socket).await.unwrap_or_default();
         let files = request.files.into_iter().map(|(path, content)| (path, content.0)).collect();
         Ok(tryout::TryRequest {
-            // The engine finds out where the flow is, or would be.
-            flow: FlowText { text: request.text, files, base: String::new() },
+            flow: FlowText { text: request.text, files, base },
             processor: request.processor,
             sample,
             name: request.sample.name,

@@ -22,7 +22,6 @@ use opendmp_model::fault::{Fault, FaultKind, LogLine};
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{Attributes, Item};
 use opendmp_model::kinds::Role;
-use opendmp_ports::journal::DEFAULT_SPACE;
 use opendmp_processor::{Aggregate, Body, Collect, Context, Input, Opened, Outcome as Said, Processor};
 
 use crate::Engine;
@@ -202,9 +201,11 @@ impl Engine {
         // No flow's own name: live work and what is tried never share a process. A flow without a good name shares with
         // nothing.
         let slug = checked.flow.as_ref().map(|flow| flow.slug.clone());
-        let base = match request.flow.base.is_empty() {
-            true => self.base_of(slug.as_deref()).await?,
-            false => PathBuf::from(request.flow.base),
+        // A flow that has no folder yet has nothing in it.
+        let base = match (request.flow.base.is_empty(), self.options.roots.first()) {
+            (false, _) => PathBuf::from(request.flow.base),
+            (true, Some(root)) => root.clone(),
+            (true, None) => PathBuf::from("/"),
         };
         let mut context = Context {
             flow: format!("try/{}", slug.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()))),
@@ -248,22 +249,6 @@ impl Engine {
         }
         tried.diagnostics = checked.diagnostics;
         Ok(tried)
-    }
-
-    /// The folder that the paths of a flow begin at where nobody says: its own, where it is known.
-    async fn base_of(&self, slug: Option<&str>) -> Result<PathBuf, Refusal> {
-        let flows = self.journal.flows(DEFAULT_SPACE).await?;
-        let known = flows.iter().find(|flow| Some(flow.slug.as_str()) == slug);
-        if let Some(known) = known.filter(|flow| !flow.base.is_empty()) {
-            return Ok(PathBuf::from(&known.base));
-        }
-        let root = match self.options.roots.first() {
-            Some(root) => root.clone(),
-            None => std::env::current_dir().map_err(|error| {
-                Fault::new(FaultKind::Failed, "no-base", format!("the server's own folder can't be found: {error}"))
-            })?,
-        };
-        Ok(root.join(slug.unwrap_or_default()))
     }
 
     /// Makes the environment, and opens the processor.

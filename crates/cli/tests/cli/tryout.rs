@@ -182,16 +182,6 @@ fn who_leaves_ends_a_try_out_and_an_upload() {
 }
 
 #[test]
-fn uploads_leave_the_reserve_alone() {
-    let place = Place::new();
-    let server = place.serve_with(&[], &[("OPENDMP_RESERVE", "1 EiB")]);
-    let (status, _, body) = server.send("POST", "/api/v1/uploads?name=a", "text/plain", b"x");
-    let told: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!((status, &told["code"]), (503, &json!("no-room")), "{told}");
-    server.stop();
-}
-
-#[test]
 fn a_file_is_dropped_into_a_source() {
     let place = Place::new();
     place.write("flow.yaml", flow("Shout", UPPER, "").replace("settle: 0s", "settle: 0s, pattern: \"*.txt\""));
