@@ -115,8 +115,8 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
         dead_letters: args.most_dead_letters,
         dead_bytes: args.dead_letter_quota,
     };
-    let home = home(&args.roots)?;
     let bounds = Bounds { roots: roots(&args.roots)?, quotas, recent: args.recent };
+    let home = home(&bounds.roots)?;
     let data = DataDir::choose(data)?;
     data.make()?;
     let mut signals = Signals::new()?;
@@ -310,12 +310,10 @@ fn roots(given: &[PathBuf]) -> Result<Vec<PathBuf>, Fail> {
     given.iter().map(real).collect()
 }
 
-/// The folder in which flows that come without one get theirs.
+/// The folder in which flows that come without one get theirs: the first data root, else the present folder.
 fn home(roots: &[PathBuf]) -> Result<PathBuf, Fail> {
-    let folder = roots.first().map_or(Ok(PathBuf::from(".")), |root| std::path::absolute(root));
-    folder
-        .and_then(|folder| folder.canonicalize())
-        .map_err(|error| Fail::io("the present folder can't be used", &error))
+    let failed = |error: std::io::Error| Fail::io("the present folder can't be used", &error);
+    roots.first().map_or_else(|| PathBuf::from(".").canonicalize().map_err(failed), |root| Ok(root.clone()))
 }
 
 /// The right to serve this data directory.
