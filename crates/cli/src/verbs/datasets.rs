@@ -12,9 +12,10 @@ use opendmp_api::{Client, Content};
 use opendmp_ports::journal::ExportState;
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::Need;
 use crate::fail::{Fail, USAGE};
 use crate::table::{self, Listed, Value, column, wide};
+use crate::target::Target;
 use crate::term::Term;
 use crate::verbs::history;
 use crate::words;
@@ -114,8 +115,8 @@ struct Which {
 }
 
 /// Looks at datasets.
-pub async fn datasets(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let session = Session::open(&DataDir::choose(data)?, Need::Look).await?;
+pub async fn datasets(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
+    let session = target.session(Need::Look).await?;
     let done = verb(args.verb, &session.client, term).await;
     session.close().await;
     done

@@ -1,7 +1,6 @@
 //! `opendmp dead-letters`: items that could not be processed, and what becomes of them.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,9 +9,10 @@ use opendmp_api::ask::{Follow, Found, Letters, Listing, Reference};
 use opendmp_api::rows::{DeadLetter, LetterState};
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::{Need, Session};
 use crate::fail::{Fail, USAGE};
 use crate::table::{self, Listed, Value, column, wide};
+use crate::target::Target;
 use crate::term::Term;
 use crate::verbs::flows::confirm;
 use crate::verbs::run::{Watch, ended};
@@ -109,10 +109,9 @@ impl Which {
 }
 
 /// Looks after dead letters.
-pub async fn dead_letters(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let data = DataDir::choose(data)?;
+pub async fn dead_letters(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let need = if matches!(args.verb, Verb::Retry { .. }) { Need::Work } else { Need::Look };
-    let session = Session::open(&data, need).await?;
+    let session = target.session(need).await?;
     let done = verb(args.verb, &session, term).await;
     ended(done, session).await
 }

@@ -19,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::data::{Bounds, DataDir, Opened};
 use crate::fail::Fail;
+use crate::target::Target;
 use crate::term::Term;
 use crate::words;
 
@@ -106,7 +107,7 @@ fn recent(text: &str) -> Result<u64, String> {
 }
 
 /// Serves until a signal.
-pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
+pub async fn serve(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let begun = Instant::now();
     log(args.log_format, term)?;
     let address = address(&args.listen, args.insecure_listen_on_network)?;
@@ -117,7 +118,7 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
     };
     let bounds = Bounds { roots: roots(&args.roots)?, quotas, recent: args.recent };
     let home = home(&bounds.roots)?;
-    let data = DataDir::choose(data)?;
+    let data = target.data_dir("`serve`")?;
     data.make()?;
     let mut signals = Signals::new()?;
     let locked = match lock(&data).await {
