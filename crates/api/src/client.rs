@@ -82,11 +82,14 @@ impl Address {
             return Err(bad("there is something behind the host"));
         }
         let host = authority.host();
+        let port = match authority.as_str()[host.len()..].strip_prefix(':') {
+            Some(digits) => digits.parse().map_err(|_| bad("that is no port"))?,
+            None => 80,
+        };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| Problem::new(400, "bad-token", "the access token has characters that none has"))?;
         bearer.set_sensitive(true);
-        let port = authority.port_u16().unwrap_or(80);
         Ok(Self { shown: authority.to_string(), host: host.to_owned(), port, bearer })
     }
 
