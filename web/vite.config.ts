@@ -68,5 +68,6 @@ export default defineConfig({
       },
     },
   },
-  test: { environment: 'happy-dom', include: ['src/**/*.test.{ts,tsx}'] },
+  // Inlined, so that the alias holds for it, too.
+  test: { environment: 'node', server: { deps: { inline: [/@rjsf/] } }, include: ['src/**/*.test.{ts,tsx}'] },
 } as Parameters<typeof defineConfig>[0])

@@ -39,6 +39,9 @@ async function enabled(world: World, text: string): Promise<string> {
   const base = `${world.root}/${slug}`
   mkdirSync(`${base}/inbox`, { recursive: true })
   writeFileSync(`${base}/flow.yaml`, text)
+  // What an earlier run of the journeys left.
+  const left = await draft(world, slug).catch(() => undefined)
+  if (left) await fetch(`${world.url}/api/v1/drafts/${slug}`, { method: 'DELETE', headers: { authorization: `Bearer ${process.env.OPENDMP_TOKEN}`, 'if-match': `"${left.etag}"` } })
   await world.cli('flows', 'enable', `${base}/flow.yaml`)
   return slug
 }

@@ -85,8 +85,9 @@ export async function worldOf(browser: Browser, shots: string, name: string): Pr
       for (const scheme of ['dark', 'light'] as const) {
         await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' })
         await page.locator(`html[data-theme="${scheme}"]`).waitFor()
-        // What changes its colour in a transition has changed it.
-        await page.waitForTimeout(50)
+        // With reduced motion every element has a transition of nearly no time, and colours go down through the page by one
+        // level a frame.
+        await page.waitForTimeout(700)
         await page.evaluate(axe)
         const found = await page.evaluate(async () => {
           type Axe = { run: (what: Document, options: object) => Promise<{ violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[] }> }

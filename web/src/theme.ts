@@ -1,6 +1,6 @@
 // The look: calm, dense, two fonts, light and dark as CSS variables. What single parts look like beyond this stands
 // beside them.
-import { alpha, createTheme } from '@mui/material/styles'
+import { createTheme } from '@mui/material/styles'
 import type {} from '@mui/material/themeCssVarsAugmentation'
 
 /** What phases, in turn, are told apart by. */
@@ -58,6 +58,7 @@ export const theme = createTheme({
         background: { default: '#0d1117', paper: '#151b23' },
         text: { primary: '#e8edf4', secondary: '#9aa7b8', disabled: '#7e8b9d' },
         divider: '#2a323d',
+        action: { selected: 'rgba(255, 255, 255, 0.09)' },
         canvas: { main: '#0b0f14', dots: '#232b36', lane: '#10161d', edge: '#8391a5' },
         lanes: [
           { main: '#4fc9bd', soft: '#153531' },
@@ -118,6 +119,3 @@ export const theme = createTheme({
     MuiInputLabel: { styleOverrides: { root: { fontSize: 13 } } },
   },
 })
-
-/** A colour that can be seen through, from one of the palette's variables. */
-export const see = alpha

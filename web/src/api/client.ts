@@ -1,5 +1,7 @@
 // Requests to the server: JSON in and out, refusals as `Problem`, long answers line by line.
+import createClient from 'openapi-fetch'
 import { asProblem, Problem, problemOf, type ProblemDocument } from './problem'
+import type { paths } from './schema'
 
 export const BASE = '/api/v1'
 
@@ -27,9 +29,8 @@ export function address(path: string, query: Record<string, QueryValue> = {}): s
 
 /** One request; throws a `Problem`. */
 export async function send(method: string, path: string, call: Call = {}): Promise<Response> {
-  let response: Response
-  try {
-    response = await fetch(address(path, call.query), {
+  return heard(
+    fetch(address(path, call.query), {
       method,
       headers: {
         accept: 'application/json, application/problem+json',
@@ -39,7 +40,15 @@ export async function send(method: string, path: string, call: Call = {}): Promi
       credentials: 'same-origin',
       ...(call.json !== undefined ? { body: JSON.stringify(call.json) } : call.body !== undefined && { body: call.body }),
       ...(call.signal && { signal: call.signal }),
-    })
+    }),
+  )
+}
+
+/** The answer where it is no refusal; throws a `Problem`. */
+async function heard(answer: Promise<Response>): Promise<Response> {
+  let response: Response
+  try {
+    response = await answer
   } catch (error) {
     throw asProblem(error)
   }
@@ -50,6 +59,12 @@ export async function send(method: string, path: string, call: Call = {}): Promi
   }
   return response
 }
+
+/** The API by its description: paths, parameters and answers are checked when this is compiled. Throws a `Problem`. */
+export const api = createClient<paths>({ fetch: (request) => heard(fetch(request)) })
+
+/** The body of an answer, which is there, as refusals are thrown. */
+export const data = async <T>(answer: Promise<{ data?: T }>): Promise<NonNullable<T>> => (await answer).data as NonNullable<T>
 
 /** The JSON of an answer; `undefined` where there is none. */
 export async function ask<T>(method: string, path: string, call: Call = {}): Promise<T> {

@@ -1,50 +1,48 @@
-// Requests about flows, drafts, kinds and try-outs.
-import { ask, get, lines, type Line } from './client'
-import type {
-  Draft, DraftRow, Files, Flow, FlowDetail, FlowVersion, FlowVersionDetail, Kind, Page, RecentInput, Sample, Status, Tried,
-  Uploaded, Validated,
-} from './types'
+// Requests about flows, drafts, kinds and try-outs. Paths, parameters and answers are checked against the API's description.
+import { api, ask, data, lines, type Line } from './client'
+import type { Files, Sample, Tried, Uploaded, Validated } from './types'
 
 const at = (flow: string) => encodeURIComponent(flow)
 
-export const status = (signal?: AbortSignal) => get<Status>('/status', {}, signal)
-export const listFlows = (signal?: AbortSignal) => get<Page<Flow>>('/flows', {}, signal)
-export const readFlow = (flow: string, signal?: AbortSignal) => get<FlowDetail>(`/flows/${at(flow)}`, {}, signal)
-export const flowVersions = (flow: string, signal?: AbortSignal) =>
-  get<Page<FlowVersion>>(`/flows/${at(flow)}/versions`, {}, signal)
-export const flowVersion = (flow: string, version: string, signal?: AbortSignal) =>
-  get<FlowVersionDetail>(`/flows/${at(flow)}/versions/${at(version)}`, {}, signal)
+interface Content {
+  text: string
+  files: Files
+}
 
-export const listDrafts = (signal?: AbortSignal) => get<Page<DraftRow>>('/drafts', {}, signal)
-export const readDraft = (flow: string, signal?: AbortSignal) => get<Draft>(`/drafts/${at(flow)}`, {}, signal)
+export const status = (signal?: AbortSignal) => data(api.GET('/api/v1/status', { signal }))
+export const listFlows = (signal?: AbortSignal) => data(api.GET('/api/v1/flows', { signal }))
+export const readFlow = (flow: string, signal?: AbortSignal) => data(api.GET('/api/v1/flows/{flow}', { params: { path: { flow } }, signal }))
+export const flowVersions = (flow: string, signal?: AbortSignal) =>
+  data(api.GET('/api/v1/flows/{flow}/versions', { params: { path: { flow } }, signal }))
+export const flowVersion = (flow: string, version: string, signal?: AbortSignal) =>
+  data(api.GET('/api/v1/flows/{flow}/versions/{version}', { params: { path: { flow, version } }, signal }))
+
+export const listDrafts = (signal?: AbortSignal) => data(api.GET('/api/v1/drafts', { signal }))
+export const readDraft = (flow: string) => data(api.GET('/api/v1/drafts/{flow}', { params: { path: { flow } } }))
+
+const having = (etag: string | undefined) => (etag === undefined ? { 'If-None-Match': '*' } : { 'If-Match': `"${etag}"` })
 
 /** Writes a draft; `etag` is what it was when it was read, `undefined` where there must be none yet. */
-export const writeDraft = (flow: string, draft: { text: string; files: Files; based_on?: string }, etag?: string) =>
-  ask<Draft>('PUT', `/drafts/${at(flow)}`, {
-    json: draft,
-    headers: etag === undefined ? { 'if-none-match': '*' } : { 'if-match': `"${etag}"` },
-  })
+export const writeDraft = (flow: string, draft: Content & { based_on?: string }, etag?: string) =>
+  data(api.PUT('/api/v1/drafts/{flow}', { params: { path: { flow } }, headers: having(etag), body: draft }))
 
-export const dropDraft = (flow: string, etag: string) =>
-  ask<void>('DELETE', `/drafts/${at(flow)}`, { headers: { 'if-match': `"${etag}"` } })
+export const dropDraft = async (flow: string, etag: string): Promise<void> => {
+  await api.DELETE('/api/v1/drafts/{flow}', { params: { path: { flow }, header: { 'If-Match': `"${etag}"` } } })
+}
 
 /** Saves and enables a flow; what is prepared meanwhile is told. A draft with this etag is dropped on success. */
-export const enableFlow = (
-  flow: { text: string; files: Files; base?: string },
-  draft: string | undefined,
-  each: (line: Line) => void,
-  signal?: AbortSignal,
-) => lines('POST', '/flows', { query: { draft }, json: { base: '', ...flow }, signal }, each)
+export const enableFlow = (flow: Content & { base?: string }, draft: string | undefined, each: (line: Line) => void, signal?: AbortSignal) =>
+  lines('POST', '/flows', { query: { draft }, json: { base: '', ...flow }, signal }, each)
 
 export const enableAgain = (flow: string, each: (line: Line) => void) => lines('POST', `/flows/${at(flow)}/enable`, {}, each)
-export const disableFlow = (flow: string) => ask<Flow>('POST', `/flows/${at(flow)}/disable`)
+export const disableFlow = (flow: string) => data(api.POST('/api/v1/flows/{flow}/disable', { params: { path: { flow } } }))
 export const deleteFlow = (flow: string, work: 'drain' | 'dead_letter') =>
-  ask<{ flow: Flow; buried: number }>('DELETE', `/flows/${at(flow)}`, { query: { work } })
+  data(api.DELETE('/api/v1/flows/{flow}', { params: { path: { flow }, query: { work } } }))
 
-export const validate = (flow: { text: string; files: Files }, signal?: AbortSignal) =>
-  ask<Validated>('POST', '/validate', { json: flow, signal })
+// The client loses that places and words of a diagnostic are pairs.
+export const validate = (flow: Content, signal?: AbortSignal) => data(api.POST('/api/v1/validate', { body: flow, signal })) as Promise<Validated>
 
-export const listKinds = (signal?: AbortSignal) => get<Page<Kind>>('/kinds', {}, signal)
+export const listKinds = (signal?: AbortSignal) => data(api.GET('/api/v1/kinds', { signal }))
 
 export const upload = (file: Blob, name: string, signal?: AbortSignal) =>
   ask<Uploaded>('POST', '/uploads', {
@@ -56,10 +54,14 @@ export const upload = (file: Blob, name: string, signal?: AbortSignal) =>
 
 export const uploadContent = (id: string) => `/api/v1/uploads/${at(id)}/content`
 
-export const tryOut = (
-  request: { text: string; files: Files; processor: string; sample: Sample; timeout_ms?: number },
-  signal?: AbortSignal,
-) => ask<Tried>('POST', '/try', { json: request, signal })
+const NO_SAMPLE = { upload: null, item: null, dataset: null, revision: null, dead_letter: null, text: null, name: null }
+
+export const tryOut = (request: Content & { processor: string; sample: Sample; timeout_ms?: number }, signal?: AbortSignal) =>
+  data(api.POST('/api/v1/try', { body: { ...request, sample: { ...NO_SAMPLE, ...request.sample } }, signal })) as Promise<Tried>
+
+/** What went into a processor lately, or came out of it. */
+export const pastItems = (flow: string, processor: string, side: 'in' | 'out', signal?: AbortSignal) =>
+  data(api.GET('/api/v1/flows/{flow}/recent', { params: { path: { flow }, query: { processor, side, limit: 30 } }, signal }))
 
 /** Puts a file into the folder of a flow's file drop. */
 export const dropFile = (flow: string, processor: string, file: Blob, name: string, replace = false) =>
@@ -68,6 +70,3 @@ export const dropFile = (flow: string, processor: string, file: Blob, name: stri
     body: file,
     headers: { 'content-type': 'application/octet-stream' },
   })
-
-export const recentInputs = (flow: string, processor: string, signal?: AbortSignal) =>
-  get<Page<RecentInput>>(`/flows/${at(flow)}/recent`, { processor, limit: 30 }, signal)

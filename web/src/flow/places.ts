@@ -24,7 +24,7 @@ const said = (one: Diagnostic) => (one.hint ? `${one.message}\n${one.hint}` : on
 
 /** The diagnostics of one file (`undefined`: the flow itself) as marks. */
 export function marksOf(text: string, diagnostics: readonly Diagnostic[], file?: string): Mark[] {
-  const clean = (path: string | undefined) => path?.replace(/^\.\//, '')
+  const clean = (path: string | null | undefined) => path?.replace(/^\.\//, '')
   return diagnostics
     .filter((one) => clean(one.file) === clean(file))
     .map((one) => ({ ...(one.span ? rangeOf(text, one.span) : { from: 0, to: 0 }), severity: one.severity, message: said(one) }))
@@ -42,7 +42,7 @@ export function marksWithin(text: string, first: number, code: string, diagnosti
   const starts: number[] = []
   codeLines.reduce((sum, line) => (starts.push(sum), sum + line.length + 1), 0)
   return diagnostics.flatMap((one): Mark[] => {
-    if (one.file !== undefined || !one.span) return []
+    if (one.file != null || !one.span) return []
     const row = one.span.line - first
     const line = codeLines[row]
     if (row < 0 || line === undefined) return []

@@ -39,7 +39,7 @@ export interface SessionState {
   save: Save
   /** The flow as it is enabled or was saved; `undefined` where it is a draft only. */
   flow: FlowDetail | undefined
-  draft: { etag: string; changed: string; actor: string; based_on: string | undefined } | undefined
+  draft: { etag: string; changed: string; actor: string; based_on: string | null | undefined } | undefined
   diagnostics: Diagnostic[]
   validated: boolean
   validateProblem: Problem | undefined
@@ -226,7 +226,7 @@ export class FlowSession {
     this.set({ save: { state: 'saving' } })
     try {
       const based = draft?.based_on ?? flow?.flow.version
-      const saved = await this.server.writeDraft(this.slug, { ...content, ...(based !== undefined && { based_on: based }) }, draft?.etag)
+      const saved = await this.server.writeDraft(this.slug, { ...content, ...(based != null && { based_on: based }) }, draft?.etag)
       this.saved(saved, content)
     } catch (error) {
       const problem = asProblem(error)

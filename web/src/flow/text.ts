@@ -1,6 +1,6 @@
 // Edits of a flow as text. The text is the truth: every edit of the canvas or a form changes the YAML document, and is then
 // carried into the text as it was written, so that comments, order and the layout of untouched lines stay.
-import { isMap, isScalar, isSeq, parseDocument, Scalar, type Document, type Node, type ParsedNode, type YAMLMap, type YAMLSeq } from 'yaml'
+import { isMap, isScalar, isSeq, parseDocument, Scalar, stringify, type Document, type Node, type ParsedNode, type YAMLMap, type YAMLSeq } from 'yaml'
 import { merge } from './merge'
 
 type Doc = Document.Parsed<ParsedNode>
@@ -110,6 +110,8 @@ function put(doc: Doc, parent: YAMLMap | YAMLSeq, key: string | number, value: u
   const now = parent.get(key as never, true) as Node | undefined
   if (isScalar(now) && (typeof value !== 'object' || value === null)) {
     if (now.value === value) return
+    // Quotes that only the value before needed go with it (`"5"` on the way to `5s`).
+    if (typeof now.value === 'string' && now.type?.startsWith('QUOTE') && stringify(now.value).startsWith('"')) delete now.type
     now.value = value
     if (typeof value === 'string' && value.includes('\n')) now.type = Scalar.BLOCK_LITERAL
     else if (typeof value === 'string' && now.type === Scalar.BLOCK_LITERAL && String(key) !== 'code') delete now.type

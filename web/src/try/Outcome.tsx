@@ -2,7 +2,7 @@
 import { Alert, Box, Button, Chip, Stack, Tab, Tabs, Typography } from '@mui/material'
 import { lazy, Suspense, useState, type ReactNode } from 'react'
 import { uploadContent } from '../api/flows'
-import type { Attributes, Tried, TryOutput } from '../api/types'
+import type { Attributes, Tried, TriedOutput } from '../api/types'
 import { Bytes } from '../components/bits'
 import { Skeletons } from '../components/states'
 import { duration, many } from '../lib/format'
@@ -19,6 +19,7 @@ const WORDS: Record<Tried['outcome'], [string, 'success' | 'error' | 'warning' |
   retry: ['Would be tried again later', 'warning'],
   failed: ['Failed', 'error'],
   held: ['Held: the aggregate waits for more', 'info'],
+  collected: ['Would be collected', 'success'],
 }
 
 export interface OutcomeProps {
@@ -33,7 +34,7 @@ export function Outcome({ tried, onUse, useLabel = 'Use as sample' }: OutcomePro
   const [which, setWhich] = useState(0)
   const [view, setView] = useState<'output' | 'diff' | 'input' | 'log'>('output')
   const output = tried.outputs[Math.min(which, tried.outputs.length - 1)]
-  const comparable = output?.preview !== undefined && tried.input.preview !== undefined
+  const comparable = output?.preview != null && tried.input.preview != null
   const shown = view === 'output' && !output ? (tried.log.length > 0 ? 'log' : 'input') : view === 'diff' && !comparable ? 'output' : view
   return (
     <Stack sx={{ minHeight: 0, flex: 1 }}>
@@ -42,6 +43,8 @@ export function Outcome({ tried, onUse, useLabel = 'Use as sample' }: OutcomePro
         <Typography variant="caption" sx={{ color: 'text.secondary' }}>
           {duration(tried.took_us)}
           {tried.outputs.length > 0 && ` · ${many(tried.outputs.length, 'output')}${tried.more ? ', and more that are not shown' : ''}`}
+          {tried.collected && ` · into ${tried.collected.collection}${tried.collected.target ? `, and written to ${tried.collected.target}` : ''}`}
+          {tried.after_ms != null && ` · again after ${duration(tried.after_ms * 1000)}`}
           {tried.note && ` · ${tried.note}`}
         </Typography>
       </Stack>
@@ -89,7 +92,7 @@ export function Outcome({ tried, onUse, useLabel = 'Use as sample' }: OutcomePro
           {shown === 'diff' && output && <TextDiff before={tried.input.preview ?? ''} after={output.preview ?? ''} label="Input beside output" />}
           {shown === 'input' && (
             <Piece head={<About name={tried.input.name} size={tried.input.size} attributes={tried.input.attributes} />}>
-              {tried.input.upload !== undefined ? (
+              {tried.input.upload != null ? (
                 <Preview content={{ url: uploadContent(tried.input.upload), name: tried.input.name, size: tried.input.size, mediaType: tried.input.media_type ?? null }} />
               ) : (
                 <Box component="pre" sx={{ m: 0, p: 1.5, fontSize: 12, overflow: 'auto' }}>{tried.input.preview ?? 'Not text.'}</Box>
@@ -132,7 +135,7 @@ function About({ name, size, attributes }: { name: string; size: number; attribu
   )
 }
 
-function OutputHead({ output, onUse, useLabel }: { output: TryOutput; onUse: OutcomeProps['onUse']; useLabel: string }) {
+function OutputHead({ output, onUse, useLabel }: { output: TriedOutput; onUse: OutcomeProps['onUse']; useLabel: string }) {
   return (
     <Stack direction="row" sx={{ alignItems: 'center', borderBottom: 1, borderColor: 'divider', pr: 1 }}>
       <About name={output.name} size={output.size} attributes={output.attributes} />

@@ -5,17 +5,17 @@ import { faultMarks, lineOfFault } from './traceback'
 describe('where a try-out failed', () => {
   const code = 'import csv\n\ndef process(text):\n    return float(text)\n'
   it('is marked on its line, without the indent', () => {
-    expect(faultMarks({ code: 'ValueError', message: 'no number', line: 4 }, code)).toEqual([{ from: 35, to: 53, severity: 'error', message: 'no number' }])
+    expect(faultMarks({ kind: 'failed', code: 'ValueError', message: 'no number', line: 4 }, code)).toEqual([{ from: 35, to: 53, severity: 'error', message: 'no number' }])
     expect(code.slice(35, 53)).toBe('return float(text)')
   })
   it('is read from its place, too', () => {
-    expect(lineOfFault({ code: 'x', message: 'y', place: ['clean.py:14', 'mass = 1'] })).toBe(14)
-    expect(lineOfFault({ code: 'x', message: 'y', place: null })).toBeUndefined()
+    expect(lineOfFault({ kind: 'failed', code: 'x', message: 'y', place: ['clean.py:14', 'mass = 1'] })).toBe(14)
+    expect(lineOfFault({ kind: 'failed', code: 'x', message: 'y', place: null })).toBeUndefined()
   })
   it('is not marked in other code', () => {
-    expect(faultMarks({ code: 'x', message: 'y', line: 99 }, code)).toEqual([])
-    expect(faultMarks({ code: 'x', message: 'y', line: 1, file: 'util.py' }, code, './clean.py')).toEqual([])
-    expect(faultMarks({ code: 'x', message: 'y', line: 1, file: 'clean.py' }, code, './clean.py')).toHaveLength(1)
+    expect(faultMarks({ kind: 'failed', code: 'x', message: 'y', line: 99 }, code)).toEqual([])
+    expect(faultMarks({ kind: 'failed', code: 'x', message: 'y', line: 1, file: 'util.py' }, code, './clean.py')).toEqual([])
+    expect(faultMarks({ kind: 'failed', code: 'x', message: 'y', line: 1, file: 'clean.py' }, code, './clean.py')).toHaveLength(1)
     expect(faultMarks(undefined, code)).toEqual([])
   })
 })

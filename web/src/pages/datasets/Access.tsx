@@ -20,7 +20,7 @@ export function Access({ dataset, newest }: { dataset: Dataset; newest: boolean 
     origin: location.origin,
     id: dataset.id,
     name: dataset.name,
-    mediaType: dataset.media_type,
+    mediaType: dataset.media_type ?? null,
     revision: pinned ? dataset.revision : undefined,
   })
   return (

@@ -104,5 +104,5 @@ function PreviewOf({ dataset }: { dataset: Dataset }) {
       </Alert>
     )
   }
-  return <Preview content={{ url: contentUrl(dataset.id, dataset.revision), name: dataset.name, size: dataset.size, mediaType: dataset.media_type }} />
+  return <Preview content={{ url: contentUrl(dataset.id, dataset.revision), name: dataset.name, size: dataset.size, mediaType: dataset.media_type ?? null }} />
 }

@@ -1,9 +1,9 @@
 // All datasets: searched, sorted and filtered by the server, all of it in the address.
 import Inventory from '@mui/icons-material/TableChartOutlined'
-import { Box, Button, Link, Tooltip } from '@mui/material'
+import { Alert, Box, Button, Link, Tooltip } from '@mui/material'
 import { keepPreviousData, useQuery } from '@tanstack/react-query'
 import { getRouteApi, Link as To } from '@tanstack/react-router'
-import { useMemo, useState } from 'react'
+import { useEffect, useMemo, useState } from 'react'
 import type { Dataset } from '../../api/types'
 import { Bytes, StateChip, Time } from '../../components/bits'
 import { FilterBar } from '../../components/FilterBar'
@@ -12,7 +12,7 @@ import { ServerTable, useRows, type Column } from '../../components/ServerTable'
 import { EmptyState } from '../../components/states'
 import { count, many } from '../../lib/format'
 import { CopyIcon, FlowLink } from './bits'
-import { listCollections, listDatasets, listFlows } from './data'
+import { type Behind, listCollections, listDatasets, listFlows } from './data'
 import { ChosenFilters, FilterButton } from './Filters'
 import { chosen, datasetsQuery } from './query'
 import { type DatasetsSearch, SORTS } from './search'
@@ -23,6 +23,8 @@ const route = getRouteApi('/datasets')
 
 /** How often a listing is looked at again: something may have been collected. */
 const AGAIN_MS = 10_000
+/** The same while what was collected is not found yet. */
+const SOON_MS = 1000
 
 const COLUMNS: Column<Dataset>[] = [
   {
@@ -60,7 +62,22 @@ export function DatasetsPage() {
   // Relative times stay where they are while one listing is paged through.
   const key = JSON.stringify(search)
   const query = useMemo(() => datasetsQuery(JSON.parse(key) as DatasetsSearch, Date.now()), [key])
-  const rows = useRows(['datasets', query], (after, signal) => listDatasets({ ...query, limit: 200, after }, signal), { refetchMs: AGAIN_MS })
+  const [behind, setBehind] = useState<Behind>()
+  const rows = useRows(
+    ['datasets', query],
+    async (after, signal) => {
+      const page = await listDatasets({ ...query, limit: 200, after }, signal)
+      if (after === undefined) setBehind(page.behind)
+      return page
+    },
+    { refetchMs: behind ? SOON_MS : AGAIN_MS },
+  )
+  // A part may hold nothing though more follows: so many were looked through for it.
+  const looking = rows.rows.length === 0 && rows.more && !rows.error
+  const { fetchMore, isFetchingMore } = rows
+  useEffect(() => {
+    if (looking && !isFetchingMore) fetchMore()
+  }, [looking, isFetchingMore, fetchMore])
   const collections = useQuery({ queryKey: ['collections'], queryFn: ({ signal }) => listCollections(signal), placeholderData: keepPreviousData })
   const flows = useQuery({ queryKey: ['flows'], queryFn: ({ signal }) => listFlows(signal), placeholderData: keepPreviousData })
   const go = (change: Partial<Record<keyof DatasetsSearch, unknown>>) =>
@@ -91,11 +108,16 @@ export function DatasetsPage() {
         />
         <ChosenFilters search={search} onDrop={(filter) => go({ [filter]: undefined })} onClear={() => void navigate({ search: search.sort ? { sort: search.sort } : {}, replace: true })} />
       </FilterBar>
+      {behind && (
+        <Alert severity="info" variant="outlined" role="status" sx={{ mx: 2, my: 1, py: 0 }}>
+          {behind.building ? 'All datasets are being looked through anew; some may be missing here until that is done.' : <>What was collected since <Time value={behind.since} /> may not be found yet.</>}
+        </Alert>
+      )}
       {selected.size > 0 && <Selection selected={[...selected.values()]} onClear={() => setSelected(new Map())} />}
       <ServerTable
         label="Datasets"
         columns={COLUMNS}
-        rows={rows}
+        rows={{ ...rows, isPending: rows.isPending || looking }}
         rowKey={(row) => row.id}
         sort={search.sort}
         onSort={(sort) => go({ sort: SORTS.find((one) => one === sort) })}
@@ -108,7 +130,9 @@ export function DatasetsPage() {
         }}
         affects="What is stored is not affected."
         empty={
-          narrowed ? (
+          behind?.building ? (
+            <EmptyState icon={<Inventory />} title="Nothing was found yet">All datasets are being looked through anew. This is done once after an update, and goes on by itself.</EmptyState>
+          ) : narrowed ? (
             <EmptyState icon={<Inventory />} title="Nothing fits" actions={<Button variant="outlined" onClick={() => void navigate({ search: {} })}>Show all datasets</Button>}>
               No dataset has all of what was asked for.
             </EmptyState>

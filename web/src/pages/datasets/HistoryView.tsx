@@ -6,11 +6,11 @@ import { useQuery } from '@tanstack/react-query'
 import { Link as To } from '@tanstack/react-router'
 import { useState } from 'react'
 import type { Dataset, LogLine } from '../../api/types'
-import { Bytes, Duration, Short, StateChip, Time } from '../../components/bits'
+import { Bytes, Duration, Short, Time } from '../../components/bits'
 import { ErrorPanel, Skeletons } from '../../components/states'
 import { many } from '../../lib/format'
 import { ItemPeek } from '../runs/ItemPeek'
-import { Copied, FlowLink, KindChip } from './bits'
+import { Copied, FlowLink, KindChip, ResultChip } from './bits'
 import { readHistory } from './data'
 import type { History, WayStep } from './types'
 
@@ -60,7 +60,7 @@ function Step({ flow, step, before, last, onItem }: { flow: string; step: WaySte
             <Box sx={{ fontWeight: 600 }}><FlowLink flow={flow} processor={step.processor} /></Box>
           )}
           <KindChip kind={step.kind} />
-          <StateChip state={step.result} />
+          <ResultChip result={step.result} />
           {step.port && <Box component="span" sx={{ color: 'text.secondary' }}>port {step.port}</Box>}
           {step.note && <Box component="span" sx={{ color: 'text.secondary' }}>{step.note}</Box>}
           <Box component="span" sx={{ ml: 'auto' }}><Duration us={step.took_us} /></Box>

@@ -88,7 +88,7 @@ function Compare({ older, newer, revisions, shown, other = 0, onPick }: { older:
     queries: [older, newer].map((one) => ({
       queryKey: ['compare', one.id, one.revision],
       queryFn: ({ signal }: { signal: AbortSignal }) =>
-        partOf({ url: contentUrl(one.id, one.revision), name: one.name, size: one.size, mediaType: one.media_type }, 0, Math.min(one.size, MOST_COMPARED), signal),
+        partOf({ url: contentUrl(one.id, one.revision), name: one.name, size: one.size, mediaType: one.media_type ?? null }, 0, Math.min(one.size, MOST_COMPARED), signal),
       staleTime: Infinity,
       retry: false,
     })),
@@ -124,7 +124,7 @@ function Compared({ older, newer, parts }: { older: Dataset; newer: Dataset; par
   if (!left || !right) return <Skeletons lines={8} />
   if (older.hash === newer.hash) return <Alert severity="info" variant="outlined" sx={{ m: 2 }}>They have the same bytes.</Alert>
   const text = (part: Uint8Array<ArrayBuffer>, of: Dataset): string | null => {
-    const { encoding } = sniff(part, of.media_type, of.name, part.length >= of.size)
+    const { encoding } = sniff(part, of.media_type ?? null, of.name, part.length >= of.size)
     return encoding === null ? null : decodeText(part, encoding, part.length >= of.size)
   }
   const [a, b] = [text(left, older), text(right, newer)]

@@ -3,8 +3,10 @@ import ContentCopy from '@mui/icons-material/ContentCopy'
 import { Box, Button, Chip, IconButton, Link, Tooltip } from '@mui/material'
 import { Link as To } from '@tanstack/react-router'
 import type { ReactNode } from 'react'
+import { StateChip } from '../../components/bits'
 import { toast } from '../../components/toast'
 import { short } from '../../lib/format'
+import type { StepResult } from './types'
 
 /** Puts text on the clipboard, also where the page came over plain HTTP and the browser has no clipboard for it. */
 export async function copyText(text: string, what: string): Promise<void> {
@@ -89,4 +91,23 @@ export function Crumb({ to, children }: { to: string; children: ReactNode }) {
       <Box component="span" aria-hidden sx={{ color: 'text.secondary' }}>/</Box>
     </>
   )
+}
+
+/** What came of a step: the state whose colour it has, and its word. */
+const RESULTS: Record<StepResult, [string, string]> = {
+  arrived: ['none', 'Arrived'],
+  emitted: ['none', 'Emitted'],
+  collected: ['collected', 'Collected'],
+  unchanged: ['none', 'Unchanged'],
+  dead: ['dead', 'Failed'],
+  retried: ['pending', 'To be tried again'],
+  reentered: ['none', 'Sent in again'],
+  spooled: ['none', 'Emitted in parts'],
+  held: ['pending', 'Held'],
+  joined: ['none', 'Joined'],
+}
+
+export function ResultChip({ result }: { result: StepResult | 'dropped' }) {
+  const [state, label] = result === 'dropped' ? ['dropped', 'Dropped'] : (RESULTS[result] ?? ['none', result])
+  return <StateChip state={state} label={label} />
 }

@@ -5,7 +5,20 @@ import type { History, ItemInfo, Lineage } from './types'
 
 const at = (id: string): string => encodeURIComponent(id)
 
-export const listDatasets = (query: Record<string, QueryValue>, signal?: AbortSignal) => get<Page<Dataset>>('/datasets', query, signal)
+/** What was collected and is not found yet. */
+export interface Behind {
+  /** All that was collected before is found. */
+  since: string
+  /** All datasets are being looked through anew, and any may be missing. */
+  building: boolean
+}
+
+/** A part of a search; one that was broken off, because so many were looked through, goes on at `next` with fewer rows. */
+export interface FoundDatasets extends Page<Dataset> {
+  behind?: Behind
+}
+
+export const listDatasets = (query: Record<string, QueryValue>, signal?: AbortSignal) => get<FoundDatasets>('/datasets', query, signal)
 export const listCollections = (signal?: AbortSignal) => get<Page<Collection>>('/collections', {}, signal)
 export const listFlows = (signal?: AbortSignal) => get<Page<Flow>>('/flows', {}, signal)
 /** All revisions of a dataset, oldest first. */

@@ -27,6 +27,7 @@ test('an address becomes a request, and what does not fit is dropped', () => {
   expect(datasetsQuery(search, NOW)).toEqual({
     q: 'kelp', sort: '-size', min_size: 100, since: '2026-11-26T12:00:00.000Z', until: undefined,
   })
+  expect(datasetsQuery({}, NOW)).toMatchObject({ sort: '-committed' })
   expect(datasetsSearch(parseSearch(addressOf(search)))).toEqual(search)
 })
 

@@ -34,10 +34,10 @@ export function sizeOf(text: string): number | undefined {
   return Number.isSafeInteger(size) ? size : undefined
 }
 
-/** The query of a listing. `now` is fixed while one listing is paged through. */
+/** The query of a listing, the newest first unless it is said. `now` is fixed while one listing is paged through. */
 export function datasetsQuery(search: DatasetsSearch, now: number): Record<string, QueryValue> {
   const { since, until, ...rest } = search
-  return { ...rest, since: moment(since, now), until: moment(until, now) }
+  return { sort: '-committed', ...rest, since: moment(since, now), until: moment(until, now) }
 }
 
 export interface ChosenFilter {

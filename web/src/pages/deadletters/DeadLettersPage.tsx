@@ -54,6 +54,10 @@ export function DeadLettersPage() {
   })
   const act = {
     retry: (which: Which) => retrying.mutate(which),
+    retried: (answer: Retried[]) => {
+      setRetried(answer)
+      again()
+    },
     discard: setAsked,
     busy: retrying.isPending,
   }
@@ -109,6 +113,8 @@ export function DeadLettersPage() {
 
 export interface Act {
   retry: (which: Which) => void
+  /** Follows what was sent in otherwise. */
+  retried: (answer: Retried[]) => void
   discard: (asked: Asked) => void
   busy: boolean
 }
@@ -207,7 +213,7 @@ const LETTER_COLUMNS: Column<DeadLetter>[] = [
   { key: 'run', header: 'Run', width: '70px', render: (row) => <RunLink run={row.run} /> },
   { key: 'failed', header: 'Failed', width: '120px', render: (row) => <Time value={row.failed} /> },
   { key: 'state', header: 'State', width: '110px', render: (row) => <StateChip state={row.state} /> },
-  { key: 'why', header: 'Ended by', width: 'minmax(120px, 1fr)', render: (row) => (row.end ? <span title={row.end.reason}>{row.end.actor}{row.end.reason && `: ${row.end.reason}`}</span> : '–') },
+  { key: 'why', header: 'Ended by', width: 'minmax(120px, 1fr)', render: (row) => (row.end ? <span title={row.end.reason ?? undefined}>{row.end.actor}{row.end.reason && `: ${row.end.reason}`}</span> : '–') },
 ]
 
 function Letters({ search, onOpen }: { search: LettersSearch; onOpen: (letter: DeadLetter) => void }) {

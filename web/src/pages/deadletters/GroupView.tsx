@@ -61,6 +61,7 @@ export function GroupView({ search, group, onLetter, act }: Props) {
           key={letter.data.id}
           letter={letter.data}
           busy={act.busy}
+          onRetried={(retried) => act.retried([retried])}
           onRetry={() => act.retry({ ids: [shown] })}
           onDiscard={() => act.discard({ which: { ids: [shown] }, count: 1, words: name })}
         />

@@ -1,17 +1,20 @@
 // One dead letter: its exact input, what went wrong and where in the code, what it logged, and what can be done.
 import Build from '@mui/icons-material/BuildOutlined'
+import Edit from '@mui/icons-material/EditOutlined'
 import Delete from '@mui/icons-material/DeleteOutlined'
 import Download from '@mui/icons-material/FileDownloadOutlined'
 import Replay from '@mui/icons-material/Replay'
 import { Alert, Box, Button, Stack, Typography } from '@mui/material'
 import { Link as To } from '@tanstack/react-router'
 import { Bytes, Short, StateChip, Time } from '../../components/bits'
+import { useState } from 'react'
 import { many } from '../../lib/format'
 import { Preview } from '../../preview/Preview'
 import { Copied, CopyIcon, Fact, Facts, FlowLink, RunLink } from '../datasets/bits'
 import { save } from '../datasets/data'
 import { Log } from '../datasets/HistoryView'
-import { letterUrl, placeOf, type DeadLetter } from './data'
+import { EditInput, MOST_EDITED } from './EditInput'
+import { letterUrl, placeOf, type DeadLetter, type Retried } from './data'
 
 /** Opens the editor at the processor where it failed, with the letter's input as its sample. */
 export const fixUrl = (flow: string, processor: string, letter: string): string =>
@@ -21,12 +24,15 @@ interface Props {
   letter: DeadLetter
   onRetry: () => void
   onDiscard: () => void
+  /** An edited input was sent in. */
+  onRetried: (retried: Retried) => void
   busy: boolean
 }
 
-export function LetterView({ letter, onRetry, onDiscard, busy }: Props) {
+export function LetterView({ letter, onRetry, onDiscard, onRetried, busy }: Props) {
   const { item } = letter
   const open = letter.state === 'open'
+  const [editing, setEditing] = useState(false)
   return (
     <Box role="region" aria-label={`Dead letter ${item.name}`} tabIndex={0} sx={{ flex: 1, minWidth: 0, minHeight: 0, overflow: 'auto', display: 'flex', flexDirection: 'column' }}>
       <Stack direction="row" spacing={1} useFlexGap sx={{ px: 2, py: 1, alignItems: 'center', flexWrap: 'wrap' }}>
@@ -37,11 +43,13 @@ export function LetterView({ letter, onRetry, onDiscard, busy }: Props) {
         {open && (
           <>
             <Button color="error" startIcon={<Delete fontSize="small" />} onClick={onDiscard}>Discard</Button>
+            {!letter.export_only && item.size <= MOST_EDITED && <Button startIcon={<Edit fontSize="small" />} onClick={() => setEditing(true)}>Edit input</Button>}
             <Button startIcon={<Replay fontSize="small" />} onClick={onRetry} loading={busy} loadingPosition="start">Retry</Button>
             {!letter.export_only && <Button variant="contained" component={To} to={fixUrl(letter.flow, letter.processor, letter.id)} startIcon={<Build fontSize="small" />}>Fix</Button>}
           </>
         )}
       </Stack>
+      {editing && <EditInput letter={letter} onRetried={onRetried} onClose={() => setEditing(false)} />}
       <Fault_ letter={letter} />
       <Facts>
         <Fact label="Failed in"><FlowLink flow={letter.flow} processor={letter.processor} /></Fact>
@@ -61,7 +69,7 @@ export function LetterView({ letter, onRetry, onDiscard, busy }: Props) {
       )}
       <Typography variant="h3" sx={{ px: 2, pt: 1.25 }}>Its exact input</Typography>
       <Box sx={{ flex: '1 0 360px', minHeight: 0, display: 'flex', flexDirection: 'column' }}>
-        <Preview content={{ url: letterUrl(letter.id), name: item.name, size: item.size, mediaType: item.media_type }} />
+        <Preview content={{ url: letterUrl(letter.id), name: item.name, size: item.size, mediaType: item.media_type ?? null }} />
       </Box>
     </Box>
   )

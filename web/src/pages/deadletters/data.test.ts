@@ -8,7 +8,7 @@ const run = (number: number, state: string, outstanding: number, dead: number): 
   ({ run: number, state, outstanding, dead_letters: dead }) as Run
 
 test('the line of a fault', () => {
-  const fault = { code: 'KeyError', message: 'x' }
+  const fault = { kind: 'failed' as const, code: 'KeyError', message: 'x' }
   expect(placeOf({ ...fault, place: ['weigh.py:9', 'raise KeyError()'] })).toEqual({ file: 'weigh.py', line: 9, code: 'raise KeyError()' })
   expect(placeOf({ ...fault, place: ['C:/x', 'code'] })).toMatchObject({ file: 'C:/x', line: 0 })
   expect(placeOf(fault)).toBeNull()

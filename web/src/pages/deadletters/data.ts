@@ -40,6 +40,9 @@ export const letterUrl = (id: string): string => address(`/dead-letters/${at(id)
 const body = (which: Which) => ('ids' in which ? { ids: which.ids } : { all: which.all })
 
 export const retry = (which: Which) => ask<Retried[]>('POST', '/dead-letters/retry', { json: body(which) })
+/** Sends a letter in again with other bytes, which were uploaded before. */
+export const retryEdited = (id: string, upload: string, note: string) =>
+  ask<Retried>('POST', `/dead-letters/${at(id)}/retry`, { json: { upload, ...(note !== '' && { note }) } })
 export const discard = (which: Which, reason: string) => ask<{ letters: number }>('POST', '/dead-letters/discard', { json: { ...body(which), reason } })
 
 /** The line of a fault in the user's code: the file, its number and its text. */

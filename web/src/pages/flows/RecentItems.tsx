@@ -45,7 +45,7 @@ function Row({ recent, lanes }: { recent: Recent; lanes: Map<string, number> }) 
   const sum = Math.max(1, spent)
   return (
     <Box sx={{ display: 'grid', gridTemplateColumns: 'minmax(120px, 220px) 74px minmax(80px, 1fr) 80px 90px', gap: 1.5, alignItems: 'center', px: 2, height: 30, fontSize: 12.5, '&:hover': { bgcolor: 'action.hover' } }}>
-      <AppLink to="/datasets" search={{ flow: recent.flow, q: recent.name }} className="mono" sx={{ overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }} title={recent.name}>{recent.name}</AppLink>
+      <AppLink to="/items/$item" params={{ item: recent.item }} className="mono" sx={{ overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }} title={recent.name}>{recent.name}</AppLink>
       <Box component="span" className="num" sx={{ color: 'text.secondary' }}>{clock(recent.at)}</Box>
       <Box sx={{ display: 'flex', gap: '2px', height: 9, borderRadius: 1, overflow: 'hidden', bgcolor: 'action.hover' }} aria-hidden>
         {recent.steps.map((step, at) => (

@@ -5,11 +5,11 @@ import Science from '@mui/icons-material/ScienceOutlined'
 import { Alert, Box, Button, Drawer, IconButton, Link, Stack, Typography } from '@mui/material'
 import { useQuery } from '@tanstack/react-query'
 import { Link as To } from '@tanstack/react-router'
-import { Bytes, StateChip } from '../../components/bits'
+import { Bytes } from '../../components/bits'
 import { ErrorPanel, Skeletons } from '../../components/states'
 import { many } from '../../lib/format'
 import { Preview } from '../../preview/Preview'
-import { Copied, Fact, Facts, FlowLink } from '../datasets/bits'
+import { Copied, Fact, Facts, FlowLink, ResultChip } from '../datasets/bits'
 import { itemUrl, readItem, save } from '../datasets/data'
 import type { ItemInfo } from '../datasets/types'
 
@@ -101,7 +101,7 @@ function StepLine({ words, flow, step, items, from = false, onItem, port }: { wo
       <span>{words}</span>
       <FlowLink flow={flow} processor={step.processor} />
       {port !== null && <Box component="span" sx={{ color: 'text.secondary' }}>port {port}</Box>}
-      <StateChip state={step.result} />
+      <ResultChip result={step.result} />
       {items.length > 0 && <span>{from ? 'of' : 'gave'}</span>}
       {items.slice(0, MOST_LISTED).map((id) => (
         <Link key={id} component="button" type="button" className="mono" onClick={() => onItem(id)} sx={{ fontSize: 12 }}>{id.slice(0, 10)}</Link>

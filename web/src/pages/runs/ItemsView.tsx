@@ -7,9 +7,10 @@ import { Link as To } from '@tanstack/react-router'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { useMemo, useRef, useState, type KeyboardEvent } from 'react'
 import type { Run } from '../../api/types'
-import { Duration, StateChip } from '../../components/bits'
+import { Duration } from '../../components/bits'
 import { EmptyState, ErrorPanel, Skeletons } from '../../components/states'
 import { bytes, count, many } from '../../lib/format'
+import { ResultChip } from '../datasets/bits'
 import { readItem } from '../datasets/data'
 import { ItemActions, ItemView } from './ItemPeek'
 import { childrenOf, rowsOf, treeOf, type Place, type RunStep, type TreeRow } from './steps'
@@ -170,7 +171,7 @@ function Became({ step, place }: { step: RunStep; place: Place }) {
   return (
     <Stack direction="row" spacing={0.75} sx={{ alignItems: 'center', fontSize: 12 }}>
       <Box component="span" sx={{ color: 'text.secondary' }}>{step.processor}</Box>
-      {step.result === 'emitted' && step.children.length > 0 ? <span>{words}</span> : <StateChip state={step.result === 'emitted' ? 'dropped' : step.result} />}
+      {step.result === 'emitted' && step.children.length > 0 ? <span>{words}</span> : <ResultChip result={step.result === 'emitted' ? 'dropped' : step.result} />}
       <Box component="span" sx={{ color: 'text.secondary' }}><Duration us={step.took_us} /></Box>
       {step.dataset && <Link component={To} to={`/datasets/${encodeURIComponent(step.dataset.id)}?revision=${step.dataset.revision}`}>dataset</Link>}
       {step.dead_letter && <Link component={To} to={`/dead-letters?letter=${encodeURIComponent(step.dead_letter)}&ended=true`} sx={{ color: 'error.main' }}>dead letter</Link>}

@@ -2,7 +2,7 @@
 import { Box } from '@mui/material'
 import { useQuery } from '@tanstack/react-query'
 import { readFlow } from '../../api/flows'
-import type { Run } from '../../api/types'
+import type { Run, StepCounts } from '../../api/types'
 import { Duration } from '../../components/bits'
 import { count } from '../../lib/format'
 import { FlowLink, KindChip } from '../datasets/bits'
@@ -19,7 +19,7 @@ export function Processors({ run }: { run: Run }) {
   // Only for their order and kinds: without the flow, its names in order of the alphabet are enough.
   const flow = useQuery({ queryKey: ['flow', run.flow], queryFn: ({ signal }) => readFlow(run.flow, signal), retry: false, staleTime: 60_000 })
   const counts = run.processors ?? {}
-  const plan = flow.data?.plan.processors ?? []
+  const plan = flow.data?.plan?.processors ?? []
   const known = plan.map((processor) => processor.id).filter((id) => id in counts)
   const ids = [...known, ...Object.keys(counts).filter((id) => !known.includes(id))]
   if (ids.length === 0) return null
@@ -42,7 +42,7 @@ export function Processors({ run }: { run: Run }) {
         </thead>
         <tbody>
           {ids.map((id) => {
-            const one = counts[id] ?? {}
+            const one: Partial<StepCounts> = counts[id] ?? {}
             const kind = plan.find((processor) => processor.id === id)?.type
             const took = one.took ?? 0
             return (

@@ -1,4 +1,5 @@
 // The steps of a run, as far as they were fetched.
+import { useEffect } from 'react'
 import { get } from '../../api/client'
 import type { Page, Run } from '../../api/types'
 import { useRows, type Rows } from '../../components/ServerTable'
@@ -10,9 +11,16 @@ const AGAIN_MS = 2000
 export const STEPS = 1000
 
 export function useSteps(run: Run): Rows<RunStep> {
-  return useRows(
+  const rows = useRows(
     ['run', String(run.run), 'items'],
     (after, signal) => get<Page<RunStep>>(`/runs/${run.run}/items`, { limit: STEPS, after }, signal),
     run.state === 'done' ? {} : { refetchMs: AGAIN_MS },
   )
+  // A part may hold nothing though more follows.
+  const looking = rows.rows.length === 0 && rows.more && !rows.error
+  const { fetchMore, isFetchingMore } = rows
+  useEffect(() => {
+    if (looking && !isFetchingMore) fetchMore()
+  }, [looking, isFetchingMore, fetchMore])
+  return looking ? { ...rows, isPending: true } : rows
 }

@@ -59,7 +59,7 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
   const errors = useMemo(() => {
     const found = new Map<string, number>()
     for (const one of diagnostics) {
-      if (one.processor !== undefined && one.severity === 'error') found.set(one.processor, (found.get(one.processor) ?? 0) + 1)
+      if (one.processor != null && one.severity === 'error') found.set(one.processor, (found.get(one.processor) ?? 0) + 1)
     }
     return found
   }, [diagnostics])

@@ -47,7 +47,7 @@ export default function ProcessorPanel({ step, sample, onClose, onOpen, onDelete
   const { clear } = attempt
   useEffect(() => clear, [step.id, clear])
   const fault = attempt.tried?.fault
-  const marks = useMemo(() => (code ? [...code.marks, ...faultMarks(fault, code.value, code.file)] : []), [code, fault])
+  const marks = useMemo(() => (code ? [...code.marks, ...faultMarks(fault, code.value, code.file ?? step.id)] : []), [code, fault, step.id])
   const failing = lineOfFault(fault)
   const run = useRef<() => void>(undefined)
 

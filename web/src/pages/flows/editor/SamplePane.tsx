@@ -6,7 +6,7 @@ import { Alert, Box, Button, Chip, Menu, MenuItem, Stack, TextField, Typography 
 import { useQuery } from '@tanstack/react-query'
 import { useEffect, useRef, useState, type RefObject } from 'react'
 import { ask, get } from '../../../api/client'
-import { recentInputs, upload } from '../../../api/flows'
+import { pastItems, upload } from '../../../api/flows'
 import type { Dataset, DeadLetter, Page } from '../../../api/types'
 import { Keys } from '../../../components/bits'
 import { toast, toastProblem } from '../../../components/toast'
@@ -38,7 +38,7 @@ export function SamplePane({ step, named, attempt, run, onNext }: SamplePaneProp
   const [text, setText] = useState<string>()
   const [asking, setAsking] = useState(false)
   const { running, tried, problem, stop } = attempt
-  const recents = useQuery({ queryKey: ['recent', session.slug, step.id], queryFn: ({ signal }) => recentInputs(session.slug, step.id, signal), enabled: flow !== undefined, retry: false })
+  const recents = useQuery({ queryKey: ['recent', session.slug, step.id], queryFn: ({ signal }) => pastItems(session.slug, step.id, 'in', signal), enabled: flow !== undefined, retry: false })
   const letter = useQuery({
     queryKey: ['dead-letter', named],
     queryFn: ({ signal }) => get<DeadLetter>(`/dead-letters/${encodeURIComponent(named?.replace('dead_letter:', '') ?? '')}`, {}, signal),
