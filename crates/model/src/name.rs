@@ -169,8 +169,10 @@ mod tests {
     #[test]
     fn names_can_be_beside_each_other() {
         let mut names = Distinct::default();
-        let given: Vec<String> =
-            ["a.csv", "A.csv", "a-2.csv", "a.csv", "../x", "..", "c:\\d", ""].into_iter().map(|n| names.take(n)).collect();
+        let given: Vec<String> = ["a.csv", "A.csv", "a-2.csv", "a.csv", "../x", "..", "c:\\d", ""]
+            .into_iter()
+            .map(|n| names.take(n))
+            .collect();
         assert_eq!(given, ["a.csv", "A-2.csv", "a-2-2.csv", "a-3.csv", ".._x", "item", "c__d", "item-2"]);
         assert!(portable(&format!("{}.csv", "ö".repeat(300))).len() <= MOST);
     }

@@ -45,6 +45,12 @@ pub(crate) struct How {
     pub download: Option<u8>,
 }
 
+impl How {
+    pub(crate) fn is_download(self) -> bool {
+        self.download.is_some_and(|download| download != 0)
+    }
+}
+
 /// Bytes, and what they are.
 pub(crate) struct Served<'a> {
     pub body: Body,
@@ -126,7 +132,8 @@ impl Range {
     /// Reads a `Range`. What can't be understood, or is of several parts, is for the whole.
     fn of(header: &str, size: u64) -> Self {
         let Some((unit, set)) = header.split_once('=') else { return Self::Whole };
-        let Some((first, last)) = set.trim().split_once('-').filter(|_| unit.trim().eq_ignore_ascii_case("bytes")) else {
+        let Some((first, last)) = set.trim().split_once('-').filter(|_| unit.trim().eq_ignore_ascii_case("bytes"))
+        else {
             return Self::Whole;
         };
         // More digits than a number has are a number that is too large.
@@ -140,7 +147,11 @@ impl Range {
             (None, Some(length)) if first.is_empty() => Self::Part(size.saturating_sub(length), size - 1),
             (Some(first), Some(last)) if last < first => Self::Whole,
             (Some(first), upto) if upto.is_some() || last.is_empty() => {
-                if first < size { Self::Part(first, upto.unwrap_or(u64::MAX).min(size - 1)) } else { Self::Beyond }
+                if first < size {
+                    Self::Part(first, upto.unwrap_or(u64::MAX).min(size - 1))
+                } else {
+                    Self::Beyond
+                }
             }
             _ => Self::Whole,
         }
@@ -166,8 +177,10 @@ fn disposition(name: &str, attachment: bool) -> String {
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().map(|char| if char.is_control() { '_' } else { char }).collect();
     let name = if name.trim_matches('.').is_empty() { "content".to_owned() } else { name };
-    let ascii: String =
-        name.chars().map(|char| if char.is_ascii() && !matches!(char, '"' | '\\' | '%') { char } else { '_' }).collect();
+    let ascii: String = name
+        .chars()
+        .map(|char| if char.is_ascii() && !matches!(char, '"' | '\\' | '%') { char } else { '_' })
+        .collect();
     let mut whole = String::new();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || PLAIN.contains(&byte) {
@@ -236,7 +249,10 @@ mod tests {
     fn names_are_written_twice() {
         assert_eq!(disposition("a b.csv", false), "inline; filename=\"a b.csv\"; filename*=UTF-8''a%20b.csv");
         let odd = disposition("x/größe \"1\"%\n.txt", true);
-        assert_eq!(odd, "attachment; filename=\"gr__e _1____.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22%25_.txt");
+        assert_eq!(
+            odd,
+            "attachment; filename=\"gr__e _1____.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22%25_.txt"
+        );
         assert_eq!(disposition("..", true), "attachment; filename=\"content\"; filename*=UTF-8''content");
     }
 

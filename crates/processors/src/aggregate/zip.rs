@@ -91,4 +91,3 @@ fn error(error: ZipError) -> io::Error {
         other => io::Error::other(other),
     }
 }
-
