@@ -21,7 +21,10 @@ use crate::ask::{
     ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Status, Upload, WhichRevision,
 };
 use crate::garbage::CollectRequest;
-use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, ItemInfo, Page, Revisions, Run};
+use crate::rows::{
+    AuditRow, Collection, Dataset, DeadGroup, DeadLetter, Flow, History, ItemInfo, Page, Revisions, Run,
+};
+use crate::search::{DatasetPage, Datasets};
 use crate::{ACTOR, FROM, HASH};
 
 /// The largest answer that is not streamed.
@@ -263,9 +266,9 @@ impl Client {
         self.get("/api/v1/collections").await
     }
 
-    /// Datasets, in order of origin.
-    pub async fn datasets(&self, listing: &Listing) -> Result<Page<Dataset>, Problem> {
-        self.get(&format!("/api/v1/datasets{}", query(listing)?)).await
+    /// Datasets, in the order that is asked for.
+    pub async fn datasets(&self, asked: &Datasets) -> Result<DatasetPage, Problem> {
+        self.get(&format!("/api/v1/datasets{}", query(asked)?)).await
     }
 
     /// What a reference to a dataset may mean.
@@ -317,6 +320,11 @@ impl Client {
     /// What a reference to a dead letter may mean.
     pub async fn find_letters(&self, reference: &Reference) -> Result<Found<DeadLetter>, Problem> {
         self.get(&format!("/api/v1/dead-letters/find{}", query(reference)?)).await
+    }
+
+    /// Open dead letters by what went wrong, the largest groups first.
+    pub async fn letter_groups(&self, listing: &Listing) -> Result<Page<DeadGroup>, Problem> {
+        self.get(&format!("/api/v1/dead-letters/groups{}", query(listing)?)).await
     }
 
     /// Sends dead letters in again; where no server runs, [`Client::follow`] each run then.
