@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -22,21 +22,25 @@ fn programs() -> PathBuf {
 
 /// Installs what `xtask/tools.txt` pins, unless that very list is installed already.
 pub fn install() -> Result<()> {
-    let list = shell::root().join("xtask").join("tools.txt");
+    install_list("tools.txt", &packages())
+}
+
+/// The same for another list, into a folder of its own.
+pub fn install_list(name: &str, folder: &Path) -> Result<()> {
+    let list = shell::root().join("xtask").join(name);
     let wanted = fs::read_to_string(&list).with_context(|| format!("can't read {}", list.display()))?;
-    let folder = packages();
     let receipt = folder.join("installed.txt");
     if fs::read_to_string(&receipt).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    println!("installing the tools of xtask/tools.txt into {}", folder.display());
+    println!("installing the tools of xtask/{name} into {}", folder.display());
     if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("can't remove {}", folder.display()))?;
+        fs::remove_dir_all(folder).with_context(|| format!("can't remove {}", folder.display()))?;
     }
     let mut pip = shell::python();
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
     pip.args(["--no-deps", "--only-binary=:all:", "--require-hashes", "--target"])
-        .arg(&folder)
+        .arg(folder)
         .arg("--requirement")
         .arg(&list);
     shell::run(&mut pip).context("can't install the tools; pip is needed (Debian: apt-get install python3-pip)")?;

@@ -11,6 +11,7 @@ use opendmp_model::diagnostic::Diagnostics;
 use opendmp_model::ids::IdPrefix;
 use opendmp_model::kinds::Role;
 use opendmp_ports::content::Usage;
+use opendmp_ports::journal::letters::parse_group;
 use opendmp_ports::journal::{Backlog, Filter, RunId};
 use opendmp_ports::transport::StepCounts;
 use serde::{Deserialize, Serialize};
@@ -156,6 +157,13 @@ pub struct Listing {
     /// Whose name contains this, or matches it where it has `*` or `?`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Words that a dead letter has all of, in its item's name or in what is said of it; that a group of them has in what
+    /// is said of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
+    /// Of this group of dead letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Ended dead letters, too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
@@ -175,6 +183,20 @@ fn is_zero(number: &usize) -> bool {
 /// The most rows of one answer.
 pub const MOST_ROWS: usize = 10_000;
 
+impl Listing {
+    /// As a filter of dead letters.
+    ///
+    /// # Errors
+    /// For a group that is none.
+    pub(crate) fn of_letters(self) -> Result<Filter, Problem> {
+        match self.group.as_deref().filter(|group| parse_group(group).is_none()) {
+            Some(group) => Err(Problem::new(400, "bad-group", format!("`{group}` is not a group of dead letters"))
+                .with_hint("`opendmp dead-letters groups` tells them")),
+            None => Ok(self.into()),
+        }
+    }
+}
+
 impl From<Listing> for Filter {
     fn from(asked: Listing) -> Self {
         Self {
@@ -183,6 +205,8 @@ impl From<Listing> for Filter {
             collection: asked.collection,
             name: asked.name,
             id: None,
+            text: asked.q,
+            group: asked.group.as_deref().and_then(parse_group),
             ended: asked.ended,
             limit: if asked.limit == 0 { 100 } else { asked.limit.min(MOST_ROWS) },
             after: asked.after,

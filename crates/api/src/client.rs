@@ -1,16 +1,19 @@
-//! The typed client: one for both ways of asking.
+//! The typed client: one for all ways of asking.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, Response, header};
+use axum::http::{HeaderValue, Method, Request, Response, Uri, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use opendmp_model::name::printable;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt;
 
 use crate::ask::{
@@ -18,7 +21,10 @@ use crate::ask::{
     ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Status, Upload, WhichRevision,
 };
 use crate::garbage::CollectRequest;
-use crate::rows::{AuditRow, Collection, Dataset, DeadLetter, Flow, History, ItemInfo, Page, Revisions, Run};
+use crate::rows::{
+    AuditRow, Collection, Dataset, DeadGroup, DeadLetter, Flow, History, ItemInfo, Page, Revisions, Run,
+};
+use crate::search::{DatasetPage, Datasets};
 use crate::{ACTOR, FROM, HASH};
 
 /// The largest answer that is not streamed.
@@ -26,6 +32,9 @@ const MOST_ANSWER: usize = 256 << 20;
 
 /// The longest line of a streamed answer.
 const MOST_LINE: usize = 16 << 20;
+
+/// How long a server may take to take a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks a service.
 #[derive(Clone, Debug)]
@@ -38,12 +47,80 @@ pub struct Client {
 enum To {
     Socket(PathBuf),
     Here(Router),
+    Http(Address),
+}
+
+/// A server that is reached over TCP.
+#[derive(Clone, Debug)]
+struct Address {
+    /// Host and port as they are written.
+    shown: String,
+    host: String,
+    port: u16,
+    /// `Bearer` with the token; marked so that it is printed nowhere.
+    bearer: HeaderValue,
+}
+
+impl Address {
+    fn new(url: &str, token: &str) -> Result<Self, Problem> {
+        let bad = |why: &str| {
+            Problem::new(400, "bad-server", format!("`{}` is no address of a server: {why}", printable(url)))
+                .with_hint("write it as http://127.0.0.1:7117")
+        };
+        let uri: Uri = url.parse().map_err(|_| bad("it can't be read"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => {
+                return Err(bad("this program does not speak TLS").with_hint(
+                    "`ssh -L 7117:127.0.0.1:7117 HOST` brings the server here, encrypted: then ask http://127.0.0.1:7117",
+                ));
+            }
+            _ => return Err(bad("it does not begin with http://")),
+        }
+        let authority = uri.authority().ok_or_else(|| bad("it names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(bad("a name or a password has no place in it"));
+        }
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err(bad("there is something behind the host"));
+        }
+        let host = authority.host();
+        let port = match authority.as_str()[host.len()..].strip_prefix(':') {
+            Some(digits) => digits.parse().map_err(|_| bad("that is no port"))?,
+            None => 80,
+        };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| Problem::new(400, "bad-token", "the access token has characters that none has"))?;
+        bearer.set_sensitive(true);
+        Ok(Self { shown: authority.to_string(), host: host.to_owned(), port, bearer })
+    }
+
+    async fn connect(&self) -> Result<TcpStream, Problem> {
+        let failed = |why: &dyn std::fmt::Display| {
+            Problem::new(503, "no-server", format!("the server at {} can't be reached: {why}", self.shown))
+                .with_hint("`opendmp serve` says where it listens")
+        };
+        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect((self.host.as_str(), self.port))).await;
+        let stream = connected.map_err(|_| failed(&"it does not answer"))?.map_err(|error| failed(&error))?;
+        // Requests are small, and nothing follows that they could wait for.
+        stream.set_nodelay(true).map_err(|error| failed(&error))?;
+        Ok(stream)
+    }
 }
 
 impl Client {
     /// Asks the server behind a Unix socket.
     pub fn socket(path: &Path, actor: &str) -> Self {
         Self { to: To::Socket(path.to_owned()), actor: actor.to_owned() }
+    }
+
+    /// Asks the server at `url`, as `http://127.0.0.1:7117`, with its access token.
+    ///
+    /// # Errors
+    /// Where the address or the token can't be one.
+    pub fn http(url: &str, token: &str, actor: &str) -> Result<Self, Problem> {
+        Ok(Self { to: To::Http(Address::new(url, token)?), actor: actor.to_owned() })
     }
 
     /// Asks routes within this process.
@@ -53,7 +130,7 @@ impl Client {
 
     /// Whether a server answers, which goes on when the asker leaves.
     pub fn is_server(&self) -> bool {
-        matches!(self.to, To::Socket(_))
+        !matches!(self.to, To::Here(_))
     }
 
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
@@ -70,27 +147,22 @@ impl Client {
                         format!("the server at {} can't be reached: {error}", path.display()),
                     )
                 })?;
-                let lost = |error: hyper::Error| {
-                    Problem::new(503, "connection-lost", format!("the server does not answer: {error}"))
-                };
-                let (mut sender, connection) =
-                    hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
-                tokio::spawn(async move {
-                    // Its end shows in the answer.
-                    let _ = connection.await;
-                });
-                let response = sender.send_request(request).await.map_err(lost)?;
-                Ok(response.map(Body::new))
+                exchange(stream, request).await
             }
+            To::Http(address) => exchange(address.connect().await?, request).await,
         }
     }
 
     async fn ask(&self, method: Method, path: &str, body: Body) -> Result<Response<Body>, Problem> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
+        let mut request = Request::builder().method(method).uri(path);
+        request = match &self.to {
+            To::Http(address) => {
+                request.header(header::HOST, &address.shown).header(header::AUTHORIZATION, &address.bearer)
+            }
             // There is no host; the protocol wants one named.
-            .header(header::HOST, "opendmp")
+            To::Socket(_) | To::Here(_) => request.header(header::HOST, "opendmp"),
+        };
+        let request = request
             .header(header::CONTENT_TYPE, "application/json")
             .header(ACTOR, visible(&self.actor))
             .body(body)
@@ -194,9 +266,9 @@ impl Client {
         self.get("/api/v1/collections").await
     }
 
-    /// Datasets, in order of origin.
-    pub async fn datasets(&self, listing: &Listing) -> Result<Page<Dataset>, Problem> {
-        self.get(&format!("/api/v1/datasets{}", query(listing)?)).await
+    /// Datasets, in the order that is asked for.
+    pub async fn datasets(&self, asked: &Datasets) -> Result<DatasetPage, Problem> {
+        self.get(&format!("/api/v1/datasets{}", query(asked)?)).await
     }
 
     /// What a reference to a dataset may mean.
@@ -250,6 +322,11 @@ impl Client {
         self.get(&format!("/api/v1/dead-letters/find{}", query(reference)?)).await
     }
 
+    /// Open dead letters by what went wrong, the largest groups first.
+    pub async fn letter_groups(&self, listing: &Listing) -> Result<Page<DeadGroup>, Problem> {
+        self.get(&format!("/api/v1/dead-letters/groups{}", query(listing)?)).await
+    }
+
     /// Sends dead letters in again; where no server runs, [`Client::follow`] each run then.
     pub async fn retry(&self, letters: &Letters) -> Result<Vec<Retried>, Problem> {
         self.post("/api/v1/dead-letters/retry", letters).await
@@ -269,6 +346,21 @@ impl Client {
     pub async fn discard(&self, letters: &Letters) -> Result<Discarded, Problem> {
         self.post("/api/v1/dead-letters/discard", letters).await
     }
+}
+
+/// Sends one request over a connection of its own.
+async fn exchange<S>(stream: S, request: Request<Body>) -> Result<Response<Body>, Problem>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let lost =
+        |error: hyper::Error| Problem::new(503, "connection-lost", format!("the server does not answer: {error}"));
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+    tokio::spawn(async move {
+        // Its end shows in the answer.
+        let _ = connection.await;
+    });
+    Ok(sender.send_request(request).await.map_err(lost)?.map(Body::new))
 }
 
 /// The events of a long answer, as they happen.
@@ -400,6 +492,27 @@ fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_hosts_alone() {
+        for (url, host, port) in [
+            ("http://127.0.0.1:7117", "127.0.0.1", 7117),
+            ("http://localhost:80/", "localhost", 80),
+            ("http://[::1]:9", "::1", 9),
+            ("http://data.example", "data.example", 80),
+        ] {
+            let address = Address::new(url, "secret").unwrap();
+            assert_eq!((address.host.as_str(), address.port), (host, port));
+            assert!(!format!("{address:?}").contains("secret"), "{address:?}");
+        }
+        for bad in ["", "127.0.0.1:7117", "ftp://x", "http://a:b@c", "http://x/y", "http://x?token=1", "http://x:99999"]
+        {
+            assert_eq!(Address::new(bad, "secret").unwrap_err().code, "bad-server", "{bad}");
+        }
+        let tls = Address::new("https://x", "secret").unwrap_err();
+        assert!(tls.message.contains("TLS") && tls.hint.unwrap().contains("ssh"), "{}", tls.message);
+        assert_eq!(Address::new("http://x", "two\nlines").unwrap_err().code, "bad-token");
+    }
 
     #[test]
     fn queries_are_escaped() {

@@ -195,11 +195,9 @@ impl Hub {
 
     async fn publish_while_watched(&self, engine: &Engine, stop: &mut watch::Receiver<bool>) {
         let mut hints = engine.transport.listen();
-        let mut upto = match engine.journal.latest(Seq(0), 1).await {
-            Ok(rows) => rows.first().map_or(Seq(0), |row| row.seq),
-            Err(_) => Seq(0),
-        };
-        let mut changed = Changed { flows: BTreeSet::new(), all: true, settled: false };
+        // What ended before anyone watched is worth a look, too.
+        let mut upto = Seq(0);
+        let mut changed = Changed { flows: BTreeSet::new(), all: true, settled: true };
         let (mut next, mut sweep) = (tokio::time::Instant::now(), tokio::time::Instant::now());
         let mut watched = next;
         loop {

@@ -5,6 +5,7 @@
 //! verb of the command line is written once. [`description`] is that of the API, made from the routes themselves.
 
 mod access;
+mod archive;
 pub mod ask;
 pub mod backup;
 mod client;
@@ -13,6 +14,7 @@ pub mod drafts;
 pub mod events;
 pub mod flows;
 pub mod garbage;
+mod links;
 mod page;
 pub mod past;
 pub mod plan;

@@ -4,6 +4,7 @@
 //! is around every request lives in [`crate::router()`].
 
 pub(crate) mod answer;
+mod archive;
 mod datasets;
 mod drafts;
 mod events;
@@ -15,6 +16,7 @@ mod kinds;
 mod letters;
 mod past;
 mod runs;
+mod serving;
 mod tryout;
 mod upkeep;
 
@@ -40,6 +42,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
         .merge(kinds::routes())
         .merge(runs::routes())
         .merge(datasets::routes())
+        .merge(archive::routes())
         .merge(items::routes())
         .merge(letters::routes())
         .merge(upkeep::routes())

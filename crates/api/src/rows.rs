@@ -334,6 +334,45 @@ pub struct LetterEnd {
     pub pass: Option<u32>,
 }
 
+/// Open dead letters of one flow and processor whose errors differ only in what differs from item to item.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeadGroup {
+    /// Its id.
+    pub group: String,
+    /// The flow.
+    pub flow: String,
+    /// Where they failed.
+    pub processor: String,
+    /// The error's code.
+    pub code: String,
+    /// Its message, with `…` for what differs.
+    pub message: String,
+    /// How many there are.
+    pub count: u64,
+    /// When the first of them failed.
+    pub first: String,
+    /// When the last of them failed.
+    pub last: String,
+    /// Id of the last of them.
+    pub sample: String,
+}
+
+impl From<&journal::DeadGroup> for DeadGroup {
+    fn from(row: &journal::DeadGroup) -> Self {
+        Self {
+            group: journal::letters::group_text(row.group),
+            flow: row.flow.clone(),
+            processor: row.processor.clone(),
+            code: row.code.clone(),
+            message: row.message.clone(),
+            count: row.count,
+            first: time(row.first),
+            last: time(row.last),
+            sample: row.sample.to_string(),
+        }
+    }
+}
+
 /// A dead letter.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetter {

@@ -108,6 +108,17 @@ pub struct Datasets {
     pub wait_ms: Option<u64>,
 }
 
+/// How long the command line waits for what was committed just before.
+const PATIENCE_MS: u64 = 5_000;
+
+impl From<Listing> for Datasets {
+    fn from(listing: Listing) -> Self {
+        let Listing { flow, run, collection, name, q, limit, after, .. } = listing;
+        let limit = (limit != 0).then_some(limit);
+        Self { q, flow, collection, run, name, limit, after, wait_ms: Some(PATIENCE_MS), ..Self::default() }
+    }
+}
+
 impl From<Datasets> for Filter {
     fn from(asked: Datasets) -> Self {
         let Datasets { flow, collection, run, name, limit, after, .. } = asked;
@@ -166,6 +177,18 @@ pub(crate) fn moment(of: &str, text: &str) -> Result<i64, Problem> {
         Problem::new(400, "bad-time", format!("{of} `{text}` is no time"))
             .with_hint("write it as 2026-11-22T14:02:11Z, or a date as 2026-11-22")
     })
+}
+
+/// Which bytes of a dataset, and what for.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct WhichBytes {
+    /// Number of the revision; the newest where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
+    /// `1`: to be kept as a file, whatever it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub download: Option<u8>,
 }
 
 /// A part of the datasets that are meant.

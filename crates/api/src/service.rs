@@ -30,6 +30,7 @@ use crate::ask::{
 use crate::backup::Backups;
 use crate::events::Hub;
 use crate::flows::Brief;
+use crate::links::Links;
 use crate::request;
 use crate::rows::{Flow, Run, time};
 
@@ -73,6 +74,7 @@ pub struct Service {
     pub(crate) home: OnceLock<PathBuf>,
     pub(crate) briefs: Mutex<HashMap<VersionId, Arc<Brief>>>,
     pub(crate) backups: OnceLock<Arc<dyn Backups>>,
+    pub(crate) links: Links,
     /// Who publishes what happens; only a server does.
     pub(crate) hub: OnceLock<Arc<Hub>>,
 }
@@ -97,6 +99,7 @@ impl Service {
             home: OnceLock::new(),
             briefs: Mutex::default(),
             backups: OnceLock::new(),
+            links: Links::default(),
             hub: OnceLock::new(),
         })
     }
@@ -529,13 +532,18 @@ impl Service {
         })
     }
 
+    /// Refuses where the bytes of a revision were let go.
+    pub(crate) fn is_there(&self, row: &RevisionRow) -> Result<(), Problem> {
+        let Some(gone) = row.gone else { return Ok(()) };
+        let message =
+            format!("the content of revision {} of `{}` was let go at {}", row.revision, row.slot, time(gone));
+        Err(Problem::new(410, "let-go", message)
+            .with_hint("`retention` of its collect says what is kept; `opendmp items content` may make it again"))
+    }
+
     /// Opens the bytes of a revision.
     pub async fn open(&self, row: &RevisionRow) -> Result<(Body, ContentHash), Problem> {
-        if let Some(gone) = row.gone {
-            let message = format!("the content of revision {} was let go at {}", row.revision, time(gone));
-            return Err(Problem::new(410, "let-go", message)
-                .with_hint("`retention` of its collect says what is kept; `opendmp items content` may make it again"));
-        }
+        self.is_there(row)?;
         let content = row.item.content;
         Ok((self.engine.content.open(&content).await?, content.hash))
     }
@@ -634,7 +642,7 @@ impl Service {
                     // So that a misspelt name is told.
                     self.engine.find_flow(flow).await?;
                 }
-                Ok(Pages::All(Listing { ended: false, limit: 1_000, after: None, ..listing }.into(), false))
+                Ok(Pages::All(Listing { ended: false, limit: 1_000, after: None, ..listing }.of_letters()?, false))
             }
             None => {
                 let mut rows: Vec<DeadRow> = Vec::with_capacity(letters.ids.len());

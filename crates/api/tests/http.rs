@@ -130,7 +130,7 @@ async fn both_ways_of_asking_answer_alike() {
         assert_eq!(client.status().await.unwrap().mode, Mode::Command);
         assert!(client.flows().await.unwrap().rows.is_empty());
         let listing = Listing { name: Some("ä & b*".to_owned()), ..Listing::default() };
-        assert!(client.datasets(&listing).await.unwrap().rows.is_empty());
+        assert!(client.datasets(&listing.clone().into()).await.unwrap().rows.is_empty());
         assert!(
             client
                 .find_datasets(&Reference { name: "x".to_owned(), ..Reference::default() })

@@ -1,9 +1,8 @@
 //! What can be typed. Each verb's own arguments stand beside the verb.
 
-use std::path::PathBuf;
-
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::target::Target;
 use crate::verbs;
 
 /// Drop your script in: what you did by hand runs by itself, loses nothing, and can say how every result came to be.
@@ -19,16 +18,8 @@ Begin here:
 To have a folder watched for good: `opendmp flows enable FLOW.yaml`, then `opendmp serve`.
 Exit codes: 0 done, 1 failed, 2 bad flow or usage, 3 some items became dead letters, 4 timed out")]
 pub struct Args {
-    /// Where everything is kept [default: $XDG_DATA_HOME/opendmp or ~/.local/share/opendmp]
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "OPENDMP_DATA_DIR",
-        hide_env = true,
-        help_heading = "Everywhere"
-    )]
-    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub target: Target,
     /// When to use colours: auto, always or never; NO_COLOR is respected
     #[arg(
         long,

@@ -178,6 +178,11 @@ impl Session {
         Ok(Self { client, own: Some(Own { service, opened }), _socket: None })
     }
 
+    /// With a server that is reached otherwise.
+    pub fn with(client: Client) -> Self {
+        Self { client, own: None, _socket: None }
+    }
+
     /// Whether this process does the work, so that the work ends with it.
     pub fn is_own(&self) -> bool {
         self.own.is_some()

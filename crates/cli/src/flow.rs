@@ -12,6 +12,7 @@ use opendmp_model::document::{Checked, check};
 use opendmp_model::kinds::{FileProblem, Files, Kinds, MOST_FILE_BYTES, clean_path};
 
 use crate::fail::Fail;
+use crate::target::Target;
 
 /// The largest flow file that is read at all; what a flow may have is decided by the check.
 const MOST_FLOW_BYTES: u64 = 16 << 20;
@@ -101,8 +102,11 @@ pub struct CheckedFlow {
 
 impl CheckedFlow {
     /// Packs it up to be sent.
-    pub fn upload(self) -> Result<Upload, Fail> {
-        let base = self.base.into_os_string().into_string().map_err(|base| {
+    ///
+    /// A server at an address has other folders than this machine: there the flow's is for it to choose.
+    pub fn upload(self, target: &Target) -> Result<Upload, Fail> {
+        let base = if target.is_remote() { PathBuf::new() } else { self.base };
+        let base = base.into_os_string().into_string().map_err(|base| {
             Fail::usage(format!("the folder `{}` has a name that is not UTF-8", base.display()))
                 .hint("give the flow's folder another name")
         })?;

@@ -11,6 +11,7 @@ mod machine;
 mod progress;
 mod summary;
 mod table;
+mod target;
 mod term;
 mod verbs;
 mod words;
@@ -54,26 +55,26 @@ fn main() -> ExitCode {
 }
 
 async fn verb(args: Args, term: &Term) -> Result<ExitCode, Fail> {
-    let data = args.data_dir;
+    let target = args.target;
     match args.verb {
         Verb::Init(args) => verbs::init::init(&args, term),
         Verb::Validate(args) => verbs::validate::validate(&args, term),
         Verb::Plan(args) => verbs::plan::plan(&args, term),
-        Verb::Run(args) => verbs::run::run(args, data, term).await,
-        Verb::Serve(args) => verbs::serve::serve(args, data, term).await,
-        Verb::Flows(args) => verbs::flows::flows(args, data, term).await,
-        Verb::Runs(args) => verbs::runs::runs(args, data, term).await,
-        Verb::Collections(args) => verbs::collections::collections(&args, data, term).await,
-        Verb::Datasets(args) => verbs::datasets::datasets(args, data, term).await,
-        Verb::Items(args) => verbs::items::items(args, data, term).await,
-        Verb::DeadLetters(args) => verbs::dead_letters::dead_letters(args, data, term).await,
-        Verb::Reprocess(args) => verbs::reprocess::reprocess(args, data, term).await,
-        Verb::Ingest(args) => verbs::ingest::ingest(args, data, term).await,
-        Verb::Doctor(args) => verbs::doctor::doctor(&args, data, term).await,
-        Verb::Backup(args) => verbs::backup::backup(args, data, term).await,
-        Verb::Verify(args) => verbs::verify::verify(args, data, term).await,
-        Verb::Gc(args) => verbs::gc::gc(args, data, term).await,
-        Verb::Restore(args) => verbs::restore::restore(args, data, term).await,
+        Verb::Run(args) => verbs::run::run(args, &target, term).await,
+        Verb::Serve(args) => verbs::serve::serve(args, &target, term).await,
+        Verb::Flows(args) => verbs::flows::flows(args, &target, term).await,
+        Verb::Runs(args) => verbs::runs::runs(args, &target, term).await,
+        Verb::Collections(args) => verbs::collections::collections(&args, &target, term).await,
+        Verb::Datasets(args) => verbs::datasets::datasets(args, &target, term).await,
+        Verb::Items(args) => verbs::items::items(args, &target, term).await,
+        Verb::DeadLetters(args) => verbs::dead_letters::dead_letters(args, &target, term).await,
+        Verb::Reprocess(args) => verbs::reprocess::reprocess(args, &target, term).await,
+        Verb::Ingest(args) => verbs::ingest::ingest(args, &target, term).await,
+        Verb::Doctor(args) => verbs::doctor::doctor(&args, &target, term).await,
+        Verb::Backup(args) => verbs::backup::backup(args, &target, term).await,
+        Verb::Verify(args) => verbs::verify::verify(args, &target, term).await,
+        Verb::Gc(args) => verbs::gc::gc(args, &target, term).await,
+        Verb::Restore(args) => verbs::restore::restore(args, &target, term).await,
         Verb::Kinds(args) => verbs::kinds::kinds(&args, term),
         Verb::Schema(args) => verbs::kinds::schema(&args, term),
         Verb::Explain(args) => verbs::kinds::explain(&args, term),

@@ -21,6 +21,7 @@ pub mod garbage;
 mod ingest;
 mod intents;
 pub mod items;
+pub mod lineage;
 pub mod live;
 mod loaded;
 pub mod metrics;

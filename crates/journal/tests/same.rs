@@ -217,7 +217,8 @@ impl Twins {
                 }
                 2 => {
                     let id = dead_letter_id(item.id, &claimed.task.to);
-                    let fault = Fault::new(FaultKind::Rejected, "bad", "no").with_hint("hint");
+                    let said = ["no", "no more", "no: 1", "no: 22", "no 'x'"][self.rng.random_range(0..5)];
+                    let fault = Fault::new(FaultKind::Rejected, "bad", said).with_hint("hint");
                     let at = claimed.task.to.clone();
                     dead_letters.push(NewDeadLetter { id, at, item: item.clone(), fault, attempts: 2, log: vec![] });
                     result = Outcome::Dead;
@@ -601,19 +602,30 @@ impl Twins {
                 after = next;
             }
         }
+        self.search().await;
+        let mut grouped = Filter { limit: 2, ..Filter::default() };
+        let mut groups = vec![];
+        while let Some(page) = both!(self, dead_groups(grouped)).ok().filter(|page| !page.rows.is_empty()) {
+            groups.extend(page.rows.iter().map(|row| row.group));
+            grouped.after = page.next;
+            if grouped.after.is_none() {
+                break;
+            }
+        }
+        let of_group = Filter { group: self.pick(&groups), ended: self.chance(50), ..Filter::default() };
+        let worded = Filter { text: Some("csv NO".to_owned()), ..Filter::default() };
         let of_flow = Filter { flow: Some("flow-1".to_owned()), ..Filter::default() };
         let named = Filter { name: Some("*.csv".to_owned()), ended: true, ..Filter::default() };
         let shelved = Filter { collection: Some("Attic".to_owned()), ..Filter::default() };
         let of_run = Filter { run: self.pick(&self.runs.clone()), ended: true, ..Filter::default() };
         let by_id = Filter { id: format!("{}", last / 2).parse().ok(), ended: true, ..Filter::default() };
         let ended = Filter { ended: true, ..Filter::default() };
-        for filter in [Filter::default(), of_flow, named, shelved, of_run, by_id, ended] {
+        for filter in [Filter::default(), of_group, worded, of_flow, named, shelved, of_run, by_id, ended] {
             let mut filter = Filter { limit: self.rng.random_range(1..9), ..filter };
             while let Some(next) = both!(self, datasets(filter)).unwrap().next {
                 filter.after = Some(next);
             }
             filter.after = None;
-            self.search().await;
             while let Some(next) = both!(self, dead_letters(filter)).unwrap().next {
                 filter.after = Some(next);
             }
@@ -630,7 +642,7 @@ impl Twins {
     async fn search(&mut self) {
         let texts = ["", "a", "csv", "A.CSV", "b. csv", "größe", "ße\n", "xe9", "nothing", "v.g a"];
         let some = |text: &str| Some(text.to_owned());
-        for _ in 0..6 {
+        for _ in 0..25 {
             let mut search = Search {
                 text: texts[self.rng.random_range(0..texts.len())].to_owned(),
                 collection: if self.chance(20) { some("Shelf") } else { None },

@@ -39,12 +39,14 @@ fn dump(path: &Path) -> String {
 }
 
 /// The migrations that led to each earlier schema.
-const EARLIER: [&str; 5] = [
+const EARLIER: [&str; 7] = [
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_held.sql"),
     include_str!("../migrations/0003_memo.sql"),
     include_str!("../migrations/0004_lineage.sql"),
     include_str!("../migrations/0005_retention.sql"),
+    include_str!("../migrations/0006_drafts.sql"),
+    include_str!("../migrations/0007_changes.sql"),
 ];
 
 #[test]
@@ -62,10 +64,10 @@ fn earlier_schemas_are_frozen() {
 }
 
 #[test]
-fn schema_6_is_frozen() {
+fn schema_8_is_frozen() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v6.txt")).unwrap();
+    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v8.txt")).unwrap();
     let dumped = dump(&dir.path().join("journal.db"));
     assert!(dumped == golden, "a stored schema is never changed, make a new migration; it is now\n{dumped}");
 }

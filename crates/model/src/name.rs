@@ -4,6 +4,8 @@
 //! becomes `\xHH`, and a backslash that could be mistaken for such an escape is itself escaped. So ordinary names
 //! look ordinary, and no two file names share an item name.
 
+use std::collections::HashMap;
+
 /// The text for the bytes of a file name or of a relative path.
 pub fn from_bytes(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
@@ -87,6 +89,53 @@ fn split(name: &str) -> (&str, &str) {
     }
 }
 
+/// The longest name that [`portable`] gives, in bytes: what file systems take, less room for a number.
+const MOST: usize = 240;
+
+/// An item's name as a file name that can be written anywhere: no path, nothing that some system gives a meaning.
+pub fn portable(name: &str) -> String {
+    let mut safe: String =
+        name.chars().map(|c| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c }).collect();
+    if safe.len() > MOST {
+        let (stem, ext) = split(&safe);
+        let ext = if ext.is_empty() || ext.len() > MOST / 2 { String::new() } else { format!(".{ext}") };
+        let cut = stem.floor_char_boundary(MOST - ext.len());
+        safe = format!("{}{ext}", &stem[..cut]);
+    }
+    if safe.trim_matches(['.', ' ']).is_empty() { "item".to_owned() } else { safe }
+}
+
+/// Gives names that can be beside each other in one folder.
+#[derive(Debug, Default)]
+pub struct Distinct {
+    /// Names in lower case, for those who write them where letters are not told apart so, and the last number each got.
+    names: HashMap<String, u64>,
+}
+
+impl Distinct {
+    /// A name that is [`portable`], and that was not given before.
+    pub fn take(&mut self, item: &str) -> String {
+        let safe = portable(item);
+        let key = safe.to_lowercase();
+        let Some(last) = self.names.get(&key) else {
+            self.names.insert(key, 1);
+            return safe;
+        };
+        let (stem, ext) = split(&safe);
+        let mut number = *last;
+        loop {
+            number += 1;
+            let numbered = if ext.is_empty() { format!("{stem}-{number}") } else { format!("{stem}-{number}.{ext}") };
+            let other = numbered.to_lowercase();
+            if !self.names.contains_key(&other) {
+                self.names.insert(other, 1);
+                self.names.insert(key, number);
+                return numbered;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +164,17 @@ mod tests {
         assert_eq!(parts(".profile"), (".profile", ""));
         assert_eq!(parts("plain"), ("plain", ""));
         assert_eq!(parts("dot."), ("dot", ""));
+    }
+
+    #[test]
+    fn names_can_be_beside_each_other() {
+        let mut names = Distinct::default();
+        let given: Vec<String> = ["a.csv", "A.csv", "a-2.csv", "a.csv", "../x", "..", "c:\\d", ""]
+            .into_iter()
+            .map(|n| names.take(n))
+            .collect();
+        assert_eq!(given, ["a.csv", "A-2.csv", "a-2-2.csv", "a-3.csv", ".._x", "item", "c__d", "item-2"]);
+        assert!(portable(&format!("{}.csv", "ö".repeat(300))).len() <= MOST);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Nothing is skipped silently: a step that can't do its work fails, and under `CI=true` so does a skipped test.
 
 mod checks;
+mod contract;
 mod counts;
 mod documents;
 mod examples;
@@ -42,6 +43,11 @@ const STEPS: &[Step] = &[
     Step { name: "statements", about: "commands and files that the documents show", run: documents::statements },
     Step { name: "examples", about: "each example gives what its expected/ holds", run: examples::all },
     Step { name: "demo", about: "cargo xtask demo", run: examples::demo },
+    Step {
+        name: "contract",
+        about: "a server answers as its description says, whatever is asked",
+        run: contract::kept,
+    },
     Step { name: "e2e", about: "journeys through the page in a real browser", run: page::e2e },
     Step { name: "derived", about: "no snapshot waits for review, Cargo.lock is up to date", run: checks::derived },
 ];

@@ -109,14 +109,14 @@ fn browser() -> Result<()> {
 }
 
 /// A server of its own, killed at the end.
-struct Server {
+pub(super) struct Server {
     child: Child,
-    url: String,
-    token: String,
+    pub(super) url: String,
+    pub(super) token: String,
 }
 
 impl Server {
-    fn start(binary: &Path, folder: &Path) -> Result<Self> {
+    pub(super) fn start(binary: &Path, folder: &Path) -> Result<Self> {
         let log = fs::File::create(folder.join("server.log")).context("can't write the server's log")?;
         let mut command = Command::new(binary);
         command.current_dir(folder).args(["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"]);

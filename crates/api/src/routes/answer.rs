@@ -67,14 +67,27 @@ pub(crate) fn lines(events: mpsc::Receiver<Event>) -> Response {
 
 /// Content as a stream: what is in a file is read piece by piece, as fast as it is taken.
 pub(crate) fn stream_of(body: Body) -> HttpBody {
+    stream_part(body, 0, u64::MAX)
+}
+
+/// A part of content as a stream: so many bytes from one on, as far as there are.
+pub(crate) fn stream_part(body: Body, from: u64, length: u64) -> HttpBody {
+    let end = from.saturating_add(length);
     let file = match body {
-        Body::Bytes(bytes) => return HttpBody::from(bytes),
+        Body::Bytes(bytes) => {
+            let [from, end] = [from, end].map(|at| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len()));
+            return HttpBody::from(bytes.slice(from..end));
+        }
         Body::File(file) => file,
     };
-    let pieces = stream::try_unfold((file, 0u64), |(file, at)| async move {
+    let pieces = stream::try_unfold((file, from), move |(file, at)| async move {
+        let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE);
+        if most == 0 {
+            return Ok(None);
+        }
         let read = move || {
             // By position: others may have the same open file.
-            let mut piece = vec![0; PIECE];
+            let mut piece = vec![0; most];
             let length = file.read_at(&mut piece, at)?;
             piece.truncate(length);
             Ok::<_, std::io::Error>((piece, file))
@@ -87,7 +100,7 @@ pub(crate) fn stream_of(body: Body) -> HttpBody {
 }
 
 /// The statuses of refusals, and what each means, whatever is asked.
-const REFUSALS: [(u16, &str); 14] = [
+const REFUSALS: [(u16, &str); 15] = [
     (400, "What was asked can't be: a bad id, cursor, query or body."),
     (401, "Not signed in: the server's token is missing or wrong. Not on the Unix socket."),
     (403, "Refused to those who ask like this."),
@@ -97,6 +110,7 @@ const REFUSALS: [(u16, &str); 14] = [
     (412, "It was changed meanwhile."),
     (413, "The request is too large."),
     (415, "The body is of another media type than it must be."),
+    (416, "There is no such part of it."),
     (422, "It can be read, but not done: something is missing or wrong in it."),
     (428, "A precondition is missing."),
     (500, "Something is broken; the server's log tells more under `request_id`."),

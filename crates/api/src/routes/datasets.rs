@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use opendmp_engine::lineage::Graph;
 use opendmp_model::name;
-use opendmp_ports::journal::DEFAULT_SPACE;
+use opendmp_ports::journal::{DEFAULT_SPACE, RevisionRow};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Asked;
-use super::answer::{Answer, Binary, Refused, stream_of};
+use super::answer::{Answer, Binary, Refused};
 use super::extract::{Path, Query};
-use crate::HASH;
+use super::serving::Served;
 use crate::ask::{Found, Reference, WhichRevision};
 use crate::problem::Problem;
 use crate::rows::{Collection, Dataset, History, Page, Revisions};
-use crate::search::{DatasetPage, Datasets};
+use crate::search::{DatasetPage, Datasets, WhichBytes};
 use crate::service::Service;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Service>> {
@@ -28,6 +29,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(find_datasets))
         .routes(routes!(revisions))
         .routes(routes!(history))
+        .routes(routes!(lineage))
         .routes(routes!(content))
 }
 
@@ -114,40 +116,65 @@ async fn history(State(service): Asked, Path(id): Path<String>, Query(which): Qu
     Ok(Json(History::new(&row, way)))
 }
 
+/// What a revision was made of, and what else was made of the same source item
+#[utoipa::path(
+    get,
+    path = "/api/v1/datasets/{id}/lineage",
+    tag = "datasets",
+    operation_id = "get_dataset_lineage",
+    params(("id" = String, Path, description = "Its id, or an unambiguous beginning of it."), WhichRevision),
+    responses((status = 200, description = "A graph, bounded.", body = Graph), Refused<404>, Refused<409>),
+)]
+async fn lineage(State(service): Asked, Path(id): Path<String>, Query(which): Query<WhichRevision>) -> Answer<Graph> {
+    let row = service.revision(&id, which.revision).await?;
+    Ok(Json(service.engine().graph(&row).await?))
+}
+
 /// The bytes of a revision
+///
+/// Whole, or a range of them. Text, images and PDF are shown in place; anything else, and anything with `download=1`, is
+/// to be kept as a file.
 #[utoipa::path(
     get,
     path = "/api/v1/datasets/{id}/content",
     tag = "datasets",
     operation_id = "get_dataset_content",
-    params(("id" = String, Path, description = "Its id, or an unambiguous beginning of it."), WhichRevision),
+    params(("id" = String, Path, description = "Its id, or an unambiguous beginning of it."), WhichBytes),
     responses(
         (
             status = 200,
             description = "The bytes.",
             body = inline(Binary),
             content_type = "application/octet-stream",
-            headers(("opendmp-hash" = String, description = "Their BLAKE3 hash, hexadecimal.")),
+            headers(("opendmp-hash" = String, description = "Their BLAKE3 hash, hexadecimal. `etag` is the same.")),
         ),
+        (status = 206, description = "The range that was asked for.", body = inline(Binary), content_type = "application/octet-stream"),
+        (status = 304, description = "They are those that the asker has."),
         Refused<404>,
         Refused<409>,
         Refused<410>,
+        Refused<416>,
     ),
 )]
 async fn content(
     State(service): Asked,
     Path(id): Path<String>,
-    Query(which): Query<WhichRevision>,
+    Query(which): Query<WhichBytes>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let row = service.revision(&id, which.revision).await?;
-    let (body, hash) = service.open(&row).await?;
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(row.item.content.size));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    if let Ok(hash) = HeaderValue::from_str(&hash.to_hex()) {
-        headers.insert(HASH, hash);
-    }
+    let download = which.download.is_some_and(|download| download != 0);
+    serve(&service, &row, &headers, download).await
+}
+
+pub(super) async fn serve(
+    service: &Service,
+    row: &RevisionRow,
+    headers: &HeaderMap,
+    download: bool,
+) -> Result<Response, Problem> {
+    let (body, hash) = service.open(row).await?;
     tracing::debug!(name = %name::printable(&row.item.name), "content is sent");
-    Ok((headers, stream_of(body)).into_response())
+    let (size, media_type) = (row.item.content.size, row.item.media_type.as_deref());
+    Served { body, hash, size, name: &row.item.name, media_type }.answer(headers, download)
 }

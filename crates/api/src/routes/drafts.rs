@@ -106,7 +106,7 @@ async fn write(
     operation_id = "drop_draft",
     params(
         ("flow" = String, Path, description = "The slug that it was begun under."),
-        ("If-Match" = String, Header, description = "The etag of the draft as it was read."),
+        ("If-Match" = Option<String>, Header, description = "The etag of the draft as it was read: must be there."),
     ),
     responses((status = 204, description = "It is gone."), Refused<412>, Refused<428>),
 )]

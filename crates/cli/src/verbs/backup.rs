@@ -13,8 +13,9 @@ use opendmp_api::backup::{BackedUp, Copying, Holds};
 
 use crate::args::Format;
 use crate::backup::{Verified, verify};
-use crate::data::{DataDir, Need, Session};
+use crate::data::Need;
 use crate::fail::{DONE, FAILED, Fail};
+use crate::target::Target;
 use crate::term::Term;
 use crate::{table, words};
 
@@ -50,9 +51,16 @@ pub struct Args {
 }
 
 /// Makes or verifies a backup.
-pub async fn backup(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
+pub async fn backup(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let folder = std::path::absolute(&args.folder).map_err(|error| Fail::io(args.folder.display(), &error))?;
+    if target.is_remote() && args.folder.is_relative() {
+        return Err(Fail::usage("with --server the folder is one of the server's machine, in full")
+            .hint("write it from the root on, within a data root of that server"));
+    }
     if args.verify {
+        if target.is_remote() {
+            target.data_dir("`backup --verify`")?;
+        }
         let verified = beside(term, move |tell| verify(&folder, tell)).await?;
         let text = match args.format {
             Format::Json => table::object(&verified)?,
@@ -61,7 +69,7 @@ pub async fn backup(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Ex
         term.out(&text)?;
         return Ok(ExitCode::from(if verified.is_sound() { DONE } else { FAILED }));
     }
-    let session = Session::open(&DataDir::choose(data)?, Need::Look).await?;
+    let session = target.session(Need::Look).await?;
     let request = BackupRequest { to: opendmp_model::name::from_bytes(folder.as_os_str().as_bytes()) };
     let begun = Instant::now();
     let done = async { follow(session.client.back_up(&request).await?, term).await }.await;

@@ -1,13 +1,13 @@
 //! `opendmp collections`: the shelves.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use opendmp_api::rows::Collection;
 
-use crate::data::{DataDir, Need, Session};
+use crate::data::Need;
 use crate::fail::Fail;
 use crate::table::{self, Shown, Value, column, wide};
+use crate::target::Target;
 use crate::term::Term;
 
 /// What `collections` takes.
@@ -23,8 +23,8 @@ pub struct Args {
 }
 
 /// Lists collections.
-pub async fn collections(args: &Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let session = Session::open(&DataDir::choose(data)?, Need::Look).await?;
+pub async fn collections(args: &Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
+    let session = target.session(Need::Look).await?;
     let page = session.client.collections().await;
     session.close().await;
     let columns = [

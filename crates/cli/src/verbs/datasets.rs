@@ -7,14 +7,16 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use opendmp_api::ask::{Found, Listing, Reference, WhichRevision};
-use opendmp_api::rows::Dataset;
+use opendmp_api::rows::{Dataset, Page};
+use opendmp_api::search::{Datasets, Order};
 use opendmp_api::{Client, Content};
 use opendmp_ports::journal::ExportState;
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::Need;
 use crate::fail::{Fail, USAGE};
 use crate::table::{self, Listed, Value, column, wide};
+use crate::target::Target;
 use crate::term::Term;
 use crate::verbs::history;
 use crate::words;
@@ -32,7 +34,8 @@ enum Verb {
     #[command(after_help = "\
 Examples:
   opendmp datasets list --collection Penguins
-  opendmp datasets list --name '*.csv' --sort=-size
+  opendmp datasets list --name '*.csv'
+  opendmp datasets list --search 'survey 2026' --sort=-size
   opendmp datasets list --all --format json | jq -r '.[].hash'")]
     List {
         /// Only in this collection
@@ -45,8 +48,12 @@ Examples:
         #[arg(long, value_name = "RUN")]
         run: Option<u64>,
         /// Only whose name contains this, or matches it where it has `*` or `?`
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", conflicts_with = "search")]
         name: Option<String>,
+        /// Only whose name has all of these words, anywhere in it: quick among very many, too. These, and those in the
+        /// order of `name`, `size` or `committed`, are put in order as a whole
+        #[arg(long, value_name = "WORDS")]
+        search: Option<String>,
         #[command(flatten)]
         listed: Listed,
     },
@@ -113,9 +120,22 @@ struct Which {
     flow: Option<String>,
 }
 
+/// The order of all datasets that a column's name stands for, where there is one.
+fn order(column: &str) -> Option<Order> {
+    Some(match column {
+        "name" => Order::Name,
+        "-name" => Order::NameDown,
+        "committed" => Order::Committed,
+        "-committed" => Order::CommittedDown,
+        "size" => Order::Size,
+        "-size" => Order::SizeDown,
+        _ => return None,
+    })
+}
+
 /// Looks at datasets.
-pub async fn datasets(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let session = Session::open(&DataDir::choose(data)?, Need::Look).await?;
+pub async fn datasets(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
+    let session = target.session(Need::Look).await?;
     let done = verb(args.verb, &session.client, term).await;
     session.close().await;
     done
@@ -123,15 +143,23 @@ pub async fn datasets(args: Args, data: Option<PathBuf>, term: &Term) -> Result<
 
 async fn verb(verb: Verb, client: &Client, term: &Term) -> Result<ExitCode, Fail> {
     match verb {
-        Verb::List { collection, flow, run, name, listed } => {
-            let listing = Listing { collection, flow, run, name, ..Listing::default() };
+        Verb::List { collection, flow, run, name, search, mut listed } => {
+            let order = listed.shown.sort.as_deref().filter(|_| name.is_none()).and_then(order);
+            if order.is_some() {
+                listed.shown.sort = None;
+            }
+            let listing = Listing { collection, flow, run, name, q: search, ..Listing::default() };
             let nothing = if listing == Listing::default() {
                 "no datasets yet; `opendmp run FLOW.yaml` makes some"
             } else {
                 "no such datasets"
             };
             table::pages(listing, &listed, &columns(), nothing, term, |listing| async move {
-                client.datasets(&listing).await
+                let page = client.datasets(&Datasets { sort: order, ..listing.into() }).await?;
+                if page.behind.is_some() {
+                    term.err("the latest datasets are not among these yet; ask again in a moment");
+                }
+                Ok(Page { rows: page.rows, next: page.next })
             })
             .await?;
         }

@@ -1,18 +1,18 @@
 //! `opendmp dead-letters`: items that could not be processed, and what becomes of them.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Subcommand;
 use opendmp_api::ask::{Follow, Found, Letters, Listing, Reference};
-use opendmp_api::rows::{DeadLetter, LetterState};
+use opendmp_api::rows::{DeadGroup, DeadLetter, LetterState};
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::{Need, Session};
 use crate::fail::{Fail, USAGE};
 use crate::table::{self, Listed, Value, column, wide};
+use crate::target::Target;
 use crate::term::Term;
 use crate::verbs::flows::confirm;
 use crate::verbs::run::{Watch, ended};
@@ -42,9 +42,30 @@ Examples:
         /// Only of items whose name contains this, or matches it where it has `*` or `?`
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// Only those that have all of these words in their item's name or in what is said of them
+        #[arg(long, value_name = "WORDS")]
+        search: Option<String>,
+        /// Only of this group, as `opendmp dead-letters groups` tells it
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
         /// Those that were retried or discarded, too
         #[arg(long)]
         ended: bool,
+        #[command(flatten)]
+        listed: Listed,
+    },
+    /// List what went wrong: one row for all dead letters with the same error, the most frequent first
+    #[command(after_help = "\
+Examples:
+  opendmp dead-letters groups --flow penguins
+  opendmp dead-letters retry --all --group $(opendmp dead-letters groups --format json | jq -r '.[0].group')")]
+    Groups {
+        /// Only of this flow
+        #[arg(long, value_name = "FLOW")]
+        flow: Option<String>,
+        /// Only those that have all of these words in what is said of them
+        #[arg(long, value_name = "WORDS")]
+        search: Option<String>,
         #[command(flatten)]
         listed: Listed,
     },
@@ -99,20 +120,22 @@ struct Which {
     /// With --all: only made in this run
     #[arg(long, value_name = "RUN", requires = "all")]
     run: Option<u64>,
+    /// With --all: only of this group, as `opendmp dead-letters groups` tells it
+    #[arg(long, value_name = "GROUP", requires = "all")]
+    group: Option<String>,
 }
 
 impl Which {
     fn letters(self, reason: String) -> Letters {
-        let all = self.all.then(|| Listing { flow: self.flow, run: self.run, ..Listing::default() });
+        let all = self.all.then(|| Listing { flow: self.flow, run: self.run, group: self.group, ..Listing::default() });
         Letters { ids: self.ids, all, reason }
     }
 }
 
 /// Looks after dead letters.
-pub async fn dead_letters(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let data = DataDir::choose(data)?;
+pub async fn dead_letters(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let need = if matches!(args.verb, Verb::Retry { .. }) { Need::Work } else { Need::Look };
-    let session = Session::open(&data, need).await?;
+    let session = target.session(need).await?;
     let done = verb(args.verb, &session, term).await;
     ended(done, session).await
 }
@@ -120,7 +143,7 @@ pub async fn dead_letters(args: Args, data: Option<PathBuf>, term: &Term) -> Res
 async fn verb(verb: Verb, session: &Session, term: &Term) -> Result<u8, Fail> {
     let client = &session.client;
     match verb {
-        Verb::List { flow, run, name, ended, listed } => {
+        Verb::List { flow, run, name, search, group, ended, listed } => {
             let columns = [
                 column("id", |row: &DeadLetter| Value::Text(words::short_id(&row.id))),
                 column("flow", |row| Value::Text(row.flow.clone())),
@@ -131,9 +154,24 @@ async fn verb(verb: Verb, session: &Session, term: &Term) -> Result<u8, Fail> {
                 column("failed", |row| Value::Time(Some(row.failed.clone()))),
                 column("state", |row| Value::Text(state(row.state).to_owned())),
             ];
-            let listing = Listing { flow, run, name, ended, ..Listing::default() };
+            let listing = Listing { flow, run, name, q: search, group, ended, ..Listing::default() };
             table::pages(listing, &listed, &columns, "no dead letters", term, |listing| async move {
                 client.letters(&listing).await
+            })
+            .await?;
+        }
+        Verb::Groups { flow, search, listed } => {
+            let columns = [
+                column("group", |row: &DeadGroup| Value::Text(row.group.clone())),
+                column("count", |row| Value::Number(row.count)),
+                column("flow", |row| Value::Text(row.flow.clone())),
+                column("processor", |row| Value::Text(row.processor.clone())),
+                wide("fault", |row| Value::Text(format!("{}: {}", row.code, row.message))),
+                column("last", |row| Value::Time(Some(row.last.clone()))),
+            ];
+            let listing = Listing { flow, q: search, ..Listing::default() };
+            table::pages(listing, &listed, &columns, "no dead letters", term, |listing| async move {
+                client.letter_groups(&listing).await
             })
             .await?;
         }

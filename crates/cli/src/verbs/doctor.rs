@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::args::Format;
 use crate::data::{DataDir, Need, Session, reserve};
 use crate::fail::{FAILED, Fail};
+use crate::target::Target;
 use crate::term::Term;
 use crate::{machine, table, words};
 
@@ -68,8 +69,8 @@ impl Check {
 }
 
 /// Looks at the machine.
-pub async fn doctor(args: &Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let data = DataDir::choose(data)?;
+pub async fn doctor(args: &Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
+    let data = target.data_dir("`doctor`")?;
     let mut checks = vec![Check::new("opendmp", State::Ok, format!("version {}", env!("CARGO_PKG_VERSION")))];
     checks.push(python().await);
     checks.push(uv());

@@ -10,9 +10,10 @@ use opendmp_engine::control::Deletion;
 use opendmp_ports::journal::FlowState;
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::{Need, Session};
 use crate::fail::Fail;
 use crate::table::{self, Shown, Value, column, wide};
+use crate::target::Target;
 use crate::term::Term;
 use crate::verbs::run;
 use crate::words;
@@ -81,11 +82,10 @@ Examples:
 }
 
 /// Looks after flows.
-pub async fn flows(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let data = DataDir::choose(data)?;
+pub async fn flows(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     match args.verb {
         Verb::List { name, shown } => {
-            let session = Session::open(&data, Need::Look).await?;
+            let session = target.session(Need::Look).await?;
             let page = session.client.flows().await;
             session.close().await;
             let mut rows = page?.rows;
@@ -95,9 +95,9 @@ pub async fn flows(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
             }
             list(rows, &shown, term)
         }
-        Verb::Enable { flow, format } => enable(&flow, format, &data, term).await,
+        Verb::Enable { flow, format } => enable(&flow, format, target, term).await,
         Verb::Disable { flow } => {
-            let session = Session::open(&data, Need::Look).await?;
+            let session = target.session(Need::Look).await?;
             let row = session.client.disable(&flow).await;
             session.close().await;
             let row = row?;
@@ -105,7 +105,7 @@ pub async fn flows(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
             Ok(ExitCode::SUCCESS)
         }
         Verb::Delete { flow, drain: _, dead_letter, yes } => {
-            let session = Session::open(&data, Need::Look).await?;
+            let session = target.session(Need::Look).await?;
             let done = delete(&flow, dead_letter, yes, &session, term).await;
             session.close().await;
             done
@@ -143,11 +143,11 @@ fn under_way(outstanding: u64) -> String {
     }
 }
 
-async fn enable(flow: &std::path::Path, format: Format, data: &DataDir, term: &Term) -> Result<ExitCode, Fail> {
+async fn enable(flow: &std::path::Path, format: Format, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let flow = run::checked(flow, term)?;
     let inbox: Vec<String> = sources(&flow);
-    let upload = flow.upload()?;
-    let session = Session::open(data, Need::Begin).await?;
+    let upload = flow.upload(target)?;
+    let session = target.session(Need::Begin).await?;
     let saved = async {
         let mut events = session.client.enable(&upload).await?;
         while let Some(event) = events.next().await? {

@@ -1,15 +1,15 @@
 //! `opendmp gc`: lets go of content that nobody needs any more.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use opendmp_api::ask::Event;
 use opendmp_api::garbage::{CollectRequest, Collected};
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::Need;
 use crate::fail::Fail;
+use crate::target::Target;
 use crate::term::Term;
 use crate::{table, words};
 
@@ -43,8 +43,8 @@ pub struct Args {
 }
 
 /// Collects garbage.
-pub async fn gc(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let session = Session::open(&DataDir::choose(data)?, Need::Work).await?;
+pub async fn gc(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
+    let session = target.session(Need::Work).await?;
     let request = CollectRequest { dry_run: args.dry_run };
     let done = async {
         let mut events = session.client.collect_garbage(request).await?;

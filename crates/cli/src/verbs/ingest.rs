@@ -1,6 +1,6 @@
 //! `opendmp ingest audit`: what the sources of a flow have, beside what was taken from them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -9,9 +9,10 @@ use opendmp_model::document::slug;
 use opendmp_processor::{AuditEntry, AuditState};
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::Need;
 use crate::fail::{DEAD, Fail};
 use crate::table::{self, Value, column, wide};
+use crate::target::Target;
 use crate::term::Term;
 use crate::words;
 
@@ -43,10 +44,10 @@ as they should be. Exit code 0 if nothing was lost on the way and nothing is in 
 }
 
 /// Audits a flow's sources.
-pub async fn ingest(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
+pub async fn ingest(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let Verb::Audit { flow, format } = args.verb;
     let flow = identity(&flow);
-    let session = Session::open(&DataDir::choose(data)?, Need::Work).await?;
+    let session = target.session(Need::Work).await?;
     let rows = session.client.audit(&flow).await;
     session.close().await;
     let rows = rows?;

@@ -11,9 +11,10 @@ use opendmp_engine::items::BytesFrom;
 use opendmp_model::history::Result as Outcome;
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::Need;
 use crate::fail::Fail;
 use crate::table;
+use crate::target::Target;
 use crate::term::Term;
 use crate::verbs::datasets::{to_file, to_out};
 use crate::words;
@@ -69,13 +70,13 @@ computed again. What is written to standard error says where the bytes came from
 }
 
 /// Looks at items.
-pub async fn items(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
+pub async fn items(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     // Steps may have to be done again.
     let need = match args.verb {
         Verb::Show { .. } => Need::Look,
         Verb::Content { .. } => Need::Work,
     };
-    let session = Session::open(&DataDir::choose(data)?, need).await?;
+    let session = target.session(need).await?;
     let done = verb(args.verb, &session.client, term).await;
     session.close().await;
     done

@@ -1,7 +1,6 @@
 //! `opendmp reprocess`: what arrived before goes through the present version of its flow once more.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,9 +13,10 @@ use opendmp_ports::Clock as _;
 use opendmp_ports::clock::SystemClock;
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::{Need, Session};
 use crate::fail::Fail;
 use crate::table::{self, Value, column};
+use crate::target::Target;
 use crate::term::Term;
 use crate::verbs::datasets::named;
 use crate::verbs::flows::confirm;
@@ -109,8 +109,8 @@ fn since(text: &str) -> Result<Since, String> {
 }
 
 /// Reprocesses.
-pub async fn reprocess(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let session = Session::open(&DataDir::choose(data)?, Need::Work).await?;
+pub async fn reprocess(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
+    let session = target.session(Need::Work).await?;
     let done = asked(&args, &session, term).await;
     ended(done, session).await
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::args::Format;
 use crate::backup;
-use crate::data::{Bounds, DataDir, Opened};
+use crate::data::{Bounds, Opened};
 use crate::fail::{DONE, FAILED, Fail};
+use crate::target::Target;
 use crate::term::Term;
 use crate::verbs::backup::{beside, damage_text, holds_text, typed};
 use crate::{table, words};
@@ -39,9 +40,9 @@ pub struct Args {
 }
 
 /// Restores a backup.
-pub async fn restore(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
+pub async fn restore(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let from = std::path::absolute(&args.from).map_err(|error| Fail::io(args.from.display(), &error))?;
-    let data = DataDir::choose(data)?;
+    let data = target.data_dir("`restore`")?;
     // Looked at before anything is made.
     backup::Finished::open(&from)?;
     backup::must_be_empty(data.path())?;

@@ -10,12 +10,13 @@ use opendmp_api::rows::{DeadLetter, Run};
 use serde::Serialize;
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::{Need, Session};
 use crate::fail::{DEAD, FAILED, Fail, INTERRUPTED, TIMED_OUT, USAGE};
 use crate::flow::FlowFile;
 use crate::machine::Checker;
 use crate::progress::Progress;
 use crate::summary::{Summary, TOLD};
+use crate::target::Target;
 use crate::term::Term;
 use crate::{draw, table, words};
 
@@ -51,8 +52,11 @@ pub struct Args {
 }
 
 /// Runs a flow.
-pub async fn run(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let data = DataDir::choose(data)?;
+pub async fn run(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
+    if target.is_remote() && !args.inputs.is_empty() {
+        return Err(Fail::usage("--input takes files of this machine, which a server at an address can't read")
+            .hint("put them where its flow looks for them"));
+    }
     let flow = checked(&args.flow, term)?;
     let given = given(&args.inputs, flow.checked.as_ref().and_then(|checked| checked.flow.as_ref()))?;
     let trigger = match given.len() {
@@ -61,8 +65,8 @@ pub async fn run(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitC
     };
     let shown = flow.shown.clone();
     let timeout_ms = args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-    let request = RunRequest { flow: flow.upload()?, given, trigger, timeout_ms };
-    let session = Session::open(&data, Need::Begin).await?;
+    let request = RunRequest { flow: flow.upload(target)?, given, trigger, timeout_ms };
+    let session = target.session(Need::Begin).await?;
     let begun = Instant::now();
     let watched = async {
         let events = session.client.run(&request).await?;

@@ -1,7 +1,6 @@
 //! `opendmp runs`: what was run, and how it came out.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -11,9 +10,10 @@ use opendmp_ports::journal::RunState;
 use opendmp_ports::transport::StepCounts;
 
 use crate::args::Format;
-use crate::data::{DataDir, Need, Session};
+use crate::data::{Need, Session};
 use crate::fail::Fail;
 use crate::table::{self, Listed, Value, column, wide};
+use crate::target::Target;
 use crate::term::Term;
 use crate::words;
 
@@ -50,8 +50,8 @@ enum Verb {
 }
 
 /// Lists or shows runs.
-pub async fn runs(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let session = Session::open(&DataDir::choose(data)?, Need::Look).await?;
+pub async fn runs(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
+    let session = target.session(Need::Look).await?;
     let done = verb(args.verb, &session, term).await;
     session.close().await;
     done

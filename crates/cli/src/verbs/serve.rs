@@ -19,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::data::{Bounds, DataDir, Opened};
 use crate::fail::Fail;
+use crate::target::Target;
 use crate::term::Term;
 use crate::words;
 
@@ -106,7 +107,7 @@ fn recent(text: &str) -> Result<u64, String> {
 }
 
 /// Serves until a signal.
-pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
+pub async fn serve(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let begun = Instant::now();
     log(args.log_format, term)?;
     let address = address(&args.listen, args.insecure_listen_on_network)?;
@@ -115,9 +116,9 @@ pub async fn serve(args: Args, data: Option<PathBuf>, term: &Term) -> Result<Exi
         dead_letters: args.most_dead_letters,
         dead_bytes: args.dead_letter_quota,
     };
-    let home = home(&args.roots)?;
     let bounds = Bounds { roots: roots(&args.roots)?, quotas, recent: args.recent };
-    let data = DataDir::choose(data)?;
+    let home = home(&bounds.roots)?;
+    let data = target.data_dir("`serve`")?;
     data.make()?;
     let mut signals = Signals::new()?;
     let locked = match lock(&data).await {
@@ -310,12 +311,10 @@ fn roots(given: &[PathBuf]) -> Result<Vec<PathBuf>, Fail> {
     given.iter().map(real).collect()
 }
 
-/// The folder in which flows that come without one get theirs.
+/// The folder in which flows that come without one get theirs: the first data root, else the present folder.
 fn home(roots: &[PathBuf]) -> Result<PathBuf, Fail> {
-    let folder = roots.first().map_or(Ok(PathBuf::from(".")), |root| std::path::absolute(root));
-    folder
-        .and_then(|folder| folder.canonicalize())
-        .map_err(|error| Fail::io("the present folder can't be used", &error))
+    let failed = |error: std::io::Error| Fail::io("the present folder can't be used", &error);
+    roots.first().map_or_else(|| PathBuf::from(".").canonicalize().map_err(failed), |root| Ok(root.clone()))
 }
 
 /// The right to serve this data directory.

@@ -1,14 +1,13 @@
 //! `opendmp verify`: whether everything in the data directory is as it was written.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::backup::{beside, verified_text};
 use crate::args::Format;
 use crate::backup::verify_data;
-use crate::data::DataDir;
 use crate::fail::{DONE, FAILED, Fail};
 use crate::table;
+use crate::target::Target;
 use crate::term::Term;
 
 /// What `verify` takes.
@@ -34,8 +33,8 @@ pub struct Args {
 }
 
 /// Reads the data directory whole.
-pub async fn verify(args: Args, data: Option<PathBuf>, term: &Term) -> Result<ExitCode, Fail> {
-    let data = DataDir::choose(data)?;
+pub async fn verify(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
+    let data = target.data_dir("`verify`")?;
     if !data.exists() {
         return Err(Fail::new(format!("there is no data directory at {} yet", data.path().display()))
             .hint("`opendmp run FLOW.yaml` makes it; --data-dir names another"));

@@ -12,6 +12,7 @@ mod journey;
 mod operate;
 mod output;
 mod place;
+mod remote;
 mod reprocess;
 mod retention;
 mod server;

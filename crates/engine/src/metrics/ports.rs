@@ -14,11 +14,12 @@ use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
-    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow, HistoricPage,
-    HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named, NewReprocess,
-    NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow, Search, Selection,
-    Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId, VersionInfo, VersionRow,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadGroup, DeadHeld, DeadRow, DraftChange,
+    DraftChanged, DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow,
+    HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named,
+    NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
+    Search, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId,
+    VersionInfo, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -96,6 +97,7 @@ calls! {
     fn watermark(flow: FlowId, processors: Vec<Arc<str>>) -> Arrival;
     fn backlog(flow: Option<FlowId>) -> Backlog;
     fn abandon(flow: FlowId, limit: usize, actor: &str, at: i64) -> u64;
+    fn dead_groups(filter: Filter) -> Page<DeadGroup>;
     fn dead_letters(filter: Filter) -> Page<DeadRow>;
     fn reenter(reentry: Reentry) -> (RunId, u64);
     fn begin_reprocess(new: NewReprocess) -> Reprocess;

@@ -47,6 +47,7 @@ macro_rules! journal {
             watermark(flow: FlowId, processors: Vec<Arc<str>>) -> Arrival;
             backlog(flow: Option<FlowId>) -> Backlog;
             abandon(flow: FlowId, limit: usize, actor: &str, at: i64) -> u64;
+            dead_groups(filter: Filter) -> Page<DeadGroup>;
             dead_letters(filter: Filter) -> Page<DeadRow>;
             dead_held() -> DeadHeld;
             reenter(reentry: Reentry) -> (RunId, u64);

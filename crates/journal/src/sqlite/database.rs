@@ -17,7 +17,7 @@ pub(crate) const FILE: &str = "journal.db";
 const APPLICATION_ID: u32 = 0x4f44_4d50;
 
 /// The schema's versions, in order. A released one is never changed (`tests/schema.rs` holds them).
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_held.sql"),
     include_str!("../../migrations/0003_memo.sql"),
@@ -25,7 +25,11 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/0005_retention.sql"),
     include_str!("../../migrations/0006_drafts.sql"),
     include_str!("../../migrations/0007_changes.sql"),
+    include_str!("../../migrations/0008_letters.sql"),
 ];
+
+/// The schema from which on dead letters have a group.
+const LETTER_GROUPS: usize = 8;
 
 /// Page cache of the writer, KiB.
 const WRITER_CACHE: i64 = 16 << 10;
@@ -137,6 +141,9 @@ fn migrate(conn: &mut Connection) -> Result<()> {
     for (at, migration) in MIGRATIONS.iter().enumerate().skip(from) {
         let tx = conn.transaction()?;
         tx.execute_batch(migration)?;
+        if at + 1 == LETTER_GROUPS {
+            super::tables::group_letters(&tx)?;
+        }
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         tx.pragma_update(None, "user_version", at as i64 + 1)?;
         tx.commit()?;

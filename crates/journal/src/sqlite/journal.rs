@@ -9,11 +9,11 @@ use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotI
 use opendmp_model::item::ContentRef;
 use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
-    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadHeld, DeadRow, DraftChange, DraftChanged,
-    DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow, HistoricPage,
-    HistoryRow, Ingest, Ingested, Intent, Lease, LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named,
-    NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
-    Search, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId,
+    ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadGroup, DeadHeld, DeadRow, DraftChange,
+    DraftChanged, DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow,
+    HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit,
+    Named, NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode,
+    RunRow, Search, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId,
     VersionInfo, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
@@ -233,6 +233,10 @@ impl Journal for SqliteJournal {
     async fn abandon(&self, flow: FlowId, limit: usize, actor: &str, at: i64) -> Result<u64> {
         let actor = actor.to_owned();
         self.write_in(Lane::of(limit), "journal abandon", move |t| t.abandon(flow, limit, &actor, at)).await
+    }
+
+    async fn dead_groups(&self, filter: Filter) -> Result<Page<DeadGroup>> {
+        self.read("journal dead groups", move |conn| read::dead_groups(conn, &filter)).await
     }
 
     async fn dead_letters(&self, filter: Filter) -> Result<Page<DeadRow>> {

@@ -31,7 +31,7 @@ pub(crate) use catalog::{
 pub(crate) use datasets::datasets_within;
 pub(crate) use datasets::{Shelf, collections, datasets, newest_told, revisions, shelves};
 pub(crate) use held::{group, held, watermark};
-pub(crate) use listings::{dead_held, dead_letters, run, runs};
+pub(crate) use listings::{dead_groups, dead_held, dead_letters, run, runs};
 pub(crate) use records::records;
 pub(crate) use retain::{
     Outdated, content_of as content_with, find_outdated, find_version, outdated_rows, over, rules_by_flow, size_of,

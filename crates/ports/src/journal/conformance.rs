@@ -98,8 +98,8 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         runs { runs_end, open_runs_wait, flows_tell_since_when, runs_count, runs_are_listed }
         letters {
             letters_are_listed, letters_are_filtered, letters_go_in_again, an_edited_letter_goes_in_with_other_bytes,
-            only_open_letters_go_in,
-            letters_of_one_flow, letters_are_discarded, flows_are_abandoned, letters_fail_again,
+            only_open_letters_go_in, letters_of_one_flow, letters_are_grouped, letters_are_discarded,
+            flows_are_abandoned, letters_fail_again,
         }
         roots { what_is_followed_is_told, what_is_held_and_listed_is_told, many_are_told }
         again {

@@ -23,6 +23,7 @@ use super::Journal;
 use super::again::*;
 use super::decide::{self, DraftDecision};
 use super::draft::*;
+use super::letters::{DeadGroup, Same, group_of, groups_page, has_words, words};
 use super::retain::{LetGoPart, LetGone};
 use super::search::{self, Found, Search};
 use super::types::*;
@@ -439,13 +440,32 @@ impl Journal for MemoryJournal {
         Ok(self.lock().abandon(flow, limit, at))
     }
 
+    async fn dead_groups(&self, filter: Filter) -> Result<Page<DeadGroup>> {
+        let state = self.lock();
+        let mut open: Vec<_> = state.dead.values().filter(|letter| letter.row.state == DeadState::Open).collect();
+        open.sort_by_key(|letter| letter.order);
+        let mut groups: BTreeMap<PathHash, DeadGroup> = BTreeMap::new();
+        for DeadRow { id, flow, flow_id, at, fault, failed, .. } in open.into_iter().map(|letter| &letter.row) {
+            let Same { group, code, message } = group_of(*flow_id, &at.processor, fault);
+            let (flow, processor) = (flow.clone(), at.processor.to_string());
+            let new =
+                DeadGroup { group, flow, processor, code, message, count: 0, first: *failed, last: 0, sample: *id };
+            let known = groups.entry(group).or_insert(new);
+            (known.count, known.last, known.sample) = (known.count + 1, *failed, *id);
+        }
+        groups_page(groups.into_values().collect(), &filter)
+    }
+
     async fn dead_letters(&self, filter: Filter) -> Result<Page<DeadRow>> {
         let before = number_cursor(&filter, "journal dead letters")?;
+        let words = words(filter.text.as_deref());
         let state = self.lock();
         let meant = |row: &DeadRow| {
             (filter.ended || row.state == DeadState::Open)
                 && matches(&filter, &row.flow, row.run, &row.item.name)
                 && filter.id.as_ref().is_none_or(|id| decide::id_matches(id, row.id))
+                && filter.group.is_none_or(|group| group == group_of(row.flow_id, &row.at.processor, &row.fault).group)
+                && has_words(&words, row)
         };
         let rows = state.dead.values().filter(|letter| letter.order < before && meant(&letter.row));
         let mut rows: Vec<_> = rows.collect();

@@ -7,6 +7,7 @@ mod again;
 pub mod conformance;
 pub mod decide;
 mod draft;
+pub mod letters;
 mod memory;
 pub mod retain;
 pub mod search;
@@ -26,6 +27,7 @@ use crate::Result;
 
 pub use again::*;
 pub use draft::*;
+pub use letters::DeadGroup;
 pub use memory::{MemoryJournal, Snapshot};
 pub use retain::{LetGo, LetGoPart, LetGone, RevisionRule};
 pub use search::{Behind, Found, Search, Sort, SortBy};
@@ -168,7 +170,11 @@ pub trait Journal: Send + Sync {
     /// Turns up to `limit` unclaimed tasks of a flow into dead letters; answers how many items.
     async fn abandon(&self, flow: FlowId, limit: usize, actor: &str, at: i64) -> Result<u64>;
 
-    /// Dead letters, newest first.
+    /// Open dead letters by what went wrong, the largest groups first.
+    async fn dead_groups(&self, filter: Filter) -> Result<Page<DeadGroup>>;
+
+    /// Dead letters, newest first. A page of a search for words MAY have fewer rows than asked for, even none, although
+    /// more follow.
     async fn dead_letters(&self, filter: Filter) -> Result<Page<DeadRow>>;
 
     /// What all open dead letters hold.

@@ -644,6 +644,10 @@ pub struct Filter {
     pub name: Option<String>,
     /// With this id.
     pub id: Option<opendmp_model::ids::IdPrefix>,
+    /// Of this group of dead letters.
+    pub group: Option<PathHash>,
+    /// Dead letters that have all these words in their item's name or in what is said of them.
+    pub text: Option<String>,
     /// Discarded and retried dead letters, too.
     pub ended: bool,
     /// At most this many; 0: a default of 100.

@@ -1,10 +1,9 @@
 //! A zip archive with a member for each item. Equal items give equal bytes: no time, no user, no system is written down.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use opendmp_model::name;
+use opendmp_model::name::Distinct;
 use opendmp_processor::{Input, JoinError, Joining};
 use zip::result::ZipError;
 use zip::write::{SimpleFileOptions, StreamWriter};
@@ -12,9 +11,6 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::fault;
 use crate::blocks::{Blocks, Stop};
-
-/// The longest name of a member, in bytes: what file systems take, less room for a number.
-const MOST_NAME: usize = 240;
 
 /// From this size on a member needs numbers of 64 bits; deflate may make a content a little larger.
 const LARGE: u64 = 0xf000_0000;
@@ -24,8 +20,7 @@ pub(super) struct Joined {
     /// `None` where writing failed.
     writer: Option<ZipWriter<StreamWriter<Outgoing>>>,
     out: Outgoing,
-    /// Names in lower case, for those who unpack it where letters are not told apart so, and the last number each got.
-    names: HashMap<String, u64>,
+    names: Distinct,
 }
 
 /// What the writer wrote and was not passed on; it wants a place of its own to write to.
@@ -55,7 +50,7 @@ impl Outgoing {
 impl Default for Joined {
     fn default() -> Self {
         let out = Outgoing::default();
-        Self { writer: Some(ZipWriter::new_stream(out.clone())), out, names: HashMap::new() }
+        Self { writer: Some(ZipWriter::new_stream(out.clone())), out, names: Distinct::default() }
     }
 }
 
@@ -63,7 +58,7 @@ impl Joining for Joined {
     fn add(&mut self, input: &Input, out: &mut dyn Write) -> Result<(), JoinError> {
         let mut blocks = Blocks::new(input.body.clone(), &Stop::default());
         let size = blocks.size().map_err(fault)?;
-        let name = self.name(&input.item.name);
+        let name = self.names.take(&input.item.name);
         let writer = self.writer.as_mut().ok_or_else(|| io::Error::other("the archive was given up"))?;
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
@@ -95,41 +90,4 @@ fn error(error: ZipError) -> io::Error {
         ZipError::Io(error) => error,
         other => io::Error::other(other),
     }
-}
-
-impl Joined {
-    /// A name that is no path anywhere, and that no member has so far.
-    fn name(&mut self, item: &str) -> String {
-        let safe = safe(item);
-        let key = safe.to_lowercase();
-        let Some(last) = self.names.get(&key) else {
-            self.names.insert(key, 1);
-            return safe;
-        };
-        let (stem, ext) = (name::stem(&safe), name::extension(&safe));
-        let mut number = *last;
-        loop {
-            number += 1;
-            let numbered = if ext.is_empty() { format!("{stem}-{number}") } else { format!("{stem}-{number}.{ext}") };
-            let other = numbered.to_lowercase();
-            if !self.names.contains_key(&other) {
-                self.names.insert(other, 1);
-                self.names.insert(key, number);
-                return numbered;
-            }
-        }
-    }
-}
-
-/// An item's name as a file name that can be unpacked anywhere.
-fn safe(item: &str) -> String {
-    let mut name: String =
-        item.chars().map(|c| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c }).collect();
-    if name.len() > MOST_NAME {
-        let (stem, ext) = (name::stem(&name), name::extension(&name));
-        let ext = if ext.is_empty() || ext.len() > MOST_NAME / 2 { String::new() } else { format!(".{ext}") };
-        let cut = stem.floor_char_boundary(MOST_NAME - ext.len());
-        name = format!("{}{ext}", &stem[..cut]);
-    }
-    if name.trim_matches(['.', ' ']).is_empty() { "item".to_owned() } else { name }
 }

@@ -4,14 +4,20 @@ use std::collections::BTreeMap;
 
 use opendmp_model::ids::{IdPrefix, PATH_HASH_LEN, Pass, PathHash, TaskId};
 use opendmp_ports::journal::{
-    DeadHeld, DeadRow, DeadState, Filter, FlowId, Page, Reader, RunId, RunRow, RunState, decide,
+    DeadGroup, DeadHeld, DeadRow, DeadState, Filter, FlowId, Page, Reader, RunId, RunRow, RunState, decide, letters,
 };
 use opendmp_ports::transport::StepCounts;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::{PART, Texts};
-use crate::sqlite::blobs::{counts_of, item_of, mode_of, task_of};
+use crate::sqlite::blobs::{counts_of, item_of, mode_of, path_hash_of, task_of};
 use crate::sqlite::fail::{Fail, Result};
+
+/// Dead letters that are looked through for one page of a search for words.
+const LOOKED_AT: usize = 5_000;
+
+/// Groups of dead letters that are told of at most; where there are more, errors have nothing in common.
+const MOST_GROUPS: i64 = 10_000;
 
 /// The number that rows must be below.
 fn below(filter: &Filter, operation: &'static str) -> Result<i64> {
@@ -27,18 +33,19 @@ fn flows_of(conn: &Connection, slug: &str) -> Result<Vec<u32>> {
     Ok(statement.query_map([slug], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The rows with the greatest numbers below `from`, at most `most`, read in parts. `sql` takes the bound, the size of a
+/// The rows with the greatest numbers below `from`, at most `most`, read in parts; answers where it was left after so many
+/// were looked at. `sql` takes the bound, the size of a
 /// part, and `value`, and gives rows in falling order of their number; `keep` makes a row of what is meant.
 fn newest<T>(
     conn: &Connection,
     sql: &str,
     value: &dyn ToSql,
     from: i64,
-    most: usize,
+    (most, looked_at): (usize, usize),
     out: &mut BTreeMap<i64, T>,
     mut keep: impl FnMut(&Row<'_>) -> Result<(i64, Option<T>)>,
-) -> Result<()> {
-    let mut from = from;
+) -> Result<Option<i64>> {
+    let (mut from, mut looked) = (from, 0);
     loop {
         let mut statement = conn.prepare_cached(sql)?;
         let mut rows = statement.query(params![from, PART as i64, value])?;
@@ -49,17 +56,21 @@ fn newest<T>(
             from = number;
             let full = out.len() >= most && out.first_key_value().is_some_and(|(least, _)| number < *least);
             if full {
-                return Ok(());
+                return Ok(None);
             }
+            looked += 1;
             if let Some(kept) = kept {
                 out.insert(number, kept);
                 if out.len() > most {
                     out.pop_first();
                 }
             }
+            if looked >= looked_at {
+                return Ok(Some(number));
+            }
         }
         if read < PART {
-            return Ok(());
+            return Ok(None);
         }
     }
 }
@@ -134,28 +145,33 @@ pub(crate) fn runs(conn: &Connection, filter: &Filter) -> Result<Page<RunRow>> {
     match (filter.run, &filter.flow) {
         (Some(run), _) => {
             let sql = format!("SELECT {RUN} FROM run WHERE id = ?3 AND id < ?1 LIMIT ?2");
-            newest(conn, &sql, &(run.0 as i64), below, limit + 1, &mut out, keep)?;
+            newest(conn, &sql, &(run.0 as i64), below, (limit + 1, usize::MAX), &mut out, keep)?;
         }
         (None, Some(slug)) => {
             let sql = format!(
                 "SELECT {RUN} FROM run INDEXED BY run_flow WHERE flow = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2"
             );
             for flow in flows_of(conn, slug)? {
-                newest(conn, &sql, &flow, below, limit + 1, &mut out, &mut keep)?;
+                newest(conn, &sql, &flow, below, (limit + 1, usize::MAX), &mut out, &mut keep)?;
             }
         }
         (None, None) => {
             let sql = format!("SELECT {RUN} FROM run WHERE id < ?1 AND ?3 = 0 ORDER BY id DESC LIMIT ?2");
-            newest(conn, &sql, &0, below, limit + 1, &mut out, keep)?;
+            newest(conn, &sql, &0, below, (limit + 1, usize::MAX), &mut out, keep)?;
         }
     }
     Ok(page(out, limit))
 }
 
 const LETTER: &str = "number, id, flow, version, run, processor, input, item, fault, attempts, log, failed, state, \
-                      pass, ended, actor, reason, shelf IS NOT NULL";
+                      pass, ended, actor, reason, shelf IS NOT NULL, grp";
 
-fn letter_row(row: &Row<'_>, filter: &Filter, texts: &mut Texts<'_>) -> Result<(i64, Option<DeadRow>)> {
+fn letter_row(
+    row: &Row<'_>,
+    filter: &Filter,
+    (group, words): (Option<i64>, &[String]),
+    texts: &mut Texts<'_>,
+) -> Result<(i64, Option<DeadRow>)> {
     let number: i64 = row.get(0)?;
     let id = task_of(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
     let (flow, run) = (FlowId(row.get(2)?), RunId(row.get::<_, i64>(4)? as u64));
@@ -164,7 +180,8 @@ fn letter_row(row: &Row<'_>, filter: &Filter, texts: &mut Texts<'_>) -> Result<(
     let meant = (filter.ended || state == DeadState::Open)
         && filter.flow.as_ref().is_none_or(|flow| *flow == slug)
         && filter.run.is_none_or(|wanted| wanted == run)
-        && filter.id.as_ref().is_none_or(|prefix| decide::id_matches(prefix, id));
+        && filter.id.as_ref().is_none_or(|prefix| decide::id_matches(prefix, id))
+        && (group.is_none() || group == row.get(18)?);
     if !meant {
         return Ok((number, None));
     }
@@ -187,7 +204,8 @@ fn letter_row(row: &Row<'_>, filter: &Filter, texts: &mut Texts<'_>) -> Result<(
         state,
         export_only: row.get(17)?,
     };
-    Ok((number, Some(letter)))
+    let meant = letters::has_words(words, &letter);
+    Ok((number, meant.then_some(letter)))
 }
 
 fn letter_state(row: &Row<'_>) -> Result<DeadState> {
@@ -237,7 +255,17 @@ pub(crate) fn dead_letters(conn: &Connection, filter: &Filter) -> Result<Page<De
     let limit = decide::page_limit(filter);
     let mut texts = Texts::new(conn);
     let mut out = BTreeMap::new();
-    let mut keep = |row: &Row<'_>| letter_row(row, filter, &mut texts);
+    let words = letters::words(filter.text.as_deref());
+    let group = match filter.group {
+        Some(group) => match group_number(conn, group)? {
+            Some(number) => Some(number),
+            None => return Ok(Page { rows: Vec::new(), next: None }),
+        },
+        None => None,
+    };
+    let most = (limit + 1, if words.is_empty() { usize::MAX } else { LOOKED_AT });
+    let mut left = None;
+    let mut keep = |row: &Row<'_>| letter_row(row, filter, (group, &words), &mut texts);
     if let Some(prefix) = &filter.id {
         let mut keep = |row: &Row<'_>| -> Result<()> {
             let (number, kept) = keep(row)?;
@@ -252,27 +280,82 @@ pub(crate) fn dead_letters(conn: &Connection, filter: &Filter) -> Result<Page<De
         by_id(conn, prefix, &mut keep)?;
         return Ok(page(out, limit));
     }
-    if let Some(run) = filter.run {
+    if let Some(group) = group.filter(|_| !filter.ended) {
+        let sql = format!(
+            "SELECT {LETTER} FROM letter INDEXED BY letter_of_group WHERE grp = ?3 AND state = 0 AND number < ?1 \
+             ORDER BY number DESC LIMIT ?2"
+        );
+        left = newest(conn, &sql, &group, below, most, &mut out, keep)?;
+    } else if let Some(run) = filter.run {
         let sql = format!(
             "SELECT {LETTER} FROM letter INDEXED BY letter_run WHERE run = ?3 AND number < ?1 ORDER BY number DESC LIMIT ?2"
         );
-        newest(conn, &sql, &(run.0 as i64), below, limit + 1, &mut out, keep)?;
+        left = newest(conn, &sql, &(run.0 as i64), below, most, &mut out, keep)?;
     } else if let Some(slug) = &filter.flow {
         let sql = format!(
             "SELECT {LETTER} FROM letter INDEXED BY letter_flow WHERE flow = ?3 AND number < ?1 ORDER BY number DESC LIMIT ?2"
         );
         for flow in flows_of(conn, slug)? {
-            newest(conn, &sql, &flow, below, limit + 1, &mut out, &mut keep)?;
+            left = left.max(newest(conn, &sql, &flow, below, most, &mut out, &mut keep)?);
         }
     } else if filter.ended {
         let sql = format!("SELECT {LETTER} FROM letter WHERE number < ?1 AND ?3 = 0 ORDER BY number DESC LIMIT ?2");
-        newest(conn, &sql, &0, below, limit + 1, &mut out, keep)?;
+        left = newest(conn, &sql, &0, below, most, &mut out, keep)?;
     } else {
         let sql = format!(
             "SELECT {LETTER} FROM letter INDEXED BY letter_open WHERE state = 0 AND number < ?1 AND ?3 = 0 \
              ORDER BY number DESC LIMIT ?2"
         );
-        newest(conn, &sql, &0, below, limit + 1, &mut out, keep)?;
+        left = newest(conn, &sql, &0, below, most, &mut out, keep)?;
     }
-    Ok(page(out, limit))
+    // What lies behind the place where it was left is for the next page.
+    if let Some(left) = left {
+        out.retain(|number, _| *number >= left);
+    }
+    let mut page = page(out, limit);
+    page.next = page.next.or(left.map(|left| left.to_string()));
+    Ok(page)
+}
+
+fn group_number(conn: &Connection, group: PathHash) -> Result<Option<i64>> {
+    let mut statement = conn.prepare_cached("SELECT id FROM letter_group WHERE key = ?1")?;
+    Ok(statement.query_row([group.0], |row| row.get(0)).optional()?)
+}
+
+pub(crate) fn dead_groups(conn: &Connection, filter: &Filter) -> Result<Page<DeadGroup>> {
+    let _view = conn.unchecked_transaction()?;
+    let mut texts = Texts::new(conn);
+    let sql = "SELECT id, key, flow, processor, code, message, open FROM letter_group INDEXED BY letter_group_open \
+               WHERE open > 0 ORDER BY id LIMIT ?1";
+    let ends = |order: &str| {
+        format!(
+            "SELECT failed, id FROM letter INDEXED BY letter_of_group WHERE grp = ?1 AND state = 0 \
+             ORDER BY number {order} LIMIT 1"
+        )
+    };
+    let mut first = conn.prepare_cached(&ends("ASC"))?;
+    let mut last = conn.prepare_cached(&ends("DESC"))?;
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([MOST_GROUPS])?;
+    let mut groups = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        let slug = texts.slug(row.get(2)?)?;
+        if filter.flow.as_ref().is_some_and(|flow| *flow != slug) {
+            continue;
+        }
+        let (last, sample) = last.query_row([id], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        groups.push(DeadGroup {
+            group: path_hash_of(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?,
+            flow: slug,
+            processor: texts.name(row.get(3)?)?,
+            code: row.get(4)?,
+            message: row.get(5)?,
+            count: row.get::<_, i64>(6)? as u64,
+            first: first.query_row([id], |row| row.get(0))?,
+            last,
+            sample: task_of(&sample)?,
+        });
+    }
+    Ok(letters::groups_page(groups, filter)?)
 }

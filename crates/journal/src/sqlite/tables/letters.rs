@@ -15,7 +15,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::exports::{Placed, Revision, Wanted};
 use super::queue::json;
-use super::{Origin, Tables, seq_of, seq_value};
+use super::{Origin, Tables, groups, seq_of, seq_value};
 use crate::sqlite::blobs::{
     class_number, class_of, content_bytes, if_exists_number, if_exists_of, item_bytes, item_of, path_hash_of,
 };
@@ -30,6 +30,7 @@ pub(crate) struct PreparedLetter {
     log: String,
     attempts: u32,
     of: ItemId,
+    words: Fault,
 }
 
 impl From<NewDeadLetter> for PreparedLetter {
@@ -42,6 +43,7 @@ impl From<NewDeadLetter> for PreparedLetter {
             log: json(&letter.log),
             attempts: letter.attempts,
             of: letter.item.id,
+            words: Fault { traceback: None, ..letter.fault },
         }
     }
 }
@@ -73,17 +75,22 @@ impl Tables<'_> {
     ) -> Result<()> {
         let id = letter.id.to_bytes();
         let before = self
-            .sql("DELETE FROM letter WHERE id = ?1 RETURNING state, flow")?
-            .query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get(1).map(FlowId)?)));
+            .sql("DELETE FROM letter WHERE id = ?1 RETURNING state, flow, grp")?
+            .query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get(1).map(FlowId)?, row.get(2)?)));
         let before = before.optional()?;
         self.memory.last.letter += 1;
         let number = self.memory.last.letter;
         let processor = self.name(&letter.at.processor)?;
         let space = self.flow(origin.flow)?.space;
+        if let Some((0, _, group)) = before {
+            groups::count(self.conn, group, -1)?;
+        }
+        let group = groups::find(self.conn, origin.flow, (processor, &letter.at.processor), &letter.words)?;
+        groups::count(self.conn, Some(group), 1)?;
         let sql = "INSERT INTO letter (number, id, space, flow, version, run, processor, input, attempts, failed, state, \
-                   item, fault, log, shelf, origin, slot, arrival, revision_pass, destination, wanted, if_exists, class, made) \
+                   item, fault, log, shelf, origin, slot, arrival, revision_pass, destination, wanted, if_exists, class, made, grp) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-                   ?20, ?21, ?22, ?23)";
+                   ?20, ?21, ?22, ?23, ?24)";
         let revision = export.as_ref().map(|(revision, _)| *revision);
         let wanted = export.map(|(_, wanted)| wanted);
         self.sql(sql)?.execute(params![
@@ -110,12 +117,13 @@ impl Tables<'_> {
             wanted.map(|w| if_exists_number(w.export.if_exists)),
             wanted.map(|w| class_number(w.export.class)),
             seq_value(made),
+            group,
         ])?;
         self.run(origin.run)?.dead += 1;
         match before {
             // It was open and counted already.
-            Some((0, flow)) if flow == origin.flow => Ok(()),
-            Some((0, flow)) => {
+            Some((0, flow, _)) if flow == origin.flow => Ok(()),
+            Some((0, flow, _)) => {
                 self.count_dead(flow, -1)?;
                 self.count_dead(origin.flow, 1)
             }
@@ -221,8 +229,10 @@ impl Tables<'_> {
                     pass
                 }
             };
-            let sql = "UPDATE letter SET state = 1, pass = ?2, ended = ?3, actor = ?4 WHERE id = ?1";
-            self.sql(sql)?.execute(params![id.to_bytes(), pass.0, at, reentry.actor])?;
+            let sql = "UPDATE letter SET state = 1, pass = ?2, ended = ?3, actor = ?4 WHERE id = ?1 RETURNING grp";
+            let values = params![id.to_bytes(), pass.0, at, reentry.actor];
+            let group = self.sql(sql)?.query_row(values, |row| row.get(0))?;
+            groups::count(self.conn, group, -1)?;
             self.count_dead(letter.flow, -1)?;
             match letter.export {
                 Some((of, wanted)) => {
@@ -291,12 +301,13 @@ impl Tables<'_> {
         let mut count = 0;
         let mut space: Option<SpaceId> = None;
         let sql = "UPDATE letter SET state = 2, reason = ?2, actor = ?3, ended = ?4 WHERE id = ?1 AND state = 0 \
-                   RETURNING flow, space";
+                   RETURNING flow, space, grp";
         for id in letters {
             let ended = self.sql(sql)?.query_row(params![id.to_bytes(), reason, actor, at], |row| {
-                Ok((row.get(0).map(FlowId)?, row.get(1).map(SpaceId)?))
+                Ok((row.get(0).map(FlowId)?, row.get(1).map(SpaceId)?, row.get(2)?))
             });
-            if let Some((flow, of)) = ended.optional()? {
+            if let Some((flow, of, group)) = ended.optional()? {
+                groups::count(self.conn, group, -1)?;
                 space = Some(of);
                 self.count_dead(flow, -1)?;
                 count += 1;

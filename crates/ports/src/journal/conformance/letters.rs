@@ -230,3 +230,81 @@ pub(super) async fn letters_fail_again(d: Desk) {
     assert_eq!((all[3].id, all[0].id.pass, all[0].fault.message.as_str()), (ids[0], Pass(3), "pass 3"));
     assert!(all.iter().all(|row| row.id.arrival == ids[0].arrival));
 }
+
+pub(super) async fn letters_are_grouped(d: Desk) {
+    let mut ids = Vec::new();
+    let messages = ["row 1 is 'bad'", "row 22 is 'worse'", "no column `price`", "row 3 is 'bad'"];
+    for (n, message) in messages.into_iter().enumerate() {
+        let claimed = d.arrive(&format!("file {n}.csv")).await;
+        let mut settlement = d.failed(&claimed);
+        settlement.at = 200 + n as i64;
+        settlement.dead_letters[0].fault = fault(message);
+        ids.push(settlement.dead_letters[0].id);
+        d.apply(settlement).await;
+    }
+    let (otters, version) = d.save("otters", "o1").await;
+    let done = d.ingest(Ingest { flow: otters, version, ..d.ingest_of(vec![file("dog.csv", "1")]) }).await;
+    let claimed = d.claim_run(done.run).await;
+    let mut settlement = d.failed(&claimed);
+    settlement.dead_letters[0].fault = fault(messages[0]);
+    d.apply(settlement).await;
+    let groups = |filter: Filter| async { d.j().await.dead_groups(filter).await.expect(OK) };
+    let rows = groups(Filter::default()).await.rows;
+    let mut told: Vec<_> = rows.iter().map(|row| (row.flow.as_str(), row.message.as_str(), row.count)).collect();
+    told.sort_unstable();
+    let expected = [("otters", "row … is '…'", 1), ("penguins", "no column `…`", 1), ("penguins", "row … is '…'", 3)];
+    assert_eq!(told, expected);
+    assert_eq!(
+        (rows[0].count, rows[0].first, rows[0].last, rows[0].sample),
+        (3, 200, 203, ids[3]),
+        "the largest first"
+    );
+    assert_eq!((rows[0].code.as_str(), rows[0].processor.as_str()), ("ValueError", "clean"));
+    // Filters, and pages.
+    let of = |flow: &str, text: &str| Filter {
+        flow: Some(flow.to_owned()),
+        text: Some(text.to_owned()),
+        ..Filter::default()
+    };
+    assert_eq!(groups(of("penguins", "ROW value")).await.rows.len(), 1);
+    assert_eq!(groups(of("otters", "column")).await.rows.len(), 0);
+    let mut seen = Vec::new();
+    let mut filter = Filter { limit: 1, ..Filter::default() };
+    loop {
+        let page = groups(filter.clone()).await;
+        assert_eq!(page.rows.len(), 1);
+        seen.extend(page.rows.into_iter().map(|row| row.group));
+        filter.after = page.next;
+        if filter.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, rows.iter().map(|row| row.group).collect::<Vec<_>>());
+    for bad in ["", "1", "x-00", "1-zz"] {
+        let asked = Filter { after: Some(bad.to_owned()), ..Filter::default() };
+        assert_eq!(d.j().await.dead_groups(asked).await.expect_err("not a cursor").kind, ErrorKind::Invalid, "{bad}");
+    }
+    // Letters of a group, and by words.
+    let group = Some(rows[0].group);
+    let found = |filter: Filter| async { d.letters(filter).await.iter().map(|row| row.id).collect::<Vec<_>>() };
+    assert_eq!(found(Filter { group, ..Filter::default() }).await, [ids[3], ids[1], ids[0]]);
+    let words = |text: &str| Filter { text: Some(text.to_owned()), ..Filter::default() };
+    assert_eq!(found(Filter { group, ..words("WORSE csv") }).await, [ids[1]]);
+    assert_eq!(found(words("column")).await, [ids[2]]);
+    assert_eq!(found(words("file 2")).await, [ids[2], ids[1]], "in the name, or in what is said");
+    assert!(
+        found(Filter { group: Some(opendmp_model::ids::PathHash::root("x")), ..Filter::default() }).await.is_empty()
+    );
+    // What ends is not counted any more, and what fails again is counted again.
+    d.j().await.discard(vec![ids[0]], "known", "ada", 300).await.expect(OK);
+    let letters = d.letters(words("worse")).await;
+    let (run, _) = d.j().await.reenter(d.reentry(&letters)).await.expect(OK);
+    let rows = groups(of("penguins", "row")).await.rows;
+    assert_eq!((rows[0].count, rows[0].first, rows[0].sample), (1, 203, ids[3]));
+    assert_eq!(found(Filter { group, ended: true, ..Filter::default() }).await, [ids[3], ids[1], ids[0]]);
+    let claimed = d.claim_run(run).await;
+    let mut settlement = d.failed(&claimed);
+    settlement.dead_letters[0].fault = fault("row 9 is 'bad'");
+    d.apply(settlement).await;
+    assert_eq!(groups(of("penguins", "row")).await.rows[0].count, 2);
+}
