@@ -1,5 +1,5 @@
 // From a function to a flow, and from a failed item to one that went through: code on samples, before anything is saved.
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import type { Locator, Page } from 'playwright-core'
 import { check, isShown, type Journey, until, type World } from './harness'
 
@@ -23,6 +23,7 @@ async function gone(world: World, slug: string) {
   const left = await world.api<{ etag: string }>('GET', `/drafts/${slug}`).catch(() => undefined)
   if (left) await fetch(`${world.url}/api/v1/drafts/${slug}`, { method: 'DELETE', headers: { ...auth, 'if-match': `"${left.etag}"` } })
   await world.api('DELETE', `/flows/${slug}?work=drain`).catch(() => undefined)
+  rmSync(`${world.root}/${slug}`, { recursive: true, force: true })
 }
 
 export const journeys: Journey[] = [
@@ -57,6 +58,8 @@ export const journeys: Journey[] = [
       await page.keyboard.press('Control+Shift+E')
       await page.getByRole('dialog', { name: 'Enable Weights' }).getByRole('button', { name: 'Enable' }).click()
       await isShown(page.getByText(/Weights is enabled/))
+      const { flow } = await world.api<{ flow: { base: string } }>('GET', '/flows/weights')
+      mkdirSync(`${flow.base}/inbox`, { recursive: true })
       // A file by the page itself, and again, which replaces nothing unasked.
       await page.locator('[data-card="inbox"]').click()
       const inbox = page.getByRole('region', { name: 'Files for this ingest' })
@@ -66,8 +69,6 @@ export const journeys: Journey[] = [
       await inbox.locator('input[type=file]').setInputFiles(wednesday)
       await isShown(inbox.getByRole('button', { name: 'Replace' }))
       await isShown(page.getByRole('region', { name: 'List of recent items' }).getByText('wednesday.csv'))
-      const { flow } = await world.api<{ flow: { base: string } }>('GET', '/flows/weights')
-      mkdirSync(`${flow.base}/inbox`, { recursive: true })
       writeFileSync(`${flow.base}/inbox/tuesday.csv`, 'kelp,3\nmussel,12\n')
       await isShown(page.getByRole('region', { name: 'List of recent items' }).getByText('tuesday.csv'))
       const { rows } = await world.api<{ rows: { id: string; name: string }[] }>('GET', '/datasets?flow=weights')
