@@ -78,10 +78,12 @@ export interface ServerTableProps<R> {
   /** What an error affects. */
   affects?: string
   rowHeight?: number
+  /** What is listed, by search and order: when it changes, the table begins at its top again. */
+  listing?: string
 }
 
 export function ServerTable<R>(props: ServerTableProps<R>) {
-  const { label, columns, rows, rowKey, onOpen, sort, onSort, selected, onSelected, rowHeight = 40 } = props
+  const { label, columns, rows, rowKey, onOpen, sort, onSort, selected, onSelected, rowHeight = 40, listing } = props
   const scroller = useRef<HTMLDivElement>(null)
   const selecting = selected !== undefined && onSelected !== undefined
   const tracks = `${selecting ? '40px ' : ''}${columns.map((column) => column.width).join(' ')}`
@@ -91,6 +93,9 @@ export function ServerTable<R>(props: ServerTableProps<R>) {
     estimateSize: () => rowHeight,
     overscan: 12,
   })
+  useEffect(() => {
+    scroller.current?.scrollTo(0, 0)
+  }, [listing])
   const items = virtual.getVirtualItems()
   const last = items.at(-1)?.index ?? -1
   const { more, isFetchingMore, error, fetchMore } = rows

@@ -116,6 +116,7 @@ export function DatasetsPage() {
       {selected.size > 0 && <Selection selected={[...selected.values()]} onClear={() => setSelected(new Map())} />}
       <ServerTable
         label="Datasets"
+        listing={key}
         columns={COLUMNS}
         rows={{ ...rows, isPending: rows.isPending || looking }}
         rowKey={(row) => row.id}

@@ -164,7 +164,7 @@ const GROUP_COLUMNS = (act: Act): Column<Group>[] => [
   { key: 'first', header: 'First', width: '116px', render: (row) => <Time value={row.first} /> },
   { key: 'last', header: 'Last', width: '116px', render: (row) => <Time value={row.last} /> },
   {
-    key: 'act', header: '', width: '250px', align: 'right',
+    key: 'act', header: 'What to do', width: '250px', align: 'right',
     render: (row) => (
       <>
         <Button component={To} to={fixUrl(row.flow, row.processor, row.sample)} startIcon={<Build sx={{ fontSize: 16 }} />}>Fix</Button>

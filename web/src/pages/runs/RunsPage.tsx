@@ -84,6 +84,7 @@ export function RunsPage() {
       )}
       <ServerTable
         label="Runs"
+        listing={key}
         columns={COLUMNS}
         rows={{ ...all, rows }}
         rowKey={(row) => String(row.run)}
