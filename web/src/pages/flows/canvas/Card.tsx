@@ -1,6 +1,6 @@
 // One processor on the canvas: what it is, and how it goes, live.
 import ErrorIcon from '@mui/icons-material/ErrorOutlined'
-import { Box, ButtonBase } from '@mui/material'
+import { Box } from '@mui/material'
 import { Handle, Position, useStore, type Node, type NodeProps } from '@xyflow/react'
 import { memo } from 'react'
 import { useProcessorNumbers, useRate } from '../../../events/store'
@@ -85,16 +85,15 @@ function Numbers({ slug, step, live }: { slug: string; step: Step; live: boolean
   return (
     <>
       {numbers && numbers.failed > 0 && (
-        <ButtonBase
+        // For the pointer; by keyboard the panel leads there. A button within the card's would be out of reach.
+        <Box
           className="nodrag"
           data-failed={step.id}
-          tabIndex={-1}
-          aria-label={`${many(numbers.failed, 'failed item')} of ${step.id}`}
-          sx={{ position: 'absolute', top: -10, right: 10, height: 20, px: 0.9, gap: 0.4, borderRadius: 5, bgcolor: 'error.main', color: 'error.contrastText', fontSize: 11, fontWeight: 650 }}
+          sx={{ display: 'inline-flex', alignItems: 'center', position: 'absolute', top: -10, right: 10, height: 20, px: 0.9, gap: 0.4, borderRadius: 5, bgcolor: 'error.main', color: 'error.contrastText', fontSize: 11, fontWeight: 650 }}
         >
           <ErrorIcon sx={{ fontSize: 13 }} />
           {brief(numbers.failed)} failed
-        </ButtonBase>
+        </Box>
       )}
       <Box sx={{ position: 'absolute', left: 0, right: 0, bottom: 26, px: 1, display: 'flex', alignItems: 'baseline', gap: 0.75 }}>
         <Box component="span" className="num" sx={{ fontSize: 15, fontWeight: 650, color: numbers ? 'text.primary' : 'text.disabled' }}>{numbers ? count(main ?? 0) : '–'}</Box>
