@@ -50,11 +50,12 @@ export const theme = createTheme({
     },
     dark: {
       palette: {
-        primary: { main: '#82b1ff', contrastText: '#0b1220' },
-        success: { main: '#5fd38d' },
-        warning: { main: '#e9ae5c' },
-        error: { main: '#ff7d88' },
-        info: { main: '#82b1ff' },
+        // `dark` is the shade of a button that is pointed at: lighter here, so that its dark words stay legible.
+        primary: { main: '#82b1ff', dark: '#a3c5ff', contrastText: '#0b1220' },
+        success: { main: '#5fd38d', dark: '#83dfa6', contrastText: '#0b1220' },
+        warning: { main: '#e9ae5c', dark: '#f0c282', contrastText: '#0b1220' },
+        error: { main: '#ff7d88', dark: '#ff9ba4', contrastText: '#0b1220' },
+        info: { main: '#82b1ff', dark: '#a3c5ff', contrastText: '#0b1220' },
         background: { default: '#0d1117', paper: '#151b23' },
         text: { primary: '#e8edf4', secondary: '#9aa7b8', disabled: '#7e8b9d' },
         divider: '#2a323d',
@@ -114,6 +115,7 @@ export const theme = createTheme({
     MuiDialog: { styleOverrides: { paper: ({ theme }) => ({ border: `1px solid ${theme.vars.palette.divider}` }) } },
     MuiMenuItem: { styleOverrides: { root: { fontSize: 13, minHeight: 32 } } },
     MuiChip: { defaultProps: { size: 'small' } },
+    MuiToggleButton: { styleOverrides: { root: ({ theme }) => ({ color: theme.vars.palette.text.secondary, textTransform: 'none' }) } },
     MuiLink: { defaultProps: { underline: 'hover' } },
     MuiOutlinedInput: { styleOverrides: { root: { fontSize: 13 } } },
     MuiInputLabel: { styleOverrides: { root: { fontSize: 13 } } },

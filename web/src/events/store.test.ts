@@ -3,7 +3,7 @@ import { EventStore, type FlowNumbers, type Recent } from './store'
 
 const numbers = (out: number, more: Partial<FlowNumbers> = {}): FlowNumbers => ({
   state: 'enabled', version: 'v', outstanding: 0, held: 0, dead_letters: 0,
-  processors: { inbox: { in: 0, out: 5, failed: 0, retried: 0, waiting: 0, took_us: 10 }, clean: { in: 5, out, failed: 0, retried: 0, waiting: 5 - out, took_us: 10 } },
+  processors: { inbox: { in: 0, out: 5, failed: 0, retried: 0, waiting: 0, took_us: 10 }, clean: { in: out, out, failed: 0, retried: 0, waiting: 5 - out, took_us: 10 } },
   ...more,
 })
 const at = (seconds: number) => new Date(1_800_000_000_000 + seconds * 1000).toISOString()
@@ -59,8 +59,11 @@ describe('the event store', () => {
   it('counts rates, and begins anew when the server does', () => {
     const store = new EventStore()
     for (let second = 0; second <= 4; second += 1) store.facts({ seq: second, time: at(second), flows: { a: numbers(second * 3) } })
-    expect(store.rate('a', 'clean', ms(4))).toBe(3)
+    // Twelve items, of which nothing was known ten seconds ago.
+    expect(store.rate('a', 'clean', ms(4))).toBe(2.4)
+    expect(store.rate('a', 'clean', ms(12))).toBe(0.6)
     expect(store.rate('a', 'clean', ms(60))).toBe(0)
+    expect(store.steps('a', 'clean', ms(600)).every((one) => one === 0)).toBe(true)
     expect(store.steps('a', 'clean', ms(4)).reduce((sum, one) => sum + one, 0)).toBe(12)
     store.facts({ seq: 0, time: at(6), flows: { a: numbers(1) } })
     expect(store.rate('a', 'clean', ms(6))).toBe(0)

@@ -70,6 +70,8 @@ export class EventStore {
   private streamNow: Stream = { state: 'connecting' }
   private lastTime: string | undefined
   private names: string[] = []
+  /** What the server's clock is before this one, in milliseconds. */
+  private offset = 0
   private readonly hearers = new Map<string, Set<Hearer>>()
   private readonly history = new Map<string, { at: number; done: number }[]>()
 
@@ -113,6 +115,7 @@ export class EventStore {
   private take(snapshot: Facts, keys: Set<string>) {
     this.lastTime = snapshot.time
     const at = new Date(snapshot.time).getTime()
+    this.offset = at - Date.now()
     for (const [slug, numbers] of Object.entries(snapshot.flows)) {
       if (numbers === null) {
         this.flows.delete(slug)
@@ -131,7 +134,7 @@ export class EventStore {
           keys.add(`processor:${slug}/${id}`)
         }
         const key = `${slug}/${id}`
-        this.remember(key, at, now.out)
+        this.remember(key, at, now.in)
       }
       this.flows.set(slug, { ...numbers, processors })
       keys.add(`flow:${slug}`)
@@ -160,29 +163,44 @@ export class EventStore {
     let past = this.history.get(key) ?? []
     // A server that was started again counts anew.
     if (done < (past.at(-1)?.done ?? 0)) past = []
-    past = past.filter((one) => one.at >= at - KEPT)
+    // The last one before what is kept stays: what came later is counted from it.
+    const first = past.findLastIndex((one) => one.at < at - KEPT)
+    past = past.slice(Math.max(0, first))
     past.push({ at, done })
     this.history.set(key, past)
   }
 
-  /** Items that a processor was done with in a second, over the last ten. */
-  rate(slug: string, id: string, now: number = Date.now()): number {
-    const past = (this.history.get(`${slug}/${id}`) ?? []).filter((one) => one.at >= now - RATE_OVER)
-    const first = past[0]
-    const last = past.at(-1)
-    if (!first || !last || last.at === first.at) return 0
-    return ((last.done - first.done) * 1000) / Math.max(now - first.at, last.at - first.at)
+  /** The server's time now, as far as it can be told. */
+  now(): number {
+    return Date.now() + this.offset
   }
 
-  /** The same in steps over the last two minutes, the oldest first; fewer where less was heard. */
-  steps(slug: string, id: string, now: number = Date.now()): number[] {
+  /** Lets rates fall when nothing is told any more. */
+  tick() {
+    this.tell(['tick'])
+  }
+
+  /** Items that a processor was done with in a second, over the last ten. */
+  readonly rate = (slug: string, id: string, now: number = this.now()): number => {
+    const past = this.history.get(`${slug}/${id}`) ?? []
+    const last = past.at(-1)
+    const before = past.findLast((one) => one.at <= now - RATE_OVER)
+    const first = before ?? past[0]
+    if (!first || !last) return 0
+    // Heard of only lately: what is known is spread over at least some seconds, as one item is no rate.
+    const over = before ? RATE_OVER : Math.max(now - first.at, RATE_OVER / 2)
+    return ((last.done - first.done) * 1000) / over
+  }
+
+  /** The same in steps over the last two minutes, the oldest first. */
+  steps(slug: string, id: string, now: number = this.now()): number[] {
     const past = this.history.get(`${slug}/${id}`) ?? []
     const start = now - KEPT
     const steps = new Array<number>(STEPS).fill(0)
     for (let at = 1; at < past.length; at += 1) {
       const [before, one] = [past[at - 1], past[at]]
-      if (!before || !one) continue
-      const step = Math.min(STEPS - 1, Math.max(0, Math.floor(((one.at - start) / KEPT) * STEPS)))
+      if (!before || !one || one.at < start) continue
+      const step = Math.min(STEPS - 1, Math.floor(((one.at - start) / KEPT) * STEPS))
       steps[step] = (steps[step] ?? 0) + one.done - before.done
     }
     return steps
@@ -212,6 +230,13 @@ export const useProcessorNumbers = (slug: string, id: string) =>
   useSyncExternalStore(on(`processor:${slug}/${id}`), () => events.processor(slug, id))
 export const useRecent = (slug?: string) =>
   useSyncExternalStore(on(slug === undefined ? 'recent' : `recent:${slug}`), () => events.recent(slug))
+
+/** Items in a second; 0 for less than one in twenty. */
+export const useRate = (slug: string, ids: readonly string[]) =>
+  useSyncExternalStore(on('tick'), () => Math.round(ids.reduce((sum, id) => sum + events.rate(slug, id), 0) * 10) / 10)
+
+/** The steps of the last two minutes as text, so that what is equal is equal. */
+export const useSteps = (slug: string, id: string) => useSyncExternalStore(on('tick'), () => events.steps(slug, id).join(','))
 
 /** Open dead letters of all flows, as the stream last told. */
 export const useDeadLetters = () =>

@@ -4,6 +4,8 @@ import { events, type EventStore, type Facts } from './store'
 
 const FIRST_WAIT = 1000
 const LONGEST_WAIT = 30_000
+/** How often rates are looked at. */
+const TICK = 1000
 
 /** Connects until the returned function is called. */
 export function connect(store: EventStore = events, url = '/api/v1/events'): () => void {
@@ -29,8 +31,10 @@ export function connect(store: EventStore = events, url = '/api/v1/events'): () 
     })
   }
   open()
+  const ticks = setInterval(() => store.tick(), TICK)
   return () => {
     clearTimeout(timer)
+    clearInterval(ticks)
     source?.close()
   }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { diffLines, merge } from './merge'
-import { addProcessors, BrokenText, connect, disconnect, edit, lineOf, moveProcessor, parse, removeProcessors, renameProcessor, setFields, setFlow } from './text'
+import { addProcessors, BrokenText, connect, disconnect, edit, blockLineOf, moveProcessor, parse, removeProcessors, renameProcessor, setFields, setFlow } from './text'
 
 const FLOW = `# kept by the herbarium
 name: Penguins
@@ -71,7 +71,8 @@ describe('edits leave the rest as it was written', () => {
     expect(after).toContain('    code: |\n      def process(data: bytes) -> bytes:\n          # yes: no\n')
     const again = setFields(after, 'clean', { code: `${code}\n# end` })
     expect(parse(again).doc.getIn(['processors', 1, 'code'])).toBe(`${code}\n# end`)
-    expect(lineOf(after, 'clean', ['code'])).toBe(after.split('\n').indexOf('      def process(data: bytes) -> bytes:') + 1)
+    expect(blockLineOf(after, 'clean', ['code'])).toBe(after.split('\n').indexOf('      def process(data: bytes) -> bytes:') + 1)
+    expect(blockLineOf(after, 'clean', ['language'])).toBeUndefined()
     expect(setFields(again, 'clean', { code })).toBe(after)
   })
 

@@ -264,16 +264,15 @@ function changeInputs(doc: Doc, map: YAMLMap, change: (inputs: string[]) => stri
   else insertAfter(doc, map, ['id', 'type', 'phase', 'description'], 'inputs', next)
 }
 
-/** The line (from 1) at which the text of a processor's field begins; `undefined` where it has none. */
-export function lineOf(text: string, id: string, path: readonly (string | number)[] = []): number | undefined {
+/** The line (from 1) at which the text of a processor's field begins that is written as a block; `undefined` where it is not. */
+export function blockLineOf(text: string, id: string, path: readonly (string | number)[]): number | undefined {
   const { doc } = parse(text)
   try {
     const map = find(doc, id)
-    const found = (path.length === 0 ? map : map.getIn(path, true)) as Node | undefined
-    if (!found?.range) return undefined
-    const before = text.slice(0, found.range[0]).split('\n').length
-    // The text of a block begins on the line below its `|`.
-    return isScalar(found) && found.type === Scalar.BLOCK_LITERAL ? before + 1 : before
+    const found = map.getIn(path, true) as Node | undefined
+    if (!isScalar(found) || found.type !== Scalar.BLOCK_LITERAL || !found.range) return undefined
+    // It begins on the line below its `|`.
+    return text.slice(0, found.range[0]).split('\n').length + 1
   } catch {
     return undefined
   }

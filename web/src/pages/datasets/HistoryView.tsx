@@ -12,6 +12,7 @@ import { many } from '../../lib/format'
 import { ItemPeek } from '../runs/ItemPeek'
 import { Copied, FlowLink, KindChip, ResultChip } from './bits'
 import { readHistory } from './data'
+import { editOf } from './edits'
 import type { History, WayStep } from './types'
 
 export function HistoryView({ dataset }: { dataset: Dataset }) {
@@ -44,6 +45,7 @@ const BY_PERSON = ['retry', 'reprocess', 'edit']
 
 function Step({ flow, step, before, last, onItem }: { flow: string; step: WayStep; before: WayStep | undefined; last: boolean; onItem: (item: string) => void }) {
   const person = BY_PERSON.includes(step.processor) || step.result === 'reentered'
+  const edit = editOf(step.note)
   const renamed = before !== undefined && before.name !== step.name
   const changed = before === undefined || before.hash !== step.hash
   return (
@@ -62,7 +64,11 @@ function Step({ flow, step, before, last, onItem }: { flow: string; step: WaySte
           <KindChip kind={step.kind} />
           <ResultChip result={step.result} />
           {step.port && <Box component="span" sx={{ color: 'text.secondary' }}>port {step.port}</Box>}
-          {step.note && <Box component="span" sx={{ color: 'text.secondary' }}>{step.note}</Box>}
+          {edit ? (
+            <Box component="span">edited its input: <Copied value={edit.before} what="Hash before" /> became <Copied value={edit.after} what="Hash after" /></Box>
+          ) : (
+            step.note && <Box component="span" sx={{ color: 'text.secondary' }}>{step.note}</Box>
+          )}
           <Box component="span" sx={{ ml: 'auto' }}><Duration us={step.took_us} /></Box>
         </Stack>
         <Stack direction="row" spacing={1} useFlexGap sx={{ mt: 0.25, fontSize: 12, color: 'text.secondary', flexWrap: 'wrap', alignItems: 'center' }}>

@@ -14,7 +14,7 @@ import { ErrorPanel, Skeletons } from '../../components/states'
 import { many } from '../../lib/format'
 import { ItemPeek } from '../runs/ItemPeek'
 import { readLineage } from './data'
-import { list, NODE, place } from './lineage'
+import { list, NODE, place, remarks } from './lineage'
 import type { Lineage, LineageNode } from './types'
 
 const ICONS = { source: Input, item: Item, dataset: Dataset_ }
@@ -24,15 +24,18 @@ const LANES = { source: 0, item: 1, dataset: 2 } as const
 type Opened = Node<{ of: LineageNode; here: boolean }, 'lineage'>
 
 export default function LineageView({ dataset }: { dataset: Dataset }) {
-  const query = useQuery({ queryKey: ['lineage', dataset.id], queryFn: ({ signal }) => readLineage(dataset.id, signal) })
+  const query = useQuery({ queryKey: ['lineage', dataset.id, dataset.revision], queryFn: ({ signal }) => readLineage(dataset.id, dataset.revision, signal) })
   const [as, setAs] = useState<'graph' | 'list'>('graph')
   const [item, setItem] = useState<string>()
   const navigate = useNavigate()
+  const here = `${dataset.id}@${dataset.revision}`
   const open = (node: LineageNode) => {
-    if (node.kind === 'dataset') {
-      if (node.id !== dataset.id) void navigate({ to: '/datasets/$dataset', params: { dataset: node.id }, search: { tab: 'lineage' } })
-    } else {
+    if (node.dataset && node.id !== here) {
+      void navigate({ to: '/datasets/$dataset', params: { dataset: node.dataset }, search: { tab: 'lineage', ...(node.present === false && node.revision && { revision: node.revision }) } })
+    } else if (node.kind === 'item') {
       setItem(node.id)
+    } else if (node.kind === 'source' && node.run) {
+      void navigate({ to: '/runs/$run', params: { run: String(node.run) } })
     }
   }
   if (query.error) return <ErrorPanel error={query.error} what="Its lineage could not be read" retry={() => void query.refetch()} />
@@ -40,13 +43,13 @@ export default function LineageView({ dataset }: { dataset: Dataset }) {
   return (
     <Box sx={{ flex: 1, minHeight: 0, display: 'flex', flexDirection: 'column' }}>
       <Stack direction="row" spacing={1} sx={{ px: 2, py: 0.75, alignItems: 'center', borderBottom: 1, borderColor: 'divider' }}>
-        <Box sx={{ fontSize: 12, color: 'text.secondary', flex: 1 }}>{many(query.data.nodes.length, 'place')} on the way, {many(query.data.edges.length, 'step')}</Box>
+        <Box sx={{ fontSize: 12, color: 'text.secondary', flex: 1 }}>{many(query.data.nodes.length, 'place')} on the way, {many(query.data.edges.length, 'step')}{query.data.cut && '; there is more, which is left out'}</Box>
         <ToggleButtonGroup exclusive size="small" value={as} onChange={(_, next: 'graph' | 'list' | null) => next && setAs(next)} aria-label="Shown as" sx={{ '& .MuiToggleButton-root': { py: 0.25, px: 1.25, fontSize: 12, textTransform: 'none' } }}>
           <ToggleButton value="graph">Graph</ToggleButton>
           <ToggleButton value="list">List</ToggleButton>
         </ToggleButtonGroup>
       </Stack>
-      {as === 'graph' ? <Graph lineage={query.data} here={dataset.id} onOpen={open} /> : <AsList lineage={query.data} here={dataset.id} onOpen={open} />}
+      {as === 'graph' ? <Graph lineage={query.data} here={here} onOpen={open} /> : <AsList lineage={query.data} here={here} onOpen={open} />}
       <ItemPeek item={item} onClose={() => setItem(undefined)} onItem={setItem} />
     </Box>
   )
@@ -110,7 +113,7 @@ function Card({ data: { of, here } }: NodeProps<Opened>) {
     <Box
       sx={(theme) => ({
         width: NODE.width, height: NODE.height, px: 1.25, display: 'flex', alignItems: 'center', gap: 1, borderRadius: 1, bgcolor: 'background.paper', cursor: 'pointer',
-        border: here ? `2px solid ${theme.vars.palette.primary.main}` : `1px solid ${theme.vars.palette.divider}`, opacity: of.present === false ? 0.65 : 1,
+        border: here ? `2px solid ${theme.vars.palette.primary.main}` : `1px solid ${theme.vars.palette.divider}`, 
       })}
     >
       <Handle type="target" position={Position.Left} isConnectable={false} style={{ opacity: 0 }} />
@@ -119,7 +122,7 @@ function Card({ data: { of, here } }: NodeProps<Opened>) {
       </Box>
       <Box sx={{ minWidth: 0 }}>
         <Box title={of.label} sx={{ fontWeight: 600, fontSize: 12.5, overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }}>{of.label}</Box>
-        <Box sx={{ fontSize: 11, color: 'text.secondary' }}>{[WORDS[of.kind], of.processor, of.present === false && 'bytes let go'].filter(Boolean).join(' · ')}</Box>
+        <Box sx={{ fontSize: 11, color: of.ended === 'dead' ? 'error.main' : 'text.secondary', overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }}>{[WORDS[of.kind], ...remarks(of)].join(' · ')}</Box>
       </Box>
       <Handle type="source" position={Position.Right} isConnectable={false} style={{ opacity: 0 }} />
     </Box>
@@ -137,7 +140,7 @@ function AsList({ lineage, here, onOpen }: Shown) {
               {node.id === here ? <b>{node.label}</b> : <Link component="button" type="button" onClick={() => onOpen(node)}>{node.label}</Link>}
               {node.id === here && <span>this dataset</span>}
               {from.length > 0 && <Box component="span" sx={{ color: 'text.secondary' }}>of {from.map((one) => `${one.label} by ${one.processor}`).join(', ')}</Box>}
-              {node.present === false && <Box component="span" sx={{ color: 'text.secondary' }}>bytes let go</Box>}
+              {remarks({ ...node, processor: null }).map((remark) => <Box key={remark} component="span" sx={{ color: 'text.secondary' }}>{remark}</Box>)}
             </Stack>
           </li>
         ))}

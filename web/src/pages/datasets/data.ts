@@ -1,5 +1,6 @@
 // Requests about datasets, collections and items.
-import { address, ask, get, send, type QueryValue } from '../../api/client'
+import { address, ask, get, type QueryValue } from '../../api/client'
+import { Problem, type ProblemDocument } from '../../api/problem'
 import type { Collection, Dataset, Flow, Page } from '../../api/types'
 import type { History, ItemInfo, Lineage } from './types'
 
@@ -25,7 +26,7 @@ export const listFlows = (signal?: AbortSignal) => get<Page<Flow>>('/flows', {},
 export const readDataset = async (id: string, signal?: AbortSignal) =>
   (await get<{ revisions: Dataset[] }>(`/datasets/${at(id)}`, {}, signal)).revisions
 export const readHistory = (id: string, revision: number, signal?: AbortSignal) => get<History>(`/datasets/${at(id)}/history`, { revision }, signal)
-export const readLineage = (id: string, signal?: AbortSignal) => get<Lineage>(`/datasets/${at(id)}/lineage`, {}, signal)
+export const readLineage = (id: string, revision: number, signal?: AbortSignal) => get<Lineage>(`/datasets/${at(id)}/lineage`, { revision }, signal)
 export const readItem = (id: string, signal?: AbortSignal) => get<ItemInfo>(`/items/${at(id)}`, {}, signal)
 
 /** Where the bytes of a revision are. */
@@ -40,8 +41,43 @@ export const makeLink = (id: string, revision: number) =>
 /** The most datasets of one archive. */
 export const MOST_ARCHIVED = 10_000
 
-/** The newest revisions of datasets as a zip. It is held in memory, as the browser has no other way for such a request. */
-export const archive = async (ids: string[]): Promise<Blob> => (await send('POST', '/datasets/archive', { json: { ids } })).blob()
+/**
+ * Asks for the newest revisions of datasets as a zip, which the browser writes to its downloads as it comes: by a form, since
+ * what a script fetches is held in memory. What is refused arrives in the hidden frame; `refused` is told its problem.
+ */
+export function archive(ids: string[], refused: (problem: Problem) => void): void {
+  const frame = document.createElement('iframe')
+  frame.name = `archive-${Date.now()}`
+  frame.hidden = true
+  frame.title = 'Download'
+  const form = document.createElement('form')
+  form.method = 'post'
+  form.action = address('/datasets/archive')
+  form.target = frame.name
+  const field = document.createElement('input')
+  field.type = 'hidden'
+  field.name = 'ids'
+  field.value = ids.join(',')
+  form.append(field)
+  document.body.append(frame, form)
+  // A download loads nothing into the frame.
+  frame.addEventListener('load', () => {
+    const said = frame.contentDocument?.body.textContent ?? ''
+    if (said === '') return
+    refused(problemIn(said))
+    frame.remove()
+  })
+  form.submit()
+  form.remove()
+}
+
+function problemIn(text: string): Problem {
+  try {
+    return new Problem(JSON.parse(text) as ProblemDocument)
+  } catch {
+    return new Problem({ status: 0, code: 'no-answer', detail: text.slice(0, 200) })
+  }
+}
 
 /** Hands a file to the browser's downloads. */
 export function save(url: string, name: string): void {

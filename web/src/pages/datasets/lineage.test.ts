@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 
-import { list, place } from './lineage'
+import { list, place, remarks } from './lineage'
 import type { Lineage } from './types'
 
 const lineage: Lineage = {
@@ -16,6 +16,7 @@ const lineage: Lineage = {
     { from: 'i', to: 'd', processor: 'shelf' },
     { from: 'elsewhere', to: 'd', processor: 'shelf' },
   ],
+  cut: false,
 }
 
 test('what comes of something stands right of it and after it', () => {
@@ -31,6 +32,12 @@ test('what comes of something stands right of it and after it', () => {
 })
 
 test('nothing that was told is left out, even in a circle', () => {
-  const circle: Lineage = { nodes: lineage.nodes.slice(0, 2), edges: [{ from: 'd', to: 's1', processor: 'x' }, { from: 's1', to: 'd', processor: 'y' }] }
+  const circle: Lineage = { cut: false, nodes: lineage.nodes.slice(0, 2), edges: [{ from: 'd', to: 's1', processor: 'x' }, { from: 's1', to: 'd', processor: 'y' }] }
   expect(list(circle)).toHaveLength(2)
+})
+
+test('remarks of a node', () => {
+  expect(remarks({ id: 'd@1', kind: 'dataset', label: 'x', revision: 1, present: false, processor: 'shelf' })).toEqual(['shelf', 'revision 1', 'there is a newer one'])
+  expect(remarks({ id: 'i', kind: 'item', label: 'x', ended: 'dead' })).toEqual(['failed'])
+  expect(remarks({ id: 'i', kind: 'item', label: 'x', ended: 'emitted' })).toEqual(['dropped'])
 })

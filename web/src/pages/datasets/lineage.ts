@@ -58,3 +58,14 @@ export function list({ nodes, edges }: Lineage): Listed[] {
     }),
   }))
 }
+
+/** What is said of a node beside its name. */
+export function remarks(node: LineageNode): string[] {
+  const { processor, revision, present, ended } = node
+  return [
+    processor,
+    revision ? `revision ${revision}` : null,
+    present === false ? 'there is a newer one' : null,
+    ended === 'dead' ? 'failed' : ended === 'emitted' ? 'dropped' : null,
+  ].flatMap((remark) => (remark ? [remark] : []))
+}

@@ -52,15 +52,23 @@ export interface History {
 export interface Lineage {
   nodes: LineageNode[]
   edges: { from: string; to: string; processor: string }[]
+  /** Whether there is more than is told. */
+  cut: boolean
 }
 
 export interface LineageNode {
+  /** Of an item its id; of a dataset its id with `@` and the revision; of a source something of its own. */
   id: string
   kind: 'source' | 'item' | 'dataset'
   label: string
-  processor?: string
-  run?: number
-  present?: boolean
+  processor?: string | null
+  run?: number | null
+  dataset?: string | null
+  revision?: number | null
+  /** Of a dataset: whether this is its newest revision. */
+  present?: boolean | null
+  /** How an item ended that nothing was made of: `dead`, or `emitted` as nothing. */
+  ended?: StepResult | null
 }
 
 export interface ItemStep {

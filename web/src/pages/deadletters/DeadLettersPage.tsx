@@ -135,7 +135,7 @@ function GroupActions({ group, act }: { group: Group; act: Act }) {
 function Filters({ search, go, summary }: { search: LettersSearch; go: (change: { [K in keyof LettersSearch]?: LettersSearch[K] | undefined }) => void; summary: string | undefined }) {
   const flows = useQuery({ queryKey: ['flows'], queryFn: ({ signal }) => listFlows(signal), placeholderData: keepPreviousData })
   return (
-    <FilterBar q={search.q ?? ''} onQ={(q) => go({ q: q || undefined })} placeholder={search.ended ? 'Search by item name' : 'Search errors'} summary={summary && <span className="num" role="status">{summary}</span>}>
+    <FilterBar q={search.q ?? ''} onQ={(q) => go({ q: q || undefined })} placeholder={search.ended ? 'Search dead letters' : 'Search errors'} summary={summary && <span className="num" role="status">{summary}</span>}>
       <Autocomplete
         size="small"
         options={flows.data?.rows.map((row) => row.flow) ?? []}
@@ -217,7 +217,7 @@ const LETTER_COLUMNS: Column<DeadLetter>[] = [
 ]
 
 function Letters({ search, onOpen }: { search: LettersSearch; onOpen: (letter: DeadLetter) => void }) {
-  const query = { flow: search.flow, run: search.run, name: search.q, ended: true, limit: 200 }
+  const query = { flow: search.flow, run: search.run, q: search.q, ended: true, limit: 200 }
   const rows = useRows(['letters', 'all', query], (after, signal) => listLetters({ ...query, after }, signal), { refetchMs: AGAIN_MS })
   return (
     <ServerTable

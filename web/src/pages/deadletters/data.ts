@@ -31,8 +31,11 @@ export type Which = { ids: string[] } | { all: { group?: string; flow?: string }
 
 const at = (id: string): string => encodeURIComponent(id)
 
-export const listGroups = (query: { flow?: string | undefined; q?: string | undefined }, signal?: AbortSignal) => get<Page<Group>>('/dead-letters/groups', query, signal)
-export const listLetters = (query: { group?: string | undefined; flow?: string | undefined; run?: number | undefined; name?: string | undefined; ended?: boolean | undefined; limit?: number; after?: string | undefined }, signal?: AbortSignal) =>
+/** Errors that are told apart at once; the largest come first. */
+export const MOST_GROUPS = 1000
+
+export const listGroups = (query: { flow?: string | undefined; q?: string | undefined }, signal?: AbortSignal) => get<Page<Group>>('/dead-letters/groups', { ...query, limit: MOST_GROUPS }, signal)
+export const listLetters = (query: { group?: string | undefined; flow?: string | undefined; run?: number | undefined; q?: string | undefined; ended?: boolean | undefined; limit?: number; after?: string | undefined }, signal?: AbortSignal) =>
   get<Page<DeadLetter>>('/dead-letters', query, signal)
 export const readLetter = (id: string, signal?: AbortSignal) => get<DeadLetter>(`/dead-letters/${at(id)}`, {}, signal)
 export const letterUrl = (id: string): string => address(`/dead-letters/${at(id)}/content`)

@@ -89,7 +89,7 @@ export default function BringScript({ onClose }: { onClose: () => void }) {
   return (
     <Dialog open onClose={onClose} fullWidth maxWidth="xl" aria-labelledby="bring" slotProps={{ paper: { sx: { height: 'min(860px, 94vh)' } } }}>
       <Stack direction="row" sx={{ px: 2, minHeight: 52, alignItems: 'center', borderBottom: 1, borderColor: 'divider', gap: 1.5 }}>
-        <Typography variant="h1" id="bring">Bring a script</Typography>
+        <Typography variant="h1" component="h2" id="bring">Bring a script</Typography>
         <Typography sx={{ color: 'text.secondary', fontSize: 13 }}>A function, a file to try it on, a name</Typography>
         <Box sx={{ flex: 1 }} />
         <IconButton onClick={onClose} aria-label="Close"><Close fontSize="small" /></IconButton>
@@ -97,7 +97,7 @@ export default function BringScript({ onClose }: { onClose: () => void }) {
       <Box sx={{ flex: 1, minHeight: 0, display: 'grid', gridTemplateColumns: { xs: '1fr', md: 'minmax(0, 1fr) minmax(0, 1fr)' }, gridAutoRows: { xs: 'minmax(320px, auto)', md: '1fr' }, overflow: 'auto' }}>
         <Stack sx={{ minHeight: 0, borderRight: 1, borderColor: 'divider' }}>
           <Stack direction="row" spacing={1} sx={{ px: 1.5, py: 1, alignItems: 'center', borderBottom: 1, borderColor: 'divider', bgcolor: 'background.default' }}>
-            <Typography variant="h3">1 · Code</Typography>
+            <Typography variant="h3" component="h3">1 · Code</Typography>
             <Box sx={{ flex: 1 }} />
             <TextField
               select value={language} sx={{ width: 130, '& .MuiInputBase-root': { height: 30 } }} slotProps={{ htmlInput: { 'aria-label': 'Language' } }}

@@ -2,7 +2,7 @@
 import { Box } from '@mui/material'
 import type { ReactNode } from 'react'
 import { AppLink } from '../../components/links'
-import { events, useFlowNumbers } from '../../events/store'
+import { useFlowNumbers, useRate } from '../../events/store'
 import type { FlowModel } from '../../flow/model'
 import { count } from '../../lib/format'
 
@@ -11,7 +11,7 @@ export function Health({ slug, model, deadLetters, outstanding }: { slug: string
   const of = (type: string, field: 'in' | 'out') =>
     model.steps.filter((step) => step.type === type).reduce((sum, step) => sum + (live?.processors[step.id]?.[field] ?? 0), 0)
   const waiting = Object.values(live?.processors ?? {}).reduce((sum, one) => sum + one.waiting, 0)
-  const rate = model.steps.filter((step) => step.type === 'ingest').reduce((sum, step) => sum + events.rate(slug, step.id), 0)
+  const rate = useRate(slug, model.steps.filter((step) => step.type === 'ingest').map((step) => step.id))
   const letters = live?.dead_letters ?? deadLetters
   return (
     <Box component="dl" sx={{ m: 0, display: 'flex', borderBottom: 1, borderColor: 'divider', bgcolor: 'background.paper', flexShrink: 0, overflowX: 'auto' }}>

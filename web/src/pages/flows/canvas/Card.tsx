@@ -3,7 +3,7 @@ import ErrorIcon from '@mui/icons-material/ErrorOutlined'
 import { Box, ButtonBase } from '@mui/material'
 import { Handle, Position, useStore, type Node, type NodeProps } from '@xyflow/react'
 import { memo } from 'react'
-import { events, useProcessorNumbers } from '../../../events/store'
+import { useProcessorNumbers, useRate } from '../../../events/store'
 import { CARD_WIDTH, cardHeight, showsPorts } from '../../../flow/layout'
 import { KindIcon, subtitle } from '../../../flow/kinds'
 import type { Step } from '../../../flow/model'
@@ -81,7 +81,7 @@ export const Card = memo(function Card({ data, selected, isConnectable }: NodePr
 function Numbers({ slug, step, live }: { slug: string; step: Step; live: boolean }) {
   const numbers = useProcessorNumbers(slug, step.id)
   const main = step.type === 'ingest' ? numbers?.out : numbers?.in
-  const rate = numbers ? events.rate(slug, step.id) : 0
+  const rate = useRate(slug, [step.id])
   return (
     <>
       {numbers && numbers.failed > 0 && (
@@ -100,7 +100,7 @@ function Numbers({ slug, step, live }: { slug: string; step: Step; live: boolean
         <Box component="span" className="num" sx={{ fontSize: 15, fontWeight: 650, color: numbers ? 'text.primary' : 'text.disabled' }}>{numbers ? count(main ?? 0) : '–'}</Box>
         <Box component="span" sx={{ fontSize: 11, color: 'text.secondary' }}>{numbers ? (step.type === 'ingest' ? 'taken in' : step.type === 'collect' ? 'collected' : 'items') : live ? 'nothing yet' : 'not enabled'}</Box>
         <Box sx={{ flex: 1 }} />
-        {numbers && <Spark slug={slug} id={step.id} done={numbers.out + numbers.in} />}
+        {numbers && <Spark slug={slug} id={step.id} />}
       </Box>
       <Box className="num" sx={{ position: 'absolute', left: 0, right: 0, bottom: 0, height: 23, px: 1, display: 'flex', justifyContent: 'space-between', alignItems: 'center', borderTop: 1, borderColor: 'divider', fontSize: 11, color: 'text.secondary' }}>
         <span>{rate > 0 ? `${rate >= 10 ? Math.round(rate) : rate.toFixed(1)}/s` : ''}</span>

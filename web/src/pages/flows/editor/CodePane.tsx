@@ -6,7 +6,7 @@ import { CodeEditor, languageOf, type Language, type Mark } from '../../../compo
 import { toast } from '../../../components/toast'
 import type { Step } from '../../../flow/model'
 import { marksOf, marksWithin } from '../../../flow/places'
-import { lineOf, setFields } from '../../../flow/text'
+import { blockLineOf, setFields } from '../../../flow/text'
 import { useSession, useSessionState } from '../../../flow/useSession'
 import { codeFields } from '../../../form/schema'
 
@@ -43,7 +43,7 @@ export function useCode(step: Step, kind: Kind | undefined): Code | undefined {
     }
     if (field === undefined) return undefined
     const value = typeof raw[field] === 'string' ? raw[field] : ''
-    const first = lineOf(text, id, [field])
+    const first = blockLineOf(text, id, [field])
     return {
       value,
       language,

@@ -16,6 +16,7 @@ import { useSession, useSessionState } from '../../../flow/useSession'
 import { many } from '../../../lib/format'
 import { readStored, writeStored } from '../../../lib/stored'
 import { CodePane, useCode } from './CodePane'
+import { InboxPane } from './InboxPane'
 import { SamplePane } from './SamplePane'
 import { Settings } from './Settings'
 import { faultMarks, lineOfFault } from '../../../try/traceback'
@@ -78,13 +79,14 @@ export default function ProcessorPanel({ step, sample, onClose, onOpen, onDelete
       {own.length > 0 && (
         <Box component="ul" aria-label={`What is wrong with ${step.id}`} sx={{ m: 0, px: 1.5, py: 0.75, listStyle: 'none', borderBottom: 1, borderColor: 'divider', fontSize: 12.5, maxHeight: 110, overflow: 'auto' }}>
           {own.map((one, at) => (
-            <Box component="li" key={at} sx={{ color: one.severity === 'error' ? 'error.main' : 'warning.main' }}>{one.message}{one.hint && <Box component="span" sx={{ color: 'text.secondary' }}> · {one.hint}</Box>}</Box>
+            <Box component="li" key={at} sx={{ color: one.severity === 'error' ? 'error.main' : 'text.secondary' }}>{one.severity === 'warning' && <Box component="span" sx={{ color: 'warning.main', fontWeight: 600 }}>warning </Box>}{one.message}{one.hint && <Box component="span" sx={{ color: 'text.secondary' }}> · {one.hint}</Box>}</Box>
           ))}
         </Box>
       )}
       <Box sx={{ flex: 1, minHeight: 0, display: 'grid', gridTemplateColumns: wide ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr)', gridTemplateRows: wide || !sampled ? 'minmax(0, 1fr)' : attempt.tried || attempt.problem || attempt.running ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr) minmax(120px, auto)' }}>
         <Box sx={{ display: 'flex', flexDirection: 'column', minHeight: 0, borderRight: wide ? 1 : 0, borderColor: 'divider' }}>
           <Settings step={step} kind={kind} kinds={kinds} compact={code !== undefined} />
+          {step.type === 'ingest' && (step.raw.source as { type?: unknown } | null | undefined)?.type === 'file_drop' && <InboxPane key={step.id} step={step} />}
           {code && <CodePane code={code} marks={marks} onRun={() => run.current?.()} {...(failing !== undefined && { line: failing })} />}
         </Box>
         {sampled && <SamplePane step={step} named={sample} attempt={attempt} run={run} onNext={(id, next) => onOpen(id, next)} />}

@@ -62,7 +62,8 @@ export function SamplePane({ step, named, attempt, run, onNext }: SamplePaneProp
     text !== undefined
       ? { sample: { text, name: 'sample.txt' }, name: 'sample.txt', from: 'text' }
       : (chosen ?? (newest && { sample: { item: newest.item }, name: newest.name, size: newest.size, from: 'recent item' }))
-  const name = letter.data && current && 'dead_letter' in current.sample ? letter.data.item.name : current?.name
+  // Of what is known only by its id the name is told once it was tried.
+  const name = letter.data && current && 'dead_letter' in current.sample ? letter.data.item.name : current && tried ? tried.input.name : current?.name
 
   const go = () => {
     if (!current || running) return
