@@ -91,7 +91,6 @@ pub struct Datasets {
     pub export: Option<ExportState>,
     /// In this order; `-committed` where it is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(inline)]
     pub sort: Option<Order>,
     /// Whose name contains this, or matches it where it has `*` or `?`. Only in the order of origin, in which all are
     /// looked through: `q` is the quick way.

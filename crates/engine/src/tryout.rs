@@ -393,3 +393,22 @@ fn short(mut log: Vec<LogLine>) -> Vec<LogLine> {
     }
     log
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(count: usize, length: usize) -> Vec<LogLine> {
+        let line = |n: usize| LogLine { level: "stdout".to_owned(), text: format!("{n:0length$}") };
+        (0..count).map(line).collect()
+    }
+
+    #[test]
+    fn logs_are_cut_by_lines_and_bytes() {
+        assert_eq!(short(lines(LOG_LINES, 3)), lines(LOG_LINES, 3));
+        let many = short(lines(LOG_LINES + 5, 3));
+        assert_eq!((many.len(), many[LOG_LINES].text.as_str()), (LOG_LINES + 1, "5 more lines are not shown"));
+        let long = short(lines(10, LOG_BYTES / 4));
+        assert_eq!((long.len(), long[3].text.as_str()), (4, "7 more lines are not shown"));
+    }
+}

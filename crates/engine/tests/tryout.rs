@@ -309,10 +309,21 @@ async fn only_what_is_tried_has_to_be_right() {
     }
     match bench.engine.try_out(bench.request("none", code, text("x"))).await {
         Err(Refusal::Fault(fault)) => {
-            assert_eq!((fault.code.as_str(), fault.hint.unwrap().contains("step")), ("not-found", true))
+            assert_eq!((fault.code.as_str(), fault.hint.unwrap().contains("step")), ("not-found", true));
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_environment_that_can_not_be_made_is_told_as_what_came_of_it() {
+    let bench = Bench::new();
+    let code = "# /// script\n# requires-python = \">=99\"\n# ///\ndef process(data: bytes) -> bytes:\n  return data\n";
+    let failed = bench.python(code, text("x")).await;
+    let fault = failed.fault.unwrap();
+    assert_eq!((failed.outcome, fault.code.as_str()), (TryOutcome::Failed, "script-not-started"), "{fault}");
+    assert!(fault.message.contains("99") || fault.hint.is_some(), "{fault:?}");
+    assert_eq!(failed.input.preview.as_deref(), Some("x"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -333,13 +344,13 @@ async fn who_leaves_ends_it_and_a_few_go_at_a_time() {
     }
     let all = async {
         while std::fs::read_dir(&gate).unwrap().count() < 4 {
-            tokio::time::sleep(Duration::from_millis(20)).await
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(30), all).await.expect("all four begin");
     match bench.engine.try_out(bench.request("step", &config, text("5"))).await {
         Err(Refusal::Fault(fault)) => {
-            assert_eq!((fault.code.as_str(), fault.kind), ("too-many-tries", FaultKind::Unavailable))
+            assert_eq!((fault.code.as_str(), fault.kind), ("too-many-tries", FaultKind::Unavailable));
         }
         other => panic!("{other:?}"),
     }
@@ -347,7 +358,7 @@ async fn who_leaves_ends_it_and_a_few_go_at_a_time() {
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     let gone = async {
         while bench.pools.workers().0 > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("their processes end with them");

@@ -428,7 +428,7 @@ impl Twins {
                 let some = self.rng.random_range(0..4);
                 let letters: Vec<_> = letters.choose_multiple(&mut self.rng, some).map(|letter| letter.id).collect();
                 let content = self.content();
-                let edit = self.chance(30).then(|| Edit { content, note: None });
+                let edit = self.chance(30).then_some(Edit { content, note: None });
                 let reentry = Reentry { letters, edit, version, context: 1, actor: "ada".to_owned(), at: now };
                 if let Ok((run, _)) = both!(self, reenter(reentry)) {
                     self.runs.push(run);

@@ -251,7 +251,7 @@ mod tests {
         let odd = disposition("x/größe \"1\"%\n.txt", true);
         assert_eq!(
             odd,
-            "attachment; filename=\"gr__e _1____.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22%25_.txt"
+            "attachment; filename=\"gr__e _1___.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22%25_.txt"
         );
         assert_eq!(disposition("..", true), "attachment; filename=\"content\"; filename*=UTF-8''content");
     }

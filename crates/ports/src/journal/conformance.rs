@@ -108,7 +108,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             repeats_are_known, results_are_remembered, what_was_remembered_first_is_forgotten_first,
         }
         retain {
-            sources_go_when_all_is_done, sources_stay_while_somebody_may_need_them, what_went_is_not_sent_in_again,
+            sources_go_when_all_is_done, edits_go_with_their_source, sources_stay_while_somebody_may_need_them, what_went_is_not_sent_in_again,
             revisions_go_by_number_and_age, equal_results_bring_revisions_back, revisions_stay_until_they_are_exported,
             history_goes, content_is_found_by_its_hash, versions_are_found_by_their_hash,
         }

@@ -256,7 +256,8 @@ pub trait Journal: Send + Sync {
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow>;
 
     /// Sends every reference to content that somebody may still follow: of open tasks, held items, open dead letters,
-    /// intents, and of dataset revisions and arrivals whose content was not let go. What a manifest lists is not opened.
+    /// intents, of dataset revisions and arrivals whose content was not let go, and what a person put in place of the
+    /// content of items of such arrivals. What a manifest lists is not opened.
     /// All in one view, which has whatever was sent to this journal before the call, answered or not; a reference may be
     /// told more than once. Memory does not grow with the journal.
     ///

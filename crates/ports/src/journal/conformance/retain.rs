@@ -92,6 +92,20 @@ pub(super) async fn sources_go_when_all_is_done(d: Desk) {
     assert_eq!(d.ingest(d.ingest_of(vec![file("b", "333")])).await.new, 0);
 }
 
+/// What a person put in place of an item's content stays as long as its source.
+pub(super) async fn edits_go_with_their_source(d: Desk) {
+    let claimed = d.arrive_as("a", "1").await;
+    d.apply(d.failed(&claimed)).await;
+    let letter = d.letters(Filter::default()).await.remove(0);
+    let edit = Some(Edit { content: content("mended"), note: None });
+    let reentry = Reentry { edit, ..d.reentry(std::slice::from_ref(&letter)) };
+    let (run, _) = d.j().await.reenter(reentry).await.expect(OK);
+    d.apply(d.dropped(&d.claim_run(run).await)).await;
+    assert_eq!(roots(&d).await, BTreeSet::from([1, 6]));
+    assert_eq!(let_go_of(&d, sources(&d, 9_999), 10, false).await, (1, 1));
+    assert_eq!(roots(&d).await, BTreeSet::new());
+}
+
 /// Whatever may still need a source keeps it.
 pub(super) async fn sources_stay_while_somebody_may_need_them(d: Desk) {
     // Held by an aggregate.
