@@ -150,7 +150,9 @@ pub(crate) fn add_common_refusals(openapi: &mut OpenApi) {
         }
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
         for operation in operations.into_iter().flatten() {
-            for status in common(operation) {
+            // What says for itself who may ask needs no token.
+            let open = operation.security.is_some();
+            for status in common(operation).iter().filter(|status| !(open && **status == 401)) {
                 let (status, response) = refusal(*status);
                 operation.responses.responses.entry(status).or_insert(response);
             }

@@ -139,7 +139,7 @@ async fn link(State(service): Asked, Path(id): Path<String>, Query(which): Query
     security(()),
     params(("token" = String, Path, description = "What the link ends with.")),
     responses(
-        (status = 200, description = "The bytes.", body = inline(Binary), content_type = "application/octet-stream"),
+        (status = 200, description = "The bytes.", body = inline(Binary), content_type = "*/*"),
         Refused<404>,
         Refused<410>,
     ),

@@ -79,8 +79,8 @@ async fn letter(State(service): Asked, Path(id): Path<String>) -> Answer<DeadLet
     operation_id = "get_dead_letter_content",
     params(("id" = String, Path, description = "Its id, or an unambiguous beginning of it."), How),
     responses(
-        (status = 200, description = "All of them.", body = inline(Binary), content_type = "application/octet-stream"),
-        (status = 206, description = "The range that was asked for.", body = inline(Binary), content_type = "application/octet-stream"),
+        (status = 200, description = "All of them.", body = inline(Binary), content_type = "*/*"),
+        (status = 206, description = "The range that was asked for.", body = inline(Binary), content_type = "*/*"),
         (status = 304, description = "They are those that the asker has."),
         Refused<404>,
         Refused<409>,
