@@ -50,11 +50,14 @@ async function heard(answer: Promise<Response>): Promise<Response> {
   try {
     response = await answer
   } catch (error) {
-    throw asProblem(error)
+    const problem = asProblem(error)
+    if (problem.code === 'unreachable') unreached.tell()
+    throw problem
   }
   if (!response.ok) {
     const problem = await problemOf(response)
     if (problem.status === 401) signedOut.tell()
+    if (problem.status >= 502) unreached.tell()
     throw problem
   }
   return response
@@ -104,8 +107,7 @@ export async function lines(method: string, path: string, call: Call, each: (lin
   }
 }
 
-/** Told when an answer says that nobody is signed in. */
-class SignedOut {
+class Bell {
   private readonly hearers = new Set<() => void>()
 
   hear(hearer: () => void): () => void {
@@ -118,4 +120,8 @@ class SignedOut {
   }
 }
 
-export const signedOut = new SignedOut()
+/** Told when an answer says that nobody is signed in. */
+export const signedOut = new Bell()
+
+/** Told when a request did not reach the server. */
+export const unreached = new Bell()

@@ -39,7 +39,7 @@ export function ErrorPanel(props: { error: unknown; what: string; affects?: stri
       >
         <AlertTitle sx={{ fontSize: 14 }}>{props.what}</AlertTitle>
         <Typography variant="body2" sx={{ wordBreak: 'break-word' }}>{problem.message}</Typography>
-        {props.affects && <Typography variant="body2" sx={{ mt: 0.5 }}>{props.affects}</Typography>}
+        {props.affects && problem.status > 0 && problem.status < 502 && <Typography variant="body2" sx={{ mt: 0.5 }}>{props.affects}</Typography>}
         {problem.hint && <Typography variant="body2" sx={{ mt: 0.5 }}>{problem.hint}</Typography>}
         {props.children}
         <Typography variant="caption" component="p" sx={{ mt: 1, color: 'text.secondary' }}>

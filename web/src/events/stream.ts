@@ -1,5 +1,6 @@
 // The one connection of the tab. The browser reconnects by itself and says what it had last; where it gives up, this
 // begins again.
+import { unreached } from '../api/client'
 import { events, type EventStore, type Facts } from './store'
 
 const FIRST_WAIT = 1000
@@ -30,11 +31,20 @@ export function connect(store: EventStore = events, url = '/api/v1/events'): () 
       }
     })
   }
+  // A proxy in between may keep a stream open whose server is gone: what a request found out holds for the stream, too.
+  const off = unreached.hear(() => {
+    if (store.streamState().state !== 'live') return
+    source?.close()
+    store.stream('broken')
+    clearTimeout(timer)
+    timer = setTimeout(open, wait)
+  })
   open()
   const ticks = setInterval(() => store.tick(), TICK)
   return () => {
     clearTimeout(timer)
     clearInterval(ticks)
+    off()
     source?.close()
   }
 }

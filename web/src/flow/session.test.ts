@@ -118,12 +118,19 @@ describe('a flow that is edited', () => {
     typed(session, './kept')
     await vi.advanceTimersByTimeAsync(2000)
     expect(session.get().save).toMatchObject({ state: 'failed', problem: { code: 'unreachable' } })
+    server.down = false
+    session.again()
+    await vi.advanceTimersByTimeAsync(100)
+    expect(server.draft?.text).toContain('./kept')
+    server.down = true
+    typed(session, './kept later')
+    await vi.advanceTimersByTimeAsync(2000)
     await session.close()
     server.down = false
     const { session: later } = await begin(server)
-    expect(later.get().content.text).toContain('./kept')
+    expect(later.get().content.text).toContain('./kept later')
     await vi.advanceTimersByTimeAsync(2000)
-    expect(server.draft?.text).toContain('./kept')
+    expect(server.draft?.text).toContain('./kept later')
     expect(localStorage.length).toBe(0)
   })
 

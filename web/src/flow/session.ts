@@ -281,6 +281,12 @@ export class FlowSession {
     forget(this.slug)
   }
 
+  /** Does again what the server could not be reached for. */
+  again(): void {
+    if (this.state.save.state === 'failed') void this.save()
+    if (this.state.validateProblem) this.validateSoon()
+  }
+
   private validateSoon() {
     clearTimeout(this.validateTimer)
     this.validateTimer = setTimeout(() => void this.validate(), VALIDATE_AFTER_MS)

@@ -11,7 +11,7 @@ import { Short, StateChip } from '../../components/bits'
 import { ButtonLink, AppLink } from '../../components/links'
 import { ErrorPanel, Skeletons } from '../../components/states'
 import { toast, toastProblem } from '../../components/toast'
-import { useFlowNumbers } from '../../events/store'
+import { useFlowNumbers, useStream } from '../../events/store'
 import { changesOf } from '../../flow/changes'
 import { beginning, wish } from '../../flow/kinds'
 import { freeId, phaseOf } from '../../flow/model'
@@ -105,6 +105,12 @@ function Workbench() {
     const known = session.get().flow?.flow
     if (live && known && (live.version !== known.version || live.state !== known.state)) void session.refreshFlow()
   }, [session, version, live?.state, live])
+
+  // What could not be saved or checked is, once the server is there again.
+  const stream = useStream().state
+  useEffect(() => {
+    if (stream === 'live') session.again()
+  }, [stream, session])
 
   useBlocker({ shouldBlockFn: () => false, enableBeforeUnload: () => save.state === 'saving' || save.state === 'failed' || save.state === 'conflict' })
 
