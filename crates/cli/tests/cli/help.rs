@@ -31,6 +31,7 @@ const VERBS: [&[&str]; 41] = [
     &["items", "content"],
     &["dead-letters"],
     &["dead-letters", "list"],
+    &["dead-letters", "groups"],
     &["dead-letters", "show"],
     &["dead-letters", "retry"],
     &["dead-letters", "discard"],
