@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::place::Place;
 
 /// Every verb and verb of a verb.
-const VERBS: [&[&str]; 41] = [
+const VERBS: [&[&str]; 42] = [
     &[],
     &["init"],
     &["validate"],
