@@ -309,7 +309,8 @@ export const journeys: Journey[] = [
       await page.getByRole('button', { name: 'Close the progress of the retry' }).click()
 
       // The other error is given up, with a reason.
-      await page.getByRole('link', { name: 'Dead letters', exact: true }).first().click()
+      // The way back keeps what was asked for.
+      await page.locator('a[href="/dead-letters?flow=weights"]').click()
       await group('KeyError').getByRole('button', { name: 'Discard' }).click()
       const dialog = page.getByRole('dialog')
       check(await dialog.getByRole('button', { name: /^Discard/ }).isDisabled(), 'not without a reason')
@@ -329,6 +330,34 @@ export const journeys: Journey[] = [
       await isShown(page.getByText('Nothing like that failed'))
       check((await letters(world)).length === 0, 'no letter is open any more')
       await world.shot('retried')
+    },
+  },
+  {
+    name: 'data: the input of a dead letter is edited, and its history tells',
+    run: async (world) => {
+      await stocked(world)
+      const { page } = world
+      await enable(world, 'weights', weights(BROKEN))
+      const name = `typo-${Date.now()}`
+      drop(world, 'weights', `${name}.txt`, '3.7S\n')
+      const letter = await until('it failed', async () => (await letters(world)).find((one) => one.item.name === `${name}.txt`))
+      await world.open(`/dead-letters?letter=${letter.id}`)
+      await page.getByRole('button', { name: 'Edit input' }).click()
+      const dialog = page.getByRole('dialog')
+      const send = dialog.getByRole('button', { name: 'Retry with this' })
+      check(await send.isDisabled(), 'not as it is')
+      await dialog.getByRole('textbox', { name: `Input ${name}.txt` }).click()
+      await page.keyboard.press('ControlOrMeta+A')
+      await page.keyboard.type('3.75')
+      await world.accessible()
+      await send.click()
+      await isShown(page.getByRole('status').filter({ hasText: 'It went through' }))
+      const dataset = await datasetId(world, `${name}.csv`, 'Weights')
+      check((await world.bytes(`/datasets/${dataset}/content`)).toString() === 'mass,3.75\n', 'what was typed went through')
+      await world.open(`/datasets/${dataset}?tab=history`)
+      await isShown(page.getByText('edited its input'))
+      await world.accessible()
+      await world.shot('history')
     },
   },
   {

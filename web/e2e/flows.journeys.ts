@@ -284,6 +284,41 @@ export const journeys: Journey[] = [
     },
   },
   {
+    name: 'flows: from a template, named and described; a new step has samples of what would go in',
+    run: async (world) => {
+      const { page, open, accessible } = world
+      const slug = await enabled(world, shouting('Sampled'))
+      drop(world, slug, 'first.txt', 'hello')
+      await until('it went through', async () => (await world.api<{ rows: unknown[] }>('GET', `/datasets?flow=${slug}`)).rows.length > 0)
+      await open(`/flows/${slug}`)
+      await card(page, 'shout').focus()
+      await page.keyboard.press('a')
+      await page.getByRole('dialog').getByRole('textbox').fill('split')
+      await page.keyboard.press('Enter')
+      await isShown(page.getByRole('button', { name: /^Sample: first/ }))
+      await page.keyboard.press('Control+k')
+      await page.getByRole('combobox', { name: 'Search or run a command' }).fill('name and')
+      await page.keyboard.press('Enter')
+      const dialog = page.getByRole('dialog', { name: 'Name and description' })
+      await dialog.getByRole('textbox', { name: 'Description' }).fill('Shouts: "loudly"')
+      await accessible()
+      await dialog.getByRole('button', { name: 'Take over' }).click()
+      await until('it is in the text', async () => (await draft(world, slug)).text.includes('loudly'))
+      const { text } = await draft(world, slug)
+      check(/description: .*Shouts: .*loudly/.test(text) && text.startsWith('# kept by the library\nname: Sampled\n'), `described where it stands:\n${text}`)
+      await open('/flows')
+      await page.getByRole('button', { name: 'From a template' }).click()
+      const choice = page.getByRole('dialog', { name: 'New flow from a template' })
+      await choice.getByRole('radio', { name: /^Sort by kind/ }).click()
+      await choice.getByRole('textbox', { name: 'Name' }).fill('Sampled')
+      await isShown(choice.getByText('Sampled is there already'))
+      await choice.getByRole('textbox', { name: 'Name' }).fill(`Kinds ${Date.now()}`)
+      await choice.getByRole('button', { name: 'Begin' }).click()
+      await isShown(card(page, 'kind'))
+      await isShown(card(page, 'kind').getByText('otherwise'))
+    },
+  },
+  {
     name: 'flows: three hundred processors, of which only those in sight are drawn',
     run: async (world) => {
       const { page, open, shot } = world

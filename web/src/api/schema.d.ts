@@ -62,6 +62,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/datasets/archive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Many datasets as one zip archive
+         * @description Also as a form (`application/x-www-form-urlencoded`) with `ids`, separated by commas. Names are made different from
+         *     each other, and such as can be unpacked anywhere. Where something fails on the way, the answer breaks off.
+         */
+        post: operations["archive_datasets"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/datasets/find": {
         parameters: {
             query?: never;
@@ -106,7 +127,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The bytes of a revision */
+        /**
+         * The bytes of a revision
+         * @description Whole, or a range of them. Text, images and PDF are shown in place; anything else, and anything with `download=1`, is
+         *     to be kept as a file.
+         */
         get: operations["get_dataset_content"];
         put?: never;
         post?: never;
@@ -127,6 +152,43 @@ export interface paths {
         get: operations["get_dataset_history"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{id}/lineage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a revision was made of, and what else was made of the same source item */
+        get: operations["get_dataset_lineage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{id}/link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A link to the bytes of a revision
+         * @description It can be followed once, within ten minutes, by whoever has it: without a token or a cookie.
+         */
+        post: operations["link_dataset"];
         delete?: never;
         options?: never;
         head?: never;
@@ -184,6 +246,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/dead-letters/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Open dead letters by what went wrong
+         * @description One row for those whose errors differ only in what differs from item to item; the largest groups first. Meant by the
+         *     query are `flow`, `q`, `limit` and `after`.
+         */
+        get: operations["list_dead_letter_groups"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/dead-letters/retry": {
         parameters: {
             query?: never;
@@ -198,6 +281,40 @@ export interface paths {
          * @description In a run for each flow, and for each 1,000 of them.
          */
         post: operations["retry_dead_letters"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A dead letter */
+        get: operations["get_dead_letter"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/{id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The bytes that could not be processed */
+        get: operations["get_dead_letter_content"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -832,6 +949,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/dl/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follows a link
+         * @description Leads to the bytes of the revision that it was made for, once.
+         */
+        get: operations["follow_link"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -1209,6 +1346,30 @@ export interface components {
              */
             total?: number | null;
         };
+        /** @description Open dead letters of one flow and processor whose errors differ only in what differs from item to item. */
+        DeadGroup: {
+            /** @description The error's code. */
+            code: string;
+            /**
+             * Format: int64
+             * @description How many there are.
+             */
+            count: number;
+            /** @description When the first of them failed. */
+            first: string;
+            /** @description The flow. */
+            flow: string;
+            /** @description Its id. */
+            group: string;
+            /** @description When the last of them failed. */
+            last: string;
+            /** @description Its message, with `…` for what differs. */
+            message: string;
+            /** @description Where they failed. */
+            processor: string;
+            /** @description Id of the last of them. */
+            sample: string;
+        };
         /** @description A dead letter. */
         DeadLetter: {
             /**
@@ -1372,6 +1533,15 @@ export interface components {
         Dropped: {
             /** @description Its name. */
             name: string;
+        };
+        /** @description What became of what. */
+        Edge: {
+            /** @description A node. */
+            from: string;
+            /** @description By which processor. */
+            processor: string;
+            /** @description What was made of it. */
+            to: string;
         };
         /** @description How a dead letter is retried. */
         EditRequest: {
@@ -1752,6 +1922,15 @@ export interface components {
             /** @description The ingest it goes to; without it the flow's only one. */
             processor?: string | null;
         };
+        /** @description What is around a dataset revision. */
+        Graph: {
+            /** @description Whether there is more than is told. */
+            cut: boolean;
+            /** @description What became of what. */
+            edges: components["schemas"]["Edge"][];
+            /** @description What was there; sources first, and what was made of something behind it. */
+            nodes: components["schemas"]["Node"][];
+        };
         /** @description How a revision came to be. */
         History: {
             /** @description Later results that were equal. */
@@ -1972,6 +2151,13 @@ export interface components {
              */
             reason: string;
         };
+        /** @description A link to one answer. */
+        Link: {
+            /** @description Until when it leads somewhere. */
+            expires: string;
+            /** @description The path to follow, once. */
+            url: string;
+        };
         /** @description Which rows of a listing are wanted. */
         Listing: {
             /**
@@ -1995,6 +2181,11 @@ export interface components {
              */
             flow: string | null;
             /**
+             * @description Of this group of dead letters.
+             * @default null
+             */
+            group: string | null;
+            /**
              * @description At most this many; 0: 100.
              * @default 0
              */
@@ -2004,6 +2195,12 @@ export interface components {
              * @default null
              */
             name: string | null;
+            /**
+             * @description Words that a dead letter has all of, in its item's name or in what is said of it; that a group of them has in what
+             *     is said of it.
+             * @default null
+             */
+            q: string | null;
             /**
              * Format: int64
              * @description Of this run.
@@ -2023,6 +2220,37 @@ export interface components {
          * @enum {string}
          */
         Mode: "server" | "command";
+        /** @description Something that was there on the way. */
+        Node: {
+            /** @description Of a dataset: its id. */
+            dataset?: string | null;
+            ended?: components["schemas"]["StepResult"] | null;
+            /** @description Names it in this graph. Of an item and of a dataset its id (of a dataset with `@` and the revision behind it). */
+            id: string;
+            /** @description What it is. */
+            kind: components["schemas"]["NodeKind"];
+            /** @description Its name; of a source item its path. */
+            label: string;
+            /** @description Of a dataset: whether this revision is its newest. */
+            present?: boolean | null;
+            /** @description What made it: the ingest, the step, the collect. */
+            processor?: string | null;
+            /**
+             * Format: int32
+             * @description Of a dataset: the revision's number.
+             */
+            revision?: number | null;
+            /**
+             * Format: int64
+             * @description The run of a dataset revision, and of a source item.
+             */
+            run?: number | null;
+        };
+        /**
+         * @description What a node stands for.
+         * @enum {string}
+         */
+        NodeKind: "source" | "item" | "dataset";
         /**
          * @description An order; with `-` the greatest first.
          * @enum {string}
@@ -2081,6 +2309,35 @@ export interface components {
                  * @description How many revisions.
                  */
                 revisions: number;
+            }[];
+        };
+        /** @description A part of a listing. */
+        Page_DeadGroup: {
+            /** @description The cursor of the next ones; `null` at the end. */
+            next?: string | null;
+            /** @description The rows. */
+            rows: {
+                /** @description The error's code. */
+                code: string;
+                /**
+                 * Format: int64
+                 * @description How many there are.
+                 */
+                count: number;
+                /** @description When the first of them failed. */
+                first: string;
+                /** @description The flow. */
+                flow: string;
+                /** @description Its id. */
+                group: string;
+                /** @description When the last of them failed. */
+                last: string;
+                /** @description Its message, with `…` for what differs. */
+                message: string;
+                /** @description Where they failed. */
+                processor: string;
+                /** @description Id of the last of them. */
+                sample: string;
             }[];
         };
         /** @description A part of a listing. */
@@ -3175,6 +3432,11 @@ export interface components {
             /** @description Where. */
             worker: string;
         };
+        /** @description Which datasets. */
+        Which: {
+            /** @description By id, up to 10,000; the newest revision of each. */
+            ids: string[];
+        };
         /** @description How it is, in one word. */
         Word: {
             /** @description `ok`, `degraded` (a flow has a trouble), `troubled` (nothing goes on). */
@@ -3256,6 +3518,15 @@ export interface components {
         };
         /** @description The body is of another media type than it must be. */
         Refused415: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such part of it. */
+        Refused416: {
             headers: {
                 [name: string]: unknown;
             };
@@ -3403,7 +3674,7 @@ export interface operations {
                 /** @description Whose export stands so. */
                 export?: components["schemas"]["ExportState"];
                 /** @description In this order; `-committed` where it is not said. */
-                sort?: "name" | "-name" | "committed" | "-committed" | "size" | "-size";
+                sort?: components["schemas"]["Order"];
                 /**
                  * @description Whose name contains this, or matches it where it has `*` or `?`. Only in the order of origin, in which all are
                  *     looked through: `q` is the quick way.
@@ -3434,6 +3705,48 @@ export interface operations {
             400: components["responses"]["Refused400"];
             401: components["responses"]["Refused401"];
             403: components["responses"]["Refused403"];
+            500: components["responses"]["Refused500"];
+            503: components["responses"]["Refused503"];
+        };
+    };
+    archive_datasets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "ids": [
+                 *         "1204-7k2p"
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["Which"];
+            };
+        };
+        responses: {
+            /** @description The archive. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": string;
+                };
+            };
+            400: components["responses"]["Refused400"];
+            401: components["responses"]["Refused401"];
+            403: components["responses"]["Refused403"];
+            404: components["responses"]["Refused404"];
+            409: components["responses"]["Refused409"];
+            410: components["responses"]["Refused410"];
+            413: components["responses"]["Refused413"];
+            415: components["responses"]["Refused415"];
+            422: components["responses"]["Refused422"];
             500: components["responses"]["Refused500"];
             503: components["responses"]["Refused503"];
         };
@@ -3503,8 +3816,10 @@ export interface operations {
     get_dataset_content: {
         parameters: {
             query?: {
-                /** @description Its number; without it the newest. */
+                /** @description Number of the revision; the newest where it is not said. */
                 revision?: number;
+                /** @description `1`: to be kept as a file, whatever it is. */
+                download?: number;
             };
             header?: never;
             path: {
@@ -3518,13 +3833,29 @@ export interface operations {
             /** @description The bytes. */
             200: {
                 headers: {
-                    /** @description Their BLAKE3 hash, hexadecimal. */
+                    /** @description Their BLAKE3 hash, hexadecimal. `etag` is the same. */
                     "opendmp-hash"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/octet-stream": string;
+                    "*/*": string;
                 };
+            };
+            /** @description The range that was asked for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                };
+            };
+            /** @description They are those that the asker has. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             400: components["responses"]["Refused400"];
             401: components["responses"]["Refused401"];
@@ -3532,6 +3863,7 @@ export interface operations {
             404: components["responses"]["Refused404"];
             409: components["responses"]["Refused409"];
             410: components["responses"]["Refused410"];
+            416: components["responses"]["Refused416"];
             500: components["responses"]["Refused500"];
             503: components["responses"]["Refused503"];
         };
@@ -3569,6 +3901,73 @@ export interface operations {
             503: components["responses"]["Refused503"];
         };
     };
+    get_dataset_lineage: {
+        parameters: {
+            query?: {
+                /** @description Its number; without it the newest. */
+                revision?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Its id, or an unambiguous beginning of it. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A graph, bounded. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Graph"];
+                };
+            };
+            400: components["responses"]["Refused400"];
+            401: components["responses"]["Refused401"];
+            403: components["responses"]["Refused403"];
+            404: components["responses"]["Refused404"];
+            409: components["responses"]["Refused409"];
+            500: components["responses"]["Refused500"];
+            503: components["responses"]["Refused503"];
+        };
+    };
+    link_dataset: {
+        parameters: {
+            query?: {
+                /** @description Its number; without it the newest. */
+                revision?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Its id, or an unambiguous beginning of it. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The link. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Link"];
+                };
+            };
+            400: components["responses"]["Refused400"];
+            401: components["responses"]["Refused401"];
+            403: components["responses"]["Refused403"];
+            404: components["responses"]["Refused404"];
+            409: components["responses"]["Refused409"];
+            410: components["responses"]["Refused410"];
+            500: components["responses"]["Refused500"];
+            503: components["responses"]["Refused503"];
+        };
+    };
     list_dead_letters: {
         parameters: {
             query?: {
@@ -3580,6 +3979,13 @@ export interface operations {
                 collection?: string;
                 /** @description Whose name contains this, or matches it where it has `*` or `?`. */
                 name?: string;
+                /**
+                 * @description Words that a dead letter has all of, in its item's name or in what is said of it; that a group of them has in what
+                 *     is said of it.
+                 */
+                q?: string;
+                /** @description Of this group of dead letters. */
+                group?: string;
                 /** @description Ended dead letters, too. */
                 ended?: boolean;
                 /** @description At most this many; 0: 100. */
@@ -3683,6 +4089,53 @@ export interface operations {
             503: components["responses"]["Refused503"];
         };
     };
+    list_dead_letter_groups: {
+        parameters: {
+            query?: {
+                /** @description Of this flow. */
+                flow?: string;
+                /** @description Of this run. */
+                run?: number;
+                /** @description In this collection. */
+                collection?: string;
+                /** @description Whose name contains this, or matches it where it has `*` or `?`. */
+                name?: string;
+                /**
+                 * @description Words that a dead letter has all of, in its item's name or in what is said of it; that a group of them has in what
+                 *     is said of it.
+                 */
+                q?: string;
+                /** @description Of this group of dead letters. */
+                group?: string;
+                /** @description Ended dead letters, too. */
+                ended?: boolean;
+                /** @description At most this many; 0: 100. */
+                limit?: number;
+                /** @description What follows this cursor. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A part of them. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DeadGroup"];
+                };
+            };
+            400: components["responses"]["Refused400"];
+            401: components["responses"]["Refused401"];
+            403: components["responses"]["Refused403"];
+            500: components["responses"]["Refused500"];
+            503: components["responses"]["Refused503"];
+        };
+    };
     retry_dead_letters: {
         parameters: {
             query?: never;
@@ -3720,6 +4173,86 @@ export interface operations {
             413: components["responses"]["Refused413"];
             415: components["responses"]["Refused415"];
             422: components["responses"]["Refused422"];
+            500: components["responses"]["Refused500"];
+            503: components["responses"]["Refused503"];
+        };
+    };
+    get_dead_letter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id, or an unambiguous beginning of it. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Open or ended. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetter"];
+                };
+            };
+            400: components["responses"]["Refused400"];
+            401: components["responses"]["Refused401"];
+            403: components["responses"]["Refused403"];
+            404: components["responses"]["Refused404"];
+            409: components["responses"]["Refused409"];
+            500: components["responses"]["Refused500"];
+            503: components["responses"]["Refused503"];
+        };
+    };
+    get_dead_letter_content: {
+        parameters: {
+            query?: {
+                /** @description `1`: to be kept as a file, whatever it is. */
+                download?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Its id, or an unambiguous beginning of it. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                };
+            };
+            /** @description The range that was asked for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                };
+            };
+            /** @description They are those that the asker has. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Refused400"];
+            401: components["responses"]["Refused401"];
+            403: components["responses"]["Refused403"];
+            404: components["responses"]["Refused404"];
+            409: components["responses"]["Refused409"];
+            416: components["responses"]["Refused416"];
             500: components["responses"]["Refused500"];
             503: components["responses"]["Refused503"];
         };
@@ -3885,9 +4418,9 @@ export interface operations {
     drop_draft: {
         parameters: {
             query?: never;
-            header: {
-                /** @description The etag of the draft as it was read. */
-                "If-Match": string;
+            header?: {
+                /** @description The etag of the draft as it was read: must be there. */
+                "If-Match"?: string | null;
             };
             path: {
                 /** @description The slug that it was begun under. */
@@ -4617,6 +5150,13 @@ export interface operations {
                 collection?: string;
                 /** @description Whose name contains this, or matches it where it has `*` or `?`. */
                 name?: string;
+                /**
+                 * @description Words that a dead letter has all of, in its item's name or in what is said of it; that a group of them has in what
+                 *     is said of it.
+                 */
+                q?: string;
+                /** @description Of this group of dead letters. */
+                group?: string;
                 /** @description Ended dead letters, too. */
                 ended?: boolean;
                 /** @description At most this many; 0: 100. */
@@ -5051,6 +5591,35 @@ export interface operations {
             413: components["responses"]["Refused413"];
             415: components["responses"]["Refused415"];
             422: components["responses"]["Refused422"];
+            500: components["responses"]["Refused500"];
+            503: components["responses"]["Refused503"];
+        };
+    };
+    follow_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description What the link ends with. */
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bytes. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": string;
+                };
+            };
+            400: components["responses"]["Refused400"];
+            403: components["responses"]["Refused403"];
+            404: components["responses"]["Refused404"];
+            410: components["responses"]["Refused410"];
             500: components["responses"]["Refused500"];
             503: components["responses"]["Refused503"];
         };

@@ -1,6 +1,6 @@
 // One dataset: what it is, its bytes, how it came to be, its revisions, where it leads, and how to get at it.
 import Download from '@mui/icons-material/FileDownloadOutlined'
-import { Alert, Box, Button, MenuItem, Tab, Tabs, TextField } from '@mui/material'
+import { Alert, Box, Button, MenuItem, Stack, Tab, Tabs, TextField } from '@mui/material'
 import { useQuery } from '@tanstack/react-query'
 import { getRouteApi, useNavigate } from '@tanstack/react-router'
 import { lazy, Suspense, type ReactNode } from 'react'
@@ -63,7 +63,7 @@ function Shown({ id, revisions }: { id: string; revisions: Dataset[] }) {
       title={dataset.name}
       crumbs={<Crumb to={`/datasets?collection=${encodeURIComponent(dataset.collection)}`}>{dataset.collection}</Crumb>}
       actions={
-        <>
+        <Stack direction="row" spacing={1} sx={{ alignItems: 'center' }}>
           {revisions.length > 1 && (
             <TextField select value={dataset.revision} onChange={(event) => go({ revision: Number(event.target.value) })} fullWidth={false} slotProps={{ htmlInput: { 'aria-label': 'Revision' } }} sx={{ minWidth: 210, '& .MuiSelect-select': { py: 0.6 } }}>
               {revisions.toReversed().map((one) => (
@@ -72,7 +72,7 @@ function Shown({ id, revisions }: { id: string; revisions: Dataset[] }) {
             </TextField>
           )}
           <Button variant="contained" startIcon={<Download fontSize="small" />} onClick={download} disabled={dataset.gone !== undefined}>Download</Button>
-        </>
+        </Stack>
       }
     >
       <Facts>

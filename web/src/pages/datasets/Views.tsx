@@ -13,7 +13,7 @@ import type { DatasetsSearch } from './search'
 export function ViewsButton({ search, onView }: { search: DatasetsSearch; onView: (search: DatasetsSearch) => void }) {
   const [anchor, setAnchor] = useState<HTMLElement | null>(null)
   return (
-    <>
+    <Stack direction="row" spacing={1}>
       <Button startIcon={<LinkIcon fontSize="small" />} onClick={() => void copyText(location.origin + location.pathname + addressOf(search), 'Link')}>Copy link</Button>
       <Button startIcon={<Bookmark fontSize="small" />} onClick={(event) => setAnchor(event.currentTarget)} aria-haspopup="dialog" aria-expanded={anchor !== null}>Views</Button>
       <Popover open={anchor !== null} anchorEl={anchor} onClose={() => setAnchor(null)} anchorOrigin={{ vertical: 'bottom', horizontal: 'right' }} transformOrigin={{ vertical: 'top', horizontal: 'right' }} slotProps={{ paper: { role: 'dialog', 'aria-label': 'Views', sx: { border: 1, borderColor: 'divider' } } }}>
@@ -25,7 +25,7 @@ export function ViewsButton({ search, onView }: { search: DatasetsSearch; onView
           }}
         />
       </Popover>
-    </>
+    </Stack>
   )
 }
 

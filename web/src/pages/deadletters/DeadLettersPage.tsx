@@ -2,7 +2,7 @@
 import Build from '@mui/icons-material/BuildOutlined'
 import Check from '@mui/icons-material/CheckCircleOutlined'
 import Replay from '@mui/icons-material/Replay'
-import { Autocomplete, Box, Button, Link, Tab, Tabs, TextField } from '@mui/material'
+import { Autocomplete, Box, Button, Link, Stack, Tab, Tabs, TextField } from '@mui/material'
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { getRouteApi, Link as To } from '@tanstack/react-router'
 import { useState } from 'react'
@@ -14,6 +14,7 @@ import { ServerTable, useRows, type Column } from '../../components/ServerTable'
 import { EmptyState, ErrorPanel, Skeletons } from '../../components/states'
 import { toast, toastProblem } from '../../components/toast'
 import { count, many } from '../../lib/format'
+import { stringifySearch } from '../../lib/search'
 import { Crumb, FlowLink, RunLink } from '../datasets/bits'
 import { listFlows } from '../datasets/data'
 import { said } from '../datasets/search'
@@ -73,7 +74,7 @@ export function DeadLettersPage() {
   return (
     <Page
       title={group ? `${group.code} in ${group.processor}` : search.letter !== undefined ? 'Dead letter' : 'Dead letters'}
-      crumbs={inside && <Crumb to={`/dead-letters${search.ended ? '?ended=true' : ''}`}>Dead letters</Crumb>}
+      crumbs={inside && <Crumb to={`/dead-letters${stringifySearch({ ...search, group: undefined, letter: undefined })}`}>Dead letters</Crumb>}
       actions={group && <GroupActions group={group} act={act} />}
     >
       {retried.length > 0 && <RetryProgress key={retried.map((one) => one.run).join()} retried={retried} onClose={() => setRetried([])} />}
@@ -124,11 +125,11 @@ const summaryOf = (rows: Group[]): string => (rows.length === 0 ? '' : `${many(r
 function GroupActions({ group, act }: { group: Group; act: Act }) {
   const all: Which = { all: { group: group.group } }
   return (
-    <>
+    <Stack direction="row" spacing={1}>
       <Button color="error" onClick={() => act.discard({ which: all, count: group.count, words: group.count === 1 ? 'this dead letter' : `all ${count(group.count)} of this group` })}>Discard all</Button>
       <Button variant="outlined" startIcon={<Replay fontSize="small" />} onClick={() => act.retry(all)} loading={act.busy} loadingPosition="start">Retry all {count(group.count)}</Button>
       <Button variant="contained" component={To} to={fixUrl(group.flow, group.processor, group.sample)} startIcon={<Build fontSize="small" />}>Fix</Button>
-    </>
+    </Stack>
   )
 }
 
@@ -149,12 +150,12 @@ function Filters({ search, go, summary }: { search: LettersSearch; go: (change: 
   )
 }
 
-const GROUP_COLUMNS = (act: Act): Column<Group>[] => [
+const groupColumns = (act: Act, search: LettersSearch): Column<Group>[] => [
   {
     key: 'error', header: 'Error', width: 'minmax(280px, 3fr)',
     render: (row) => (
       <Box sx={{ overflow: 'hidden', textOverflow: 'ellipsis' }} title={`${row.code}: ${row.message}`}>
-        <Link component={To} to={`/dead-letters?group=${encodeURIComponent(row.group)}`} sx={{ fontWeight: 600 }}>{row.code}</Link>
+        <Link component={To} to={`/dead-letters${stringifySearch({ ...search, group: row.group })}`} sx={{ fontWeight: 600 }}>{row.code}</Link>
         <Box component="span" sx={{ color: 'text.secondary' }}>: {row.message}</Box>
       </Box>
     ),
@@ -190,7 +191,7 @@ function Groups({ groups, search, act, onOpen, onAll }: GroupsProps) {
   return (
     <ServerTable
       label="Errors"
-      columns={GROUP_COLUMNS(act)}
+      columns={groupColumns(act, search)}
       rows={{ rows, total: rows.length, isPending: false, isStale: groups.isPlaceholderData, error: null, more: false, isFetchingMore: false, fetchMore: () => undefined, refetch: () => void groups.refetch() }}
       rowKey={(row) => row.group}
       onOpen={onOpen}

@@ -10,7 +10,7 @@ import { Bytes, Short, StateChip, Time } from '../../components/bits'
 import { useState } from 'react'
 import { many } from '../../lib/format'
 import { Preview } from '../../preview/Preview'
-import { Copied, CopyIcon, Fact, Facts, FlowLink, RunLink } from '../datasets/bits'
+import { Copied, CopyButton, Fact, Facts, FlowLink, RunLink } from '../datasets/bits'
 import { save } from '../datasets/data'
 import { Log } from '../datasets/HistoryView'
 import { EditInput, MOST_EDITED } from './EditInput'
@@ -91,7 +91,8 @@ function Fault_({ letter }: { letter: DeadLetter }) {
         )}
         {fault.traceback && (
           <Box component="details" sx={{ mt: 1 }}>
-            <Box component="summary" sx={{ cursor: 'pointer' }}>{/^Traceback/.test(fault.traceback) ? 'Traceback' : 'Output on standard error'} <CopyIcon text={fault.traceback} what="Traceback" /></Box>
+            <Box component="summary" sx={{ cursor: 'pointer' }}>{/^Traceback/.test(fault.traceback) ? 'Traceback' : 'Output on standard error'}</Box>
+            <CopyButton text={fault.traceback} what="Traceback" />
             <Box component="pre" tabIndex={0} sx={{ m: 0, mt: 0.5, fontSize: 12, whiteSpace: 'pre-wrap', wordBreak: 'break-word', maxHeight: 320, overflow: 'auto' }}>{fault.traceback}</Box>
           </Box>
         )}

@@ -1,4 +1,5 @@
 // One flow: canvas, list, text, plan and what differs, over one session; the open processor stands beside it.
+import Edit from '@mui/icons-material/EditOutlined'
 import Redo from '@mui/icons-material/Redo'
 import Undo from '@mui/icons-material/Undo'
 import { Box, Button, IconButton, Stack, Tab, Tabs, Tooltip, Typography } from '@mui/material'
@@ -21,6 +22,7 @@ import { useCommands, type Command } from '../../shell/commands'
 import { Head } from '../../shell/head'
 import { AddProcessor } from './AddProcessor'
 import { Conflict } from './Conflict'
+import { Describe } from './Describe'
 import { EnableDialog } from './Enable'
 import { FlowMenu, useFlowActions } from './FlowMenu'
 import { Health } from './Health'
@@ -86,6 +88,7 @@ function Workbench() {
   const [selected, setSelected] = useState<string[]>(search.processor === undefined ? [] : [search.processor])
   const [adding, setAdding] = useState<{ lane: number; from: { id: string; port: string } | undefined }>()
   const [enabling, setEnabling] = useState(false)
+  const [describing, setDescribing] = useState(false)
   const { disable, enable } = useFlowActions()
   const tab = search.tab ?? 'canvas'
   const changed = changesOf(flow, content).any
@@ -206,6 +209,7 @@ function Workbench() {
   const commands: Command[] = [
     { id: 'add', label: 'Add a processor', group: 'Flow', keys: 'a', run: () => openAdd(lead ? lead.lane + (lead.outputs.length > 0 ? 1 : 0) : 0, lead?.outputs[0] !== undefined ? { id: lead.id, port: lead.outputs[0] } : undefined) },
     { id: 'enable', label: 'Enable the changes…', group: 'Flow', keys: 'Mod+Shift+E', inFields: true, words: 'deploy publish start', run: () => setEnabling(true) },
+    { id: 'describe', label: 'Name and description…', group: 'Flow', words: 'rename', run: () => setDescribing(true) },
     { id: 'save', label: 'Save the draft now', group: 'Flow', keys: 'Mod+S', inFields: true, run: () => void session.save() },
     ...(undo !== undefined ? [{ id: 'undo', label: `Undo ${undo}`, group: 'Flow', keys: 'Mod+Z', run: () => session.undo() }] : []),
     ...(redo !== undefined ? [{ id: 'redo', label: `Redo ${redo}`, group: 'Flow', keys: 'Mod+Shift+Z', run: () => session.redo() }] : []),
@@ -228,7 +232,8 @@ function Workbench() {
           <Stack direction="row" spacing={1.25} sx={{ alignItems: 'center', minWidth: 0 }}>
             <AppLink to="/flows" color="inherit" sx={{ color: 'text.secondary', fontSize: 15 }}>Flows</AppLink>
             <Box component="span" sx={{ color: 'text.secondary' }} aria-hidden>/</Box>
-            <Typography variant="h1" noWrap>{model.name || slug}</Typography>
+            <Typography variant="h1" noWrap title={model.description}>{model.name || slug}</Typography>
+            <Tooltip title="Name and description"><IconButton onClick={() => setDescribing(true)} aria-label="Name and description" sx={{ p: 0.5 }}><Edit sx={{ fontSize: 15 }} /></IconButton></Tooltip>
             <StateChip state={state} />
             {flow && <Typography variant="caption" noWrap sx={{ color: 'text.secondary', '@media (max-width: 1200px)': { display: 'none' } }}>version <Short value={flow.flow.version} /></Typography>}
           </Stack>
@@ -255,7 +260,7 @@ function Workbench() {
       <Box sx={{ flex: 1, minHeight: 0, display: 'flex' }}>
         <Box sx={{ flex: 1, minWidth: 0, display: 'flex', flexDirection: 'column', minHeight: 0 }}>
           <Stack direction="row" sx={{ borderBottom: 1, borderColor: 'divider', bgcolor: 'background.paper', alignItems: 'center', pr: 2, minWidth: 0 }}>
-            <Tabs value={tab} onChange={(_, value: (typeof FLOW_TABS)[number]) => go({ tab: value === 'canvas' ? undefined : value }, true)} aria-label="Views of the flow" sx={{ minHeight: 36, '& .MuiTab-root': { minHeight: 36 } }}>
+            <Tabs value={tab} onChange={(_, value: (typeof FLOW_TABS)[number]) => go({ tab: value === 'canvas' ? undefined : value }, true)} aria-label="Views of the flow" variant="scrollable" scrollButtons={false} sx={{ minHeight: 36, '& .MuiTab-root': { minHeight: 36 } }}>
               {FLOW_TABS.map((one) => (
                 <Tab key={one} value={one} id={`tab-${one}`} aria-controls="view" label={<span>{TABS[one]}{one === 'diff' && flow && changed && <Box component="span" sx={{ color: 'warning.main' }}> •</Box>}{one === 'yaml' && errors > 0 && <Box component="span" sx={{ color: 'error.main' }}> {errors}</Box>}</span>} />
               ))}
@@ -297,6 +302,7 @@ function Workbench() {
         )}
       </Box>
       <AddProcessor open={adding !== undefined} reads={adding?.from && inputRef(adding.from.id, adding.from.port)} onClose={() => setAdding(undefined)} onAdd={add} />
+      <Describe open={describing} onClose={() => setDescribing(false)} />
       <EnableDialog open={enabling} onClose={() => setEnabling(false)} />
     </Box>
   )

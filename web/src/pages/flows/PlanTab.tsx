@@ -9,7 +9,7 @@ import { many } from '../../lib/format'
 const PROMISES = {
   by_construction: ['Deterministic', 'Equal items always give equal results: this kind cannot do otherwise.'],
   declared: ['Declared deterministic', 'Its author says that equal items always give equal results.'],
-  unknown: ['Unknown', 'Nobody says whether equal items give equal results.'],
+  unknown: ['Not known to be deterministic', 'Nobody says whether equal items give equal results.'],
 } as const
 
 export function PlanTab({ onOpen }: { onOpen: (id: string) => void }) {

@@ -50,10 +50,10 @@ export const takerOf = (item: ItemInfo): string => item.read.find((step) => step
 export function ItemActions({ item }: { item: ItemInfo }) {
   const search = new URLSearchParams({ processor: takerOf(item), sample: `item:${item.id}` })
   return (
-    <>
+    <Stack direction="row" spacing={1}>
       <Button component={To} to={`/flows/${encodeURIComponent(item.flow)}?${search.toString()}`} startIcon={<Science fontSize="small" />}>Use as sample</Button>
       <Button startIcon={<Download fontSize="small" />} onClick={() => save(itemUrl(item.id), item.name)}>Download</Button>
-    </>
+    </Stack>
   )
 }
 

@@ -1,6 +1,6 @@
 // One run: what came of it, by processor, and its items on their way.
 import Stop from '@mui/icons-material/StopCircleOutlined'
-import { Box, Button, Link, Tab, Tabs } from '@mui/material'
+import { Box, Button, Link, Stack, Tab, Tabs } from '@mui/material'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { getRouteApi, Link as To, useNavigate } from '@tanstack/react-router'
 import { useState } from 'react'
@@ -56,10 +56,10 @@ function Shown({ run }: { run: Run }) {
       title={`Run ${run.run}`}
       crumbs={<Crumb to={`/runs?flow=${encodeURIComponent(run.flow)}`}>{run.flow}</Crumb>}
       actions={
-        <>
+        <Stack direction="row" spacing={1} sx={{ alignItems: 'center' }}>
           <StateChip state={run.state} />
           {running && isReprocess(run) && <Button color="error" startIcon={<Stop fontSize="small" />} onClick={() => setStopping(true)}>Stop</Button>}
-        </>
+        </Stack>
       }
     >
       <Facts>

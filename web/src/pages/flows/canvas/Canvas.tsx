@@ -275,6 +275,11 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
     <Box
       ref={wrapper}
       onKeyDown={onKeyDown}
+      onFocus={(event) => {
+        // By keyboard, what has the focus is what is meant; a pointer marks by clicking.
+        const { dataset } = event.target as HTMLElement
+        if (dataset.card !== undefined && event.target.matches(':focus-visible') && !marked.has(dataset.card)) onSelect([dataset.card])
+      }}
       sx={(theme) => ({
         position: 'absolute', inset: 0, bgcolor: theme.vars.palette.canvas.main,
         '& .react-flow': { '--xy-background-color': theme.vars.palette.canvas.main, background: theme.vars.palette.canvas.main },

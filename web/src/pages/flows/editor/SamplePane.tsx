@@ -38,7 +38,15 @@ export function SamplePane({ step, named, attempt, run, onNext }: SamplePaneProp
   const [text, setText] = useState<string>()
   const [asking, setAsking] = useState(false)
   const { running, tried, problem, stop } = attempt
-  const recents = useQuery({ queryKey: ['recent', session.slug, step.id], queryFn: ({ signal }) => pastItems(session.slug, step.id, 'in', signal), enabled: flow !== undefined, retry: false })
+  // A step that is new has had nothing yet: what came out of those that it reads is what would go in.
+  const works = (id: string) => flow?.plan?.processors.some((one) => one.id === id) ?? false
+  const behind = works(step.id) ? undefined : step.inputs.find((input) => works(input.from))?.from
+  const recents = useQuery({
+    queryKey: ['recent', session.slug, step.id, behind],
+    queryFn: ({ signal }) => (behind === undefined ? pastItems(session.slug, step.id, 'in', signal) : pastItems(session.slug, behind, 'out', signal)),
+    enabled: works(step.id) || behind !== undefined,
+    retry: false,
+  })
   const letter = useQuery({
     queryKey: ['dead-letter', named],
     queryFn: ({ signal }) => get<DeadLetter>(`/dead-letters/${encodeURIComponent(named?.replace('dead_letter:', '') ?? '')}`, {}, signal),
