@@ -4,14 +4,15 @@
 //! A file is written under its id, and is an upload once its facts lie beside it; what has none is left of something that
 //! was broken off, and goes. What they are used for stands in [`crate::tryout`].
 
+mod incoming;
+
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use opendmp_model::document::ByteSize;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::ids::ContentHash;
@@ -23,11 +24,8 @@ use crate::Engine;
 use crate::engine::lock;
 use crate::loaded::run_blocking;
 
-/// Bytes that are gathered before they are written.
-const PIECE: usize = 256 << 10;
-
-/// After so many bytes it is looked again whether the disk has room.
-const LOOK: u64 = 16 << 20;
+pub use incoming::Receiving;
+pub(crate) use incoming::Writing;
 
 /// Uploads that are kept at most, however small they are.
 const MOST: usize = 10_000;
@@ -190,7 +188,7 @@ impl Uploads {
         let media_type = media_type_of(media_type, &name)?;
         let uploads = self.clone();
         let begun = run_blocking(move || uploads.writing(name, media_type)).await.map_err(broken_off)??;
-        Ok(Receiving { writing: Some(begun), gathered: Vec::new() })
+        Ok(Receiving::of(begun))
     }
 
     /// Begins one, for who may block and has a name that somebody else answers for.
@@ -201,8 +199,7 @@ impl Uploads {
         let id = format!("{:032x}", rand::random::<u128>());
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(shared.folder.join(&id));
         let file = file.map_err(|error| failed("making", &error))?;
-        let hasher = blake3::Hasher::new();
-        Ok(Writing { shared, id, name, media_type, file, hasher, size: 0, looked: 0, done: false })
+        Ok(Writing::new(shared, id, name, media_type, file))
     }
 
     /// One that is there.
@@ -330,149 +327,6 @@ fn read_facts(folder: &Path, id: &str) -> Option<Kept> {
 
 fn broken_off(error: opendmp_ports::Error) -> Fault {
     crate::ingest::port_fault(error)
-}
-
-/// An upload that is being written by who may block; dropped before its end, it leaves nothing.
-pub(crate) struct Writing {
-    shared: Arc<Shared>,
-    id: String,
-    name: String,
-    media_type: Option<String>,
-    file: File,
-    hasher: blake3::Hasher,
-    size: u64,
-    looked: u64,
-    done: bool,
-}
-
-impl Writing {
-    /// Adds bytes.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        let more = bytes.len() as u64;
-        let each = self.shared.limits.each;
-        if self.size + more > each {
-            return Err(refused("too-large", format!("an upload has {} at most", ByteSize::bytes(each)))
-                .with_hint("try with a part of it"));
-        }
-        if self.size >= self.looked + LOOK {
-            self.looked = self.size;
-            self.shared.look_at_disk()?;
-        }
-        self.shared.take(more)?;
-        // Counted before it is written, so that it is given back however this ends.
-        self.size += more;
-        self.file.write_all(bytes).map_err(|error| failed("writing", &error))?;
-        self.hasher.update(bytes);
-        Ok(())
-    }
-
-    /// Makes an upload of it.
-    pub(crate) fn end(mut self) -> Result<Kept, Fault> {
-        let shared = Arc::clone(&self.shared);
-        let since = shared.clock.now();
-        let kept = Kept {
-            id: self.id.clone(),
-            name: std::mem::take(&mut self.name),
-            media_type: self.media_type.take(),
-            size: self.size,
-            hash: ContentHash(*self.hasher.finalize().as_bytes()),
-            since,
-            expires: since.saturating_add(i64::try_from(shared.limits.keep.as_millis()).unwrap_or(i64::MAX)),
-        };
-        write_facts(&shared.folder, &kept).map_err(|error| failed("writing", &error))?;
-        let mut state = lock(&shared.state);
-        while state.kept.len() >= MOST {
-            shared.let_go(&mut state, 0);
-        }
-        state.kept.push(kept.clone());
-        self.done = true;
-        Ok(kept)
-    }
-}
-
-/// Whole or not at all; a crash of the machine may lose it, which costs a second upload.
-fn write_facts(folder: &Path, kept: &Kept) -> io::Result<()> {
-    let (hidden, place) = (folder.join(format!("{}.new", kept.id)), folder.join(format!("{}{FACTS}", kept.id)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden)?;
-    let written = file.write_all(&serde_json::to_vec(kept)?).and_then(|()| std::fs::rename(&hidden, place));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&hidden);
-    }
-    written
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        if !self.done {
-            let mut state = lock(&self.shared.state);
-            state.taken = state.taken.saturating_sub(self.size);
-            drop(state);
-            // If that fails, the next start removes it.
-            let _ = std::fs::remove_file(self.shared.folder.join(&self.id));
-        }
-    }
-}
-
-/// An upload that is coming in; dropped before its end, it leaves nothing.
-pub struct Receiving {
-    writing: Option<Writing>,
-    gathered: Vec<u8>,
-}
-
-impl Receiving {
-    /// Adds bytes.
-    ///
-    /// # Errors
-    /// A fault where it is too large, or there is no more room; nothing is left of it then.
-    pub async fn write(&mut self, piece: &Bytes) -> Result<(), Fault> {
-        for part in piece.chunks(PIECE) {
-            self.gathered.extend_from_slice(part);
-            if self.gathered.len() >= PIECE {
-                self.flush().await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), Fault> {
-        let Some(mut writing) = self.writing.take() else { return Err(ended()) };
-        let mut gathered = std::mem::take(&mut self.gathered);
-        let (writing, gathered) = run_blocking(move || {
-            writing.write(&gathered)?;
-            gathered.clear();
-            Ok::<_, Fault>((writing, gathered))
-        })
-        .await
-        .map_err(broken_off)??;
-        (self.writing, self.gathered) = (Some(writing), gathered);
-        Ok(())
-    }
-
-    /// Makes an upload of it.
-    ///
-    /// # Errors
-    /// As [`Receiving::write`].
-    pub async fn end(mut self) -> Result<Kept, Fault> {
-        self.flush().await?;
-        let writing = self.writing.take().ok_or_else(ended)?;
-        run_blocking(move || writing.end()).await.map_err(broken_off)?
-    }
-}
-
-/// Only after an error that was told before.
-fn ended() -> Fault {
-    Fault::new(FaultKind::Failed, "uploads", "this upload has ended")
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        let Some(writing) = self.writing.take() else { return };
-        // A large file takes a while to be removed.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(writing))),
-            Err(_) => drop(writing),
-        }
-    }
 }
 
 impl Engine {

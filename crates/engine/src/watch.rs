@@ -82,6 +82,8 @@ struct Wake {
 
 /// See the module.
 pub struct Folders {
+    /// Held for as long as a folder begins or ends to be watched, so that who leaves does not take the watch of who has
+    /// just come.
     watcher: Mutex<RecommendedWatcher>,
     wakes: Wakes,
 }
@@ -125,6 +127,7 @@ impl Folders {
         // Events name real paths.
         let folder = request.folder.canonicalize().map_err(|error| format!("{}: {error}", request.folder.display()))?;
         let watching = Watching { identity: Watching::identity(&folder), folder: folder.clone() };
+        let mut watcher = lock(&self.watcher);
         let mut wakes = lock(&self.wakes);
         let list = wakes.entry(folder.clone()).or_default();
         let identity = watching.identity;
@@ -136,19 +139,18 @@ impl Folders {
         }
         let mode = if request.recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
         // Not under the lock of `wakes`, which the watcher's own thread takes for each event.
-        let watched = lock(&self.watcher).watch(&folder, mode);
-        match watched {
-            Ok(()) => Ok(watching),
-            Err(error) => {
-                let message = format!("{} can't be watched: {error}", folder.display());
-                self.unwatch(&watching, told);
-                Err(message)
-            }
-        }
+        watcher.watch(&folder, mode).map(|()| watching.clone()).map_err(|error| {
+            self.end(&mut watcher, &watching, told);
+            format!("{} can't be watched: {error}", folder.display())
+        })
     }
 
     /// Ends it.
     pub fn unwatch(&self, watching: &Watching, told: &Arc<Told>) {
+        self.end(&mut lock(&self.watcher), watching, told);
+    }
+
+    fn end(&self, watcher: &mut RecommendedWatcher, watching: &Watching, told: &Arc<Told>) {
         let mut wakes = lock(&self.wakes);
         let Some(list) = wakes.get_mut(&watching.folder) else { return };
         list.retain(|wake| !Arc::ptr_eq(&wake.told, told));
@@ -156,7 +158,7 @@ impl Folders {
             wakes.remove(&watching.folder);
             drop(wakes);
             // Gone already when the folder is.
-            let _ = lock(&self.watcher).unwatch(&watching.folder);
+            let _ = watcher.unwatch(&watching.folder);
         }
     }
 }
@@ -251,6 +253,29 @@ mod tests {
         folders.unwatch(&watching, &deep);
         std::fs::write(folder.path().join("b"), b"x").unwrap();
         assert_eq!(next(&flat).await.names, BTreeSet::from([b"b".to_vec()]), "and nothing below it");
+    }
+
+    #[tokio::test]
+    async fn who_leaves_does_not_take_the_watch_of_who_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = Folders::start().unwrap();
+        for n in 0..100 {
+            let (old, new) = (Arc::<Told>::default(), Arc::<Told>::default());
+            let watching = folders.watch(&request(folder.path(), false), &old).unwrap();
+            let together = std::sync::Barrier::new(2);
+            let watching = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    together.wait();
+                    folders.unwatch(&watching, &old);
+                });
+                together.wait();
+                folders.watch(&request(folder.path(), false), &new).unwrap()
+            });
+            let name = format!("{n}");
+            std::fs::write(folder.path().join(&name), b"x").unwrap();
+            assert!(next(&new).await.names.contains(name.as_bytes()));
+            folders.unwatch(&watching, &new);
+        }
     }
 
     #[tokio::test]

@@ -249,10 +249,7 @@ mod tests {
     fn names_are_written_twice() {
         assert_eq!(disposition("a b.csv", false), "inline; filename=\"a b.csv\"; filename*=UTF-8''a%20b.csv");
         let odd = disposition("x/größe \"1\"%\n.txt", true);
-        assert_eq!(
-            odd,
-            "attachment; filename=\"gr__e _1___.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22%25_.txt"
-        );
+        assert_eq!(odd, "attachment; filename=\"gr__e _1___.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22%25_.txt");
         assert_eq!(disposition("..", true), "attachment; filename=\"content\"; filename*=UTF-8''content");
     }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body as HttpBody;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use futures::StreamExt;
 use opendmp_model::fault::Fault;
 use opendmp_ports::content::Body;
@@ -13,9 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Asked;
-use super::answer::{Answer, Binary, Refused, stream_of};
+use super::answer::{Answer, Binary, Refused};
 use super::extract::{Ask, Path, Query};
-use crate::HASH;
+use super::serving::{How, Served};
 use crate::problem::Problem;
 use crate::service::Service;
 use crate::tryout::{Tried, TryRequest, UploadRequest, Uploaded};
@@ -62,7 +63,7 @@ pub(super) fn broken_off(error: &axum::Error) -> Problem {
     responses((status = 201, description = "It is kept.", body = Uploaded), Refused<501>),
 )]
 async fn upload(
-    axum::extract::State(service): Asked,
+    State(service): Asked,
     Query(request): Query<UploadRequest>,
     body: HttpBody,
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
@@ -85,40 +86,47 @@ async fn upload(
     params(("id" = String, Path, description = "Its id.")),
     responses((status = 200, description = "Its name, size and hash.", body = Uploaded), Refused<404>, Refused<501>),
 )]
-async fn one_upload(axum::extract::State(service): Asked, Path(id): Path<String>) -> Answer<Uploaded> {
+async fn one_upload(State(service): Asked, Path(id): Path<String>) -> Answer<Uploaded> {
     Ok(Json(service.engine().uploads().and_then(|uploads| uploads.get(&id)).map_err(refused)?.into()))
 }
 
 /// The bytes of an upload
+///
+/// A part of them, where a range is asked for.
 #[utoipa::path(
     get,
     path = "/api/v1/uploads/{id}/content",
     tag = "try-outs",
     operation_id = "get_upload_content",
-    params(("id" = String, Path, description = "Its id.")),
+    params(("id" = String, Path, description = "Its id."), How),
     responses(
         (
             status = 200,
             description = "The bytes.",
             body = inline(Binary),
             content_type = "application/octet-stream",
-            headers(("opendmp-hash" = String, description = "Their BLAKE3 hash, hexadecimal.")),
+            headers(
+                ("opendmp-hash" = String, description = "Their BLAKE3 hash, hexadecimal."),
+                ("etag" = String, description = "The same, as `If-None-Match` and `If-Range` take it."),
+            ),
         ),
+        (status = 206, description = "The range of them that was asked for."),
+        (status = 304, description = "They are what the asker has."),
         Refused<404>,
+        Refused<416>,
         Refused<501>,
     ),
 )]
-async fn upload_content(axum::extract::State(service): Asked, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn upload_content(
+    State(service): Asked,
+    Path(id): Path<String>,
+    Query(how): Query<How>,
+    asked: HeaderMap,
+) -> Result<Response, Problem> {
     let uploads = service.engine().uploads().map_err(refused)?;
     let (kept, file) = uploads.open_one(&id).await.map_err(refused)?;
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(kept.size));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    if let Ok(hash) = HeaderValue::from_str(&kept.hash.to_hex()) {
-        headers.insert(HASH, hash);
-    }
-    Ok((headers, stream_of(Body::File(file))).into_response())
+    let (body, media_type) = (Body::File(file), kept.media_type.as_deref());
+    Served { body, hash: kept.hash, size: kept.size, name: &kept.name, media_type }.answer(&asked, how.is_download())
 }
 
 /// Removes an upload
@@ -130,7 +138,7 @@ async fn upload_content(axum::extract::State(service): Asked, Path(id): Path<Str
     params(("id" = String, Path, description = "Its id.")),
     responses((status = 204, description = "It is gone."), Refused<404>, Refused<501>),
 )]
-async fn remove(axum::extract::State(service): Asked, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+async fn remove(State(service): Asked, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     service.engine().uploads().map_err(refused)?.remove(&id).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -159,7 +167,7 @@ async fn remove(axum::extract::State(service): Asked, Path(id): Path<String>) ->
         Refused<501>,
     ),
 )]
-async fn try_out(axum::extract::State(service): Asked, Ask(request): Ask<TryRequest>) -> Answer<Tried> {
+async fn try_out(State(service): Asked, Ask(request): Ask<TryRequest>) -> Answer<Tried> {
     let request = service.try_request(request).await?;
     // Not beside the request: when the asker leaves, so does what was begun for him.
     let tried = service.engine().try_out(request).await.map_err(|refusal| match refusal {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::place::Place;
 
 /// Every verb and verb of a verb.
-const VERBS: [&[&str]; 41] = [
+const VERBS: [&[&str]; 42] = [
     &[],
     &["init"],
     &["validate"],
@@ -31,6 +31,7 @@ const VERBS: [&[&str]; 41] = [
     &["items", "content"],
     &["dead-letters"],
     &["dead-letters", "list"],
+    &["dead-letters", "groups"],
     &["dead-letters", "show"],
     &["dead-letters", "retry"],
     &["dead-letters", "discard"],

@@ -9,6 +9,7 @@ mod gc;
 mod help;
 mod items;
 mod journey;
+mod lookup;
 mod operate;
 mod output;
 mod place;

@@ -75,6 +75,10 @@ fn a_script_is_tried_on_the_binary_and_nothing_is_recorded() {
     let (status, head, body) = server.send("GET", &content, "text/plain", b"");
     assert!(status == 200 && body == bytes.to_ascii_uppercase() && head.contains("nosniff"), "{head}");
 
+    let ranged = format!("Authorization: Bearer {}\r\nRange: bytes=26-29\r\n", server.token);
+    let (status, part) = server.get_with(&content, &ranged);
+    assert_eq!((status, part.as_bytes()), (206, &bytes.to_ascii_uppercase()[26..30]));
+
     // What went into the step lately is a sample, too; and so are a dataset and text.
     let (_, recent) = ask(&place, "GET", "/flows/shout/recent?processor=work", &Value::Null);
     assert_eq!(

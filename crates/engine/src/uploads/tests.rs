@@ -1,5 +1,4 @@
-use std::io::Read;
-
+use bytes::Bytes;
 use opendmp_ports::clock::ManualClock;
 
 use super::*;

@@ -140,8 +140,7 @@ impl<'a> Follower<'a> {
             }
         };
         let rows = Rows::new(&conn)?;
-        let durable = state.change;
-        let follower = Self { search, jobs, conn, journal, rows, state, durable, let_go: 0 };
+        let follower = Self { search, jobs, conn, journal, rows, state, durable: 0, let_go: 0 };
         follower.tell();
         Ok(follower)
     }
