@@ -102,6 +102,7 @@ export const journeys: Journey[] = [
       const { page } = world
       await openDataset(world, 'survey.csv')
       const table = page.getByRole('region', { name: 'Rows of survey.csv' })
+      await isShown(table)
       check((await table.getByRole('columnheader').allTextContents()).slice(1).join() === 'island,species,mass_kg,note', 'the header')
       check((await table.getByRole('row').nth(1).getByRole('cell').allTextContents()).join('|') === 'Dream|Adelie|3.75|said "hello", twice', 'the first row')
       check((await said(world).textContent()) === 'all 2 rows · 4 columns', 'all is shown')
@@ -335,12 +336,11 @@ export const journeys: Journey[] = [
   {
     name: 'data: the input of a dead letter is edited, and its history tells',
     run: async (world) => {
-      await stocked(world)
       const { page } = world
-      await enable(world, 'weights', weights(BROKEN))
+      await enable(world, 'typos', weights(BROKEN, 'Typos'))
       const name = `typo-${Date.now()}`
-      drop(world, 'weights', `${name}.txt`, '3.7S\n')
-      const letter = await until('it failed', async () => (await letters(world)).find((one) => one.item.name === `${name}.txt`))
+      drop(world, 'typos', `${name}.txt`, '3.7S\n')
+      const letter = await until('it failed', async () => (await letters(world, 'typos')).find((one) => one.item.name === `${name}.txt`))
       await world.open(`/dead-letters?letter=${letter.id}`)
       await page.getByRole('button', { name: 'Edit input' }).click()
       const dialog = page.getByRole('dialog')
@@ -352,7 +352,7 @@ export const journeys: Journey[] = [
       await world.accessible()
       await send.click()
       await isShown(page.getByRole('status').filter({ hasText: 'It went through' }))
-      const dataset = await datasetId(world, `${name}.csv`, 'Weights')
+      const dataset = await datasetId(world, `${name}.csv`, 'Typos')
       check((await world.bytes(`/datasets/${dataset}/content`)).toString() === 'mass,3.75\n', 'what was typed went through')
       await world.open(`/datasets/${dataset}?tab=history`)
       await isShown(page.getByText('edited its input'))

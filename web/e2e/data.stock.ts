@@ -1,5 +1,5 @@
 // What the journeys of the data pages look at: flows that were enabled and files that were dropped, once for all of them.
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { until, type World } from './harness'
 
@@ -49,7 +49,7 @@ processors:
 `
 
 /** `float(text)` fails for what is no number; the mended one answers 0. */
-export const weights = (line: string): string => `name: Weights
+export const weights = (line: string, name = 'Weights'): string => `name: ${name}
 description: Reads masses; some files are broken.
 processors:
   - id: inbox
@@ -76,7 +76,7 @@ processors:
     type: collect
     phase: 3
     inputs: [weigh]
-    collection: Weights
+    collection: ${name}
 `
 
 export const BROKEN = 'mass = float(text)'
@@ -91,8 +91,11 @@ export async function enable(world: World, flow: string, text: string): Promise<
   await world.cli('flows', 'enable', `${folder(world, flow)}/${flow}.yaml`)
 }
 
+/** Whole at once: a file that is seen while it is written would arrive twice. */
 export function drop(world: World, flow: string, name: string, content: string | Uint8Array): void {
-  writeFileSync(`${folder(world, flow)}/inbox/${name}`, content)
+  const aside = `${folder(world, flow)}/inbox/.${name}`
+  writeFileSync(aside, content)
+  renameSync(aside, `${folder(world, flow)}/inbox/${name}`)
 }
 
 export const BIRDS = { name: 'Adélie', tags: ['a', 'b'], nested: { list: Array.from({ length: 250 }, (_, at) => ({ at })) } }
@@ -112,7 +115,7 @@ async function fill(world: World): Promise<void> {
   drop(world, 'shelf', 'pixel.png', PIXEL)
   drop(world, 'shelf', 'notes.txt', 'one\ntwo\nthree\n')
   drop(world, 'shelf', 'liar.csv', new Uint8Array([0, 1, 2, 3, 255]))
-  copyFileSync(`${TABLES}/snappy.parquet`, `${folder(world, 'shelf')}/inbox/penguins.parquet`)
+  drop(world, 'shelf', 'penguins.parquet', readFileSync(`${TABLES}/snappy.parquet`))
   await enable(world, 'readings', READ)
   drop(world, 'readings', 'list.txt', String(READINGS))
   await enable(world, 'weights', weights(BROKEN))
@@ -138,8 +141,9 @@ export function stocked(world: World): Promise<void> {
   return filled
 }
 
-export const letters = async (world: World): Promise<{ id: string; item: { name: string } }[]> =>
-  (await world.api<{ rows: { id: string; flow: string; item: { name: string } }[] }>('GET', '/dead-letters?flow=weights&limit=100')).rows
+/** Open dead letters of a flow. */
+export const letters = async (world: World, flow = 'weights'): Promise<{ id: string; item: { name: string } }[]> =>
+  (await world.api<{ rows: { id: string; flow: string; item: { name: string } }[] }>('GET', `/dead-letters?flow=${flow}&limit=100`)).rows
 
 /** The id of a dataset of the collection `Shelf`. */
 export async function datasetId(world: World, name: string, collection = 'Shelf'): Promise<string> {
