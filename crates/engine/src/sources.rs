@@ -217,10 +217,11 @@ impl SourceLoop {
                     looked = Some(Instant::now());
                 }
                 Next::Everything(permit) => {
-                    let began = Instant::now();
+                    // As it was when the permit was taken: a first look ends as one that has time from now on.
+                    let (began, slowly) = (Instant::now(), self.slowly);
                     self.watch().await;
                     self.look(At::Everything).await;
-                    if self.slowly {
+                    if slowly {
                         let rest = if self.untold { REST_UNTOLD } else { REST };
                         let rest = began.elapsed() * rest;
                         tokio::spawn(async move {
