@@ -86,30 +86,6 @@ fn tcp_tells_strangers_no_more_than_that_it_is_well() {
     server.stop().exits(0);
 }
 
-/// A first look that takes long is no reason to let the next source wait: only the slow looks, which nobody waits for, make
-/// up for their time by rest.
-#[test]
-fn a_flow_that_is_enabled_is_looked_at_at_once() {
-    let place = Place::new();
-    let server = place.serve(&[]);
-    for name in ["one", "two", "three"] {
-        fs::create_dir_all(place.path(&format!("{name}/inbox"))).unwrap();
-        place.write(&format!("{name}/flow.yaml"), flow(name, UPPER, ""));
-    }
-    for name in ["one", "two"] {
-        for n in 0..20_000 {
-            fs::File::create(place.path(&format!("{name}/inbox/{n}.other"))).unwrap();
-        }
-        place.ok(&["flows", "enable", &format!("{name}/flow.yaml")]);
-        place.write(&format!("{name}/inbox/a.txt"), "a");
-        until("it was looked at", || place.path(&format!("{name}/outbox/a.txt")).exists());
-    }
-    place.ok(&["flows", "enable", "three/flow.yaml"]);
-    place.write("three/inbox/a.txt", "a");
-    until("the third one is looked at", || place.path("three/outbox/a.txt").exists());
-    server.stop().exits(0);
-}
-
 #[test]
 fn only_this_machine_may_ask() {
     let place = Place::new();
