@@ -55,10 +55,59 @@ struct Watched {
 struct Common {
     engine: Arc<Engine>,
     watcher: Option<Arc<Folders>>,
-    /// For looks at everything: of those that start, of those that are watched, and of those that are not.
+    turns: Turns,
+}
+
+/// Who may look at everything: of those that start, of those that are watched, and of those that are not.
+struct Turns {
     first: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     untold: Arc<Semaphore>,
+}
+
+/// The right to look at everything.
+struct Turn {
+    permit: OwnedSemaphorePermit,
+    /// How many times as long as the look took nobody has the next turn of its sort.
+    rest: u32,
+}
+
+impl Turns {
+    fn new() -> Self {
+        let one = || Arc::new(Semaphore::new(1));
+        Self { first: Arc::new(Semaphore::new(AT_ONCE)), slow: one(), untold: one() }
+    }
+
+    fn of(&self, slowly: bool, untold: bool) -> (&Arc<Semaphore>, u32) {
+        match (slowly, untold) {
+            (false, _) => (&self.first, 0),
+            (true, false) => (&self.slow, REST),
+            (true, true) => (&self.untold, REST_UNTOLD),
+        }
+    }
+
+    fn at_once(&self, slowly: bool, untold: bool) -> Option<Turn> {
+        let (permits, rest) = self.of(slowly, untold);
+        Arc::clone(permits).try_acquire_owned().ok().map(|permit| Turn { permit, rest })
+    }
+
+    async fn take(&self, slowly: bool, untold: bool) -> Option<Turn> {
+        let (permits, rest) = self.of(slowly, untold);
+        // They are never closed.
+        Arc::clone(permits).acquire_owned().await.ok().map(|permit| Turn { permit, rest })
+    }
+}
+
+impl Turn {
+    /// Leaves it to the next one: at once, or after the rest that looks without haste make up for their time with.
+    fn end(self, took: Duration) {
+        if self.rest > 0 {
+            tokio::spawn(async move {
+                tokio::time::sleep(took * self.rest).await;
+                drop(self.permit);
+            });
+        }
+    }
 }
 
 /// Which ingest of which version, and where its paths begin.
@@ -67,9 +116,7 @@ type Key = (FlowId, VersionId, String, String);
 /// Starts and ends the sources of flows as they are enabled, changed, disabled and deleted.
 pub(crate) async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: watch::Receiver<bool>) {
     let mut listener = engine.transport.listen();
-    let one = || Arc::new(Semaphore::new(1));
-    let first = Arc::new(Semaphore::new(AT_ONCE));
-    let common = Arc::new(Common { engine: Arc::clone(&engine), watcher, first, slow: one(), untold: one() });
+    let common = Arc::new(Common { engine: Arc::clone(&engine), watcher, turns: Turns::new() });
     let mut ready = BTreeSet::new();
     let mut watched: BTreeMap<Key, Watched> = BTreeMap::new();
     while !*stopped.borrow() {
@@ -176,7 +223,7 @@ struct SourceLoop {
 /// What is to be done next.
 enum Next {
     Names,
-    Everything(OwnedSemaphorePermit),
+    Everything(Turn),
     Wait,
 }
 
@@ -216,18 +263,11 @@ impl SourceLoop {
                     self.look(At::Names(names)).await;
                     looked = Some(Instant::now());
                 }
-                Next::Everything(permit) => {
+                Next::Everything(turn) => {
                     let began = Instant::now();
                     self.watch().await;
                     self.look(At::Everything).await;
-                    if self.slowly {
-                        let rest = if self.untold { REST_UNTOLD } else { REST };
-                        let rest = began.elapsed() * rest;
-                        tokio::spawn(async move {
-                            tokio::time::sleep(rest).await;
-                            drop(permit);
-                        });
-                    }
+                    turn.end(began.elapsed());
                 }
             }
         }
@@ -264,17 +304,12 @@ impl SourceLoop {
             }
             return Next::Wait;
         }
-        let common = &self.common;
-        let permits = match (self.slowly, self.untold) {
-            (false, _) => &common.first,
-            (true, false) => &common.slow,
-            (true, true) => &common.untold,
-        };
+        let turns = &self.common.turns;
         if std::mem::take(&mut self.turn)
             && self.everything <= Instant::now()
-            && let Ok(permit) = Arc::clone(permits).try_acquire_owned()
+            && let Some(turn) = turns.at_once(self.slowly, self.untold)
         {
-            return Next::Everything(permit);
+            return Next::Everything(turn);
         }
         if !self.names.is_empty() || self.again.is_some_and(|at| at <= now) {
             self.turn = true;
@@ -282,14 +317,13 @@ impl SourceLoop {
         }
         let due = async {
             tokio::time::sleep_until(self.everything).await;
-            Arc::clone(permits).acquire_owned().await
+            turns.take(self.slowly, self.untold).await
         };
         tokio::select! {
             biased;
             _ = ended.changed() => Next::Wait,
             () = self.told.changed() => Next::Wait,
-            // The semaphores are never closed.
-            permit = due => permit.map_or(Next::Wait, Next::Everything),
+            turn = due => turn.map_or(Next::Wait, Next::Everything),
             () = tokio::time::sleep(self.again.map_or(RECONCILE, until)) => Next::Wait,
         }
     }
@@ -443,6 +477,28 @@ impl Engine {
         match self.journal.backlog(Some(flow)).await {
             Ok(backlog) => (backlog.items > self.options.backlog).then_some(None),
             Err(_) => Some(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_looks_without_haste_make_up_for_their_time() {
+        let (turns, took) = (Turns::new(), Duration::from_secs(1));
+        // A source that starts never waits for the rest of one that has started.
+        for _ in 0..3 {
+            let both = [turns.at_once(false, false).unwrap(), turns.at_once(false, false).unwrap()];
+            assert!(turns.at_once(false, false).is_none(), "but for those that are at it");
+            both.into_iter().for_each(|turn| turn.end(took));
+        }
+        for (untold, rest) in [(false, REST), (true, REST_UNTOLD)] {
+            turns.at_once(true, untold).unwrap().end(took);
+            let begun = Instant::now();
+            turns.take(true, untold).await.unwrap().end(Duration::ZERO);
+            assert_eq!(begun.elapsed().as_secs(), u64::from(rest));
         }
     }
 }
