@@ -181,6 +181,14 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     done.map_err(|error| Problem::new(500, "broken-off", format!("a thread ended early: {error}")))
 }
 
+/// The folders that the sources of a flow look into, but for those that are not below its own.
+fn looked_into(document: &serde_json::Value) -> impl Iterator<Item = &Path> {
+    use std::path::Component;
+    let processors = document["processors"].as_array().into_iter().flatten();
+    let paths = processors.filter_map(|processor| processor["source"]["path"].as_str()).map(Path::new);
+    paths.filter(|path| path.components().all(|part| matches!(part, Component::CurDir | Component::Normal(_))))
+}
+
 fn shown(files: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, FileContent> {
     files.into_iter().map(|(path, bytes)| (path, FileContent(bytes))).collect()
 }
@@ -399,12 +407,19 @@ impl Service {
         }
     }
 
-    /// Makes the folder of a flow, where it is one in the server's.
-    pub(crate) async fn make_base(&self, base: &str) -> Result<(), Problem> {
+    /// Makes the folder of a flow, where it is one in the server's, and in it those that its sources look into: somebody
+    /// at a browser could not.
+    pub(crate) async fn make_base(&self, base: &str, version: VersionId) -> Result<(), Problem> {
         let base = PathBuf::from(base);
         let Some(home) = self.home.get().filter(|home| base.parent() == Some(home)) else { return Ok(()) };
         tracing::debug!(home = %home.display(), "a flow gets a folder of its own");
-        let made = beside(move || std::fs::create_dir_all(&base).map_err(|error| (base, error))).await?;
+        let (saved, _) = self.saved(version).await?;
+        let make = move || {
+            let mut folders =
+                std::iter::once(base.clone()).chain(looked_into(&saved.document).map(|path| base.join(path)));
+            folders.try_for_each(|folder| std::fs::create_dir_all(&folder).map_err(|error| (folder, error)))
+        };
+        let made: Result<(), (PathBuf, std::io::Error)> = beside(make).await?;
         made.map_err(|(base, error)| {
             Problem::new(409, "bad-base", format!("the folder {} can't be made: {error}", base.display()))
                 .with_hint("`opendmp serve --data-root` says where flows have their folders")
@@ -434,5 +449,20 @@ impl Service {
             format!("`{}` is outside the data roots of this server", path.display()),
         )
         .with_hint("`opendmp serve --data-root` adds one; on the server's own machine the command line may name any"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_below_a_flows_own_are_made() {
+        let source = |path: &str| serde_json::json!({ "source": { "type": "file_drop", "path": path } });
+        let paths = ["./inbox", "a/b", "../out", "/etc", "a/../../b", "."].map(source);
+        let document = serde_json::json!({ "processors": paths });
+        let folders: Vec<&Path> = looked_into(&document).collect();
+        assert_eq!(folders, [Path::new("./inbox"), Path::new("a/b"), Path::new(".")]);
+        assert_eq!(looked_into(&serde_json::json!({ "processors": 7 })).count(), 0);
     }
 }

@@ -203,9 +203,12 @@ impl Service {
         tell: &Teller,
     ) -> Result<(), Problem> {
         let base = self.base(&upload.base, &upload.text, via).await?;
+        let chosen = upload.base.is_empty();
         let text = FlowText { base: base.clone(), ..upload.into() };
         let saved = self.engine.save(text, actor, &tell.progress_of_work()).await?;
-        self.make_base(&base).await?;
+        if chosen {
+            self.make_base(&base, saved.version).await?;
+        }
         let row = self.engine.enable(&saved, &base, actor).await?;
         if let Some(draft) = draft {
             self.drop_enabled_draft(&row.slug, draft, actor).await?;
@@ -228,9 +231,12 @@ impl Service {
             self.may_name(&given.path(), via).await?;
         }
         let base = self.base(&request.flow.base, &request.flow.text, via).await?;
+        let chosen = request.flow.base.is_empty();
         let text = FlowText { base: base.clone(), ..request.flow.into() };
         let saved = self.engine.save(text, actor, &tell.progress_of_work()).await?;
-        self.make_base(&base).await?;
+        if chosen {
+            self.make_base(&base, saved.version).await?;
+        }
         let (run, loaded) = self.engine.begin_run(&saved, &base, &request.trigger, actor).await?;
         tracing::debug!(run = run.0, flow = loaded.plan.slug, "a run begins");
         let resumed = match self.mode {

@@ -763,7 +763,8 @@ async fn run(seed: u64, steps: u32, along: bool) -> u64 {
     t.sqlite = SqliteJournal::open(dir.path(), options).unwrap();
     t.compare().await;
     assert!(t.searched > 100, "searches found too little to compare: {}", t.searched);
-    assert_eq!(t.cut > 0, looked_at == 5, "pages end early where few datasets may be looked at, and only there");
+    assert!(t.cut > 0 || looked_at > 5, "no page ended early, although so few datasets may be looked at");
+    assert!(t.cut == 0 || looked_at < 1_000, "a page ended early among so few datasets");
     t.gone
 }
 

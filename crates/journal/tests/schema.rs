@@ -317,7 +317,7 @@ fn a_newer_database_whose_log_was_left_is_not_used() {
     drop(open(dir.path()));
     let path = dir.path().join("journal.db");
     let conn = Connection::open(&path).unwrap();
-    conn.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 7;").unwrap();
+    conn.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 99;").unwrap();
     // As a killed process leaves it: the new number is in the log alone.
     let left = tempfile::tempdir().unwrap();
     for name in ["journal.db", "journal.db-wal"] {

@@ -919,7 +919,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The bytes of an upload */
+        /**
+         * The bytes of an upload
+         * @description A part of them, where a range is asked for.
+         */
         get: operations["get_upload_content"];
         put?: never;
         post?: never;
@@ -5527,7 +5530,10 @@ export interface operations {
     };
     get_upload_content: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `1`: to be kept as a file, whatever it is. */
+                download?: number;
+            };
             header?: never;
             path: {
                 /** @description Its id. */
@@ -5540,6 +5546,8 @@ export interface operations {
             /** @description The bytes. */
             200: {
                 headers: {
+                    /** @description The same, as `If-None-Match` and `If-Range` take it. */
+                    etag?: string;
                     /** @description Their BLAKE3 hash, hexadecimal. */
                     "opendmp-hash"?: string;
                     [name: string]: unknown;
@@ -5548,10 +5556,25 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
+            /** @description The range of them that was asked for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description They are what the asker has. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             400: components["responses"]["Refused400"];
             401: components["responses"]["Refused401"];
             403: components["responses"]["Refused403"];
             404: components["responses"]["Refused404"];
+            416: components["responses"]["Refused416"];
             500: components["responses"]["Refused500"];
             501: components["responses"]["Refused501"];
             503: components["responses"]["Refused503"];

@@ -54,7 +54,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { readers: 4, checkpoint: 4 << 20, log: 64 << 20, looked_at: 10_000 }
+        Self { readers: 4, checkpoint: 4 << 20, log: 64 << 20, looked_at: 6_000 }
     }
 }
 

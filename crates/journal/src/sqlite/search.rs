@@ -60,6 +60,7 @@ pub(crate) struct Kept {
     idle: Mutex<Vec<Connection>>,
     /// Rows that are looked at for a page.
     most: usize,
+    grams: find::Grams,
 }
 
 impl Kept {
@@ -82,6 +83,7 @@ impl Kept {
         let _alone = self.there.write().unwrap_or_else(PoisonError::into_inner);
         self.tell(Progress::default());
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.grams.forget();
         let made = make()?;
         self.doubted.store(false, Ordering::Release);
         Ok(made)
@@ -114,6 +116,7 @@ impl Search {
             there: RwLock::default(),
             idle: Mutex::default(),
             most,
+            grams: find::Grams::default(),
         });
         Self { kept, thread: OnceLock::new() }
     }
@@ -163,7 +166,7 @@ impl Kept {
         // One view of it from beginning to end.
         let _view = journal.unchecked_transaction()?;
         let nothing = |behind| Found { rows: Vec::new(), next: None, total: None, cut: false, behind };
-        let Some(mut asked) = find::Asked::of(journal, search, self.most)? else {
+        let Some(mut asked) = find::Asked::of(journal, search, self.most, &self.grams)? else {
             return Ok(Found { total: Some(0), ..nothing(None) });
         };
         match self.read(|conn| asked.pick(conn)) {

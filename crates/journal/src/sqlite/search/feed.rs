@@ -49,6 +49,11 @@ impl Feed {
         self.lock().at.is_some_and(|at| at.elapsed() < lately)
     }
 
+    /// What was committed last was the thread's own.
+    pub(crate) fn was_own(&self) {
+        self.lock().at = None;
+    }
+
     pub(crate) fn wake(&self) {
         self.lock().woken = true;
         self.changed.notify_all();

@@ -23,7 +23,7 @@ const APPLICATION_ID: i64 = 0x4f44_5343;
 const WRITER_CACHE: i64 = 16 << 10;
 
 /// Page cache of each that reads, KiB.
-const READER_CACHE: i64 = 4 << 10;
+const READER_CACHE: i64 = 8 << 10;
 
 /// export: as in the journal. media: number in `media`; NULL where it has none.
 const TABLES: &str = "

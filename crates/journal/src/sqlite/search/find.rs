@@ -5,6 +5,8 @@
 mod among;
 mod walk;
 
+pub(crate) use among::Grams;
+
 use std::collections::HashMap;
 
 use opendmp_model::ids::{Arrival, PathHash, SlotId};
@@ -18,13 +20,14 @@ use crate::sqlite::fail::Result;
 use crate::sqlite::read::{Shelf, newest_told, shelves};
 
 /// Of the rows that may be looked at, this part is walked before an index is asked.
-const FIRST: usize = 25;
+const FIRST: usize = 30;
 
 /// What is asked for, with what the journal says to it.
 pub(crate) struct Asked<'a> {
     search: &'a Search,
     /// Rows that are looked at for a page, about: by walking, and of what an index finds.
     most: usize,
+    grams: &'a Grams,
     words: Vec<String>,
     shelves: Vec<Shelf>,
     /// Place in `shelves` by number.
@@ -66,7 +69,7 @@ pub(crate) struct Picked {
 
 impl<'a> Asked<'a> {
     /// Looks up in the journal what is meant. `None`: nothing can be.
-    pub(crate) fn of(journal: &Connection, search: &'a Search, most: usize) -> Result<Option<Self>> {
+    pub(crate) fn of(journal: &Connection, search: &'a Search, most: usize, grams: &'a Grams) -> Result<Option<Self>> {
         let after = search.place()?;
         let mut shelves = shelves(journal, search.flow.as_deref(), search.collection.as_deref())?;
         shelves.retain(|shelf| search.processor.as_ref().is_none_or(|processor| *processor == shelf.processor));
@@ -90,7 +93,7 @@ impl<'a> Asked<'a> {
             || ((search.since, search.until) != (None, None) && by != SortBy::Committed)
             || ((search.least_size, search.most_size) != (None, None) && by != SortBy::Size);
         let export = search.export.map(export_number);
-        Ok(Some(Self { search, most, words, shelves, by_id, after, origins, export, media: Vec::new(), whole }))
+        Ok(Some(Self { search, most, grams, words, shelves, by_id, after, origins, export, media: Vec::new(), whole }))
     }
 
     /// Finds places in the file.

@@ -211,7 +211,9 @@ impl<'a> Follower<'a> {
         }
         while self.let_go < self.durable && self.state.building.is_none() {
             let upto = self.durable;
-            if !ask(self.jobs, move |tables| tables.let_changes_go(upto))? {
+            let more = ask(self.jobs, move |tables| tables.let_changes_go(upto))?;
+            self.search.feed.was_own();
+            if !more {
                 self.let_go = upto;
             } else if self.search.feed.is_closing() {
                 break;

@@ -1,12 +1,21 @@
 //! All rows that are meant, where an index finds few that can be.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use opendmp_ports::journal::SortBy;
 use opendmp_ports::journal::search::{Place, number};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Rows, ToSql, params};
 
 use super::{Asked, COLUMNS};
 use crate::sqlite::fail::Result;
+
+/// A place in the order, and a shelf.
+type Found = (Place, usize);
+
+/// Of the rows that may be looked at, so many of a hundred may be those that an index finds: each is read by itself.
+const AMONG: usize = 80;
 
 /// Trigrams that are asked for at once, the rarest ones.
 const GRAMS: usize = 6;
@@ -21,30 +30,20 @@ const COMMON: i64 = 50_000;
 const SAMPLE: i64 = 48;
 
 /// All that are meant, in any order; `None` where no index has few enough.
-pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Option<Vec<(Place, usize)>>> {
+pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Option<Vec<Found>>> {
     let search = asked.search;
-    let mut found = Vec::new();
-    let mut ids = None;
+    let most = asked.most * AMONG / 100;
     if let Some(export) = asked.export.filter(|export| *export > 2) {
-        let sql = "SELECT id FROM row INDEXED BY row_export WHERE export > 2 AND export = ?1 LIMIT ?2";
-        ids = few(conn, sql, export.into(), asked.most)?;
-    }
-    if ids.is_none()
-        && let Some(wanted) = rare(asked, conn)?
-    {
-        ids = few(conn, "SELECT rowid FROM trigram WHERE trigram MATCH ?1 LIMIT ?2", wanted.into(), asked.most)?;
-    }
-    if let Some(ids) = ids {
-        let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM row WHERE id = ?1"))?;
-        for id in ids {
-            let mut rows = statement.query([id])?;
-            if let Some(row) = rows.next()?
-                && let Some(mut row) = asked.candidate(row)?.filter(|row| asked.means(row))
-            {
-                found.push(((asked.key(&mut row), row.slot), row.shelf));
-            }
+        let ids = "SELECT id FROM row INDEXED BY row_export WHERE export > 2 AND export = ?1 LIMIT ?2";
+        if let Some(found) = few(asked, conn, ids, export.into(), most)? {
+            return Ok(Some(found));
         }
-        return Ok(Some(found));
+    }
+    if let Some(wanted) = rare(asked, conn)? {
+        let ids = "SELECT rowid FROM trigram WHERE trigram MATCH ?1 LIMIT ?2";
+        if let Some(found) = few(asked, conn, ids, wanted.into(), most)? {
+            return Ok(Some(found));
+        }
     }
     let size = |size: Option<u64>, none: i64| size.map_or(none, number);
     let ranges = [
@@ -72,12 +71,26 @@ pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Option<Vec<(Pl
     Ok(None)
 }
 
-/// Numbers of rows; `None` where there are too many.
-fn few(conn: &Connection, sql: &str, value: Value, most: usize) -> Result<Option<Vec<i64>>> {
-    let mut statement = conn.prepare_cached(sql)?;
-    let rows = statement.query_map(params![value, most as i64 + 1], |row| row.get(0))?;
-    let ids = rows.collect::<rusqlite::Result<Vec<i64>>>()?;
-    Ok((ids.len() <= most).then_some(ids))
+/// Those that are meant of the rows whose numbers are asked for; `None` where there are too many.
+fn few(asked: &Asked<'_>, conn: &Connection, ids: &str, value: Value, most: usize) -> Result<Option<Vec<Found>>> {
+    let limit = most as i64 + 1;
+    let mut count = conn.prepare_cached(&format!("SELECT count(*) FROM ({ids})"))?;
+    if count.query_row(params![value, limit], |row| row.get::<_, i64>(0))? == limit {
+        return Ok(None);
+    }
+    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM row WHERE id IN ({ids})"))?;
+    taken(asked, &mut statement.query(params![value, limit])?).map(Some)
+}
+
+/// Those of some rows that are meant.
+fn taken(asked: &Asked<'_>, rows: &mut Rows<'_>) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let Some(mut row) = asked.candidate(row)?.filter(|row| asked.means(row)) {
+            found.push(((asked.key(&mut row), row.slot), row.shelf));
+        }
+    }
+    Ok(found)
 }
 
 /// Those that are meant of a range of an index, where it is short.
@@ -86,10 +99,10 @@ fn within(
     conn: &Connection,
     (column, index): (&str, &str),
     (least, most): (i64, i64),
-) -> Result<Option<Vec<(Place, usize)>>> {
+) -> Result<Option<Vec<Found>>> {
     let of = format!("FROM row INDEXED BY {index} WHERE shelf = ?1 AND {column} BETWEEN ?2 AND ?3");
     let mut count = conn.prepare_cached(&format!("SELECT count(*) FROM (SELECT 1 {of} LIMIT ?4)"))?;
-    let mut left = asked.most as i64;
+    let mut left = (asked.most * AMONG / 100) as i64;
     for shelf in &asked.shelves {
         left -= count.query_row(params![shelf.id, least, most, left + 1], |row| row.get::<_, i64>(0))?;
         if left < 0 {
@@ -100,12 +113,7 @@ fn within(
     let mut found = Vec::new();
     for shelf in &asked.shelves {
         let values: [&dyn ToSql; 3] = [&shelf.id, &least, &most];
-        let mut rows = statement.query(values)?;
-        while let Some(row) = rows.next()? {
-            if let Some(mut row) = asked.candidate(row)?.filter(|row| asked.means(row)) {
-                found.push(((asked.key(&mut row), row.slot), row.shelf));
-            }
-        }
+        found.append(&mut taken(asked, &mut statement.query(values)?)?);
     }
     Ok(Some(found))
 }
@@ -124,7 +132,7 @@ fn rare(asked: &Asked<'_>, conn: &Connection) -> Result<Option<String>> {
     // Of a long word some, spread over it.
     let step = grams.len().div_ceil(LOOKED_AT);
     for gram in grams.into_iter().step_by(step) {
-        let names = about(conn, &gram, last)?;
+        let names = asked.grams.about(&gram, last, || about(conn, &gram, last))?;
         if names <= COMMON {
             sized.push((names, gram));
         }
@@ -144,6 +152,38 @@ fn grams(word: &str) -> impl Iterator<Item = String> {
 
 fn quoted(gram: &str) -> String {
     format!("\"{}\"", gram.replace('"', "\"\""))
+}
+
+/// Trigrams of which it is remembered how rare they are.
+const REMEMBERED: usize = 4_096;
+
+/// How rare trigrams were found to be, so that it is not looked for with each search.
+#[derive(Debug, Default)]
+pub(crate) struct Grams(Mutex<HashMap<String, (i64, i64)>>);
+
+impl Grams {
+    /// About how many names of so many have a trigram. What was found among about as many is still so.
+    fn about(&self, gram: &str, last: i64, look: impl FnOnce() -> Result<i64>) -> Result<i64> {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((names, then)) = lock().get(gram).copied()
+            && last >= then
+            && last - then <= then / 8
+        {
+            return Ok(names);
+        }
+        let names = look()?;
+        let mut known = lock();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(gram.to_owned(), (names, last));
+        Ok(names)
+    }
+
+    /// Forgets all, which were of another file.
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// About how many names have a trigram, by how near to each other the first of them are, and the last.
