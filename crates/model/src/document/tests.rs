@@ -467,8 +467,11 @@ fn a_processor_that_is_right_is_found_whatever_is_wrong_elsewhere() {
     };
     let right = with(SCRIPT);
     assert_eq!(ids(&right), (false, vec!["inbox".into(), "step".into(), "shelf".into()]));
-    // A key that is unknown, an input that is not there, no name, and a line that is no YAML.
-    assert_eq!(ids(&right.replace("collection: c", "colection: c")), (true, vec!["inbox".into(), "step".into()]));
+    // A value that can't be one, a slip of which it is clear what is meant, an input that is not there, no name, and a
+    // line that is no YAML.
+    assert_eq!(ids(&right.replace("collection: c", "collection: [c]")), (true, vec!["inbox".into(), "step".into()]));
+    let all = || vec!["inbox".to_owned(), "step".to_owned(), "shelf".to_owned()];
+    assert_eq!(ids(&right.replace("collection: c", "colection: c")), (true, all()));
     let unread = right.replace("inputs: [step]", "inputs: [nobody]");
     assert_eq!(ids(&unread), (true, vec!["inbox".into(), "step".into(), "shelf".into()]));
     assert_eq!(ids(&right.replace("name: x", "label: x")).1.len(), 3);
