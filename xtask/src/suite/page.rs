@@ -143,8 +143,18 @@ impl Drop for Server {
 /// The licences of the packages that go into the page, as their own manifests tell them: all must be of those that the
 /// project takes.
 pub fn package_licences() -> Report {
-    const TAKEN: [&str; 9] =
-        ["MIT", "ISC", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "0BSD", "OFL-1.1", "CC0-1.0", "Python-2.0"];
+    const TAKEN: [&str; 10] = [
+        "MIT",
+        "ISC",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "0BSD",
+        "OFL-1.1",
+        "Unlicense",
+        "CC0-1.0",
+        "Python-2.0",
+    ];
     web::install()?;
     let list = shell::capture(shell::command("npm").current_dir(web::folder()).args([
         "ls",
