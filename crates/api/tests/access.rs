@@ -137,3 +137,36 @@ async fn without_a_token_there_is_nothing_but_a_word() {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&bytes[..], br#"{"status":"ok"}"#);
 }
+
+/// Every path and method that the description names, but for those that are open to everyone.
+fn routes() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json")).unwrap();
+    let description: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let paths = description["paths"].as_object().unwrap().iter();
+    let all = paths.flat_map(|(path, methods)| {
+        let path = path.replace("{run}", "1").replace(['{', '}'], "");
+        methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
+    });
+    let open = |path: &str| ["/healthz", "/readyz", "/livez"].contains(&path) || path.starts_with("/dl/");
+    all.filter(|(_, path)| !open(path)).collect()
+}
+
+#[tokio::test]
+async fn every_route_refuses_strangers() {
+    let (door, bearer, routes) = (door(), bearer(), routes());
+    assert!(routes.len() > 50, "{routes:?}");
+    for (method, path) in &routes {
+        for (headers, expected) in [
+            (vec![("host", HERE)], (401, "not-signed-in")),
+            (vec![("host", HERE), ("cookie", "opendmp_00000000=x")], (401, "not-signed-in")),
+            (vec![("host", "evil.example:7117"), ("authorization", bearer.as_str())], (403, "wrong-host")),
+            (
+                vec![("host", HERE), ("authorization", bearer.as_str()), ("origin", "http://evil.example")],
+                (403, "wrong-origin"),
+            ),
+        ] {
+            let (status, told) = code(ask(&door, method, path, &headers).await).await;
+            assert_eq!((status, told.as_str()), expected, "{method} {path} {headers:?}");
+        }
+    }
+}
