@@ -3,6 +3,8 @@
 //! [`Service`] answers; [`router()`] is the service as HTTP with JSON (and lines of JSON where an answer takes long);
 //! [`Client`] asks, over the Unix socket of a server or directly within the process when no server runs, so that every
 //! verb of the command line is written once. [`description`] is that of the API, made from the routes themselves.
+//! Over TCP the same routes stand behind the door in `access`, with the web page (`page`) for what is no route; `events`
+//! tells all who watch what happens.
 
 mod access;
 mod archive;
