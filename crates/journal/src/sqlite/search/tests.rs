@@ -138,14 +138,17 @@ async fn changes_that_were_not_written_down_are_made_good() {
     let mut search = named("2-5");
     search.wait = Duration::ZERO;
     // The next change that is written down tells that some were not.
-    let found = loop {
-        let page = d.journal.search(search.clone()).await.unwrap();
-        if page.rows.len() == 11 && page.behind.is_none() {
-            break page;
+    let told = async {
+        loop {
+            let page = d.journal.search(search.clone()).await.unwrap();
+            if page.rows.len() == 11 && page.behind.is_none() {
+                break page;
+            }
+            d.journal.search.kept().feed.wake();
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        d.journal.search.kept().feed.wake();
-        tokio::time::sleep(Duration::from_millis(5)).await;
     };
+    let found = tokio::time::timeout(Duration::from_secs(60), told).await.expect("what was lost is found");
     assert_eq!(found.total, Some(11));
 }
 
