@@ -6,7 +6,7 @@ import { Box, Button, ButtonBase, Checkbox } from '@mui/material'
 import { visuallyHidden } from '@mui/utils'
 import { useInfiniteQuery, type QueryKey } from '@tanstack/react-query'
 import { useVirtualizer } from '@tanstack/react-virtual'
-import { useEffect, useMemo, useRef, type KeyboardEvent, type ReactNode } from 'react'
+import { useEffect, useLayoutEffect, useMemo, useRef, type KeyboardEvent, type ReactNode } from 'react'
 import type { Page } from '../api/types'
 import { ErrorPanel, Skeletons } from './states'
 
@@ -96,6 +96,16 @@ export function ServerTable<R>(props: ServerTableProps<R>) {
   useEffect(() => {
     scroller.current?.scrollTo(0, 0)
   }, [listing])
+  // The row that the keys went to, until it is drawn: the next key goes on from there, however fast it comes.
+  const goal = useRef<number>(undefined)
+  const reach = () => {
+    if (goal.current === undefined) return
+    const row = scroller.current?.querySelector<HTMLElement>(`[data-index="${goal.current}"]`)
+    if (!row) return
+    goal.current = undefined
+    row.focus({ preventScroll: true })
+  }
+  useLayoutEffect(reach)
   const items = virtual.getVirtualItems()
   const last = items.at(-1)?.index ?? -1
   const { more, isFetchingMore, error, fetchMore } = rows
@@ -126,11 +136,13 @@ export function ServerTable<R>(props: ServerTableProps<R>) {
       event.preventDefault()
       toggle(rowKey(row))
     }
-    const to = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: rows.rows.length - 1 }[event.key]
+    const from = goal.current ?? index
+    const to = { ArrowDown: from + 1, ArrowUp: from - 1, Home: 0, End: rows.rows.length - 1 }[event.key]
     if (to === undefined || to < 0 || to >= rows.rows.length) return
     event.preventDefault()
     virtual.scrollToIndex(to)
-    requestAnimationFrame(() => scroller.current?.querySelector<HTMLElement>(`[data-index="${to}"]`)?.focus())
+    goal.current = to
+    reach()
   }
 
   return (
