@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Locator, Page } from 'playwright-core'
-import { check, isShown, type Journey, until, worldOf, type World } from './harness'
+import { check, isShown, type Journey, rests, until, worldOf, type World } from './harness'
 
 interface Draft {
   text: string
@@ -334,7 +334,8 @@ export const journeys: Journey[] = [
       await until('the arrows go on', async () => (await page.evaluate(() => (document.activeElement as HTMLElement).dataset.card)) === 'step-5')
       check(Date.now() - begun < 6000, 'and are not slow')
       await page.getByRole('button', { name: 'Fit View' }).click()
-      await page.waitForTimeout(400)
+      await until('all lanes are in sight', async () => (await page.locator('.react-flow__node-lane').count()) >= 12)
+      await rests(page.locator('.react-flow__viewport'))
       await shot('far')
       const { etag } = await draft(world, 'three-hundred')
       await fetch(`${world.url}/api/v1/drafts/three-hundred`, { method: 'DELETE', headers: { authorization: `Bearer ${process.env.OPENDMP_TOKEN}`, 'if-match': `"${etag}"` } })

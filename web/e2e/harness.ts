@@ -19,6 +19,8 @@ export interface World {
   slug: string
   /** What the browser's console said. */
   told: string[]
+  /** Words that are printed with the outcome of the journey. */
+  tell: (words: string) => void
   /** Asks the server as a program does; throws what it refuses. */
   api: <T = unknown>(method: string, path: string, body?: unknown) => Promise<T>
   /** Bytes of the server. */
@@ -42,7 +44,7 @@ const run = promisify(execFile)
 /** As long as anything may take. */
 export const PATIENCE = 20_000
 
-export async function worldOf(browser: Browser, shots: string, name: string): Promise<World> {
+export async function worldOf(browser: Browser, shots: string, name: string, tell: (words: string) => void = () => {}): Promise<World> {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, reducedMotion: 'reduce', colorScheme: 'light', acceptDownloads: true })
   const page = await context.newPage()
   page.setDefaultTimeout(PATIENCE)
@@ -67,7 +69,7 @@ export async function worldOf(browser: Browser, shots: string, name: string): Pr
   }
   const root = process.env.OPENDMP_ROOT ?? process.cwd()
   return {
-    page, context, url: BASE, root, slug, told,
+    page, context, url: BASE, root, slug, told, tell,
     api: async <T,>(method: string, path: string, body?: unknown) => {
       const text = await (await send(method, path, body)).text()
       return (text === '' ? undefined : JSON.parse(text)) as T
@@ -85,9 +87,7 @@ export async function worldOf(browser: Browser, shots: string, name: string): Pr
       for (const scheme of ['dark', 'light'] as const) {
         await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' })
         await page.locator(`html[data-theme="${scheme}"]`).waitFor()
-        // With reduced motion every element has a transition of nearly no time, and colours go down through the page by one
-        // level a frame.
-        await page.waitForTimeout(700)
+        await still(page)
         await page.evaluate(axe)
         const found = await page.evaluate(async () => {
           type Axe = { run: (what: Document, options: object) => Promise<{ violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[] }> }
@@ -105,6 +105,45 @@ export async function worldOf(browser: Browser, shots: string, name: string): Pr
       if (broken.length > 0) throw new Error(broken.join('\n'))
     },
   }
+}
+
+/**
+ * Waits until the page looks the same over two frames. With reduced motion every element has a transition of nearly no time,
+ * and colours go down through the page by one level a frame: none is running then, and no colour is on its way.
+ */
+export async function still(page: Page): Promise<void> {
+  await page.waitForFunction(() => {
+    const looks = () => {
+      const all = [...document.querySelectorAll<HTMLElement>('body, body *')]
+      return all.map((element) => {
+        const { color, backgroundColor, borderTopColor, opacity } = getComputedStyle(element)
+        return `${color} ${backgroundColor} ${borderTopColor} ${opacity}`
+      }).join('|')
+    }
+    // What turns until something is there has no end to wait for.
+    const moves = () => document.getAnimations().some((one) => one.playState === 'running' && one.effect?.getComputedTiming().iterations !== Infinity)
+    const frame = () => new Promise((go) => requestAnimationFrame(go))
+    return (async () => {
+      if (moves()) return false
+      const before = looks()
+      await frame()
+      const between = looks()
+      await frame()
+      return !moves() && before === between && between === looks()
+    })()
+  }, undefined, { polling: 'raf', timeout: PATIENCE })
+}
+
+/** Waits until a locator's computed `transform` is the same over two frames. */
+export async function rests(locator: Locator): Promise<void> {
+  await until('it moves no more', () => locator.first().evaluate(async (element) => {
+    const seen: string[] = []
+    for (let at = 0; at < 3; at += 1) {
+      seen.push(getComputedStyle(element).transform)
+      await new Promise((go) => requestAnimationFrame(go))
+    }
+    return seen.every((one) => one === seen[0])
+  }))
 }
 
 /** Fails with words. */

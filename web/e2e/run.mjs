@@ -29,20 +29,21 @@ try {
       const start = performance.now()
       let world
       let timer
+      const words = []
       const late = new Promise((_, reject) => {
         timer = setTimeout(() => reject(new Error(`took longer than ${LONGEST_MS / 1000} s`)), LONGEST_MS)
       })
       try {
-        world = await worldOf(browser, shots, name)
+        world = await worldOf(browser, shots, name, (one) => words.push(one))
         await Promise.race([run(world), late])
         world.settle()
         passed += 1
-        console.log(`ok    ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)`)
+        console.log([`ok    ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)`, ...words].join('\n      '))
       } catch (error) {
         failed += 1
         await world?.shot('failed').catch(() => {})
         const lines = String(error?.stack ?? error).split('\n')
-        console.log(`FAIL  ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)\n      ${lines.slice(0, 16).join('\n      ')}`)
+        console.log([`FAIL  ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)`, ...lines.slice(0, 16), ...words].join('\n      '))
         if (world) console.log(`      on ${world.page.url()}`)
       } finally {
         clearTimeout(timer)

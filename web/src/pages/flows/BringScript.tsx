@@ -2,7 +2,7 @@
 import Close from '@mui/icons-material/Close'
 import PlayArrow from '@mui/icons-material/PlayArrow'
 import { Alert, Box, Button, Dialog, IconButton, MenuItem, Stack, TextField, ToggleButton, ToggleButtonGroup, Typography } from '@mui/material'
-import { useMemo, useState } from 'react'
+import { useMemo, useRef, useState } from 'react'
 import { upload } from '../../api/flows'
 import { useKinds } from '../../api/hooks'
 import { asProblem } from '../../api/problem'
@@ -14,7 +14,7 @@ import { scriptFlow, STARTER_CODE } from '../../flow/templates'
 import type { Schema } from '../../form/schema'
 import { bytes } from '../../lib/format'
 import { keyNames } from '../../shell/commands'
-import { DropZone } from '../../try/DropZone'
+import { DropZone, FileInput, useDrop } from '../../try/DropZone'
 import { Outcome } from '../../try/Outcome'
 import { ProblemNote } from '../../try/ProblemNote'
 import { writeSample, type Chosen } from '../../try/sample'
@@ -47,6 +47,7 @@ export default function BringScript({ onClose }: { onClose: () => void }) {
   const [collection, setCollection] = useState('')
   const [saving, setSaving] = useState(false)
   const [error, setError] = useState<unknown>()
+  const chooser = useRef<HTMLInputElement>(null)
   const languages = useLanguages()
   const { running, tried, problem, run } = useTry()
   const begin = useBegin()
@@ -73,6 +74,12 @@ export default function BringScript({ onClose }: { onClose: () => void }) {
     } finally {
       setUploading(false)
     }
+  }
+  const drop = useDrop((list) => void take(list))
+  const choose = (next: typeof from) => {
+    setFrom(next)
+    // Nothing can be done with a file before it is chosen.
+    if (next === 'file' && !file) chooser.current?.click()
   }
   const save = async () => {
     setSaving(true)
@@ -113,10 +120,11 @@ export default function BringScript({ onClose }: { onClose: () => void }) {
             <CodeEditor label="Code" value={code} onChange={setCode} language={language as Language} onRun={go} marks={marks} autoFocus />
           </Box>
         </Stack>
-        <Stack sx={{ minHeight: 0 }}>
+        <Stack {...drop.target} sx={{ minHeight: 0, ...(drop.over && { bgcolor: 'action.hover' }) }}>
+          <FileInput ref={chooser} onFiles={(list) => void take(list)} />
           <Stack direction="row" spacing={1} sx={{ px: 1.5, py: 1, alignItems: 'center', borderBottom: 1, borderColor: 'divider', bgcolor: 'background.default' }}>
             <Typography variant="h3">2 · Sample</Typography>
-            <ToggleButtonGroup exclusive size="small" value={from} onChange={(_, value: typeof from | null) => value && setFrom(value)} aria-label="Where the sample comes from" sx={{ '& button': { py: 0.25, px: 1.25, fontSize: 12, textTransform: 'none' } }}>
+            <ToggleButtonGroup exclusive size="small" value={from} onChange={(_, value: typeof from | null) => value && choose(value)} aria-label="Where the sample comes from" sx={{ '& button': { py: 0.25, px: 1.25, fontSize: 12, textTransform: 'none' } }}>
               <ToggleButton value="text">Text</ToggleButton>
               <ToggleButton value="file">File</ToggleButton>
             </ToggleButtonGroup>
