@@ -29,7 +29,10 @@ use crate::ask::Problem;
 use crate::rows::time;
 
 /// The least time between two events: what happens meanwhile goes into the next one.
-const PACE: Duration = Duration::from_millis(150);
+const PACE: Duration = Duration::from_millis(100);
+
+/// How long the first of what happens waits for the rest of it: an item that is taken in is mostly done a moment later.
+const GATHER: Duration = Duration::from_millis(25);
 
 /// How often what gave no hint is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -212,7 +215,12 @@ impl Hub {
             }
             let wake = if changed.is_some() { next.min(sweep) } else { sweep };
             tokio::select! {
-                hint = hints.next() => changed.take(hint),
+                hint = hints.next() => {
+                    if !changed.is_some() {
+                        next = next.max(tokio::time::Instant::now() + GATHER);
+                    }
+                    changed.take(hint);
+                }
                 () = tokio::time::sleep_until(wake) => {
                     if tokio::time::Instant::now() >= sweep {
                         changed.all = true;

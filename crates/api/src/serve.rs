@@ -23,7 +23,7 @@ pub async fn serve_tcp(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    axum::serve(listener, router.into_make_service()).with_graceful_shutdown(stop).await
 }
 
 /// The same on a Unix socket.
@@ -35,7 +35,7 @@ pub async fn serve_unix(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(Guarded(listener), router).with_graceful_shutdown(stop).await
+    axum::serve(Guarded(listener), router.into_make_service()).with_graceful_shutdown(stop).await
 }
 
 struct Guarded(UnixListener);

@@ -226,6 +226,9 @@ const on = (key: string) => (hearer: Hearer) => events.subscribe(key, hearer)
 export const useStream = () => useSyncExternalStore(on('stream'), events.streamState)
 export const useTroubles = () => useSyncExternalStore(on('troubles'), events.troubles)
 export const useFlowNumbers = (slug: string) => useSyncExternalStore(on(`flow:${slug}`), () => events.flow(slug))
+/** A part of them that is a plain value: what shows only that is not drawn again for every item. */
+export const useFlowPart = <T extends string | number | undefined>(slug: string, part: (numbers: FlowNumbers | undefined) => T): T =>
+  useSyncExternalStore(on(`flow:${slug}`), () => part(events.flow(slug)))
 export const useProcessorNumbers = (slug: string, id: string) =>
   useSyncExternalStore(on(`processor:${slug}/${id}`), () => events.processor(slug, id))
 export const useRecent = (slug?: string) =>

@@ -8,7 +8,10 @@ export const CARD_WIDTH = 216
 export const LANE_HEAD = 44
 export const CARD_GAP = 20
 export const CARD_HEIGHT = 94
-const PORT_HEIGHT = 22
+/** What is above the ports of a card, and each of them. */
+export const HEAD_HEIGHT = 42
+export const PORT_HEIGHT = 22
+const PORTS_TOP = 1 + HEAD_HEIGHT + 4
 const LANE_FOOT = 56
 /** Lanes that are there even where nothing is in them. */
 export const LEAST_LANES = 3
@@ -28,6 +31,15 @@ export interface Layout {
 export const showsPorts = (step: Pick<Step, 'outputs'>) => step.outputs.length > 1
 
 export const cardHeight = (step: Pick<Step, 'outputs'>) => CARD_HEIGHT + (showsPorts(step) ? step.outputs.length * PORT_HEIGHT + 8 : 0)
+
+/** Where connections leave a card and come in: the middles of its dots, from its upper left corner. */
+export function dots(step: Pick<Step, 'outputs' | 'type'>): { type: 'source' | 'target'; id: string; x: number; y: number }[] {
+  const middle = cardHeight(step) / 2
+  return [
+    ...(step.type === 'ingest' ? [] : [{ type: 'target' as const, id: 'in', x: 1, y: middle }]),
+    ...step.outputs.map((id, at) => ({ type: 'source' as const, id, x: CARD_WIDTH - 1, y: showsPorts(step) ? PORTS_TOP + PORT_HEIGHT * (at + 0.5) : middle })),
+  ]
+}
 
 export const laneX = (lane: number) => lane * (LANE_WIDTH + LANE_GAP)
 

@@ -7,6 +7,7 @@ import { useState } from 'react'
 import { deleteFlow, disableFlow, dropDraft, enableAgain, readDraft, readFlow } from '../../api/flows'
 import { ConfirmDialog } from '../../components/ConfirmDialog'
 import { toast, toastProblem } from '../../components/toast'
+import { useFlowPart } from '../../events/store'
 import { save } from '../../lib/download'
 import { many } from '../../lib/format'
 import type { FlowRow } from './FlowsPage'
@@ -53,7 +54,8 @@ export function FlowMenu({ row, onDeleted }: { row: Pick<FlowRow, 'flow' | 'name
   const [work, setWork] = useState<'drain' | 'dead_letter'>('drain')
   const { enable, disable, remove, exportText, refresh } = useFlowActions()
   const navigate = useNavigate()
-  const { flow, name, state, outstanding } = row
+  const { flow, name, state } = row
+  const outstanding = useFlowPart(flow, (numbers) => numbers?.outstanding) ?? row.outstanding
   const item = (label: string, run: () => void, danger = false) => (
     <MenuItem
       key={label}

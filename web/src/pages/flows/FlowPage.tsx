@@ -11,7 +11,7 @@ import { Short, StateChip } from '../../components/bits'
 import { ButtonLink, AppLink } from '../../components/links'
 import { ErrorPanel, Skeletons } from '../../components/states'
 import { toast, toastProblem } from '../../components/toast'
-import { useFlowNumbers, useStream } from '../../events/store'
+import { useFlowPart, useStream } from '../../events/store'
 import { changesOf } from '../../flow/changes'
 import { beginning, wish } from '../../flow/kinds'
 import { freeId, phaseOf } from '../../flow/model'
@@ -84,7 +84,8 @@ function Workbench() {
   const undo = useSessionState((state) => state.undo)
   const redo = useSessionState((state) => state.redo)
   const save = useSessionState((state) => state.save)
-  const live = useFlowNumbers(slug)
+  const liveState = useFlowPart(slug, (numbers) => numbers?.state)
+  const liveVersion = useFlowPart(slug, (numbers) => numbers?.version)
   const [selected, setSelected] = useState<string[]>(search.processor === undefined ? [] : [search.processor])
   const [adding, setAdding] = useState<{ lane: number; from: { id: string; port: string } | undefined }>()
   const [enabling, setEnabling] = useState(false)
@@ -93,18 +94,17 @@ function Workbench() {
   const tab = search.tab ?? 'canvas'
   const changed = changesOf(flow, content).any
   const errors = diagnostics.filter((one) => one.severity === 'error').length
-  const state = flow ? (live?.state ?? flow.flow.state) : 'draft'
+  const state = flow ? (liveState ?? flow.flow.state) : 'draft'
 
   useEffect(() => {
     document.title = `${model.name || slug} · OpenDMP`
   }, [model.name, slug])
 
   // Enabled, disabled or changed elsewhere.
-  const version = live?.version
   useEffect(() => {
     const known = session.get().flow?.flow
-    if (live && known && (live.version !== known.version || live.state !== known.state)) void session.refreshFlow()
-  }, [session, version, live?.state, live])
+    if (liveState !== undefined && known && (liveVersion !== known.version || liveState !== known.state)) void session.refreshFlow()
+  }, [session, liveVersion, liveState])
 
   // What could not be saved or checked is, once the server is there again.
   const stream = useStream().state
@@ -119,6 +119,7 @@ function Workbench() {
     if (id !== undefined) setSelected([id])
     go({ processor: id, sample: undefined })
   }, [go])
+  const openFailed = useCallback(() => void navigate({ to: '/dead-letters', search: { flow: slug } }), [navigate, slug])
   const attempt = useCallback((label: string, change: (text: string) => string): boolean => {
     try {
       session.applyText(label, change)
@@ -257,7 +258,7 @@ function Workbench() {
             ) : (
               <Button variant="contained" onClick={() => setEnabling(true)} title="Ctrl Shift E">{flow ? 'Enable changes' : 'Enable'}</Button>
             )}
-            <FlowMenu row={{ flow: slug, name: model.name || slug, state, outstanding: live?.outstanding ?? flow?.flow.outstanding ?? 0 }} onDeleted={() => void navigate({ to: '/flows' })} />
+            <FlowMenu row={{ flow: slug, name: model.name || slug, state, outstanding: flow?.flow.outstanding ?? 0 }} onDeleted={() => void navigate({ to: '/flows' })} />
           </Stack>
         }
       />
@@ -288,7 +289,7 @@ function Workbench() {
                   onSelect={setSelected}
                   open={panel?.id}
                   onOpen={openProcessor}
-                  onFailed={() => void navigate({ to: '/dead-letters', search: { flow: slug } })}
+                  onFailed={openFailed}
                   onAdd={openAdd}
                   onDelete={remove}
                 />

@@ -17,9 +17,10 @@ import { events, useFlowNumbers } from '../../events/store'
 import { count, many } from '../../lib/format'
 import { useCommands } from '../../shell/commands'
 import { FlowMenu } from './FlowMenu'
-import { ImportFlow, NewFlow } from './NewFlow'
 
 const BringScript = lazy(() => import('./BringScript'))
+const NewFlow = lazy(() => import('./NewFlow').then((module) => ({ default: module.NewFlow })))
+const ImportFlow = lazy(() => import('./NewFlow').then((module) => ({ default: module.ImportFlow })))
 
 const route = getRouteApi('/flows')
 
@@ -137,8 +138,10 @@ export function FlowsPage() {
         }
       />
       <Suspense>{search.new === 'script' && <BringScript onClose={() => script(false)} />}</Suspense>
-      <NewFlow open={making === 'template'} onClose={() => setMaking(undefined)} />
-      <ImportFlow open={making === 'import'} onClose={() => setMaking(undefined)} />
+      <Suspense>
+        {making === 'template' && <NewFlow open onClose={() => setMaking(undefined)} />}
+        {making === 'import' && <ImportFlow open onClose={() => setMaking(undefined)} />}
+      </Suspense>
     </Page>
   )
 }

@@ -1,7 +1,8 @@
 // What went through lately, each with the time it spent in every processor, in the colour of its lane.
 import ExpandLess from '@mui/icons-material/ExpandLess'
 import ExpandMore from '@mui/icons-material/ExpandMore'
-import { Box, IconButton, Stack, Tooltip, Typography } from '@mui/material'
+import { Box, IconButton, Stack, Typography } from '@mui/material'
+import { memo, useMemo } from 'react'
 import { AppLink } from '../../components/links'
 import { useRecent, type Recent } from '../../events/store'
 import type { FlowModel } from '../../flow/model'
@@ -15,7 +16,7 @@ export function RecentItems({ slug, model }: { slug: string; model: FlowModel })
   const recent = useRecent(slug)
   const [folded, setFolded] = useStored('opendmp-recent-folded')
   const open = folded === undefined
-  const lanes = new Map(model.steps.map((step) => [step.id, step.lane]))
+  const lanes = useMemo(() => new Map(model.steps.map((step) => [step.id, step.lane])), [model])
   return (
     <Box component="section" aria-label="Recent items" sx={{ borderTop: 1, borderColor: 'divider', bgcolor: 'background.paper', flexShrink: 0, display: 'flex', flexDirection: 'column', maxHeight: 190 }}>
       <Stack direction="row" spacing={1} sx={{ px: 2, minHeight: 38, alignItems: 'center' }}>
@@ -39,7 +40,7 @@ export function RecentItems({ slug, model }: { slug: string; model: FlowModel })
   )
 }
 
-function Row({ recent, lanes }: { recent: Recent; lanes: Map<string, number> }) {
+const Row = memo(function Row({ recent, lanes }: { recent: Recent; lanes: Map<string, number> }) {
   const [word, colour] = WORDS[recent.result]
   const spent = recent.steps.reduce((total, step) => total + step.took_us, 0)
   const sum = Math.max(1, spent)
@@ -49,9 +50,14 @@ function Row({ recent, lanes }: { recent: Recent; lanes: Map<string, number> }) 
       <Box component="span" className="num" sx={{ color: 'text.secondary' }}>{clock(recent.at)}</Box>
       <Box sx={{ display: 'flex', gap: '2px', height: 9, borderRadius: 1, overflow: 'hidden', bgcolor: 'action.hover' }} aria-hidden>
         {recent.steps.map((step, at) => (
-          <Tooltip key={at} title={`${step.processor}: ${duration(step.took_us)}`}>
-            <Box sx={(theme) => ({ minWidth: 3, bgcolor: recent.result === 'dead' && step.processor === recent.processor ? 'error.main' : theme.vars.palette.lanes[(lanes.get(step.processor) ?? 0) % 4 as 0].main })} style={{ width: `${(step.took_us / sum) * 100}%` }} />
-          </Tooltip>
+          <i
+            key={at}
+            title={`${step.processor}: ${duration(step.took_us)}`}
+            style={{
+              minWidth: 3, width: `${(step.took_us / sum) * 100}%`,
+              backgroundColor: recent.result === 'dead' && step.processor === recent.processor ? 'var(--mui-palette-error-main)' : `var(--mui-palette-lanes-${(lanes.get(step.processor) ?? 0) % 4}-main)`,
+            }}
+          />
         ))}
       </Box>
       <Box component="span" className="num" sx={{ textAlign: 'right' }}>{duration(spent)}</Box>
@@ -64,4 +70,4 @@ function Row({ recent, lanes }: { recent: Recent; lanes: Map<string, number> }) 
       </Box>
     </Box>
   )
-}
+})

@@ -3,25 +3,33 @@
 import { Box } from '@mui/material'
 import { useColorScheme } from '@mui/material/styles'
 import {
-  applyNodeChanges, Background, BackgroundVariant, Controls, MarkerType, ReactFlow, ReactFlowProvider, useReactFlow, type Connection,
+  applyNodeChanges, Background, BackgroundVariant, Controls, MarkerType, Position, ReactFlow, ReactFlowProvider, useReactFlow, type Connection,
   type FinalConnectionState, type Node, type NodeChange,
 } from '@xyflow/react'
 import '@xyflow/react/dist/style.css'
-import { useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react'
+import { memo, useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react'
 import { toast } from '../../../components/toast'
-import { dropBefore, laneAt, laneX, layout, CARD_WIDTH, LANE_WIDTH, LEAST_LANES } from '../../../flow/layout'
-import { phaseOf, refusal } from '../../../flow/model'
+import { dots, dropBefore, laneAt, laneX, layout, CARD_WIDTH, LANE_WIDTH, LEAST_LANES } from '../../../flow/layout'
+import { phaseOf, refusal, type Step } from '../../../flow/model'
 import { connect, disconnect, moveProcessor } from '../../../flow/text'
 import { useSession, useSessionState } from '../../../flow/useSession'
 import { Card, type CardNode } from './Card'
+import { FarProvider, useIsFar } from './far'
 import { FlowEdge, type FlowEdgeType } from './FlowEdge'
 import { Lane, type LaneNode } from './Lane'
 import { laneNames } from './lanes'
+import { canvasStyles } from './styles'
 
 type AnyNode = CardNode | LaneNode
 
 const NODES = { card: Card, lane: Lane }
 const EDGES = { flow: FlowEdge }
+
+const DOT = 10
+
+/** The dots of a card as React Flow wants them: told, it need not draw and measure each card to know where connections go. */
+const handlesOf = (step: Step) =>
+  dots(step).map(({ type, id, x, y }) => ({ type, id, x: x - DOT / 2, y: y - DOT / 2, width: DOT, height: DOT, position: type === 'source' ? Position.Right : Position.Left }))
 
 /** Beyond this only what is in sight is drawn. */
 const DRAW_ALL = 60
@@ -36,13 +44,13 @@ export interface CanvasProps {
   onDelete: (ids: string[]) => void
 }
 
-export default function Canvas(props: CanvasProps) {
+export default memo(function Canvas(props: CanvasProps) {
   return (
     <ReactFlowProvider>
       <Inner {...props} />
     </ReactFlowProvider>
   )
-}
+})
 
 function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: CanvasProps) {
   const session = useSession()
@@ -71,14 +79,14 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
     const lanes = model.lanes >= LEAST_LANES ? [...placed.lanes, { x: laneX(placed.lanes.length), height: placed.lanes[0]?.height ?? 320, cards: [] }] : placed.lanes
     return [
       ...lanes.map((lane, at): LaneNode => ({
-        id: `lane:${at}`, type: 'lane', position: { x: lane.x, y: 0 }, draggable: false, selectable: false, focusable: false, zIndex: -1,
+        id: `lane:${at}`, type: 'lane', position: { x: lane.x, y: 0 }, width: LANE_WIDTH, height: lane.height, measured: { width: LANE_WIDTH, height: lane.height }, handles: [], draggable: false, selectable: false, focusable: false, zIndex: -1,
         data: { lane: at, name: names[at]?.name ?? `Phase ${at + 1}`, about: names[at]?.about ?? '', height: lane.height, ghost: lane.cards.length === 0, onAdd },
         style: { pointerEvents: 'none' },
       })),
       ...model.steps.map((step): CardNode => {
         const card = placed.cards.get(step.id) ?? { x: 0, y: 0, height: 0 }
         return {
-          id: step.id, type: 'card', position: { x: card.x, y: card.y }, width: CARD_WIDTH, height: card.height, selected: marked.has(step.id),
+          id: step.id, type: 'card', position: { x: card.x, y: card.y }, width: CARD_WIDTH, height: card.height, measured: { width: CARD_WIDTH, height: card.height }, handles: handlesOf(step), selected: marked.has(step.id),
           data: { slug: session.slug, step, lane: step.lane, errors: errors.get(step.id) ?? 0, live, focusable: false, dimmed: broken },
         }
       }),
@@ -93,12 +101,11 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
       const old = new Map(before.map((node) => [node.id, node]))
       return wanted.map((node): AnyNode => {
         const was = old.get(node.id)
-        const measured = was?.measured
-        if (node.type === 'lane') return { ...node, ...(measured && { measured }) }
+        if (node.type === 'lane') return node
         const data = { ...node.data, focusable: node.id === entry }
         // What did not change stays the same object, so that its card is not drawn again.
         const kept = was?.type === 'card' && shallow(was.data, data) ? was.data : data
-        return { ...node, data: kept, ...(measured && { measured }) }
+        return { ...node, data: kept }
       })
     })
   }, [wanted, entry])
@@ -270,6 +277,7 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
     if (attempt(gone.length === 1 ? `disconnect ${gone[0]?.to}` : 'disconnect', (text) => disconnect(text, gone))) setEdgeMarked([])
   }
 
+  const far = useIsFar()
   const dark = (mode === 'system' ? systemMode : mode) === 'dark'
   return (
     <Box
@@ -280,17 +288,9 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
         const { dataset } = event.target as HTMLElement
         if (dataset.card !== undefined && event.target.matches(':focus-visible') && !marked.has(dataset.card)) onSelect([dataset.card])
       }}
-      sx={(theme) => ({
-        position: 'absolute', inset: 0, bgcolor: theme.vars.palette.canvas.main,
-        '& .react-flow': { '--xy-background-color': theme.vars.palette.canvas.main, background: theme.vars.palette.canvas.main },
-        '& .react-flow__attribution': { bgcolor: 'transparent', fontSize: 10 },
-        '& .react-flow__attribution a': { color: 'text.secondary' },
-        '& .react-flow__controls': { boxShadow: 'none', border: 1, borderColor: 'divider', borderRadius: 1, overflow: 'hidden' },
-        '& .react-flow__controls-button': { bgcolor: 'background.paper', color: 'text.primary', borderColor: 'divider', width: 28, height: 28 },
-        '& .react-flow__node-lane': { cursor: 'default' },
-        '& .react-flow__connection-path': { stroke: theme.vars.palette.primary.main, strokeWidth: 2 },
-      })}
+      sx={canvasStyles}
     >
+      <FarProvider value={far}>
       <ReactFlow<AnyNode, FlowEdgeType>
         nodes={nodes}
         edges={shownEdges}
@@ -314,6 +314,8 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
           setEdgeMarked([])
           onSelect([])
         }}
+        onMoveStart={() => wrapper.current?.toggleAttribute('data-moving', true)}
+        onMoveEnd={() => wrapper.current?.toggleAttribute('data-moving', false)}
         isValidConnection={valid}
         onConnect={onConnect}
         onConnectEnd={onConnectEnd}
@@ -333,9 +335,10 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
         proOptions={{ hideAttribution: false }}
         ariaLabelConfig={{ 'controls.ariaLabel': 'Zoom' }}
       >
-        <Background variant={BackgroundVariant.Dots} gap={20} size={1.4} color="var(--mui-palette-canvas-dots)" />
+        {!far && <Background variant={BackgroundVariant.Dots} gap={20} size={1.4} color="var(--mui-palette-canvas-dots)" />}
         <Controls showInteractive={false} fitViewOptions={{ padding: 0.06, maxZoom: 1 }} />
       </ReactFlow>
+      </FarProvider>
     </Box>
   )
 }
