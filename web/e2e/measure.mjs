@@ -2,7 +2,7 @@
 // standard output, and on standard error how far it is. The server is the one that the environment names, as for `run.mjs`;
 // it should be a release build, and nothing else should be busy. What it makes there is the flow `measured-page`, deleted at
 // the end; its datasets stay. MEASURE_SECONDS (10) is how long frames are counted, MEASURE_RUNS (9) how often the first view
-// is looked at, MEASURE_EVERY_MS (1000) how often a file is dropped. MEASURE_PROFILE is a folder for CPU profiles.
+// is looked at, MEASURE_EVERY_MS (500) how often a file is dropped. MEASURE_PROFILE is a folder for CPU profiles.
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { promisify } from 'node:util'
@@ -14,7 +14,7 @@ const TOKEN = process.env.OPENDMP_TOKEN ?? ''
 const ROOT = process.env.OPENDMP_ROOT ?? process.cwd()
 const SECONDS = Number(process.env.MEASURE_SECONDS ?? 10)
 const RUNS = Number(process.env.MEASURE_RUNS ?? 9)
-const EVERY_MS = Number(process.env.MEASURE_EVERY_MS ?? 1000)
+const EVERY_MS = Number(process.env.MEASURE_EVERY_MS ?? 500)
 const PROFILE = process.env.MEASURE_PROFILE
 const PROCESSORS = 300
 const CHAINS = 30

@@ -3,7 +3,7 @@ import ErrorIcon from '@mui/icons-material/ErrorOutlined'
 import { Handle, Position, type Node, type NodeProps } from '@xyflow/react'
 import { memo } from 'react'
 import { useProcessorNumbers, useRate } from '../../../events/store'
-import { cardHeight, showsPorts } from '../../../flow/layout'
+import { cardHeight, dots, showsPorts } from '../../../flow/layout'
 import { KindIcon, subtitle } from '../../../flow/kinds'
 import type { Step } from '../../../flow/model'
 import { brief, count, duration, many } from '../../../lib/format'
@@ -28,8 +28,11 @@ export const Card = memo(function Card({ data, selected, isConnectable }: NodePr
       style={{ height: cardHeight(step) }}
     >
       {far ? (
-        // Where connections end is told to React Flow, so that nothing has to be there to be measured.
-        step.id
+        // Too small to be drawn at; React Flow looks in a card that comes into sight for where connections end.
+        <>
+          {dots(step).map(({ type, id, x, y }) => <i key={type + id} className={`card-dot ${type}`} data-handleid={id} data-handlepos={type === 'source' ? 'right' : 'left'} style={{ left: x - 6, top: y - 6 }} />)}
+          {step.id}
+        </>
       ) : (
         <>
           {step.type !== 'ingest' && <Handle type="target" position={Position.Left} id="in" isConnectable={isConnectable} aria-label={`Input of ${step.id}`} />}

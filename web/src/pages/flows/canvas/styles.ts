@@ -36,6 +36,8 @@ export function canvasStyles(theme: Theme) {
     // Far away: a name.
     '& .card.far': { boxShadow: 'none', display: 'grid', placeItems: 'center', fontSize: 26, fontWeight: 650, backgroundColor: 'var(--lane-soft)', padding: '0 8px', textAlign: 'center', overflow: 'hidden' },
 
+    '& .card-dot': { position: 'absolute', width: 10, height: 10, visibility: 'hidden' },
+
     '& .card-head': { height: HEAD_HEIGHT, padding: '8px 8px 0', display: 'flex', gap: '8px', alignItems: 'center' },
     '& .card-kind': { width: 26, height: 26, borderRadius: '4.5px', backgroundColor: 'var(--lane-soft)', color: 'var(--lane)', display: 'grid', placeItems: 'center', flexShrink: 0 },
     '& .card-kind svg': { fontSize: 16 },
