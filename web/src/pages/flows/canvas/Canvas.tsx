@@ -3,7 +3,7 @@
 import { Box } from '@mui/material'
 import { useColorScheme } from '@mui/material/styles'
 import {
-  applyNodeChanges, Background, BackgroundVariant, Controls, MarkerType, Position, ReactFlow, ReactFlowProvider, useReactFlow, type Connection,
+  applyNodeChanges, Controls, MarkerType, Position, ReactFlow, ReactFlowProvider, useReactFlow, type Connection,
   type FinalConnectionState, type Node, type NodeChange,
 } from '@xyflow/react'
 import '@xyflow/react/dist/style.css'
@@ -14,8 +14,9 @@ import { phaseOf, refusal, type Step } from '../../../flow/model'
 import { connect, disconnect, moveProcessor } from '../../../flow/text'
 import { useSession, useSessionState } from '../../../flow/useSession'
 import { Card, type CardNode } from './Card'
+import { Dots } from './Dots'
 import { FarProvider, useIsFar } from './far'
-import { FlowEdge, type FlowEdgeType } from './FlowEdge'
+import { FarEdges, FlowEdge, type FlowEdgeType } from './FlowEdge'
 import { Lane, type LaneNode } from './Lane'
 import { laneNames } from './lanes'
 import { canvasStyles } from './styles'
@@ -24,6 +25,7 @@ type AnyNode = CardNode | LaneNode
 
 const NODES = { card: Card, lane: Lane }
 const EDGES = { flow: FlowEdge }
+const NO_EDGES: FlowEdgeType[] = []
 
 const DOT = 10
 
@@ -31,8 +33,9 @@ const DOT = 10
 const handlesOf = (step: Step) =>
   dots(step).map(({ type, id, x, y }) => ({ type, id, x: x - DOT / 2, y: y - DOT / 2, width: DOT, height: DOT, position: type === 'source' ? Position.Right : Position.Left }))
 
-/** Beyond this only what is in sight is drawn. */
+/** Beyond this only what is in sight is drawn; from far away, where nearly all is and a card is only its name, beyond that. */
 const DRAW_ALL = 60
+const DRAW_ALL_FAR = 600
 
 export interface CanvasProps {
   selected: string[]
@@ -293,7 +296,7 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
       <FarProvider value={far}>
       <ReactFlow<AnyNode, FlowEdgeType>
         nodes={nodes}
-        edges={shownEdges}
+        edges={far ? NO_EDGES : shownEdges}
         nodeTypes={NODES}
         edgeTypes={EDGES}
         colorMode={dark ? 'dark' : 'light'}
@@ -325,7 +328,7 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
         deleteKeyCode={null}
         selectionKeyCode="Shift"
         multiSelectionKeyCode={['Shift', 'Control', 'Meta']}
-        onlyRenderVisibleElements={model.steps.length > DRAW_ALL}
+        onlyRenderVisibleElements={model.steps.length > (far ? DRAW_ALL_FAR : DRAW_ALL)}
         minZoom={0.12}
         maxZoom={1.6}
         nodeDragThreshold={5}
@@ -335,7 +338,7 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
         proOptions={{ hideAttribution: false }}
         ariaLabelConfig={{ 'controls.ariaLabel': 'Zoom' }}
       >
-        {!far && <Background variant={BackgroundVariant.Dots} gap={20} size={1.4} color="var(--mui-palette-canvas-dots)" />}
+        {far ? <FarEdges model={model} placed={placed} dimmed={broken} /> : <Dots width={laneX(placed.lanes.length)} height={placed.lanes[0]?.height ?? 0} />}
         <Controls showInteractive={false} fitViewOptions={{ padding: 0.06, maxZoom: 1 }} />
       </ReactFlow>
       </FarProvider>

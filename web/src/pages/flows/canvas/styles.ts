@@ -19,6 +19,8 @@ export function canvasStyles(theme: Theme) {
     // While it moves it is drawn once and shifted; at rest it is drawn as sharp as it can be.
     '&[data-moving] .react-flow__viewport': { willChange: 'transform' },
 
+    '& .canvas-dots': { position: 'absolute', zIndex: -2, pointerEvents: 'none', backgroundColor: palette.canvas.main, backgroundSize: '20px 20px', backgroundImage: `radial-gradient(circle at center, ${palette.canvas.dots} 0.8px, transparent 1.3px)` },
+
     ...Object.fromEntries(palette.lanes.map((lane, at) => [`& .lane-${at}`, { '--lane': lane.main, '--lane-soft': lane.soft }])),
     '& .card': {
       width: CARD_WIDTH, position: 'relative', borderRadius: '7.5px', backgroundColor: palette.background.paper, border: `1px solid ${palette.divider}`, fontSize: 12,
@@ -60,6 +62,7 @@ export function canvasStyles(theme: Theme) {
     '& .card-foot .waits': { color: palette.warning.main, fontWeight: 650 },
     '& .card-queue': { position: 'absolute', left: 0, bottom: 0, height: 3, borderRadius: '0 2px 0 6px', backgroundColor: palette.warning.main },
 
+    '& .far-edges': { position: 'absolute', left: 0, top: 0, width: 1, height: 1, overflow: 'visible', pointerEvents: 'none', zIndex: -1, fill: 'none', stroke: palette.canvas.edge, strokeWidth: 3 },
     '& .edge-count': {
       position: 'absolute', padding: '0 7px', height: 19, lineHeight: '18px', borderRadius: '30px', border: `1px solid ${palette.divider}`, backgroundColor: palette.background.paper,
       fontSize: 11, fontWeight: 600, pointerEvents: 'none',
