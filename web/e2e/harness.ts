@@ -107,10 +107,7 @@ export async function worldOf(browser: Browser, shots: string, name: string, tel
   }
 }
 
-/**
- * Waits until the page looks the same over two frames. With reduced motion every element has a transition of nearly no time,
- * and colours go down through the page by one level a frame: none is running then, and no colour is on its way.
- */
+/** Waits until the page looks the same over two frames: nothing is on its way to another colour, and nothing comes or goes. */
 export async function still(page: Page): Promise<void> {
   await page.waitForFunction(() => {
     const looks = () => {

@@ -97,7 +97,8 @@ export const theme = createTheme({
           '*, *::before, *::after': {
             animationDuration: '0.01ms !important',
             animationIterationCount: '1 !important',
-            transitionDuration: '0.01ms !important',
+            // None at all: of the shortest one, inherited colours would come through the page by one level a frame.
+            transitionDuration: '0s !important',
           },
         },
       },
