@@ -12,7 +12,7 @@ import System from '@mui/icons-material/SettingsBrightnessOutlined'
 import { Badge, Box, Button, ButtonBase, IconButton, Link as MuiLink, Stack, Tooltip } from '@mui/material'
 import { useColorScheme } from '@mui/material/styles'
 import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-router'
-import { useEffect, useMemo, useState } from 'react'
+import { lazy, Suspense, useEffect, useMemo, useState } from 'react'
 import { signedOut } from '../api/client'
 import { Keys } from '../components/bits'
 import { Toasts } from '../components/toast'
@@ -20,8 +20,9 @@ import { useDeadLetters, useStream, useTroubles } from '../events/store'
 import { clock, brief } from '../lib/format'
 import { handleKey, keyNames, useCommands, type Command } from './commands'
 import { HeadContext } from './head'
-import { Help } from './Help'
 import { Palette } from './Palette'
+
+const Help = lazy(() => import('./Help').then((module) => ({ default: module.Help })))
 
 const PAGES = [
   { to: '/flows', label: 'Flows', icon: AccountTree, keys: 'g f' },
@@ -95,7 +96,7 @@ export function Shell() {
         </HeadContext>
       </Box>
       <Palette open={palette} onClose={() => setPalette(false)} />
-      <Help open={help} onClose={() => setHelp(false)} />
+      <Suspense>{help && <Help open onClose={() => setHelp(false)} />}</Suspense>
       <Toasts />
     </Box>
   )
