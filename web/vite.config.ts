@@ -62,6 +62,8 @@ export default defineConfig({
             { name: 'react', test: /node_modules\/(react|react-dom|scheduler|@emotion|stylis)\// },
             { name: 'tanstack', test: /node_modules\/@tanstack\// },
             { name: 'xyflow', test: /node_modules\/(@xyflow|d3-[a-z]+)\// },
+            // What many pages take of MUI, in one file rather than in thirty.
+            { name: 'mui', test: /node_modules\/(@mui|react-transition-group|@popperjs)\//, minShareCount: 8 },
             { name: 'codemirror', test: /node_modules\/@codemirror\/(state|view|language|commands|autocomplete|lint|search)\// },
           ],
         },
