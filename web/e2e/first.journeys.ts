@@ -54,7 +54,7 @@ async function counting(page: Page): Promise<{ done: () => string[] }> {
 export const journeys: Journey[] = [
   {
     name: 'first: from nothing to an own dataset in fewer than twenty clicks and keys',
-    run: async ({ page, context, shot, tell }) => {
+    run: async ({ page, context, both, tell }) => {
       const folder = mkdtempSync(join(tmpdir(), 'opendmp-first-'))
       writeFileSync(join(folder, 'monday.csv'), 'kelp,3\nmussel,12\n')
       writeFileSync(join(folder, 'tuesday.csv'), 'kelp,4\nmussel,9\n')
@@ -75,7 +75,7 @@ export const journeys: Journey[] = [
         await page.goto(link)
         await isShown(page.getByText('Drop your script in'))
         check((await page.getByRole('table', { name: 'Flows' }).locator('[data-index]').count()) === 0, 'no flow is there')
-        await shot('nothing')
+        await both('nothing')
         // What is copied from an editor elsewhere is on the clipboard, without a touch of this page.
         await page.evaluate((text) => navigator.clipboard.writeText(text), SCRIPT)
 
@@ -88,7 +88,7 @@ export const journeys: Journey[] = [
         await choose('monday.csv', () => dialog.getByRole('button', { name: 'File', exact: true }).click())
         await isShown(dialog.getByRole('status').getByText('Done'))
         await isShown(dialog.getByText('15.0'))
-        await shot('tried')
+        await both('tried')
         await dialog.getByRole('textbox', { name: 'Flow' }).click()
         await page.keyboard.type('Sums')
         await page.keyboard.press('Enter')
@@ -106,7 +106,7 @@ export const journeys: Journey[] = [
         await page.getByRole('table', { name: 'Datasets' }).getByRole('link', { name: /^tuesday/ }).click()
         await isShown(page.getByRole('heading', { level: 1, name: /^tuesday/ }))
         await isShown(page.getByRole('main').getByText('13.0'))
-        await shot('dataset')
+        await both('dataset')
 
         const acts = [...done(), ...Array.from({ length: chosen }, () => 'file chosen')]
         tell(`${acts.length} clicks and keys: ${acts.join(', ')}`)

@@ -30,6 +30,8 @@ export interface World {
   /** Goes to a page of the server and waits until it stands. */
   open: (path: string) => Promise<void>
   shot: (name: string) => Promise<void>
+  /** A picture in each theme; the light one is on afterwards. */
+  both: (name: string) => Promise<void>
   /** axe-core finds nothing that WCAG 2.2 AA or good practice objects to, in both themes. */
   accessible: () => Promise<void>
   /** Nothing went wrong unnoticed: no script broke, no policy refused anything. */
@@ -68,6 +70,9 @@ export async function worldOf(browser: Browser, shots: string, name: string, tel
     return response
   }
   const root = process.env.OPENDMP_ROOT ?? process.cwd()
+  const shot = async (as: string) => {
+    if (shots) await page.screenshot({ path: `${shots}/${slug}-${as}.png` })
+  }
   return {
     page, context, url: BASE, root, slug, told, tell,
     api: async <T,>(method: string, path: string, body?: unknown) => {
@@ -80,8 +85,14 @@ export async function worldOf(browser: Browser, shots: string, name: string, tel
       await page.goto(BASE + path)
       await page.locator('h1').first().waitFor()
     },
-    shot: async (as) => {
-      if (shots) await page.screenshot({ path: `${shots}/${slug}-${as}.png` })
+    shot,
+    both: async (as) => {
+      for (const scheme of ['dark', 'light'] as const) {
+        await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' })
+        await page.locator(`html[data-theme="${scheme}"]`).waitFor()
+        await still(page)
+        await shot(`${as}-${scheme}`)
+      }
     },
     accessible: async () => {
       for (const scheme of ['dark', 'light'] as const) {
