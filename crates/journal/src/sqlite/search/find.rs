@@ -126,13 +126,18 @@ impl<'a> Asked<'a> {
         let page = self.search.page();
         let mut walk = walk::Walk::new(self, conn)?;
         walk.go(self.most / FIRST)?;
-        if !walk.is_over()
-            && (self.whole || !self.words.is_empty())
-            && let Some(all) = among::all(self, conn)?
-        {
-            let total = Some(all.len() as u64);
-            let (places, next) = cut_page(self.following(all), page);
-            return Ok((places, next, total, false));
+        if !walk.is_over() && (self.whole || !self.words.is_empty()) {
+            let all = match among::all(self, conn)? {
+                among::Among::All(all) => Some(all),
+                among::Among::Only(ids, steps) if walk.go_among(ids.clone(), steps)? => None,
+                among::Among::Only(ids, _) => Some(among::read(self, conn, &ids)?),
+                among::Among::Many => None,
+            };
+            if let Some(all) = all {
+                let total = Some(all.len() as u64);
+                let (places, next) = cut_page(self.following(all), page);
+                return Ok((places, next, total, false));
+            }
         }
         if !walk.is_over() {
             walk.go(self.most)?;

@@ -172,4 +172,22 @@ async fn a_page_costs_no_more_than_is_allowed() {
     // Many are found from page to page.
     let many = pages(&d.journal, Search { limit: 50, ..named("1-") }).await;
     assert_eq!(many.iter().map(|page| page.rows.len()).sum::<usize>(), 600);
+    // Where so many are meant that a page of them is soon met, the order is walked past the others.
+    for by in [SortBy::Name, SortBy::Committed, SortBy::Size] {
+        for descending in [false, true] {
+            for (since, text) in [(None, "-10"), (Some(0), "-10"), (None, "0-10")] {
+                let search = |limit| Search { limit, since, sort: Sort { by, descending }, ..named(text) };
+                let small = pages(&d.journal, search(2)).await;
+                let whole = pages(&d.journal, search(1_000)).await;
+                assert_eq!((whole.len(), whole[0].total.is_some()), (1, true));
+                assert_eq!(small[0].total.is_none(), text == "-10", "walked, not read one by one");
+                assert!(small.iter().all(|page| !page.cut));
+                let slots = |pages: &[Found]| -> Vec<_> {
+                    pages.iter().flat_map(|page| page.rows.iter().map(|row| row.slot)).collect()
+                };
+                assert_eq!(slots(&small), slots(&whole), "{by:?} {descending} {text}");
+                assert!(slots(&small).len() > 5);
+            }
+        }
+    }
 }

@@ -17,6 +17,12 @@ type Found = (Place, usize);
 /// Of the rows that may be looked at, so many of a hundred may be those that an index finds: each is read by itself.
 const AMONG: usize = 80;
 
+/// Steps of a walk along an index that cost about as much as reading one row by its number.
+const STEPS: usize = 6;
+
+/// Steps along an index that a page may cost.
+const MOST_STEPS: usize = 60_000;
+
 /// Trigrams that are asked for at once, the rarest ones.
 const GRAMS: usize = 6;
 
@@ -29,20 +35,37 @@ const COMMON: i64 = 50_000;
 /// How many of the first and the last names with a trigram are looked at to tell how many there are.
 const SAMPLE: i64 = 48;
 
-/// All that are meant, in any order; `None` where no index has few enough.
-pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Option<Vec<Found>>> {
+/// What an index finds.
+pub(super) enum Among {
+    /// All that are meant, in any order.
+    All(Vec<Found>),
+    /// Only rows of these numbers, which ascend, can be meant; a walk that passes over the others fills a page in about so
+    /// many steps, for less than it costs to read each of them.
+    Only(Vec<i64>, usize),
+    /// No index has few enough.
+    Many,
+}
+
+/// See [`Among`].
+pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Among> {
     let search = asked.search;
     let most = asked.most * AMONG / 100;
     if let Some(export) = asked.export.filter(|export| *export > 2) {
-        let ids = "SELECT id FROM row INDEXED BY row_export WHERE export > 2 AND export = ?1 LIMIT ?2";
-        if let Some(found) = few(asked, conn, ids, export.into(), most)? {
-            return Ok(Some(found));
+        let ids = "SELECT id FROM row INDEXED BY row_export WHERE export > 2 AND export = ?1 ORDER BY id LIMIT ?2";
+        let ids = numbers(conn, ids, export.into(), most)?;
+        if ids.len() <= most {
+            return Ok(Among::All(read(asked, conn, &ids)?));
         }
     }
     if let Some(wanted) = rare(asked, conn)? {
-        let ids = "SELECT rowid FROM trigram WHERE trigram MATCH ?1 LIMIT ?2";
-        if let Some(found) = few(asked, conn, ids, wanted.into(), most)? {
-            return Ok(Some(found));
+        let ids = "SELECT rowid FROM trigram WHERE trigram MATCH ?1 ORDER BY rowid LIMIT ?2";
+        let ids = numbers(conn, ids, wanted.into(), most)?;
+        if ids.len() <= most {
+            let steps = (search.page() + 1) * last(conn)? as usize / ids.len().max(1);
+            if steps <= MOST_STEPS && steps < STEPS * ids.len() && asked.origins.is_none() {
+                return Ok(Among::Only(ids, 3 * steps));
+            }
+            return Ok(Among::All(read(asked, conn, &ids)?));
         }
     }
     let size = |size: Option<u64>, none: i64| size.map_or(none, number);
@@ -65,21 +88,33 @@ pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Option<Vec<Fou
     for (column, index, range) in ranges {
         let Some(range) = range else { continue };
         if let Some(found) = within(asked, conn, (column, index), range)? {
-            return Ok(Some(found));
+            return Ok(Among::All(found));
         }
     }
-    Ok(None)
+    Ok(Among::Many)
 }
 
-/// Those that are meant of the rows whose numbers are asked for; `None` where there are too many.
-fn few(asked: &Asked<'_>, conn: &Connection, ids: &str, value: Value, most: usize) -> Result<Option<Vec<Found>>> {
-    let limit = most as i64 + 1;
-    let mut count = conn.prepare_cached(&format!("SELECT count(*) FROM ({ids})"))?;
-    if count.query_row(params![value, limit], |row| row.get::<_, i64>(0))? == limit {
-        return Ok(None);
+/// The row numbers that a statement finds, ascending: up to one more than `most`.
+fn numbers(conn: &Connection, ids: &str, value: Value, most: usize) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(ids)?;
+    let ids = statement.query_map(params![value, most as i64 + 1], |row| row.get(0))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Those that are meant of rows by their numbers.
+pub(super) fn read(asked: &Asked<'_>, conn: &Connection, ids: &[i64]) -> Result<Vec<Found>> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM row WHERE id = ?1"))?;
+    let mut found = Vec::new();
+    for id in ids {
+        found.append(&mut taken(asked, &mut statement.query([id])?)?);
     }
-    let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM row WHERE id IN ({ids})"))?;
-    taken(asked, &mut statement.query(params![value, limit])?).map(Some)
+    Ok(found)
+}
+
+/// The greatest number of a row, about as many as there are.
+fn last(conn: &Connection) -> Result<i64> {
+    let last: Option<i64> = conn.prepare_cached("SELECT max(id) FROM row")?.query_row([], |row| row.get(0))?;
+    Ok(last.unwrap_or(0))
 }
 
 /// Those of some rows that are meant.
@@ -126,8 +161,7 @@ fn rare(asked: &Asked<'_>, conn: &Connection) -> Result<Option<String>> {
     if grams.is_empty() {
         return Ok(None);
     }
-    let last: Option<i64> = conn.prepare_cached("SELECT max(id) FROM row")?.query_row([], |row| row.get(0))?;
-    let last = last.unwrap_or(0);
+    let last = last(conn)?;
     let mut sized = Vec::new();
     // Of a long word some, spread over it.
     let step = grams.len().div_ceil(LOOKED_AT);

@@ -15,6 +15,9 @@ use crate::sqlite::fail::Result;
 /// Rows of a shelf that are read at once, at most.
 const CHUNK: usize = 512;
 
+/// The same where most of them are passed over.
+const PASSED: usize = 1_024;
+
 /// A shelf, as far as it was walked.
 struct Front {
     id: i64,
@@ -37,6 +40,8 @@ pub(super) struct Walk<'a> {
     last: Option<Place>,
     found: Vec<(Place, usize)>,
     looked_at: usize,
+    /// Only rows of these numbers can be meant, and steps that are left to find them in.
+    only: Option<(Vec<i64>, usize)>,
 }
 
 impl<'a> Walk<'a> {
@@ -53,7 +58,7 @@ impl<'a> Walk<'a> {
         };
         let fronts = asked.shelves.iter().map(front).collect();
         let (next, found) = (BTreeMap::new(), Vec::new());
-        let mut walk = Self { asked, conn, fronts, next, last: None, found, looked_at: 0 };
+        let mut walk = Self { asked, conn, fronts, next, last: None, found, looked_at: 0, only: None };
         for shelf in 0..walk.fronts.len() {
             walk.advance(shelf)?;
         }
@@ -73,6 +78,14 @@ impl<'a> Walk<'a> {
             self.advance(shelf)?;
         }
         Ok(())
+    }
+
+    /// Goes on until a page is full or everything was walked, along the index alone, past all rows but those of these
+    /// numbers. Answers whether so many steps were enough; if not, the walk is of no more use.
+    pub(super) fn go_among(&mut self, ids: Vec<i64>, steps: usize) -> Result<bool> {
+        self.only = Some((ids, steps));
+        self.go(usize::MAX)?;
+        Ok(self.is_over() && self.only.as_ref().is_some_and(|(_, left)| *left > 0))
     }
 
     fn means(&self, place: &Place, row: &Candidate) -> bool {
@@ -109,8 +122,14 @@ impl<'a> Walk<'a> {
 
     /// Puts the next row of a shelf among those of the others.
     fn advance(&mut self, shelf: usize) -> Result<()> {
-        if self.fronts[shelf].rows.is_empty() && !self.fronts[shelf].read {
+        while self.fronts[shelf].rows.is_empty() && !self.fronts[shelf].read {
             self.read(shelf)?;
+            if self.only.as_ref().is_some_and(|(_, left)| *left == 0) {
+                // Nothing that comes now would be in order.
+                self.next.clear();
+                self.fronts.iter_mut().for_each(|front| (front.read = true, front.rows.clear()).1);
+                return Ok(());
+            }
         }
         let Some(mut row) = self.fronts[shelf].rows.pop_front() else { return Ok(()) };
         let place = (self.asked.key(&mut row), row.slot);
@@ -123,66 +142,99 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Reads the next rows of a shelf.
     fn read(&mut self, shelf: usize) -> Result<()> {
-        let front = &mut self.fronts[shelf];
-        let (column, index) = match self.asked.search.sort.by {
-            SortBy::Name => ("name", "row_name"),
-            SortBy::Committed => ("at", "row_at"),
-            SortBy::Size => ("size", "row_size"),
-        };
-        let (order, follows) = if self.asked.search.sort.descending { ("DESC", "<") } else { ("ASC", ">") };
+        if let Some((_, left)) = &self.only {
+            self.fronts[shelf].chunk = PASSED.min(left / 2 + 1);
+        }
         // Where only the key is needed, the index alone is read.
-        let columns = if self.asked.whole { COLUMNS.to_owned() } else { format!("origin, slot, {column}") };
-        let place = match front.place {
-            Some(_) => format!("AND ({column}, origin, slot) {follows} (?3, ?4, ?5)"),
-            None => String::new(),
+        let by = self.asked.search.sort.by;
+        let columns = match (&self.only, self.asked.whole) {
+            (Some(_), _) => "id".to_owned(),
+            (None, true) => COLUMNS.to_owned(),
+            (None, false) => format!("origin, slot, {}", index(by).0),
         };
-        let sql = format!(
-            "SELECT {columns} FROM row INDEXED BY {index} WHERE shelf = ?1 {place} \
-             ORDER BY {column} {order}, origin {order}, slot {order} LIMIT ?2"
-        );
+        let (sql, values) = self.question(&columns, &self.fronts[shelf]);
+        let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(&*values)?;
+        let front = &mut self.fronts[shelf];
+        let (mut read, mut last) = (0, None);
+        while let Some(row) = rows.next()? {
+            read += 1;
+            if let Some((ids, _)) = &self.only {
+                let id: i64 = row.get(0)?;
+                let wanted = ids.binary_search(&id).is_ok();
+                if wanted || read == front.chunk {
+                    let sql = format!("SELECT {COLUMNS} FROM row WHERE id = ?1");
+                    let found = self.conn.prepare_cached(&sql)?.query_row([id], |row| Ok(self.asked.candidate(row)))??;
+                    last = found.as_ref().map(|row| row.place(by)).or(last);
+                    front.rows.extend(found.filter(|_| wanted));
+                }
+            } else if self.asked.whole {
+                front.rows.extend(self.asked.candidate(row)?);
+            } else {
+                let mut candidate = Candidate::bare(shelf, slot_of(row, 0)?);
+                match by {
+                    SortBy::Name => candidate.name = row.get(2)?,
+                    SortBy::Committed => candidate.at = row.get(2)?,
+                    SortBy::Size => candidate.size = row.get(2)?,
+                }
+                front.rows.push_back(candidate);
+            }
+        }
+        front.read = read < front.chunk;
+        front.chunk = (2 * front.chunk).min(CHUNK);
+        if let Some(last) = last.or_else(|| front.rows.back().map(|row| row.place(by))) {
+            front.place = Some(last);
+        }
+        if let Some((_, left)) = &mut self.only {
+            *left = left.saturating_sub(read);
+        }
+        Ok(())
+    }
+
+    /// What is asked for the next rows of a shelf.
+    fn question(&self, columns: &str, front: &Front) -> (String, Vec<Value>) {
+        let (column, index) = index(self.asked.search.sort.by);
+        let (order, follows) = if self.asked.search.sort.descending { ("DESC", "<") } else { ("ASC", ">") };
         let mut values: Vec<Value> = vec![front.id.into(), (front.chunk as i64).into()];
+        let mut place = String::new();
         if let Some((key, slot)) = &front.place {
+            place = format!("AND ({column}, origin, slot) {follows} (?3, ?4, ?5)");
             values.push(match key {
                 Key::Number(number) => (*number).into(),
                 Key::Name(name) => name.clone().into(),
             });
             values.extend([Value::from(slot.origin.0 as i64), slot.hash.0.to_vec().into()]);
         }
-        let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
-        let mut statement = self.conn.prepare_cached(&sql)?;
-        let mut rows = statement.query(&*values)?;
-        let mut read = 0;
-        while let Some(row) = rows.next()? {
-            read += 1;
-            let candidate = if self.asked.whole {
-                self.asked.candidate(row)?
-            } else {
-                let mut candidate = Candidate::bare(shelf, slot_of(row, 0)?);
-                match self.asked.search.sort.by {
-                    SortBy::Name => candidate.name = row.get(2)?,
-                    SortBy::Committed => candidate.at = row.get(2)?,
-                    SortBy::Size => candidate.size = row.get(2)?,
-                }
-                Some(candidate)
-            };
-            front.rows.extend(candidate);
-        }
-        front.read = read < front.chunk;
-        front.chunk = (2 * front.chunk).min(CHUNK);
-        if let Some(last) = front.rows.back() {
-            let key = match self.asked.search.sort.by {
-                SortBy::Name => Key::Name(last.name.clone()),
-                SortBy::Committed => Key::Number(last.at),
-                SortBy::Size => Key::Number(last.size),
-            };
-            front.place = Some((key, last.slot));
-        }
-        Ok(())
+        let sql = format!(
+            "SELECT {columns} FROM row INDEXED BY {index} WHERE shelf = ?1 {place} \
+             ORDER BY {column} {order}, origin {order}, slot {order} LIMIT ?2"
+        );
+        (sql, values)
+    }
+}
+
+/// The column and the index of an order.
+fn index(by: SortBy) -> (&'static str, &'static str) {
+    match by {
+        SortBy::Name => ("name", "row_name"),
+        SortBy::Committed => ("at", "row_at"),
+        SortBy::Size => ("size", "row_size"),
     }
 }
 
 impl Candidate {
+    fn place(&self, by: SortBy) -> Place {
+        let key = match by {
+            SortBy::Name => Key::Name(self.name.clone()),
+            SortBy::Committed => Key::Number(self.at),
+            SortBy::Size => Key::Number(self.size),
+        };
+        (key, self.slot)
+    }
+
     /// One of which only the key is read.
     fn bare(shelf: usize, slot: SlotId) -> Self {
         Self { shelf, slot, at: 0, size: 0, run: 0, media: None, export: 0, name: String::new() }
