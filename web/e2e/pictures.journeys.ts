@@ -218,7 +218,7 @@ export const journeys: Journey[] = [
       await isShown(page.getByText('Everything works'))
       await both('settings')
       await page.goto(`${world.url}/no-such-page`)
-      await isShown(page.getByText(/Nothing here|not found|no page/i))
+      await isShown(page.getByText('There is no such page'))
       await both('nowhere')
     },
   },

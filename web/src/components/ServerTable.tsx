@@ -234,7 +234,7 @@ function Head<R>({ column, sort, onSort }: { column: Column<R>; sort: string | u
   return (
     <Box role="columnheader" {...(column.sorts && { 'aria-sort': sorted })} sx={{ px: 1, textAlign: column.align, minWidth: 0, ...common }}>
       {column.sorts && onSort ? (
-        <ButtonBase onClick={() => onSort(up ? `-${column.key}` : column.key)} sx={{ font: 'inherit', gap: 0.5, borderRadius: 0.5, '&:hover': { color: 'text.primary' } }}>
+        <ButtonBase onClick={() => onSort(up ? `-${column.key}` : column.key)} sx={{ font: 'inherit', verticalAlign: 'baseline', gap: 0.5, borderRadius: 0.5, '&:hover': { color: 'text.primary' } }}>
           {column.header}
           {up && <ArrowUpward sx={{ fontSize: 14 }} />}
           {down && <ArrowDownward sx={{ fontSize: 14 }} />}

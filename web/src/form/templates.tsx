@@ -87,10 +87,12 @@ export function Entries({ title, items, canAdd, onAddClick, disabled, readonly, 
 }
 
 export function Entry({ children, buttonsProps, index }: ArrayFieldItemTemplateProps) {
-  const { hasMoveUp, hasRemove, onMoveUpItem, onRemoveItem, disabled, readonly } = buttonsProps
+  const { hasMoveUp, hasMoveDown, hasRemove, onMoveUpItem, onRemoveItem, disabled, readonly } = buttonsProps
   return (
     <Box sx={{ display: 'flex', alignItems: 'flex-start', gap: 0.5 }}>
       <Box sx={{ flex: 1, minWidth: 0 }}>{children}</Box>
+      {/* The first one has the place of the arrow, too, so that the fields of all stand below each other. */}
+      {!hasMoveUp && hasMoveDown && <Box sx={{ width: 26, flexShrink: 0 }} />}
       {hasMoveUp && <IconButton onClick={onMoveUpItem} disabled={disabled || readonly || index === 0} aria-label={`Move entry ${index + 1} up`}><ArrowUpward sx={{ fontSize: 16 }} /></IconButton>}
       {hasRemove && <IconButton onClick={onRemoveItem} disabled={disabled || readonly} aria-label={`Remove entry ${index + 1}`}><Close sx={{ fontSize: 16 }} /></IconButton>}
     </Box>

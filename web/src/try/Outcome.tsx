@@ -38,7 +38,7 @@ export function Outcome({ tried, onUse, useLabel = 'Use as sample' }: OutcomePro
   const shown = view === 'output' && !output ? (tried.log.length > 0 ? 'log' : 'input') : view === 'diff' && !comparable ? 'output' : view
   return (
     <Stack sx={{ minHeight: 0, flex: 1 }}>
-      <Stack direction="row" spacing={1} sx={{ px: 1.5, py: 1, alignItems: 'center', flexWrap: 'wrap' }} useFlexGap role="status">
+      <Stack direction="row" spacing={1} sx={{ px: 1.5, pt: 0.75, pb: 0.25, alignItems: 'center', flexWrap: 'wrap', flexShrink: 0 }} useFlexGap role="status">
         <Chip color={tone} label={word} sx={{ fontWeight: 600 }} />
         <Typography variant="caption" sx={{ color: 'text.secondary' }}>
           {duration(tried.took_us)}
@@ -49,27 +49,27 @@ export function Outcome({ tried, onUse, useLabel = 'Use as sample' }: OutcomePro
         </Typography>
       </Stack>
       {tried.fault && (
-        <Alert severity={tone === 'warning' ? 'warning' : 'error'} variant="outlined" sx={{ mx: 1.5, mb: 1, '& .MuiAlert-message': { minWidth: 0, width: '100%' } }}>
+        <Alert severity={tone === 'warning' ? 'warning' : 'error'} variant="outlined" sx={{ mx: 1.5, mt: 0.5, mb: 0.5, py: 0, flexShrink: 0, '& .MuiAlert-message': { minWidth: 0, width: '100%' } }}>
           <Box sx={{ fontWeight: 600, wordBreak: 'break-word' }}>
             {tried.fault.message}
             {lineOfFault(tried.fault) !== undefined && ` (line ${lineOfFault(tried.fault)})`}
           </Box>
           {tried.fault.hint && <Box sx={{ mt: 0.5 }}>{tried.fault.hint}</Box>}
           {tried.fault.traceback && (
-            <Box component="pre" tabIndex={0} aria-label="Traceback" sx={{ m: 0, mt: 1, fontSize: 11.5, maxHeight: 160, overflow: 'auto', whiteSpace: 'pre-wrap', wordBreak: 'break-word' }}>
+            <Box component="pre" tabIndex={0} aria-label="Traceback" sx={{ m: 0, mt: 1, fontSize: 11.5, maxHeight: 130, overflow: 'auto', whiteSpace: 'pre-wrap', wordBreak: 'break-word' }}>
               {tried.fault.traceback}
             </Box>
           )}
         </Alert>
       )}
-      <Tabs value={shown} onChange={(_, next: typeof view) => setView(next)} aria-label="What came of it" sx={{ px: 0.5, borderBottom: 1, borderColor: 'divider' }}>
+      <Tabs value={shown} onChange={(_, next: typeof view) => setView(next)} aria-label="What came of it" sx={{ px: 0.5, borderBottom: 1, borderColor: 'divider', flexShrink: 0, minHeight: 34, '& .MuiTab-root': { minHeight: 34, py: 0.5 } }}>
         {output && <Tab value="output" label={tried.outputs.length > 1 ? `Outputs ${tried.outputs.length}` : 'Output'} />}
         {comparable && <Tab value="diff" label="Changes" />}
         <Tab value="input" label="Input" />
         {tried.log.length > 0 && <Tab value="log" label={`Log ${tried.log.length}`} />}
       </Tabs>
       {(shown === 'output' || shown === 'diff') && tried.outputs.length > 1 && (
-        <Stack direction="row" spacing={0.5} useFlexGap sx={{ p: 1, flexWrap: 'wrap', maxHeight: 84, overflow: 'auto' }}>
+        <Stack direction="row" spacing={0.5} useFlexGap tabIndex={0} role="group" aria-label="Which output" sx={{ px: 1, py: 0.75, overflowX: 'auto', flexShrink: 0, '& > *': { flexShrink: 0 } }}>
           {tried.outputs.map((one, at) => (
             <Chip
               key={at}

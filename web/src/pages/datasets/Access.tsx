@@ -31,7 +31,7 @@ export function Access({ dataset, newest }: { dataset: Dataset; newest: boolean 
             <ToggleButtonGroup exclusive size="small" value={language} onChange={(_, next: Language | null) => next && setLanguage(next)} aria-label="Language" sx={{ '& .MuiToggleButton-root': { py: 0.25, px: 1.5, textTransform: 'none' } }}>
               {LANGUAGES.map((one) => <ToggleButton key={one} value={one}>{NAMES[one]}</ToggleButton>)}
             </ToggleButtonGroup>
-            <FormControlLabel control={<Switch size="small" checked={pinned} onChange={(_, on) => setPinned(on)} />} label={`always revision ${dataset.revision}`} slotProps={{ typography: { sx: { fontSize: 13 } } }} />
+            <FormControlLabel sx={{ ml: 0, gap: 0.75 }} control={<Switch size="small" checked={pinned} onChange={(_, on) => setPinned(on)} />} label={`always revision ${dataset.revision}`} slotProps={{ typography: { sx: { fontSize: 13 } } }} />
             <Box sx={{ flex: 1 }} />
             <CopyButton text={lines} what="Lines" />
           </Stack>

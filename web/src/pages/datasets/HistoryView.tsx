@@ -81,8 +81,8 @@ function Step({ flow, step, before, last, onItem }: { flow: string; step: WaySte
           {!person && !['engine', 'source'].includes(step.actor) && <span>caused by {step.actor}</span>}
         </Stack>
         <Stack direction="row" spacing={1} useFlexGap sx={{ mt: 0.5, alignItems: 'center', flexWrap: 'wrap' }}>
-          {before !== undefined && <Button onClick={() => onItem(step.input)} sx={{ minHeight: 24, py: 0, px: 0.75 }}>Input</Button>}
-          {step.output !== undefined && <Button onClick={() => onItem(step.output ?? step.input)} sx={{ minHeight: 24, py: 0, px: 0.75 }}>{before === undefined ? 'Look at it' : 'Output'}</Button>}
+          {before !== undefined && <Button onClick={() => onItem(step.input)} sx={{ minHeight: 24, minWidth: 0, py: 0, px: 0.75, ml: -0.75 }}>Input</Button>}
+          {step.output !== undefined && <Button onClick={() => onItem(step.output ?? step.input)} sx={{ minHeight: 24, minWidth: 0, py: 0, px: 0.75, ml: -0.75 }}>{before === undefined ? 'Look at it' : 'Output'}</Button>}
           <CallMade sx={{ fontSize: 16, color: 'text.secondary' }} />
           {renamed && <span className="mono">{step.name}</span>}
           {changed ? <><Bytes value={step.size} /><Copied value={step.hash} what="Hash" /></> : <Box component="span" sx={{ color: 'text.secondary' }}>the same bytes</Box>}

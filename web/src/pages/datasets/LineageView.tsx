@@ -10,6 +10,7 @@ import { Background, Controls, Handle, Position, ReactFlow, type Edge, type Node
 import '@xyflow/react/dist/style.css'
 import { useMemo, useState } from 'react'
 import type { Dataset } from '../../api/types'
+import { canvasFrame } from '../../components/reactFlow'
 import { ErrorPanel, Skeletons } from '../../components/states'
 import { many } from '../../lib/format'
 import { ItemPeek } from '../runs/ItemPeek'
@@ -76,8 +77,9 @@ function Graph({ lineage, here, onOpen }: Shown) {
   return (
     <Box
       sx={(theme) => ({
-        flex: 1, minHeight: 0, bgcolor: 'canvas.main',
-        '& .react-flow': { '--xy-background-color': theme.vars.palette.canvas.main, '--xy-background-pattern-color': theme.vars.palette.canvas.dots, '--xy-edge-stroke': theme.vars.palette.canvas.edge, '--xy-edge-label-background-color': theme.vars.palette.background.paper, '--xy-edge-label-color': theme.vars.palette.text.primary },
+        ...canvasFrame(theme),
+        flex: 1, minHeight: 0,
+        '& .react-flow': { ...canvasFrame(theme)['& .react-flow'], '--xy-background-pattern-color': theme.vars.palette.canvas.dots, '--xy-edge-stroke': theme.vars.palette.canvas.edge, '--xy-edge-label-background-color': theme.vars.palette.background.paper, '--xy-edge-label-color': theme.vars.palette.text.primary },
         '& .react-flow__edge-text': { fontSize: 11 },
       })}
     >

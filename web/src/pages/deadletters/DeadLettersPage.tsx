@@ -142,7 +142,7 @@ function Filters({ search, go, summary }: { search: LettersSearch; go: (change: 
         options={flows.data?.rows.map((row) => row.flow) ?? []}
         value={search.flow ?? null}
         onChange={(_, flow) => go({ flow: flow ?? undefined })}
-        sx={{ width: 190 }}
+        sx={{ width: 190, '& .MuiInputBase-root.MuiInputBase-root': { height: 34, py: 0 } }}
         renderInput={(params) => <TextField {...params} placeholder="any flow" slotProps={{ ...params.slotProps, htmlInput: { ...params.slotProps.htmlInput, 'aria-label': 'Flow' } }} />}
       />
       {search.run !== undefined && <Button onClick={() => go({ run: undefined })}>of run {search.run} ×</Button>}

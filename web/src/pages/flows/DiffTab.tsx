@@ -1,32 +1,25 @@
 // The draft against the enabled version, or against an earlier one, which can be taken back into the draft.
 import { Alert, Box, Button, Chip, MenuItem, Stack, TextField } from '@mui/material'
 import { useQuery } from '@tanstack/react-query'
-import { lazy, Suspense, useMemo, useState } from 'react'
+import { useMemo, useState } from 'react'
 import { flowVersion, flowVersions } from '../../api/flows'
 import { ErrorPanel, Skeletons } from '../../components/states'
 import { toast } from '../../components/toast'
 import { changesOf, type Changes } from '../../flow/changes'
 import { useSession, useSessionState } from '../../flow/useSession'
 import { short, when } from '../../lib/format'
-
-const TextDiff = lazy(() => import('../../components/code/TextDiff'))
+import { ChangedTexts } from './ChangedTexts'
 
 export function DiffTab() {
   const session = useSession()
   const flow = useSessionState((state) => state.flow)
   const content = useSessionState((state) => state.content)
   const [version, setVersion] = useState('present')
-  const [file, setFile] = useState('')
   const versions = useQuery({ queryKey: ['versions', session.slug, flow?.flow.version], queryFn: ({ signal }) => flowVersions(session.slug, signal), enabled: flow !== undefined })
   const other = useQuery({ queryKey: ['version', session.slug, version], queryFn: ({ signal }) => flowVersion(session.slug, version, signal), enabled: version !== 'present', staleTime: Infinity })
   const from = version === 'present' ? flow : other.data
   const changes = useMemo(() => changesOf(from, content), [from, content])
   if (!flow) return <Box sx={{ p: 3, color: 'text.secondary' }}>It was never enabled, so there is nothing to compare with yet.</Box>
-  const textOf = (one: { text: string; files: Record<string, unknown> } | undefined) => {
-    if (file === '') return one?.text ?? ''
-    const found = one?.files[file] as { text?: string } | undefined
-    return found?.text ?? ''
-  }
   return (
     <Stack sx={{ height: '100%', minHeight: 0 }}>
       <Stack direction="row" spacing={1} useFlexGap sx={{ px: 2, py: 1, alignItems: 'center', flexWrap: 'wrap', borderBottom: 1, borderColor: 'divider' }}>
@@ -36,12 +29,6 @@ export function DiffTab() {
             <MenuItem key={one.version} value={one.version}>{short(one.version)} · {when(one.at)} · {one.actor}</MenuItem>
           ))}
         </TextField>
-        {changes.files.length > 0 && (
-          <TextField select label="Text" value={file} onChange={(event) => setFile(event.target.value)} sx={{ width: 180 }} slotProps={{ select: { displayEmpty: true }, inputLabel: { shrink: true } }}>
-            <MenuItem value="">the flow</MenuItem>
-            {changes.files.map((one) => <MenuItem key={one.path} value={one.path}>{one.path}</MenuItem>)}
-          </TextField>
-        )}
         <ChangeList changes={changes} />
         <Box sx={{ flex: 1 }} />
         {version !== 'present' && other.data && (
@@ -63,9 +50,7 @@ export function DiffTab() {
         <Skeletons />
       ) : changes.any ? (
         <Box sx={{ flex: 1, minHeight: 0 }}>
-          <Suspense fallback={<Skeletons />}>
-            <TextDiff label="Version beside draft" before={textOf(from)} after={textOf(content)} language={file === '' ? 'yaml' : 'text'} />
-          </Suspense>
+          <ChangedTexts label="Version beside draft" before={from} after={content} changes={changes} />
         </Box>
       ) : (
         <Alert severity="success" variant="outlined" sx={{ m: 2 }}>Nothing differs from it.</Alert>

@@ -2,20 +2,18 @@
 import { Alert, Box, Button, Dialog, DialogActions, DialogContent, DialogTitle, LinearProgress } from '@mui/material'
 import { useQueryClient } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
-import { lazy, Suspense, useMemo, useRef, useState } from 'react'
+import { useMemo, useRef, useState } from 'react'
 import { enableFlow } from '../../api/flows'
 import { asProblem, type Problem } from '../../api/problem'
 import type { Flow } from '../../api/types'
-import { Skeletons } from '../../components/states'
 import { toast } from '../../components/toast'
 import { changesOf } from '../../flow/changes'
 import { slug as slugOf } from '../../flow/model'
 import { useSession, useSessionState } from '../../flow/useSession'
 import { many, short } from '../../lib/format'
 import { ProblemNote } from '../../try/ProblemNote'
+import { ChangedTexts } from './ChangedTexts'
 import { ChangeList } from './DiffTab'
-
-const TextDiff = lazy(() => import('../../components/code/TextDiff'))
 
 export function EnableDialog({ open, onClose }: { open: boolean; onClose: () => void }) {
   return (
@@ -106,7 +104,7 @@ function Inner({ onClose }: { onClose: () => void }) {
         )}
         {flow && changes.any && (
           <Box sx={{ height: 320, border: 1, borderColor: 'divider', borderRadius: 1, overflow: 'hidden' }}>
-            <Suspense fallback={<Skeletons />}><TextDiff label="Enabled beside draft" before={flow.text} after={content.text} language="yaml" /></Suspense>
+            <ChangedTexts label="Enabled beside draft" before={flow} after={content} changes={changes} />
           </Box>
         )}
         {flow && changes.any && <Box sx={{ fontSize: 12, color: 'text.secondary' }}>What is under way is finished by the version that it began with; what arrives from now on goes through this one.</Box>}

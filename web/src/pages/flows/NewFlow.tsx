@@ -79,7 +79,7 @@ function Templates({ onClose }: { onClose: () => void }) {
                 if (name === template?.name) setName(one.name)
                 setWhich(at)
               }}
-              sx={{ display: 'block', textAlign: 'left', p: 1.5, border: 1, borderRadius: 1, borderColor: at === which ? 'primary.main' : 'divider', bgcolor: at === which ? 'action.selected' : undefined, '&:focus-visible': { outline: 2, outlineColor: 'primary.main' } }}
+              sx={{ display: 'flex', flexDirection: 'column', alignItems: 'flex-start', justifyContent: 'flex-start', textAlign: 'left', p: 1.5, border: 1, borderRadius: 1, borderColor: at === which ? 'primary.main' : 'divider', bgcolor: at === which ? 'action.selected' : undefined, '&:focus-visible': { outline: 2, outlineColor: 'primary.main' } }}
             >
               <Typography variant="h3" component="span" sx={{ display: 'block' }}>{one.name}</Typography>
               <Box component="span" sx={{ fontSize: 12, color: 'text.secondary' }}>{one.summary}</Box>

@@ -47,7 +47,7 @@ export function Processors({ run }: { run: Run }) {
             const took = one.took ?? 0
             return (
               <tr key={id}>
-                <Box component="th" scope="row" sx={{ fontWeight: 500 }}><FlowLink flow={run.flow} processor={id} /> {kind && <KindChip kind={kind} />}</Box>
+                <Box component="th" scope="row" sx={{ fontWeight: 500 }}><Box sx={{ display: 'flex', alignItems: 'center', gap: 0.75 }}><FlowLink flow={run.flow} processor={id} />{kind && <KindChip kind={kind} />}</Box></Box>
                 {shown.map(([key]) => {
                   const value = one[key] ?? 0
                   return <Box component="td" key={key} className="right num" sx={{ color: value === 0 ? 'text.secondary' : key === 'dead' ? 'error.main' : undefined, fontWeight: value > 0 && key === 'dead' ? 600 : 400 }}>{count(value)}</Box>

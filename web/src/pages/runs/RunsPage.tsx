@@ -71,7 +71,7 @@ export function RunsPage() {
           options={flows.data?.rows.map((row) => row.flow) ?? []}
           value={search.flow ?? null}
           onChange={(_, flow) => go({ flow: flow ?? undefined })}
-          sx={{ width: 190 }}
+          sx={{ width: 190, '& .MuiInputBase-root.MuiInputBase-root': { height: 34, py: 0 } }}
           renderInput={(params) => <TextField {...params} placeholder="any flow" slotProps={{ ...params.slotProps, htmlInput: { ...params.slotProps.htmlInput, 'aria-label': 'Flow' } }} />}
         />
         <Choice label="State" value={search.state ?? ''} options={[['', 'any state'], ...STATES.map((state): [string, string] => [state, STATE_WORDS[state]])]} onValue={(state) => go({ state: STATES.find((one) => one === state) })} />

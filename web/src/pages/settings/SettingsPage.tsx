@@ -104,7 +104,7 @@ function Look() {
         <span id="letters-label">Keys of a single letter</span>
         <Stack direction="row" spacing={1} sx={{ alignItems: 'center' }}>
           <Switch size="small" checked={letters !== 'off'} onChange={(_, on) => setLetters(on ? undefined : 'off')} slotProps={{ input: { 'aria-labelledby': 'letters-label' } }} />
-          <Box sx={{ color: 'text.secondary', fontSize: 12 }}>Such as <kbd>/</kbd>, <kbd>g</kbd> <kbd>d</kbd> and <kbd>r</kbd>. Keys with Ctrl work either way; <kbd>?</kbd> lists them all.</Box>
+          <Box sx={{ color: 'text.secondary', fontSize: 12, textWrap: 'balance' }}>Such as <kbd>/</kbd>, <kbd>g</kbd> <kbd>d</kbd> and <kbd>r</kbd>. Keys with Ctrl work either way; <kbd>?</kbd> lists them all.</Box>
         </Stack>
       </Box>
     </Section>

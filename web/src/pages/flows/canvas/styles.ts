@@ -1,6 +1,7 @@
 // What cards, lanes and connections look like: rules of the canvas with plain class names, because hundreds of cards come
 // into sight and count at once, and a style that is computed for each would cost more than the cards.
 import type { Theme } from '@mui/material/styles'
+import { canvasFrame } from '../../../components/reactFlow'
 import { CARD_WIDTH, HEAD_HEIGHT, PORT_HEIGHT } from '../../../flow/layout'
 
 const cut = { overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' } as const
@@ -8,12 +9,8 @@ const cut = { overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap'
 export function canvasStyles(theme: Theme) {
   const { palette } = theme.vars
   return {
-    position: 'absolute', inset: 0, backgroundColor: palette.canvas.main,
-    '& .react-flow': { '--xy-background-color': palette.canvas.main, background: palette.canvas.main },
-    '& .react-flow__attribution': { backgroundColor: 'transparent', fontSize: 10 },
-    '& .react-flow__attribution a': { color: palette.text.secondary },
-    '& .react-flow__controls': { boxShadow: 'none', border: `1px solid ${palette.divider}`, borderRadius: '6px', overflow: 'hidden' },
-    '& .react-flow__controls-button': { backgroundColor: palette.background.paper, color: palette.text.primary, borderColor: palette.divider, width: 28, height: 28 },
+    ...canvasFrame(theme),
+    position: 'absolute', inset: 0,
     '& .react-flow__node-lane': { cursor: 'default' },
     '& .react-flow__connection-path': { stroke: palette.primary.main, strokeWidth: 2 },
     // While it moves it is drawn once and shifted; at rest it is drawn as sharp as it can be.

@@ -83,7 +83,7 @@ export default function ProcessorPanel({ step, sample, onClose, onOpen, onDelete
           ))}
         </Box>
       )}
-      <Box sx={{ flex: 1, minHeight: 0, display: 'grid', gridTemplateColumns: wide ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr)', gridTemplateRows: wide || !sampled ? 'minmax(0, 1fr)' : attempt.tried || attempt.problem || attempt.running ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr) minmax(120px, auto)' }}>
+      <Box sx={{ flex: 1, minHeight: 0, display: 'grid', gridTemplateColumns: wide ? 'minmax(0, 1fr) minmax(0, 1fr)' : 'minmax(0, 1fr)', gridTemplateRows: wide || !sampled ? 'minmax(0, 1fr)' : attempt.tried || attempt.problem || attempt.running ? 'minmax(0, 0.85fr) minmax(0, 1fr)' : 'minmax(0, 1fr) minmax(120px, auto)' }}>
         <Box sx={{ display: 'flex', flexDirection: 'column', minHeight: 0, borderRight: wide ? 1 : 0, borderColor: 'divider' }}>
           <Settings step={step} kind={kind} kinds={kinds} compact={code !== undefined} />
           {step.type === 'ingest' && (step.raw.source as { type?: unknown } | null | undefined)?.type === 'file_drop' && <InboxPane key={step.id} step={step} />}

@@ -136,7 +136,7 @@ export function SamplePane({ step, named, attempt, run, onNext }: SamplePaneProp
           slotProps={{ htmlInput: { 'aria-label': 'Sample text', spellCheck: false, className: 'mono' } }}
         />
       )}
-      {letter.data && letter.data.state === 'open' && <LetterNote letter={letter.data} fixed={tried?.outcome === 'emitted'} />}
+      {letter.data && letter.data.state === 'open' && <LetterNote letter={letter.data} fixed={tried?.outcome === 'emitted'} again={tried?.fault?.message === letter.data.fault.message} />}
       <Stack sx={{ flex: 1, minHeight: 0, overflow: 'auto', opacity: running ? 0.6 : 1 }} aria-busy={running}>
         {problem ? (
           <ProblemNote problem={problem} />
@@ -254,7 +254,7 @@ function Picker({ step, current, name, recents, onPick, onText, onFile, open, on
 }
 
 /** The sample failed here: what is left to do until it is through. */
-function LetterNote({ letter, fixed }: { letter: DeadLetter; fixed: boolean }) {
+function LetterNote({ letter, fixed, again }: { letter: DeadLetter; fixed: boolean; again: boolean }) {
   const flow = useSessionState((state) => state.flow)
   const content = useSessionState((state) => state.content)
   const [busy, setBusy] = useState(false)
@@ -276,14 +276,14 @@ function LetterNote({ letter, fixed }: { letter: DeadLetter; fixed: boolean }) {
     <Alert
       severity={done ? 'success' : fixed ? 'info' : 'error'}
       variant="outlined"
-      sx={{ m: 1, mb: 0, py: 0.25, alignItems: 'center' }}
+      sx={{ m: 1, mb: 0, py: 0, flexShrink: 0, alignItems: 'center' }}
       action={!done && <Button color="inherit" loading={busy} onClick={() => void retry()}>Retry it</Button>}
     >
       {done ? (
         'It is on its way again.'
       ) : (
         <>
-          Failed here: {letter.fault.message}.{' '}
+          {again ? 'It still fails here. ' : `Failed here: ${letter.fault.message}. `}
           {fixed && pending ? 'It works now: enable the changes, then retry it.' : fixed ? 'It works now: retry it.' : 'Change the code, run it, enable, then retry it.'}
         </>
       )}

@@ -19,7 +19,7 @@ const SchemaForm = lazy(() => import('../../../form/SchemaForm'))
 export function Settings({ step, kind, kinds, compact }: { step: Step; kind: Kind | undefined; kinds: Kind[]; compact: boolean }) {
   const session = useSession()
   const [more, setMore] = useState(false)
-  const [folded, setFolded] = useStored('opendmp-settings-folded')
+  const [unfolded, setUnfolded] = useStored('opendmp-settings-open')
   const forms = formsOf(step.raw, kind, kinds)
   const change = (fields: Record<string, unknown>) => {
     const next = { ...fields }
@@ -34,14 +34,16 @@ export function Settings({ step, kind, kinds, compact }: { step: Step; kind: Kin
       toast(`Not set: ${error instanceof Error ? error.message : String(error)}`, { severity: 'warning' })
     }
   }
-  const open = folded === undefined || !compact
+  // Beside code, the code and what comes of it have the room.
+  const open = unfolded !== undefined || !compact
   const fields = Object.keys(forms.own.properties ?? {}).length
   return (
     <Box sx={{ borderBottom: 1, borderColor: 'divider', display: 'flex', flexDirection: 'column', minHeight: 0, maxHeight: compact ? '46%' : undefined, flex: compact ? '0 1 auto' : 1 }}>
       {compact && (
-        <ButtonBase onClick={() => setFolded(open ? 'yes' : undefined)} aria-expanded={open} sx={{ justifyContent: 'flex-start', gap: 0.5, px: 1.5, minHeight: 32, fontSize: 12, fontWeight: 600, color: 'text.secondary' }}>
+        <ButtonBase onClick={() => setUnfolded(open ? undefined : 'yes')} aria-expanded={open} sx={{ justifyContent: 'flex-start', gap: 0.5, px: 1.5, minHeight: 32, fontSize: 12, fontWeight: 600, color: 'text.secondary' }}>
           <ExpandMore sx={{ fontSize: 18, transform: open ? 'none' : 'rotate(-90deg)' }} />
           Settings
+          {!open && <Box component="span" sx={{ fontWeight: 400, ml: 0.5 }}>{step.inputs.length > 0 ? <>reads <span className="mono">{step.inputs.map((input) => inputRef(input.from, input.port)).join(', ')}</span></> : 'reads nothing yet'}</Box>}
         </ButtonBase>
       )}
       {open && (
