@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { dropBefore, laneAt, laneX, layout } from './layout'
+import { dots, dropBefore, laneAt, laneX, layout, LANE_WIDTH, passes } from './layout'
 import { readModel } from './model'
 
 const model = (text: string) => {
@@ -46,5 +46,46 @@ processors:
 
   it('has three lanes where there is nothing', () => {
     expect(layout(model('name: A')).lanes).toHaveLength(3)
+  })
+})
+
+describe('the ways of connections', () => {
+  const full = Array.from({ length: 6 }, (_, at) => `  - { id: m${at}, type: script, phase: 2, inputs: [a] }\n  - { id: n${at}, type: script, phase: 3, inputs: [m${at}] }\n`).join('')
+  const ends = Array.from({ length: 4 }, (_, at) => `  - { id: z${at}, type: collect, phase: 4, inputs: [a, n0] }\n`).join('')
+  const flow = model(`name: A\nprocessors:\n  - { id: a, type: ingest, phase: 1 }\n${full}${ends}`)
+  const placed = layout(flow)
+  const ways = passes(flow, placed)
+
+  it('lead around the cards of the lanes that they pass, and apart from each other', () => {
+    const long = flow.edges.filter((edge) => edge.from === 'a' && edge.to.startsWith('z'))
+    expect(long).toHaveLength(4)
+    const seen = new Set<string>()
+    for (const edge of long) {
+      const way = ways.get(edge.id)
+      expect(way).toHaveLength(2)
+      way?.forEach((pass, at) => {
+        const lane = placed.lanes[at + 1]
+        expect([pass.x1, pass.x2].map(laneAt)).toEqual([at + 1, at + 1])
+        expect(pass.x2 - pass.x1).toBeGreaterThan(LANE_WIDTH / 2)
+        for (const id of lane?.cards ?? []) {
+          const card = placed.cards.get(id)
+          expect(pass.y < (card?.y ?? 0) || pass.y > (card?.y ?? 0) + (card?.height ?? 0)).toBe(true)
+        }
+        expect(pass.y).toBeLessThan(lane?.height ?? 0)
+        expect(seen.has(`${at} ${pass.y}`)).toBe(false)
+        seen.add(`${at} ${pass.y}`)
+      })
+    }
+  })
+
+  it('are none of their own from one lane to the next', () => {
+    expect(flow.edges.filter((edge) => ways.has(edge.id)).every((edge) => edge.from === 'a' && edge.to.startsWith('z'))).toBe(true)
+  })
+
+  it('begin and end at the dots of the cards', () => {
+    const card = { outputs: ['x', 'y'], type: 'route' }
+    expect(dots(card).map((dot) => dot.id)).toEqual(['in', 'x', 'y'])
+    expect(new Set(dots(card).map((dot) => dot.y)).size).toBe(3)
+    expect(dots({ outputs: ['out'], type: 'ingest' }).map((dot) => dot.type)).toEqual(['source'])
   })
 })

@@ -88,3 +88,66 @@ export function dropBefore(model: FlowModel, placed: Layout, id: string, lane: n
   const last = model.steps.findIndex((step) => step.id === others.at(-1))
   return model.steps[last + 1]?.id ?? null
 }
+
+/** A connection's way through a lane that it only passes: level, at this height. */
+export interface Pass {
+  x1: number
+  x2: number
+  y: number
+}
+
+/** Between a line and a card, and between two lines in the same gap. */
+const CLEAR = 5
+/** Where the button of a lane begins, from its foot. */
+const BUTTON = 46
+
+/**
+ * How connections get through the lanes that lie between their ends: between the cards, each through the gap nearest to its
+ * straight way, and beside the lines that are there already. Those from one lane to the next have nothing to pass.
+ */
+export function passes(model: FlowModel, placed: Layout): Map<string, Pass[]> {
+  const steps = new Map(model.steps.map((step) => [step.id, step]))
+  const end = (id: string, type: 'source' | 'target', port: string) => {
+    const [step, card] = [steps.get(id), placed.cards.get(id)]
+    const dot = step && dots(step).find((one) => one.type === type && one.id === port)
+    return step && card && dot && { lane: step.lane, y: card.y + dot.y }
+  }
+  const free = placed.lanes.map((lane) => gaps(lane, placed))
+  const taken = new Map<string, number[]>()
+  const found = new Map<string, Pass[]>()
+  for (const edge of model.edges) {
+    const [from, to] = [end(edge.from, 'source', edge.port), end(edge.to, 'target', 'in')]
+    if (!from || !to || to.lane - from.lane < 2) continue
+    const way: Pass[] = []
+    for (let at = from.lane + 1; at < to.lane; at += 1) {
+      const straight = from.y + ((to.y - from.y) * (at - from.lane)) / (to.lane - from.lane)
+      const within = (gap: { top: number; bottom: number }) => Math.max(gap.top + CLEAR, Math.min(gap.bottom - CLEAR, straight))
+      const [nearest] = (free[at] ?? []).toSorted((a, b) => Math.abs(within(a) - straight) - Math.abs(within(b) - straight))
+      if (!nearest) continue
+      const key = `${at} ${nearest.top}`
+      const others = taken.get(key) ?? []
+      const y = beside(within(nearest), others, nearest)
+      taken.set(key, [...others, y])
+      way.push({ x1: laneX(at) + 8, x2: laneX(at) + LANE_WIDTH - 8, y })
+    }
+    if (way.length > 0) found.set(edge.id, way)
+  }
+  return found
+}
+
+/** Where a lane has no card, from below its name to above its button. */
+function gaps(lane: Layout['lanes'][number], placed: Layout): { top: number; bottom: number }[] {
+  const cards = lane.cards.flatMap((id) => placed.cards.get(id) ?? []).toSorted((a, b) => a.y - b.y)
+  const tops = [LANE_HEAD, ...cards.map((card) => card.y + card.height)]
+  const bottoms = [...cards.map((card) => card.y), lane.height - BUTTON]
+  return tops.map((top, at) => ({ top, bottom: bottoms[at] ?? top })).filter((gap) => gap.bottom - gap.top >= 2 * CLEAR)
+}
+
+/** The place nearest to `y` in a gap that is clear of the lines there; `y` itself where there is none. */
+function beside(y: number, others: number[], gap: { top: number; bottom: number }): number {
+  for (let away = 0; away <= gap.bottom - gap.top; away += CLEAR) {
+    const place = [y + away, y - away].find((one) => one >= gap.top + CLEAR && one <= gap.bottom - CLEAR && others.every((other) => Math.abs(other - one) >= CLEAR))
+    if (place !== undefined) return place
+  }
+  return y
+}

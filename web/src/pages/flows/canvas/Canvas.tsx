@@ -9,7 +9,7 @@ import {
 import '@xyflow/react/dist/style.css'
 import { memo, useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react'
 import { toast } from '../../../components/toast'
-import { dots, dropBefore, laneAt, laneX, layout, CARD_WIDTH, LANE_WIDTH, LEAST_LANES } from '../../../flow/layout'
+import { dots, dropBefore, laneAt, laneX, layout, passes, CARD_WIDTH, LANE_WIDTH, LEAST_LANES } from '../../../flow/layout'
 import { phaseOf, refusal, type Step } from '../../../flow/model'
 import { connect, disconnect, moveProcessor } from '../../../flow/text'
 import { useSession, useSessionState } from '../../../flow/useSession'
@@ -114,18 +114,20 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
   }, [wanted, entry])
 
   const edges = useMemo(
-    (): FlowEdgeType[] =>
-      model.edges.map((edge) => {
+    (): FlowEdgeType[] => {
+      const ways = passes(model, placed)
+      return model.edges.map((edge) => {
         const source = model.steps.find((step) => step.id === edge.from)
         const target = model.steps.find((step) => step.id === edge.to)
         const single = source?.outputs.length === 1 ? 'out' : target?.inputs.length === 1 ? 'in' : undefined
         return {
           id: edge.id, type: 'flow', source: edge.from, sourceHandle: edge.port, target: edge.to, targetHandle: 'in', focusable: false,
           markerEnd: { type: MarkerType.ArrowClosed, width: 14, height: 14, color: 'var(--mui-palette-canvas-edge)' },
-          data: { slug: session.slug, from: edge.from, to: edge.to, counted: model.edges.length <= 100 ? single : undefined, dimmed: broken },
+          data: { slug: session.slug, from: edge.from, to: edge.to, counted: model.edges.length <= 100 ? single : undefined, via: ways.get(edge.id), dimmed: broken },
         }
-      }),
-    [model, session, broken],
+      })
+    },
+    [model, placed, session, broken],
   )
   const [edgeMarked, setEdgeMarked] = useState<string[]>([])
   const shownEdges = useMemo(() => edges.map((edge) => (edgeMarked.includes(edge.id) ? { ...edge, selected: true } : edge)), [edges, edgeMarked])

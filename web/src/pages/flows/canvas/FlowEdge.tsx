@@ -2,11 +2,11 @@
 import { BaseEdge, EdgeLabelRenderer, getBezierPath, getSmoothStepPath, Position, ViewportPortal, type Edge, type EdgeProps } from '@xyflow/react'
 import { memo, useMemo } from 'react'
 import { useProcessorNumbers } from '../../../events/store'
-import { CARD_GAP, CARD_HEIGHT, dots, type Layout } from '../../../flow/layout'
+import { CARD_GAP, CARD_HEIGHT, dots, passes, type Layout, type Pass } from '../../../flow/layout'
 import type { FlowModel } from '../../../flow/model'
 import { brief } from '../../../lib/format'
 
-export type FlowEdgeType = Edge<{ slug: string; from: string; to: string; counted: 'out' | 'in' | undefined; dimmed: boolean }, 'flow'>
+export type FlowEdgeType = Edge<{ slug: string; from: string; to: string; counted: 'out' | 'in' | undefined; via: Pass[] | undefined; dimmed: boolean }, 'flow'>
 
 interface Ends {
   sourceX: number
@@ -15,8 +15,9 @@ interface Ends {
   targetY: number
 }
 
-/** How it is drawn, and where its middle is. */
-function course(ends: Ends): [path: string, x: number, y: number] {
+/** How it is drawn, and where its count stands. */
+function course(ends: Ends, via?: Pass[]): [path: string, x: number, y: number] {
+  if (via) return through(ends, via)
   const placed = { ...ends, sourcePosition: Position.Right, targetPosition: Position.Left }
   // Within a lane, and back to an earlier one: around the cards, through the gap beside the one it leads to.
   const around = (CARD_HEIGHT / 2 + CARD_GAP / 2) * (ends.targetY > ends.sourceY ? -1 : 1)
@@ -24,9 +25,29 @@ function course(ends: Ends): [path: string, x: number, y: number] {
   return [path, x, y]
 }
 
+/** By way of the gaps between the cards of the lanes that it passes. */
+function through({ sourceX, sourceY, targetX, targetY }: Ends, via: Pass[]): [path: string, x: number, y: number] {
+  const parts = [`M${sourceX},${sourceY}`]
+  let [x, y] = [sourceX, sourceY]
+  const bend = (toX: number, toY: number) => {
+    const half = Math.max(20, (toX - x) / 2)
+    parts.push(`C${x + half},${y} ${toX - half},${toY} ${toX},${toY}`)
+    x = toX
+    y = toY
+  }
+  for (const pass of via) {
+    bend(pass.x1, pass.y)
+    parts.push(`L${pass.x2},${pass.y}`)
+    x = pass.x2
+  }
+  bend(targetX, targetY)
+  const first = via[0] ?? { x1: targetX, y: targetY }
+  return [parts.join(' '), (sourceX + first.x1) / 2, (sourceY + first.y) / 2]
+}
+
 export const FlowEdge = memo(function FlowEdge(props: EdgeProps<FlowEdgeType>) {
   const { data, selected, sourceX, sourceY, targetX, targetY, markerEnd } = props
-  const [path, x, y] = course({ sourceX, sourceY, targetX, targetY })
+  const [path, x, y] = course({ sourceX, sourceY, targetX, targetY }, data?.via)
   return (
     <>
       <BaseEdge
@@ -62,10 +83,11 @@ export const FarEdges = memo(function FarEdges({ model, placed, dimmed }: { mode
       const dot = step && dots(step).find((one) => one.type === type && one.id === port)
       return card && dot && { x: card.x + dot.x, y: card.y + dot.y }
     }
+    const ways = passes(model, placed)
     return model.edges.flatMap((edge) => {
       const from = end(edge.from, 'source', edge.port)
       const to = end(edge.to, 'target', 'in')
-      return from && to ? [course({ sourceX: from.x, sourceY: from.y, targetX: to.x, targetY: to.y })[0]] : []
+      return from && to ? [course({ sourceX: from.x, sourceY: from.y, targetX: to.x, targetY: to.y }, ways.get(edge.id))[0]] : []
     })
   }, [model, placed])
   return (
