@@ -1,9 +1,9 @@
-// A JSON tree by keyboard and mouse: arrows go and open as in every tree, only rows in sight are drawn.
+// JSON as a tree.
 import ChevronRight from '@mui/icons-material/ChevronRight'
 import ExpandMore from '@mui/icons-material/ExpandMore'
 import { Box } from '@mui/material'
-import { useVirtualizer } from '@tanstack/react-virtual'
-import { useMemo, useRef, useState, type KeyboardEvent } from 'react'
+import { useMemo, useState } from 'react'
+import { VirtualTree } from '../components/VirtualTree'
 import { many } from '../lib/format'
 import { FIRST_CHILDREN, type JsonNode, summary, treeRows, type TreeRow } from './json'
 
@@ -25,96 +25,42 @@ function openAtFirst(root: JsonNode): Set<string> {
   return open
 }
 
+const holds = (row: TreeRow) => row.node !== null && row.node.size > 0
+
 export function JsonView({ label, root }: { label: string; root: JsonNode }) {
   const [open, setOpen] = useState(() => openAtFirst(root))
   const [shown, setShown] = useState<ReadonlyMap<string, number>>(new Map())
-  const [at, setAt] = useState('')
-  const scroller = useRef<HTMLDivElement>(null)
   const rows = useMemo(() => treeRows(root, open, shown), [root, open, shown])
-  const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => ROW, overscan: 20 })
-  const index = Math.max(0, rows.findIndex((row) => row.id === at))
-
   const toggle = (row: TreeRow) => {
-    if (row.node === null) {
-      const parent = parentOf(row.id)
-      setShown(new Map(shown).set(parent, (shown.get(parent) ?? FIRST_CHILDREN) + 10 * FIRST_CHILDREN))
-      // Where the asking row was, the first of the new ones is.
-      setAt(parent === '' ? `${row.position - 1}` : `${parent}.${row.position - 1}`)
-      return
-    }
-    if (row.node.size === 0) return
+    if (!holds(row)) return
     const next = new Set(open)
     if (!next.delete(row.id)) next.add(row.id)
     setOpen(next)
   }
-  const goTo = (to: number) => {
-    const row = rows[Math.min(Math.max(to, 0), rows.length - 1)]
-    if (!row) return
-    setAt(row.id)
-    virtual.scrollToIndex(rows.indexOf(row))
+  const more = (row: TreeRow) => {
+    const parent = parentOf(row.id)
+    setShown(new Map(shown).set(parent, (shown.get(parent) ?? FIRST_CHILDREN) + 10 * FIRST_CHILDREN))
+    // Where the asking row was, the first of the new ones is.
+    return parent === '' ? `${row.position - 1}` : `${parent}.${row.position - 1}`
   }
-  const onKey = (event: KeyboardEvent) => {
-    const row = rows[index]
-    if (!row || event.ctrlKey || event.metaKey || event.altKey) return
-    const page = Math.max(1, Math.floor((scroller.current?.clientHeight ?? ROW) / ROW) - 1)
-    const moves: Record<string, () => void> = {
-      ArrowDown: () => goTo(index + 1),
-      ArrowUp: () => goTo(index - 1),
-      PageDown: () => goTo(index + page),
-      PageUp: () => goTo(index - page),
-      Home: () => goTo(0),
-      End: () => goTo(rows.length - 1),
-      ArrowRight: () => (row.open ? goTo(index + 1) : toggle(row)),
-      ArrowLeft: () => (row.open ? toggle(row) : goTo(rows.findIndex((other) => other.id === parentOf(row.id)))),
-      Enter: () => toggle(row),
-      ' ': () => toggle(row),
-    }
-    const move = moves[event.key]
-    if (!move) return
-    event.preventDefault()
-    move()
-  }
-
   return (
-    <Box
-      ref={scroller}
-      role="tree"
-      aria-label={label}
-      aria-activedescendant={`json-${rows[index]?.id ?? ''}`}
-      tabIndex={0}
-      onKeyDown={onKey}
+    <VirtualTree
+      label={label}
+      rows={rows}
+      keyOf={(row) => row.id}
+      holds={holds}
+      onToggle={toggle}
+      onPress={(row) => {
+        if (row.node === null) return more(row)
+        toggle(row)
+        return undefined
+      }}
+      rowHeight={ROW}
+      indent={INDENT}
       className="mono"
-      sx={{ flex: 1, minHeight: 0, overflow: 'auto', py: 0.5, fontSize: 12.5, outline: 'none', '&:focus-visible .at': { outline: 2, outlineColor: 'primary.main', outlineOffset: -2 } }}
     >
-      <Box role="presentation" sx={{ position: 'relative', minWidth: 'fit-content', width: '100%' }} style={{ height: virtual.getTotalSize() }}>
-        {virtual.getVirtualItems().map((item) => {
-          const row = rows[item.index]
-          if (!row) return null
-          return (
-            <Box
-              key={row.id}
-              id={`json-${row.id}`}
-              role="treeitem"
-              aria-level={row.level}
-              aria-posinset={row.position}
-              aria-setsize={row.siblings}
-              aria-selected={item.index === index}
-              {...(row.node !== null && row.node.size > 0 && { 'aria-expanded': row.open })}
-              className={item.index === index ? 'at' : ''}
-              onClick={() => {
-                if (getSelection()?.toString()) return
-                setAt(row.id)
-                toggle(row)
-              }}
-              style={{ transform: `translateY(${item.start}px)`, paddingLeft: 8 + (row.level - 1) * INDENT }}
-              sx={{ position: 'absolute', top: 0, left: 0, minWidth: '100%', height: ROW, display: 'flex', alignItems: 'center', pr: 2, whiteSpace: 'pre', cursor: row.node?.size === 0 ? 'text' : 'pointer', '&:hover': { bgcolor: 'action.hover' } }}
-            >
-              {row.node === null ? <Box component="span" sx={{ color: 'primary.main', pl: 2.5 }}>show {many(Math.min(row.rest, 10 * FIRST_CHILDREN), 'more value')} of {row.rest}</Box> : <Value row={row} node={row.node} />}
-            </Box>
-          )
-        })}
-      </Box>
-    </Box>
+      {(row) => (row.node === null ? <Box component="span" sx={{ color: 'primary.main', pl: 2.5 }}>show {many(Math.min(row.rest, 10 * FIRST_CHILDREN), 'more value')} of {row.rest}</Box> : <Value row={row} node={row.node} />)}
+    </VirtualTree>
   )
 }
 

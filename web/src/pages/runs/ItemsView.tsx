@@ -4,11 +4,11 @@ import ExpandMore from '@mui/icons-material/ExpandMore'
 import { Box, Button, Link, Stack } from '@mui/material'
 import { useQuery } from '@tanstack/react-query'
 import { Link as To } from '@tanstack/react-router'
-import { useVirtualizer } from '@tanstack/react-virtual'
-import { useMemo, useRef, useState, type KeyboardEvent } from 'react'
+import { useMemo, useState } from 'react'
 import type { Run } from '../../api/types'
 import { Duration } from '../../components/bits'
 import { EmptyState, ErrorPanel, Skeletons } from '../../components/states'
+import { VirtualTree } from '../../components/VirtualTree'
 import { bytes, count, many } from '../../lib/format'
 import { ResultChip } from '../datasets/bits'
 import { readItem } from '../datasets/data'
@@ -70,82 +70,32 @@ function Beside({ id, onItem }: { id: string; onItem: (item: string | undefined)
 
 function ItemTree({ tree, chosen, onItem }: { tree: ReturnType<typeof treeOf>; chosen: string | undefined; onItem: (item: string) => void }) {
   const [closed, setClosed] = useState<ReadonlySet<string>>(new Set())
-  const [at, setAt] = useState('')
-  const scroller = useRef<HTMLDivElement>(null)
   const rows = useMemo(() => rowsOf(tree, closed), [tree, closed])
-  const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroller.current, estimateSize: () => ROW, overscan: 15 })
-  const index = Math.max(0, rows.findIndex((row) => row.key === at))
-  const toggle = (row: { key: string; parent: boolean }) => {
+  const toggle = (row: (typeof rows)[number]) => {
     if (!row.parent) return
     const next = new Set(closed)
     if (!next.delete(row.key)) next.add(row.key)
     setClosed(next)
   }
-  const goTo = (to: number) => {
-    const row = rows[Math.min(Math.max(to, 0), rows.length - 1)]
-    if (!row) return
-    setAt(row.key)
-    virtual.scrollToIndex(rows.indexOf(row))
-  }
-  const onKey = (event: KeyboardEvent) => {
-    const row = rows[index]
-    if (!row || event.target !== event.currentTarget || event.ctrlKey || event.metaKey || event.altKey) return
-    const above = rows.findLastIndex((other, place) => place < index && other.level < row.level)
-    const moves: Record<string, () => void> = {
-      ArrowDown: () => goTo(index + 1),
-      ArrowUp: () => goTo(index - 1),
-      Home: () => goTo(0),
-      End: () => goTo(rows.length - 1),
-      ArrowRight: () => (row.open || !row.parent ? goTo(index + 1) : toggle(row)),
-      ArrowLeft: () => (row.open ? toggle(row) : above >= 0 && goTo(above)),
-      Enter: () => onItem(row.place.item.id),
-      ' ': () => onItem(row.place.item.id),
-    }
-    const move = moves[event.key]
-    if (!move) return
-    event.preventDefault()
-    move()
-  }
   return (
-    <Box
-      ref={scroller}
-      role="tree"
-      aria-label="Items of the run"
-      tabIndex={0}
-      aria-activedescendant={rows[index] ? `item${rows[index].key}` : undefined}
-      onKeyDown={onKey}
-      sx={{ flex: 1, minHeight: 0, overflow: 'auto', outline: 'none', '&:focus-visible .at': { outline: 2, outlineColor: 'primary.main', outlineOffset: -2 } }}
+    <VirtualTree
+      label="Items of the run"
+      rows={rows}
+      keyOf={(row) => row.key}
+      holds={(row) => row.parent}
+      selected={(row) => row.place.item.id === chosen}
+      onToggle={toggle}
+      onPress={(row, event) => {
+        if (event.type === 'click' && (event.target as HTMLElement).closest('[data-toggle]')) toggle(row)
+        else onItem(row.place.item.id)
+        return undefined
+      }}
+      rowHeight={ROW}
+      indent={INDENT}
+      ruled
     >
-      <Box role="presentation" sx={{ position: 'relative' }} style={{ height: virtual.getTotalSize() }}>
-        {virtual.getVirtualItems().map((virtualRow) => {
-          const row = rows[virtualRow.index]
-          if (!row) return null
-          return (
-            <Box
-              key={row.key}
-              id={`item${row.key}`}
-              role="treeitem"
-              aria-level={row.level}
-              aria-posinset={row.position}
-              aria-setsize={row.siblings}
-              aria-selected={row.place.item.id === chosen}
-              {...(row.parent && { 'aria-expanded': row.open })}
-              className={virtualRow.index === index ? 'at' : ''}
-              onClick={(event) => {
-                setAt(row.key)
-                if ((event.target as HTMLElement).closest('a')) return
-                if ((event.target as HTMLElement).closest('[data-toggle]')) toggle(row)
-                else onItem(row.place.item.id)
-              }}
-              style={{ transform: `translateY(${virtualRow.start}px)`, paddingLeft: 8 + (row.level - 1) * INDENT }}
-              sx={{ position: 'absolute', top: 0, left: 0, right: 0, height: ROW, display: 'flex', alignItems: 'center', gap: 1, pr: 2, whiteSpace: 'nowrap', cursor: 'pointer', borderBottom: 1, borderColor: 'divider', bgcolor: row.place.item.id === chosen ? 'action.selected' : undefined, '&:hover': { bgcolor: 'action.hover' } }}
-            >
-              <Row row={row} />
-            </Box>
-          )
-        })}
-      </Box>
-    </Box>
+      {(row) => <Row row={row} />}
+    </VirtualTree>
   )
 }
 
