@@ -226,6 +226,13 @@ export const journeys: Journey[] = [
       const [zip] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download as zip' }).click()])
       const script = 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); assert z.testzip() is None; n = [i for i in z.namelist() if i.endswith("survey.csv")]; sys.stdout.buffer.write(z.read(n[0]))'
       check(execFileSync('python3', ['-c', script, await zip.path()]).toString() === SURVEY, 'its bytes in the zip')
+      // A refusal is told, though no page can read what a form was answered.
+      const archive = '**/api/v1/datasets/archive'
+      const refusal = { type: 'about:blank', title: 'Gone', status: 410, code: 'content-gone', detail: 'the bytes of survey.csv were let go' }
+      await page.route(archive, (route) => route.fulfill({ status: 410, contentType: 'application/problem+json', body: JSON.stringify(refusal) }))
+      await page.getByRole('button', { name: 'Download as zip' }).click()
+      await isShown(page.getByText(/the bytes of survey\.csv were let go/))
+      await page.unroute(archive)
       await openDataset(world, 'survey.csv', '?tab=access')
       await page.getByRole('button', { name: 'Make a link' }).click()
       const link = (await page.locator('.mono').filter({ hasText: '/dl/' }).textContent()) ?? ''

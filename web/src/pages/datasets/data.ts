@@ -1,5 +1,6 @@
 // Requests about datasets, collections and items.
 import { address, ask, get, send, type QueryValue } from '../../api/client'
+import { postForFile } from '../../lib/download'
 import type { Collection, Dataset, Flow, Page } from '../../api/types'
 import type { History, ItemInfo, Lineage } from './types'
 
@@ -40,12 +41,17 @@ export const makeLink = (id: string, revision: number) =>
 /** The most datasets of one archive. */
 export const MOST_ARCHIVED = 10_000
 
-/**
- * The newest revisions of datasets as a zip. The browser keeps it outside of the page's memory, on disk where it is large.
- * A form would go to the downloads directly, but with `Origin: null`, since pages of the server send no referrer; the server
- * refuses that, rightly.
- */
-export const archive = async (ids: string[]): Promise<Blob> => (await send('POST', '/datasets/archive', { json: { ids } })).blob()
+/** The newest revisions of datasets as a zip, straight to the browser's downloads; `refused` is told why it is none. */
+export function saveArchive(ids: string[], refused: (why: unknown) => void): void {
+  postForFile('/datasets/archive', { ids: ids.join(',') }, () => {
+    // The answer to the form can't be read, so it is asked once more, in a way that can; what comes of it is broken off.
+    const stop = new AbortController()
+    void send('POST', '/datasets/archive', { json: { ids }, signal: stop.signal }).then(() => {
+      stop.abort()
+      refused(new Error('the server gave no file'))
+    }, refused)
+  })
+}
 
 /** Hands a file to the browser's downloads. */
 export function save(url: string, name: string): void {
