@@ -12,7 +12,7 @@ use opendmp_model::ids::IdPrefix;
 use opendmp_model::kinds::Role;
 use opendmp_ports::content::Usage;
 use opendmp_ports::journal::letters::parse_group;
-use opendmp_ports::journal::{Backlog, Filter, RunId};
+use opendmp_ports::journal::{Backlog, Filter, RunId, RunsMeant};
 use opendmp_ports::transport::StepCounts;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -22,6 +22,7 @@ use crate::garbage::Collected;
 use crate::plan::text;
 pub use crate::problem::Problem;
 use crate::rows::{Flow, Run};
+use crate::search::moment;
 
 /// A flow with the files it names.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -210,7 +211,56 @@ impl From<Listing> for Filter {
             ended: asked.ended,
             limit: if asked.limit == 0 { 100 } else { asked.limit.min(MOST_ROWS) },
             after: asked.after,
+            ..Self::default()
         }
+    }
+}
+
+/// Which runs are wanted, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Runs {
+    /// Of this flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
+    /// Only this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<u64>,
+    /// That stand so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<RunsMeant>,
+    /// Words that a run has all of, in its number, its flow, its version or what set it off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
+    /// Set off by what contains this, or matches it where it has `*` or `?`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Begun at this time or later: RFC 3339, or a date (UTC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Begun before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// At most this many; 0: 100. A page may have fewer and yet a cursor: so many are looked through for it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub limit: usize,
+    /// What follows this cursor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+impl Runs {
+    /// As a filter.
+    ///
+    /// # Errors
+    /// For a time that is none.
+    pub(crate) fn filter(self) -> Result<Filter, Problem> {
+        let Self { flow, run, state, q, name, since, until, limit, after } = self;
+        let moment = |of: &str, text: Option<String>| text.map(|text| moment(of, &text)).transpose();
+        let (since, until) = (moment("since", since)?, moment("until", until)?);
+        let listing = Listing { flow, run, name, q, limit, after, ..Listing::default() };
+        Ok(Filter { runs: state, since, until, ..listing.into() })
     }
 }
 

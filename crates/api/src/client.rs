@@ -18,7 +18,7 @@ use tower::ServiceExt;
 
 use crate::ask::{
     BackupRequest, DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference,
-    ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Status, Upload, WhichRevision,
+    ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Runs, Status, Upload, WhichRevision,
 };
 use crate::garbage::CollectRequest;
 use crate::rows::{
@@ -252,7 +252,7 @@ impl Client {
     }
 
     /// Runs, newest first.
-    pub async fn runs(&self, listing: &Listing) -> Result<Page<Run>, Problem> {
+    pub async fn runs(&self, listing: &Runs) -> Result<Page<Run>, Problem> {
         self.get(&format!("/api/v1/runs{}", query(listing)?)).await
     }
 

@@ -72,7 +72,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
         (name = "try-outs", description = "A processor on a sample, with nothing left behind; and the samples."),
         (name = "upkeep", description = "Backups and garbage."),
     ),
-    components(schemas(Problem, FlowNumbers, Order)),
+    components(schemas(Problem, FlowNumbers, Order, opendmp_ports::journal::RunsMeant)),
     security(("bearer" = [])),
     modifiers(&Access),
 )]

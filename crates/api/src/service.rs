@@ -14,7 +14,7 @@ use opendmp_engine::{Engine, Loaded};
 use opendmp_model::ids::ContentHash;
 use opendmp_ports::content::Body;
 use opendmp_ports::journal::{
-    self, DeadRow, DeadState, Filter, FlowId, FlowRow, RevisionRow, RunId, RunRow, RunState, Search, Selection,
+    self, DeadRow, DeadState, Filter, FlowId, FlowRow, RevisionRow, RunId, RunRow, RunsMeant, Search, Selection,
     VersionId,
 };
 use opendmp_processor::Progress;
@@ -347,10 +347,11 @@ impl Service {
     /// Runs that an earlier process left behind, oldest first, closed so that they can end: nobody feeds them any more,
     /// since this process holds the data directory. Of one flow, or of all.
     async fn interrupted(&self, flow: Option<&str>, but: Option<RunId>) -> Result<Vec<RunId>, Problem> {
-        let filter = Filter { flow: flow.map(str::to_owned), limit: LOOK_BACK, ..Filter::default() };
+        let flow = flow.map(str::to_owned);
+        let filter = Filter { flow, runs: Some(RunsMeant::Running), limit: LOOK_BACK, ..Filter::default() };
         let page = self.engine.journal.runs(filter).await?;
         let mut left = Vec::new();
-        for row in page.rows.iter().rev().filter(|row| row.state == RunState::Running && Some(row.id) != but) {
+        for row in page.rows.iter().rev().filter(|row| Some(row.id) != but) {
             self.engine.journal.close_run(row.id, self.engine.clock.now()).await?;
             left.push(row.id);
         }

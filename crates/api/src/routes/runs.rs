@@ -13,7 +13,7 @@ use super::Asked;
 use super::answer::{Answer, Refused, lines};
 use super::extract::{Actor, Ask, Path, Query};
 use crate::access::Via;
-use crate::ask::{Event, Follow, Listing, ReprocessStopped, RunRequest};
+use crate::ask::{Event, Follow, ReprocessStopped, RunRequest, Runs};
 use crate::rows::{Page, Run};
 use crate::service::Service;
 
@@ -31,11 +31,11 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Service>> {
     path = "/api/v1/runs",
     tag = "runs",
     operation_id = "list_runs",
-    params(Listing),
+    params(Runs),
     responses((status = 200, description = "A part of them.", body = Page<Run>)),
 )]
-async fn runs(State(service): Asked, Query(listing): Query<Listing>) -> Answer<Page<Run>> {
-    Ok(Json(Page::of(&service.engine().journal.runs(listing.into()).await?)))
+async fn runs(State(service): Asked, Query(which): Query<Runs>) -> Answer<Page<Run>> {
+    Ok(Json(Page::of(&service.engine().journal.runs(which.filter()?).await?)))
 }
 
 /// Begins a run and follows it

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use clap::Subcommand;
-use opendmp_api::ask::Listing;
+use clap::{Subcommand, ValueEnum};
+use opendmp_api::ask::{Listing, Runs};
 use opendmp_api::rows::Run;
-use opendmp_ports::journal::RunState;
+use opendmp_ports::journal::{RunState, RunsMeant};
 use opendmp_ports::transport::StepCounts;
 
 use crate::args::Format;
@@ -28,12 +28,21 @@ pub struct Args {
 enum Verb {
     /// List runs, the newest first
     #[command(
-        after_help = "Examples:\n  opendmp runs list --flow penguins --limit 10\n  opendmp runs list --format json | jq '.[0].run'"
+        after_help = "Examples:\n  opendmp runs list --flow penguins --limit 10\n  opendmp runs list --state failures --since 2026-11-22\n  opendmp runs list --format json | jq '.[0].run'"
     )]
     List {
         /// Only of this flow
         #[arg(long, value_name = "FLOW")]
         flow: Option<String>,
+        /// Only those that stand so: running, done, or failures, which made dead letters
+        #[arg(long, value_name = "STATE", value_enum, hide_possible_values = true)]
+        state: Option<State>,
+        /// Only those begun at this time or later: 2026-11-22T14:02:11Z, or 2026-11-22
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only those begun before this time
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
         #[command(flatten)]
         listed: Listed,
     },
@@ -49,6 +58,24 @@ enum Verb {
     },
 }
 
+/// How runs are chosen by how they went.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    Running,
+    Done,
+    Failures,
+}
+
+impl From<State> for RunsMeant {
+    fn from(state: State) -> Self {
+        match state {
+            State::Running => Self::Running,
+            State::Done => Self::Done,
+            State::Failures => Self::Failures,
+        }
+    }
+}
+
 /// Lists or shows runs.
 pub async fn runs(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let session = target.session(Need::Look).await?;
@@ -59,7 +86,7 @@ pub async fn runs(args: Args, target: &Target, term: &Term) -> Result<ExitCode, 
 
 async fn verb(verb: Verb, session: &Session, term: &Term) -> Result<ExitCode, Fail> {
     match verb {
-        Verb::List { flow, listed } => {
+        Verb::List { flow, state: stands, since, until, listed } => {
             let columns = [
                 column("run", |run: &Run| Value::Number(run.run)),
                 column("flow", |run| Value::Text(run.flow.clone())),
@@ -76,15 +103,13 @@ async fn verb(verb: Verb, session: &Session, term: &Term) -> Result<ExitCode, Fa
                 }),
                 wide("trigger", |run| Value::Text(run.trigger.clone())),
             ];
-            let listing = Listing { flow, ..Listing::default() };
-            table::pages(
-                listing,
-                &listed,
-                &columns,
-                "no runs yet; `opendmp run FLOW.yaml` makes one",
-                term,
-                |listing| async move { session.client.runs(&listing).await },
-            )
+            let narrowed = flow.is_some() || stands.is_some() || since.is_some() || until.is_some();
+            let empty = if narrowed { "no such runs" } else { "no runs yet; `opendmp run FLOW.yaml` makes one" };
+            let which = Runs { flow, state: stands.map(RunsMeant::from), since, until, ..Runs::default() };
+            table::pages(Listing::default(), &listed, &columns, empty, term, |part| {
+                let which = Runs { name: part.name, limit: part.limit, after: part.after, ..which.clone() };
+                async move { session.client.runs(&which).await }
+            })
             .await?;
         }
         Verb::Show { run, format } => {

@@ -17,7 +17,7 @@ use opendmp_model::manifest::Load;
 use super::draft::DraftChange;
 use super::types::{
     Filter, FlowId, FlowState, GroupRow, HoldRule, Ingest, NewArrival, NewDeadLetter, NewExport, NewTask, Reader,
-    RunMode, dead_letter_id,
+    RunMode, RunRow, RunState, RunsMeant, dead_letter_id,
 };
 
 pub use errors::*;
@@ -590,6 +590,25 @@ pub fn slot_at(cursor: &str) -> Option<SlotId> {
         *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
     }
     Some(SlotId { origin: Arrival(origin.parse().ok()?), hash })
+}
+
+/// Whether a run is meant, by what its row says.
+pub fn run_is_meant(filter: &Filter, run: &RunRow) -> bool {
+    let went = match filter.runs {
+        None => true,
+        Some(RunsMeant::Running) => run.state == RunState::Running,
+        Some(RunsMeant::Done) => run.state == RunState::Done,
+        Some(RunsMeant::Failures) => run.dead > 0,
+    };
+    went && filter.flow.as_ref().is_none_or(|flow| *flow == run.flow)
+        && filter.run.is_none_or(|wanted| wanted == run.id)
+        && filter.since.is_none_or(|since| run.started >= since)
+        && filter.until.is_none_or(|until| run.started < until)
+        && filter.name.as_ref().is_none_or(|pattern| name_matches(pattern, &run.trigger))
+        && filter.text.as_ref().is_none_or(|text| {
+            let told = format!("{} {} {} {}", run.id, run.flow, run.trigger, run.version).to_lowercase();
+            text.to_lowercase().split_whitespace().all(|word| told.contains(word))
+        })
 }
 
 /// How many rows a page has at most.

@@ -540,7 +540,7 @@ impl Journal for MemoryJournal {
         let before = number_cursor(&filter, "journal runs")?;
         let state = self.lock();
         let runs = state.runs.values().rev().map(|run| &run.row);
-        let runs = runs.filter(|row| row.id.0 < before && matches(&filter, &row.flow, row.id, &row.trigger));
+        let runs = runs.filter(|row| row.id.0 < before && decide::run_is_meant(&filter, row));
         let rows = runs.map(|row| (row.id.0, RunRow { processors: BTreeMap::new(), ..row.clone() }));
         Ok(page(rows, &filter, u64::to_string))
     }

@@ -631,6 +631,19 @@ pub enum End {
     Refused(Fault),
 }
 
+/// Which runs are meant by how they went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum RunsMeant {
+    /// Something is outstanding.
+    Running,
+    /// All is settled and exported.
+    Done,
+    /// Dead letters were made, whether it is done or not.
+    Failures,
+}
+
 /// Which dead letters, datasets or runs are meant.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -646,8 +659,15 @@ pub struct Filter {
     pub id: Option<opendmp_model::ids::IdPrefix>,
     /// Of this group of dead letters.
     pub group: Option<PathHash>,
-    /// Dead letters that have all these words in their item's name or in what is said of them.
+    /// Dead letters that have all these words in their item's name or in what is said of them; runs that have them in
+    /// their number, their flow, their version or what set them off.
     pub text: Option<String>,
+    /// Runs that stand so.
+    pub runs: Option<RunsMeant>,
+    /// Runs that began at this time or later.
+    pub since: Option<i64>,
+    /// Runs that began before this time.
+    pub until: Option<i64>,
     /// Discarded and retried dead letters, too.
     pub ended: bool,
     /// At most this many; 0: a default of 100.

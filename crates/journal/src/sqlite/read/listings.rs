@@ -16,6 +16,9 @@ use crate::sqlite::fail::{Fail, Result};
 /// Dead letters that are looked through for one page of a search for words.
 const LOOKED_AT: usize = 5_000;
 
+/// Runs that are looked through for one page of those that are meant.
+const RUNS_LOOKED_AT: usize = 20_000;
+
 /// Groups of dead letters that are told of at most; where there are more, errors have nothing in common.
 const MOST_GROUPS: i64 = 10_000;
 
@@ -82,6 +85,16 @@ fn page<T>(rows: BTreeMap<i64, T>, limit: usize) -> Page<T> {
     Page { rows: rows.into_iter().map(|(_, row)| row).collect(), next }
 }
 
+/// The same where looking was left at a place: what lies behind it is for the next page.
+fn page_up_to<T>(mut rows: BTreeMap<i64, T>, limit: usize, left: Option<i64>) -> Page<T> {
+    if let Some(left) = left {
+        rows.retain(|number, _| *number >= left);
+    }
+    let mut page = page(rows, limit);
+    page.next = page.next.or(left.map(|left| left.to_string()));
+    page
+}
+
 pub(crate) fn dead_held(conn: &Connection) -> Result<DeadHeld> {
     let mut statement = conn.prepare_cached("SELECT item FROM letter INDEXED BY letter_open WHERE state = 0")?;
     let (mut rows, mut held) = (statement.query([])?, DeadHeld::default());
@@ -138,29 +151,29 @@ pub(crate) fn runs(conn: &Connection, filter: &Filter) -> Result<Page<RunRow>> {
     let mut out = BTreeMap::new();
     let mut keep = |row: &Row<'_>| {
         let (run, _) = run_row(row, &mut texts)?;
-        let meant = filter.flow.as_ref().is_none_or(|flow| *flow == run.flow)
-            && filter.name.as_ref().is_none_or(|pattern| decide::name_matches(pattern, &run.trigger));
-        Ok((run.id.0 as i64, meant.then_some(run)))
+        Ok((run.id.0 as i64, decide::run_is_meant(filter, &run).then_some(run)))
     };
+    let most = (limit + 1, RUNS_LOOKED_AT);
+    let mut left = None;
     match (filter.run, &filter.flow) {
         (Some(run), _) => {
             let sql = format!("SELECT {RUN} FROM run WHERE id = ?3 AND id < ?1 LIMIT ?2");
-            newest(conn, &sql, &(run.0 as i64), below, (limit + 1, usize::MAX), &mut out, keep)?;
+            newest(conn, &sql, &(run.0 as i64), below, most, &mut out, keep)?;
         }
         (None, Some(slug)) => {
             let sql = format!(
                 "SELECT {RUN} FROM run INDEXED BY run_flow WHERE flow = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2"
             );
             for flow in flows_of(conn, slug)? {
-                newest(conn, &sql, &flow, below, (limit + 1, usize::MAX), &mut out, &mut keep)?;
+                left = left.max(newest(conn, &sql, &flow, below, most, &mut out, &mut keep)?);
             }
         }
         (None, None) => {
             let sql = format!("SELECT {RUN} FROM run WHERE id < ?1 AND ?3 = 0 ORDER BY id DESC LIMIT ?2");
-            newest(conn, &sql, &0, below, (limit + 1, usize::MAX), &mut out, keep)?;
+            left = newest(conn, &sql, &0, below, most, &mut out, keep)?;
         }
     }
-    Ok(page(out, limit))
+    Ok(page_up_to(out, limit, left))
 }
 
 const LETTER: &str = "number, id, flow, version, run, processor, input, item, fault, attempts, log, failed, state, \
@@ -308,13 +321,7 @@ pub(crate) fn dead_letters(conn: &Connection, filter: &Filter) -> Result<Page<De
         );
         left = newest(conn, &sql, &0, below, most, &mut out, keep)?;
     }
-    // What lies behind the place where it was left is for the next page.
-    if let Some(left) = left {
-        out.retain(|number, _| *number >= left);
-    }
-    let mut page = page(out, limit);
-    page.next = page.next.or(left.map(|left| left.to_string()));
-    Ok(page)
+    Ok(page_up_to(out, limit, left))
 }
 
 fn group_number(conn: &Connection, group: PathHash) -> Result<Option<i64>> {

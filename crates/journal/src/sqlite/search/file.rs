@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use crate::sqlite::fail::{Fail, Result};
@@ -140,6 +141,8 @@ pub(crate) fn open_reader(dir: &Path) -> Result<Connection> {
 fn connect(dir: &Path, flags: OpenFlags) -> Result<Connection> {
     let conn = Connection::open_with_flags(dir.join(FILE), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.set_prepared_statement_cache_capacity(128);
+    // Else statements are made anew for the values that they are given.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.execute_batch("PRAGMA busy_timeout = 1000; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;")?;
     Ok(conn)
 }

@@ -215,6 +215,22 @@ pub(super) async fn runs_are_chosen(d: Desk) {
         d.apply(d.dropped(&claimed)).await;
     }
     d.j().await.close_run(run, 60).await.expect(OK);
+    let other = d.j().await.open_run(d.flow, d.version, RunMode::Live, "by hand", 70).await.expect(OK);
+    let listed = async |filter: Filter| -> Vec<RunId> {
+        let rows = d.j().await.runs(filter).await.expect(OK).rows;
+        rows.into_iter().map(|row| row.id).collect()
+    };
+    let of = |runs| Filter { runs: Some(runs), ..Filter::default() };
+    assert_eq!(listed(of(RunsMeant::Done)).await, [run]);
+    assert_eq!(listed(of(RunsMeant::Running)).await, [other]);
+    assert_eq!(listed(of(RunsMeant::Failures)).await, []);
+    assert_eq!(listed(Filter { since: Some(51), ..Filter::default() }).await, [other]);
+    assert_eq!(listed(Filter { until: Some(70), ..Filter::default() }).await, [run]);
+    assert_eq!(listed(Filter { since: Some(50), until: Some(71), ..Filter::default() }).await, [other, run]);
+    let words = |text: &str| Filter { text: Some(text.to_owned()), ..Filter::default() };
+    assert_eq!(listed(words("SCAN  first")).await, [run]);
+    assert_eq!(listed(words(&format!("hand {other}"))).await, [other]);
+    assert_eq!(listed(words("neither")).await, []);
     let over = Ingest { run: RunChoice::Existing(run), ..d.ingest_of(vec![file("c", "1")]) };
     assert_eq!(d.j().await.ingest(over).await.expect_err("the run is over").kind, ErrorKind::Conflict);
     assert_eq!(d.j().await.known(d.source, vec![b"c".to_vec()]).await.expect(OK), [None]);

@@ -20,6 +20,9 @@ const AMONG: usize = 80;
 /// Steps of a walk along an index that cost about as much as reading one row by its number.
 const STEPS: usize = 6;
 
+/// Steps that are worth trying in any case: names with the same trigram are often beside each other.
+const LEAST_STEPS: usize = 4_000;
+
 /// Steps along an index that a page may cost.
 const MOST_STEPS: usize = 60_000;
 
@@ -63,7 +66,7 @@ pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Among> {
         if ids.len() <= most {
             let steps = (search.page() + 1) * last(conn)? as usize / ids.len().max(1);
             if steps <= MOST_STEPS && steps < STEPS * ids.len() && asked.origins.is_none() {
-                return Ok(Among::Only(ids, 3 * steps));
+                return Ok(Among::Only(ids, (3 * steps).max(LEAST_STEPS)));
             }
             return Ok(Among::All(read(asked, conn, &ids)?));
         }

@@ -167,7 +167,8 @@ impl<'a> Walk<'a> {
                 let wanted = ids.binary_search(&id).is_ok();
                 if wanted || read == front.chunk {
                     let sql = format!("SELECT {COLUMNS} FROM row WHERE id = ?1");
-                    let found = self.conn.prepare_cached(&sql)?.query_row([id], |row| Ok(self.asked.candidate(row)))??;
+                    let found =
+                        self.conn.prepare_cached(&sql)?.query_row([id], |row| Ok(self.asked.candidate(row)))??;
                     last = found.as_ref().map(|row| row.place(by)).or(last);
                     front.rows.extend(found.filter(|_| wanted));
                 }
