@@ -5,13 +5,14 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use futures::FutureExt;
+use futures::{FutureExt, Stream, StreamExt, stream};
 use tracing::Instrument;
 
 use crate::problem::Problem;
@@ -22,6 +23,9 @@ pub(crate) const ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that is taken over.
 const LONGEST: usize = 128;
+
+/// How long a body may pause between two pieces.
+const PAUSE: Duration = Duration::from_secs(60);
 
 tokio::task_local! {
     /// The request under way.
@@ -51,6 +55,8 @@ pub(crate) async fn around(State(service): State<Arc<Service>>, request: Request
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let span = tracing::error_span!("request", request = &*id, method, route);
     // A request that panics is answered, as any other that fails: only its connection knows of it otherwise.
+    let request =
+        if request.body().is_end_stream() { request } else { request.map(|body| Body::from_stream(unpaused(body))) };
     let answer = async { AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked()) };
     let mut response = within(Some(Arc::clone(&id)), answer).instrument(span.clone()).await;
     let (status, took) = (response.status().as_u16(), begun.elapsed());
@@ -60,6 +66,21 @@ pub(crate) async fn around(State(service): State<Arc<Service>>, request: Request
         response.headers_mut().insert(ID, id);
     }
     response
+}
+
+/// A body of which something comes again and again, or which breaks off: who begins one and goes away would else keep
+/// what was begun for it.
+fn unpaused(body: Body) -> impl Stream<Item = Result<Bytes, axum::Error>> {
+    stream::unfold(Some(body.into_data_stream()), |pieces| async {
+        let mut pieces = pieces?;
+        match tokio::time::timeout(PAUSE, pieces.next()).await {
+            Ok(piece) => piece.map(|piece| (piece, Some(pieces))),
+            Err(_) => {
+                let error = axum::Error::new(format!("nothing more came for {} s", PAUSE.as_secs()));
+                Some((Err(error), None))
+            }
+        }
+    })
 }
 
 /// What went wrong is in the log, by the hook of panics, and is nothing for the asker.

@@ -4,15 +4,27 @@
 //! the sandbox can't keep it from a socket on every kernel; so such peers are told apart here and turned away.
 
 use std::io;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::serve::Listener;
-use tokio::net::unix::SocketAddr;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 
 /// The pause after an accept that failed for want of descriptors or memory.
 const BREATH: Duration = Duration::from_millis(100);
+
+/// Connections of a listener at a time; more wait until one of them ends.
+const MOST: usize = 24_000;
+
+/// How long the head of a request may take to come, also of the first one and of one that follows another.
+const HEAD: Duration = Duration::from_secs(30);
 
 /// Serves until `stop` resolves and what is under way has been answered.
 ///
@@ -23,7 +35,7 @@ pub async fn serve_tcp(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router.into_make_service()).with_graceful_shutdown(stop).await
+    serve(listener, router, stop).await
 }
 
 /// The same on a Unix socket.
@@ -35,16 +47,47 @@ pub async fn serve_unix(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(Guarded(listener), router.into_make_service()).with_graceful_shutdown(stop).await
+    serve(Guarded(listener), router, stop).await
+}
+
+/// HTTP/1.1 on each connection (RFC 9112), which is all that browsers speak without TLS.
+async fn serve<L: Listener>(mut listener: L, router: Router, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let (room, under_way) = (Arc::new(Semaphore::new(MOST)), GracefulShutdown::new());
+    // Of the whole, not one for each connection: it holds all routes.
+    let service = TowerToHyperService::new(router.with_state::<()>(()));
+    let mut stop = pin!(stop);
+    loop {
+        let next = async {
+            let place = Arc::clone(&room).acquire_owned().await.ok();
+            (listener.accept().await.0, place)
+        };
+        let (stream, place) = tokio::select! {
+            next = next => next,
+            () = &mut stop => break,
+        };
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+        let connection = under_way.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection broke off");
+            }
+            drop(place);
+        });
+    }
+    // Nobody new is let in while those are answered who are.
+    drop(listener);
+    under_way.shutdown().await;
+    Ok(())
 }
 
 struct Guarded(UnixListener);
 
 impl Listener for Guarded {
     type Io = UnixStream;
-    type Addr = SocketAddr;
+    type Addr = tokio::net::unix::SocketAddr;
 
-    async fn accept(&mut self) -> (UnixStream, SocketAddr) {
+    async fn accept(&mut self) -> (UnixStream, Self::Addr) {
         loop {
             match self.0.accept().await {
                 Ok((stream, address)) => match peer(&stream) {
@@ -59,7 +102,7 @@ impl Listener for Guarded {
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<Self::Addr> {
         self.0.local_addr()
     }
 }
