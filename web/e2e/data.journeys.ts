@@ -4,6 +4,9 @@ import { readFileSync } from 'node:fs'
 import { BIRDS, BROKEN, datasetId, drop, enable, letters, LONG_ROWS, MENDED, READINGS, stocked, SURVEY, weights } from './data.stock'
 import { check, isShown, type Journey, until, type World } from './harness'
 
+/** Arrivals that are sent in again: few enough to be sent in at once, which takes nothing off what is asked. */
+const MANY = 300
+
 const rows = (world: World, table: string) => world.page.getByRole('table', { name: table }).locator('[data-index]')
 const said = (world: World) => world.page.getByTestId('preview-said')
 
@@ -284,6 +287,38 @@ export const journeys: Journey[] = [
       await isShown(page.getByRole('region', { name: 'Steps in time' }).getByRole('listitem').filter({ hasText: 'weigh' }))
       await world.accessible()
       await world.shot('timeline')
+    },
+  },
+  {
+    name: 'data: what arrived before is sent in again from the page, and asked to stop there',
+    run: async (world) => {
+      const { page } = world
+      const flow = (code: string) => `name: Again\nprocessors:\n  - { id: inbox, type: ingest, phase: 1, source: { type: file_drop, path: ./inbox, settle: 0s } }\n  - { id: work, type: script, phase: 2, inputs: [inbox], memo: never, concurrency: 1, code: "${code}" }\n  - { id: shelf, type: collect, phase: 3, inputs: [work], collection: Again }\n`
+      await enable(world, 'again', flow('def process(text: str) -> str:\\n    return text\\n'))
+      for (let at = 0; at < MANY; at += 1) drop(world, 'again', `note-${at}.txt`, `note ${at}\n`)
+      await until('they are collected', async () => {
+        const { rows } = await world.api<{ rows: { name: string; datasets: number }[] }>('GET', '/collections')
+        return rows.some((row) => row.name === 'Again' && row.datasets >= MANY)
+      })
+      await enable(world, 'again', flow('import time\\n\\ndef process(text: str) -> str:\\n    time.sleep(0.02)\\n    return text.upper()\\n'))
+      await world.open('/flows?q=again')
+      await page.getByRole('button', { name: 'More for Again' }).click()
+      await page.getByRole('menuitem', { name: 'Reprocess…' }).click()
+      const dialog = page.getByRole('dialog', { name: 'Reprocess Again' })
+      await isShown(dialog.getByRole('row').filter({ hasText: 'work' }))
+      await world.accessible()
+      await world.both('plan')
+      await dialog.getByRole('button', { name: `Send ${MANY.toLocaleString('en-GB')} items in again` }).click()
+      await page.waitForURL('**/runs/*')
+      await isShown(page.getByText('reprocess', { exact: true }))
+      await page.getByRole('button', { name: 'Stop', exact: true }).click()
+      await page.getByRole('dialog').getByRole('button', { name: 'Stop it' }).click()
+      // Only beyond 20,000 items under way would a part wait to be sent in, and be stopped.
+      await isShown(page.getByText('All was sent in already; it ends by itself'))
+      await isShown(page.getByText('Done', { exact: true }))
+      const run = await world.api<{ arrivals: number; revisions: number }>('GET', `/runs/${page.url().split('/').at(-1)}`)
+      check(run.arrivals === MANY && run.revisions === MANY, `all of them came to their end: ${JSON.stringify(run)}`)
+      check((await page.getByRole('button', { name: 'Stop', exact: true }).count()) === 0, 'what has ended is not stopped')
     },
   },
   {

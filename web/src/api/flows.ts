@@ -1,5 +1,6 @@
 // Requests about flows, drafts, kinds and try-outs. Paths, parameters and answers are checked against the API's description.
 import { api, ask, data, lines, type Line } from './client'
+import { Problem } from './problem'
 import type { Files, Sample, Tried, Uploaded, Validated } from './types'
 
 const at = (flow: string) => encodeURIComponent(flow)
@@ -38,6 +39,29 @@ export const enableAgain = (flow: string, each: (line: Line) => void) => lines('
 export const disableFlow = (flow: string) => data(api.POST('/api/v1/flows/{flow}/disable', { params: { path: { flow } } }))
 export const deleteFlow = (flow: string, work: 'drain' | 'dead_letter') =>
   data(api.DELETE('/api/v1/flows/{flow}', { params: { path: { flow }, query: { work } } }))
+
+const which = (since: number | null) => ({ since, collection: null, datasets: [], timeout_ms: null })
+
+/** What a reprocess of what arrived since a moment (milliseconds since 1970; `null`: ever) would do. */
+export const planReprocess = (flow: string, since: number | null) =>
+  data(api.POST('/api/v1/flows/{flow}/reprocess/plan', { params: { path: { flow } }, body: which(since) }))
+
+/** Starts it and answers the number of its run; it is not waited for. */
+export async function reprocess(flow: string, since: number | null): Promise<number> {
+  const leave = new AbortController()
+  let run: number | undefined
+  try {
+    await lines('POST', `/flows/${at(flow)}/reprocess`, { json: which(since), signal: leave.signal }, (line) => {
+      if (line.event !== 'started') return
+      run = Number(line.run)
+      leave.abort()
+    })
+  } catch (error) {
+    if (run === undefined) throw error
+  }
+  if (run === undefined) throw new Problem({ status: 0, code: 'no-run', detail: 'the server began no run' })
+  return run
+}
 
 // The client loses that places and words of a diagnostic are pairs.
 export const validate = (flow: Content, signal?: AbortSignal) => data(api.POST('/api/v1/validate', { body: flow, signal })) as Promise<Validated>

@@ -1,5 +1,6 @@
-// The texts of a flow that differ, one at a time beside what it was: the flow itself, and the files that it names.
-import { Box, Stack, ToggleButton, ToggleButtonGroup } from '@mui/material'
+// What of a flow differs: in words, and its texts one at a time beside what they were, the flow itself and the files that it
+// names.
+import { Box, Chip, Stack, ToggleButton, ToggleButtonGroup } from '@mui/material'
 import { lazy, Suspense, useState } from 'react'
 import type { Files } from '../../api/types'
 import { languageOf } from '../../components/code/languages'
@@ -36,6 +37,26 @@ export function ChangedTexts({ before, after, changes, label }: { before: Conten
       <Box sx={{ flex: 1, minHeight: 0 }}>
         <Suspense fallback={<Skeletons />}><TextDiff key={path} label={label} before={textOf(before)} after={textOf(after)} language={language} /></Suspense>
       </Box>
+    </Stack>
+  )
+}
+
+const TONES = { added: 'success', removed: 'error', changed: 'warning' } as const
+const SIGNS = { added: '+', removed: '−', changed: '~' } as const
+
+export function ChangeList({ changes }: { changes: Changes }) {
+  return (
+    <Stack component="ul" direction="row" spacing={0.75} useFlexGap aria-label="What differs" sx={{ m: 0, p: 0, listStyle: 'none', flexWrap: 'wrap' }}>
+      {changes.flow.length > 0 && <li><Chip variant="outlined" color="warning" label={`~ flow: ${changes.flow.join(', ')}`} /></li>}
+      {changes.processors.map((one) => (
+        <li key={one.id}>
+          <Chip variant="outlined" color={TONES[one.change]} label={`${SIGNS[one.change]} ${one.id}${one.fields.length > 0 ? `: ${one.fields.join(', ')}` : ''}`} aria-label={`${one.id} ${one.change}${one.fields.length > 0 ? `: ${one.fields.join(', ')}` : ''}`} />
+        </li>
+      ))}
+      {changes.files.map((one) => (
+        <li key={one.path}><Chip variant="outlined" color={TONES[one.change]} label={`${SIGNS[one.change]} ${one.path}`} aria-label={`${one.path} ${one.change}`} /></li>
+      ))}
+      {changes.onlyText && <li><Chip variant="outlined" label="only comments or layout" /></li>}
     </Stack>
   )
 }

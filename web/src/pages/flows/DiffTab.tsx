@@ -1,14 +1,14 @@
 // The draft against the enabled version, or against an earlier one, which can be taken back into the draft.
-import { Alert, Box, Button, Chip, MenuItem, Stack, TextField } from '@mui/material'
+import { Alert, Box, Button, MenuItem, Stack, TextField } from '@mui/material'
 import { useQuery } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
 import { flowVersion, flowVersions } from '../../api/flows'
 import { ErrorPanel, Skeletons } from '../../components/states'
 import { toast } from '../../components/toast'
-import { changesOf, type Changes } from '../../flow/changes'
+import { changesOf } from '../../flow/changes'
 import { useSession, useSessionState } from '../../flow/useSession'
 import { short, when } from '../../lib/format'
-import { ChangedTexts } from './ChangedTexts'
+import { ChangedTexts, ChangeList } from './ChangedTexts'
 
 export function DiffTab() {
   const session = useSession()
@@ -55,26 +55,6 @@ export function DiffTab() {
       ) : (
         <Alert severity="success" variant="outlined" sx={{ m: 2 }}>Nothing differs from it.</Alert>
       )}
-    </Stack>
-  )
-}
-
-const TONES = { added: 'success', removed: 'error', changed: 'warning' } as const
-const SIGNS = { added: '+', removed: '−', changed: '~' } as const
-
-export function ChangeList({ changes }: { changes: Changes }) {
-  return (
-    <Stack component="ul" direction="row" spacing={0.75} useFlexGap aria-label="What differs" sx={{ m: 0, p: 0, listStyle: 'none', flexWrap: 'wrap' }}>
-      {changes.flow.length > 0 && <li><Chip variant="outlined" color="warning" label={`~ flow: ${changes.flow.join(', ')}`} /></li>}
-      {changes.processors.map((one) => (
-        <li key={one.id}>
-          <Chip variant="outlined" color={TONES[one.change]} label={`${SIGNS[one.change]} ${one.id}${one.fields.length > 0 ? `: ${one.fields.join(', ')}` : ''}`} aria-label={`${one.id} ${one.change}${one.fields.length > 0 ? `: ${one.fields.join(', ')}` : ''}`} />
-        </li>
-      ))}
-      {changes.files.map((one) => (
-        <li key={one.path}><Chip variant="outlined" color={TONES[one.change]} label={`${SIGNS[one.change]} ${one.path}`} aria-label={`${one.path} ${one.change}`} /></li>
-      ))}
-      {changes.onlyText && <li><Chip variant="outlined" label="only comments or layout" /></li>}
     </Stack>
   )
 }

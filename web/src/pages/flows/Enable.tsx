@@ -12,8 +12,7 @@ import { slug as slugOf } from '../../flow/model'
 import { useSession, useSessionState } from '../../flow/useSession'
 import { many, short } from '../../lib/format'
 import { ProblemNote } from '../../try/ProblemNote'
-import { ChangedTexts } from './ChangedTexts'
-import { ChangeList } from './DiffTab'
+import { ChangedTexts, ChangeList } from './ChangedTexts'
 
 export function EnableDialog({ open, onClose }: { open: boolean; onClose: () => void }) {
   return (

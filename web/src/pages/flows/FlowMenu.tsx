@@ -3,7 +3,7 @@ import MoreVert from '@mui/icons-material/MoreVert'
 import { Box, Divider, FormControlLabel, IconButton, Menu, MenuItem, Radio, RadioGroup } from '@mui/material'
 import { useQueryClient } from '@tanstack/react-query'
 import { useNavigate } from '@tanstack/react-router'
-import { useState } from 'react'
+import { lazy, Suspense, useState } from 'react'
 import { deleteFlow, disableFlow, dropDraft, enableAgain, readDraft, readFlow } from '../../api/flows'
 import { ConfirmDialog } from '../../components/ConfirmDialog'
 import { toast, toastProblem } from '../../components/toast'
@@ -11,6 +11,8 @@ import { useFlowPart } from '../../events/store'
 import { save } from '../../lib/download'
 import { many } from '../../lib/format'
 import type { FlowRow } from './FlowsPage'
+
+const Reprocess = lazy(() => import('./Reprocess'))
 
 export function useFlowActions() {
   const queries = useQueryClient()
@@ -50,7 +52,7 @@ export function useFlowActions() {
 
 export function FlowMenu({ row, onDeleted }: { row: Pick<FlowRow, 'flow' | 'name' | 'state' | 'outstanding'>; onDeleted?: () => void }) {
   const [anchor, setAnchor] = useState<HTMLElement | null>(null)
-  const [asking, setAsking] = useState<'disable' | 'delete' | 'drop' | undefined>()
+  const [asking, setAsking] = useState<'disable' | 'delete' | 'drop' | 'reprocess' | undefined>()
   const [work, setWork] = useState<'drain' | 'dead_letter'>('drain')
   const { enable, disable, remove, exportText, refresh } = useFlowActions()
   const navigate = useNavigate()
@@ -79,10 +81,12 @@ export function FlowMenu({ row, onDeleted }: { row: Pick<FlowRow, 'flow' | 'name
         {state === 'enabled' && item('Disable…', () => setAsking('disable'))}
         {state !== 'draft' && item('Runs', () => void navigate({ to: '/runs', search: { flow } }))}
         {state !== 'draft' && item('Datasets', () => void navigate({ to: '/datasets', search: { flow } }))}
+        {state !== 'draft' && item('Reprocess…', () => setAsking('reprocess'))}
         {item('Export YAML', () => void exportText(row))}
         <Divider />
         {state === 'draft' ? item('Discard the draft…', () => setAsking('drop'), true) : item('Delete…', () => setAsking('delete'), true)}
       </Menu>
+      <Suspense>{asking === 'reprocess' && <Reprocess flow={flow} name={name} onClose={() => setAsking(undefined)} />}</Suspense>
       <ConfirmDialog open={asking === 'disable'} title={`Disable ${name}?`} action="Disable" onConfirm={() => disable(flow, name)} onClose={() => setAsking(undefined)}>
         <span>It takes nothing more from its sources. What is under way is finished, and nothing is lost; what comes meanwhile is taken when it is enabled again.</span>
       </ConfirmDialog>

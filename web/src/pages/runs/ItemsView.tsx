@@ -34,7 +34,7 @@ export function ItemsView({ run, item, onItem }: Props) {
   return (
     <Box sx={{ flex: 1, minHeight: 0, display: 'flex' }}>
       <Box sx={{ flex: 1, minWidth: 0, display: 'flex', flexDirection: 'column' }}>
-        <ItemTree tree={tree} chosen={item} onItem={onItem} />
+        <ItemTree tree={tree} partly={steps.more} chosen={item} onItem={onItem} />
         {steps.more && (
           <Stack direction="row" spacing={1} sx={{ px: 2, py: 0.75, alignItems: 'center', borderTop: 1, borderColor: 'divider', fontSize: 12, color: 'text.secondary' }}>
             <span>The first {count(steps.rows.length)} steps are shown.</span>
@@ -68,7 +68,7 @@ function Beside({ id, onItem }: { id: string; onItem: (item: string | undefined)
   )
 }
 
-function ItemTree({ tree, chosen, onItem }: { tree: ReturnType<typeof treeOf>; chosen: string | undefined; onItem: (item: string) => void }) {
+function ItemTree({ tree, partly, chosen, onItem }: { tree: ReturnType<typeof treeOf>; partly: boolean; chosen: string | undefined; onItem: (item: string) => void }) {
   const [closed, setClosed] = useState<ReadonlySet<string>>(new Set())
   const rows = useMemo(() => rowsOf(tree, closed), [tree, closed])
   const toggle = (row: (typeof rows)[number]) => {
@@ -94,12 +94,12 @@ function ItemTree({ tree, chosen, onItem }: { tree: ReturnType<typeof treeOf>; c
       indent={INDENT}
       ruled
     >
-      {(row) => <Row row={row} />}
+      {(row) => <Row row={row} partly={partly} />}
     </VirtualTree>
   )
 }
 
-function Row({ row }: { row: TreeRow }) {
+function Row({ row, partly }: { row: TreeRow; partly: boolean }) {
   const { item, made, took } = row.place
   const Icon = row.open ? ExpandMore : ChevronRight
   return (
@@ -110,7 +110,8 @@ function Row({ row }: { row: TreeRow }) {
       {made && <Box component="span" sx={{ color: 'text.secondary', fontSize: 12 }}>{made.result === 'arrived' ? 'from' : 'by'} {made.processor}{item.port ? `.${item.port}` : ''}</Box>}
       <Box sx={{ flex: 1 }} />
       {took.map((step, at) => <Became key={at} step={step} place={row.place} />)}
-      {took.length === 0 && <Box component="span" sx={{ color: 'text.secondary', fontSize: 12 }}>nothing took it yet</Box>}
+      {/* Of a run of which not all was fetched it is not known. */}
+      {took.length === 0 && !partly && <Box component="span" sx={{ color: 'text.secondary', fontSize: 12 }}>nothing took it yet</Box>}
     </>
   )
 }
