@@ -9,15 +9,22 @@ use opendmp_engine::Engine;
 use opendmp_model::name::Distinct;
 use opendmp_ports::content::Body;
 use opendmp_ports::journal::RevisionRow;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use zip::write::{SimpleFileOptions, StreamWriter};
 use zip::{CompressionMethod, DateTime, ZipWriter};
+
+use crate::problem::Problem;
 
 /// Datasets in one archive at most.
 pub(crate) const MOST: usize = 10_000;
 
 /// Bytes that are read, compressed and sent at a time.
 const PIECE: usize = 256 << 10;
+
+/// Archives that are made at a time: each has a thread for as long as its asker takes.
+const AT_A_TIME: usize = 32;
+
+static ROOM: Semaphore = Semaphore::const_new(AT_A_TIME);
 
 /// Pieces under way to one asker.
 const PIECES: usize = 4;
@@ -55,9 +62,17 @@ impl Write for Sent {
 
 /// Sends the archive of these datasets, none of which was let go, piece by piece, as fast as it is taken. What fails on
 /// the way ends the stream with an error, so that nobody takes what came for the whole.
-pub(crate) fn send(engine: Arc<Engine>, rows: Vec<RevisionRow>) -> mpsc::Receiver<io::Result<Bytes>> {
+///
+/// # Errors
+/// Where so many are being made already.
+pub(crate) fn send(engine: Arc<Engine>, rows: Vec<RevisionRow>) -> Result<mpsc::Receiver<io::Result<Bytes>>, Problem> {
+    let room = ROOM.try_acquire().map_err(|_| {
+        Problem::new(503, "too-many-archives", format!("{AT_A_TIME} archives are being made already"))
+            .with_hint("wait until one of them is there, or stop it")
+    })?;
     let (to, pieces) = mpsc::channel(PIECES);
     tokio::spawn(async move {
+        let _room = room;
         // Opened one after the other, so that not all of them are open at a time.
         let (bodies, mut opened) = mpsc::channel::<(RevisionRow, Body)>(1);
         let failed = to.clone();
@@ -99,7 +114,7 @@ pub(crate) fn send(engine: Arc<Engine>, rows: Vec<RevisionRow>) -> mpsc::Receive
             let _ = failed.send(Err(error)).await;
         }
     });
-    pieces
+    Ok(pieces)
 }
 
 fn add(writer: &mut ZipWriter<StreamWriter<Sent>>, name: &str, size: u64, body: Body) -> io::Result<()> {

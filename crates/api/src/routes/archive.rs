@@ -90,7 +90,7 @@ async fn send(State(service): Asked, Given(which): Given) -> Result<Response, Pr
         service.is_there(&row)?;
         rows.push(row);
     }
-    let pieces = archive::send(Arc::clone(service.engine()), rows);
+    let pieces = archive::send(Arc::clone(service.engine()), rows)?;
     let pieces = stream::unfold(pieces, |mut pieces| async move { Some((pieces.recv().await?, pieces)) });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/zip")),

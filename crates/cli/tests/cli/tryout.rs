@@ -287,3 +287,77 @@ fn an_edited_dead_letter_goes_on_and_its_dataset_explains_the_edit() {
     assert_eq!(ask(&place, "GET", "/runs/1/items?after=x", &Value::Null).0, 400);
     server.stop().exits(0);
 }
+
+#[test]
+fn what_comes_and_goes_in_the_middle_leaves_nothing() {
+    let place = Place::new();
+    place.write("flow.yaml", flow("Shout", UPPER, ""));
+    fs::create_dir(place.path("inbox")).unwrap();
+    // Noise, so that an archive of it is as large.
+    let mut state = 1_u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        b'A' + (state >> 27) as u8 % 26
+    };
+    place.write("inbox/large.txt", (0..24 << 20).map(|_| noise()).collect::<Vec<u8>>());
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    let server = place.serve(&[]);
+    until("it is through", || place.rows(&["datasets", "list"]).len() == 1);
+    let id = place.rows(&["datasets", "list"])[0]["id"].as_str().unwrap().to_owned();
+    let begin = |server: &Server, method: &str, path: &str, kind: &str, length: usize, body: &[u8]| {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        let (host, token) = (&server.address, &server.token);
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nContent-Type: {kind}\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )
+        .unwrap();
+        stream.write_all(body).unwrap();
+        stream
+    };
+    let into = "/api/v1/flows/shout/sources/inbox/files?name=half.txt";
+    let inbox = || fs::read_dir(place.path("inbox")).unwrap().count();
+    let open = |server: &Server| fs::read_dir(format!("/proc/{}/fd", server.running.id())).unwrap().count();
+
+    // Who asked for archives takes the first of each, and no more.
+    let before = open(&server);
+    let ids = json!({ "ids": [id] }).to_string();
+    let archive = |server: &Server| {
+        let mut stream =
+            begin(server, "POST", "/api/v1/datasets/archive", "application/json", ids.len(), ids.as_bytes());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut told = [0; 12];
+        std::io::Read::read_exact(&mut stream, &mut told).unwrap();
+        (String::from_utf8_lossy(&told[9..]).into_owned(), stream)
+    };
+    let asked: Vec<_> = (0..32).map(|_| archive(&server)).collect();
+    assert!(asked.iter().all(|(status, _)| status == "200"));
+    assert_eq!(archive(&server).0, "503", "one more would take the last threads");
+    assert!(open(&server) >= before + 32);
+    drop(asked);
+    until("all of them are let go", || archive(&server).0 == "200");
+    until("nothing is open for them", || open(&server) <= before + 1);
+
+    // A file that does not come whole never counts as one.
+    let half = begin(&server, "POST", into, "application/octet-stream", 9_000_000, &vec![b'x'; 1 << 20]);
+    until("it comes in", || inbox() == 2);
+    drop(half);
+    until("nothing is left of it", || inbox() == 1);
+
+    // Nor where the server is killed.
+    let _half = begin(&server, "POST", into, "application/octet-stream", 9_000_000, &vec![b'x'; 1 << 20]);
+    let _other = begin(&server, "POST", "/api/v1/uploads?name=half", "text/plain", 9_000_000, &vec![b'x'; 1 << 20]);
+    let _third = archive(&server);
+    until("they come in", || inbox() == 2 && uploads(&place) == 1);
+    server.running.signal(nix::sys::signal::Signal::SIGKILL);
+    drop(server.running.end());
+    let server = place.serve(&[]);
+    until("no upload is left", || uploads(&place) == 0);
+    let (status, _, body) = server.send("POST", into, "application/octet-stream", b"whole");
+    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+    until("the whole one is through", || place.rows(&["datasets", "list"]).len() == 2);
+    assert_eq!(place.read("outbox/half.txt"), "WHOLE");
+    assert!(place.rows(&["dead-letters", "list"]).is_empty());
+    server.stop().exits(0);
+}
