@@ -68,4 +68,12 @@ describe('the event store', () => {
     store.facts({ seq: 0, time: at(6), flows: { a: numbers(1) } })
     expect(store.rate('a', 'clean', ms(6))).toBe(0)
   })
+
+  it('counts the same however often it is told', () => {
+    const store = new EventStore()
+    // Ten items in a second, told of twenty times in it.
+    for (let tell = 0; tell <= 600; tell += 1) store.facts({ seq: tell, time: at(tell / 20), flows: { a: numbers(Math.floor(tell / 2)) } })
+    expect(store.rate('a', 'clean', ms(30))).toBeCloseTo(10, 0)
+    expect(store.steps('a', 'clean', ms(30)).reduce((sum, one) => sum + one, 0)).toBe(300)
+  })
 })

@@ -59,6 +59,8 @@ const RATE_OVER = 10_000
 /** What processors did is kept for so many milliseconds, and drawn in so many steps. */
 const KEPT = 120_000
 const STEPS = 24
+/** What is kept lies so many milliseconds apart, at least. */
+const APART = 500
 
 type Hearer = () => void
 
@@ -160,14 +162,18 @@ export class EventStore {
   readonly slugs = (): string[] => this.names
 
   private remember(key: string, at: number, done: number) {
-    let past = this.history.get(key) ?? []
-    // A server that was started again counts anew.
-    if (done < (past.at(-1)?.done ?? 0)) past = []
-    // The last one before what is kept stays: what came later is counted from it.
-    const first = past.findLastIndex((one) => one.at < at - KEPT)
-    past = past.slice(Math.max(0, first))
-    past.push({ at, done })
+    const past = this.history.get(key) ?? []
     this.history.set(key, past)
+    // A server that was started again counts anew.
+    if (done < (past.at(-1)?.done ?? 0)) past.length = 0
+    // The last one before what is kept stays: what came later is counted from it.
+    let gone = 0
+    while ((past[gone + 1]?.at ?? at) < at - KEPT) gone += 1
+    if (gone > 0) past.splice(0, gone)
+    // The newest stands for all that was told within the last moment: there are hundreds of processors, each told of often.
+    const before = past.at(-2)
+    if (before && at - before.at < APART) past.pop()
+    past.push({ at, done })
   }
 
   /** The server's time now, as far as it can be told. */

@@ -7,7 +7,7 @@ import {
   type FinalConnectionState, type Node, type NodeChange,
 } from '@xyflow/react'
 import '@xyflow/react/dist/style.css'
-import { memo, useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react'
+import { memo, useCallback, useEffect, useMemo, useRef, useState, type CSSProperties, type KeyboardEvent } from 'react'
 import { toast } from '../../../components/toast'
 import { dots, dropBefore, laneAt, laneX, layout, passes, CARD_WIDTH, LANE_WIDTH, LEAST_LANES } from '../../../flow/layout'
 import { phaseOf, refusal, type Step } from '../../../flow/model'
@@ -32,6 +32,12 @@ const DOT = 10
 /** The dots of a card as React Flow wants them: told, it need not draw and measure each card to know where connections go. */
 const handlesOf = (step: Step) =>
   dots(step).map(({ type, id, x, y }) => ({ type, id, x: x - DOT / 2, y: y - DOT / 2, width: DOT, height: DOT, position: type === 'source' ? Position.Right : Position.Left }))
+
+/**
+ * Where a node stands, as a plain offset: React Flow's own `transform` for each makes a layer to be put together for each
+ * step of a drag, of hundreds of cards.
+ */
+const placedAt = ({ x, y }: { x: number; y: number }): CSSProperties => ({ transform: 'none', left: x, top: y })
 
 /** Beyond this only what is in sight is drawn; from far away, where nearly all is and a card is only its name, beyond that. */
 const DRAW_ALL = 60
@@ -84,12 +90,12 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
       ...lanes.map((lane, at): LaneNode => ({
         id: `lane:${at}`, type: 'lane', position: { x: lane.x, y: 0 }, width: LANE_WIDTH, height: lane.height, measured: { width: LANE_WIDTH, height: lane.height }, handles: [], draggable: false, selectable: false, focusable: false, zIndex: -1,
         data: { lane: at, name: names[at]?.name ?? `Phase ${at + 1}`, about: names[at]?.about ?? '', height: lane.height, ghost: lane.cards.length === 0, onAdd },
-        style: { pointerEvents: 'none' },
+        style: { ...placedAt({ x: lane.x, y: 0 }), pointerEvents: 'none' },
       })),
       ...model.steps.map((step): CardNode => {
         const card = placed.cards.get(step.id) ?? { x: 0, y: 0, height: 0 }
         return {
-          id: step.id, type: 'card', position: { x: card.x, y: card.y }, width: CARD_WIDTH, height: card.height, measured: { width: CARD_WIDTH, height: card.height }, handles: handlesOf(step), selected: marked.has(step.id),
+          id: step.id, type: 'card', position: { x: card.x, y: card.y }, width: CARD_WIDTH, height: card.height, measured: { width: CARD_WIDTH, height: card.height }, handles: handlesOf(step), style: placedAt(card), selected: marked.has(step.id),
           data: { slug: session.slug, step, lane: step.lane, errors: errors.get(step.id) ?? 0, live, focusable: false, dimmed: broken },
         }
       }),
@@ -159,7 +165,11 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
 
   const onNodesChange = useCallback(
     (changes: NodeChange<AnyNode>[]) => {
-      setNodes((now) => applyNodeChanges(changes.filter((change) => change.type !== 'remove' && change.type !== 'select'), now))
+      const moved = new Set(changes.flatMap((change) => (change.type === 'position' ? [change.id] : [])))
+      setNodes((now) => {
+        const next = applyNodeChanges(changes.filter((change) => change.type !== 'remove' && change.type !== 'select'), now)
+        return moved.size === 0 ? next : next.map((node) => (moved.has(node.id) ? { ...node, style: { ...node.style, ...placedAt(node.position) } } : node))
+      })
       const picks = changes.filter((change) => change.type === 'select')
       if (picks.length > 0) {
         const next = new Set(selected)
@@ -195,7 +205,7 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
       attempt(`move ${node.id}`, (text) => moveProcessor(text, node.id, phaseOf(model, lane), before))
       // Back to its place, whether or not anything came of it.
       const now = layout(session.get().model).cards.get(node.id)
-      if (now) setNodes((all) => all.map((one) => (one.id === node.id ? { ...one, position: { x: now.x, y: now.y } } : one)))
+      if (now) setNodes((all) => all.map((one) => (one.id === node.id ? { ...one, position: { x: now.x, y: now.y }, style: placedAt(now) } : one)))
     },
     [model, placed, attempt, session],
   )
