@@ -12,6 +12,9 @@ import { Spark } from './Spark'
 
 export type CardNode = Node<{ slug: string; step: Step; lane: number; errors: number; live: boolean; focusable: boolean; dimmed: boolean }, 'card'>
 
+/** Letters of a name that have room in a card from far away. */
+const MOST_FAR = 36
+
 export const Card = memo(function Card({ data, selected, isConnectable }: NodeProps<CardNode>) {
   const { step, lane } = data
   const far = useFar()
@@ -31,7 +34,7 @@ export const Card = memo(function Card({ data, selected, isConnectable }: NodePr
         // Too small to be drawn at; React Flow looks in a card that comes into sight for where connections end.
         <>
           {dots(step).map(({ type, id, x, y }) => <i key={type + id} className={`card-dot ${type}`} data-handleid={id} data-handlepos={type === 'source' ? 'right' : 'left'} style={{ left: x - 6, top: y - 6 }} />)}
-          {step.id}
+          {step.id.length > MOST_FAR ? `${step.id.slice(0, MOST_FAR - 1)}…` : step.id}
         </>
       ) : (
         <>

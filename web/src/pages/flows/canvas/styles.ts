@@ -32,8 +32,8 @@ export function canvasStyles(theme: Theme) {
     // A larger place to grab than to see.
     '& .card .react-flow__handle::after': { content: '""', position: 'absolute', inset: -8 },
 
-    // Far away: a name.
-    '& .card.far': { boxShadow: 'none', display: 'grid', placeItems: 'center', fontSize: 26, fontWeight: 650, backgroundColor: 'var(--lane-soft)', padding: '0 8px', textAlign: 'center', overflow: 'hidden' },
+    // Far away: a name. Nothing is clipped: a clip for each of hundreds of cards is looked at in each step of a drag.
+    '& .card.far': { boxShadow: 'none', display: 'grid', placeItems: 'center', fontSize: 26, fontWeight: 650, backgroundColor: 'var(--lane-soft)', padding: '0 8px', textAlign: 'center', lineHeight: 1.05, overflowWrap: 'anywhere' },
 
     '& .card-dot': { position: 'absolute', width: 10, height: 10, visibility: 'hidden' },
 
