@@ -17,7 +17,7 @@ use crate::diff::{self, Diff, Written};
 use crate::drafts::name_in;
 use crate::plan::{self, Plan};
 use crate::problem::Problem;
-use crate::rows::{Flow, Page, time};
+use crate::rows::{Flow, Page, Setting, time};
 use crate::service::Service;
 
 /// What is remembered of versions, which never change, for listings.
@@ -199,6 +199,13 @@ impl Service {
     pub fn with_home(self: Arc<Self>, home: PathBuf) -> Arc<Self> {
         // Given once, where the server begins.
         let _ = self.home.set(home);
+        self
+    }
+
+    /// Has the service tell what it was started with.
+    #[must_use]
+    pub fn with_settings(self: Arc<Self>, settings: Vec<Setting>) -> Arc<Self> {
+        let _ = self.settings.set(settings);
         self
     }
 

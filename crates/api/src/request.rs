@@ -134,7 +134,7 @@ mod tests {
         let broken = async || -> Response { panic!("on purpose") };
         let layer = axum::middleware::from_fn_with_state(Service::command(Arc::new(engine)), around);
         let routes = axum::Router::new().route("/", axum::routing::get(broken)).layer(layer);
-        let request = Request::get("/").header(&ID, "mine").body(axum::body::Body::empty()).unwrap();
+        let request = Request::get("/").header(&ID, "mine").body(Body::empty()).unwrap();
         let response = tower::ServiceExt::oneshot(routes, request).await.unwrap();
         assert_eq!(response.status().as_u16(), 500);
         let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();

@@ -154,6 +154,31 @@ impl From<&journal::RunRow> for Run {
     }
 }
 
+/// Where a setting's value is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SettingFrom {
+    /// Nobody said anything.
+    Default,
+    /// The command line that the server was started with.
+    CommandLine,
+    /// A variable of the environment that it was started in.
+    Environment,
+}
+
+/// One setting of the server. They are given when it is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Setting {
+    /// What it is called, as on the command line: `content-quota`.
+    pub name: String,
+    /// What it is set to, as it was written; `null` where it is not.
+    pub value: Option<String>,
+    /// Where that is from.
+    pub from: SettingFrom,
+    /// What it is for.
+    pub about: String,
+}
+
 /// A collection.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Collection {

@@ -32,7 +32,7 @@ use crate::events::Hub;
 use crate::flows::Brief;
 use crate::links::Links;
 use crate::request;
-use crate::rows::{Flow, Run, time};
+use crate::rows::{Flow, Run, Setting, time};
 
 /// Problems with source items that are told one by one; more are only counted.
 const MOST_PROBLEMS: u64 = 100;
@@ -72,6 +72,7 @@ pub struct Service {
     hurry: watch::Sender<bool>,
     /// The folder in which flows that come without one get theirs.
     pub(crate) home: OnceLock<PathBuf>,
+    pub(crate) settings: OnceLock<Vec<Setting>>,
     pub(crate) briefs: Mutex<HashMap<VersionId, Arc<Brief>>>,
     pub(crate) backups: OnceLock<Arc<dyn Backups>>,
     pub(crate) links: Links,
@@ -97,6 +98,7 @@ impl Service {
             stop: watch::Sender::new(false),
             hurry: watch::Sender::new(false),
             home: OnceLock::new(),
+            settings: OnceLock::new(),
             briefs: Mutex::default(),
             backups: OnceLock::new(),
             links: Links::default(),
@@ -649,7 +651,8 @@ impl Service {
                     // So that a misspelt name is told.
                     self.engine.find_flow(flow).await?;
                 }
-                Ok(Pages::All(Listing { ended: false, limit: 1_000, after: None, ..listing }.of_letters()?, false))
+                let open = Listing { ended: false, limit: 1_000, after: None, ..listing };
+                Ok(Pages::All(Box::new(open.of_letters()?), false))
             }
             None => {
                 let mut rows: Vec<DeadRow> = Vec::with_capacity(letters.ids.len());
@@ -708,7 +711,7 @@ fn few<T>(mut rows: Vec<T>) -> Found<T> {
 enum Pages {
     These(Vec<DeadRow>),
     /// Where to go on, and whether the end was reached.
-    All(Filter, bool),
+    All(Box<Filter>, bool),
 }
 
 impl Pages {
@@ -720,7 +723,7 @@ impl Pages {
             }
             Self::All(_, true) => Ok(None),
             Self::All(filter, ended) => {
-                let page = service.engine.journal.dead_letters(filter.clone()).await?;
+                let page = service.engine.journal.dead_letters(Filter::clone(filter)).await?;
                 *ended = page.next.is_none();
                 filter.after = page.next;
                 Ok(Some(page.rows.into_iter().filter(|row| row.state == DeadState::Open).collect()))

@@ -9,6 +9,7 @@ mod fail;
 mod flow;
 mod machine;
 mod progress;
+mod settings;
 mod summary;
 mod table;
 mod target;
@@ -19,7 +20,7 @@ mod words;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::args::{Args, Verb};
 use crate::fail::Fail;
@@ -32,8 +33,9 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "{}", Args::command().render_help());
         return ExitCode::from(fail::USAGE);
     }
-    let args = match Args::try_parse() {
-        Ok(args) => args,
+    let parsed = Args::command().try_get_matches().and_then(|given| Ok((Args::from_arg_matches(&given)?, given)));
+    let (args, given) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are "errors" with code 0; a broken pipe while printing them is nobody's concern.
             let _ = error.print();
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Fail::new(format!("the runtime can't be started: {error}")).tell(&term),
     };
-    let done = runtime.block_on(verb(args, &term));
+    let done = runtime.block_on(verb(args, &given, &term));
     // What still blocks a thread (a look at a hanging network folder) does not hold up the end.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match done {
@@ -54,14 +56,14 @@ fn main() -> ExitCode {
     }
 }
 
-async fn verb(args: Args, term: &Term) -> Result<ExitCode, Fail> {
+async fn verb(args: Args, given: &ArgMatches, term: &Term) -> Result<ExitCode, Fail> {
     let target = args.target;
     match args.verb {
         Verb::Init(args) => verbs::init::init(&args, term),
         Verb::Validate(args) => verbs::validate::validate(&args, term),
         Verb::Plan(args) => verbs::plan::plan(&args, term),
         Verb::Run(args) => verbs::run::run(args, &target, term).await,
-        Verb::Serve(args) => verbs::serve::serve(args, &target, term).await,
+        Verb::Serve(args) => verbs::serve::serve(args, settings::of("serve", given), &target, term).await,
         Verb::Flows(args) => verbs::flows::flows(args, &target, term).await,
         Verb::Runs(args) => verbs::runs::runs(args, &target, term).await,
         Verb::Collections(args) => verbs::collections::collections(&args, &target, term).await,

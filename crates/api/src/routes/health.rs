@@ -13,9 +13,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Asked;
-use super::answer::Refused;
+use super::answer::{Answer, Refused};
 use crate::access::Via;
 use crate::ask::Status;
+use crate::rows::{Page, Setting};
 use crate::service::Service;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Service>> {
@@ -25,6 +26,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(healthz))
         .routes(routes!(metrics))
         .routes(routes!(status))
+        .routes(routes!(settings))
         .routes(routes!(describe))
 }
 
@@ -119,6 +121,30 @@ async fn metrics(State(service): Asked) -> Response {
 )]
 async fn status(State(service): Asked) -> Json<Status> {
     Json(service.status().await.1)
+}
+
+/// What the server was started with
+///
+/// Settings are given to `opendmp serve` when it starts, on its command line or in its environment.
+#[utoipa::path(
+    get,
+    path = "/api/v1/settings",
+    tag = "health",
+    operation_id = "list_settings",
+    responses((
+        status = 200,
+        description = "All settings, also those that nobody set.",
+        body = Page<Setting>,
+        example = json!({"rows": [{
+            "name": "grace",
+            "value": "10s",
+            "from": "default",
+            "about": "How long what is in work may go on after a signal, as 30s or 5m",
+        }], "next": null}),
+    )),
+)]
+async fn settings(State(service): Asked) -> Answer<Page<Setting>> {
+    Ok(Json(Page { rows: service.settings.get().cloned().unwrap_or_default(), next: None }))
 }
 
 /// This description

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use opendmp_api::rows::Setting;
 use opendmp_api::{Access, SOCKET, Service, http, router, serve_tcp, serve_unix};
 use opendmp_engine::Quotas;
 use opendmp_engine::watch::Folders;
@@ -107,7 +108,7 @@ fn recent(text: &str) -> Result<u64, String> {
 }
 
 /// Serves until a signal.
-pub async fn serve(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
+pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let begun = Instant::now();
     log(args.log_format, term)?;
     let address = address(&args.listen, args.insecure_listen_on_network)?;
@@ -136,7 +137,7 @@ pub async fn serve(args: Args, target: &Target, term: &Term) -> Result<ExitCode,
     let Some((opened, service)) = begin(&data, locked, &bounds, &mut signals).await? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let service = service.with_home(home);
+    let service = service.with_home(home).with_settings(settings);
     let socket = bind(&data)?;
     let stop = watch::Sender::new(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {

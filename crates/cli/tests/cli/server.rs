@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use crate::exits::waiting;
 use crate::place::{Place, UPPER, flow, steady, until};
@@ -263,5 +264,36 @@ fn who_follows_a_run_of_the_server_may_leave() {
     place.write("gate/open", "");
     until("it is done", || place.rows(&["runs", "list"])[0]["state"] == "done");
     assert_eq!(place.read("outbox/a"), "through");
+    server.stop().exits(0);
+}
+
+#[test]
+fn the_settings_are_told_with_where_they_are_from() {
+    let place = Place::new();
+    let server = place.serve_with(&["--content-quota", "500GiB", "--grace", "3s"], &[("OPENDMP_RECENT", "1GiB")]);
+    let (status, body) = server.get("/api/v1/settings");
+    assert_eq!(status, 200, "{body}");
+    let told: Value = serde_json::from_str(&body).unwrap();
+    let of = |name: &str| {
+        let row = told["rows"].as_array().unwrap().iter().find(|row| row["name"] == name);
+        row.unwrap_or_else(|| panic!("{name} in {told}")).clone()
+    };
+    for (name, value, from) in [
+        ("listen", json!("127.0.0.1:0"), "command_line"),
+        ("content-quota", json!("500GiB"), "command_line"),
+        ("grace", json!("3s"), "command_line"),
+        ("recent", json!("1GiB"), "environment"),
+        ("dead-letter-quota", Value::Null, "default"),
+        ("log-format", json!("text"), "default"),
+        ("insecure-listen-on-network", json!("false"), "default"),
+    ] {
+        let row = of(name);
+        assert_eq!((&row["value"], &row["from"]), (&value, &json!(from)), "{row}");
+        assert!(row["about"].as_str().unwrap().len() > 20, "{row}");
+    }
+    // Nothing that is secret, or of no concern to a server, is among them.
+    let names: Vec<_> = told["rows"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert!(["token-file", "server", "color", "help"].iter().all(|name| !names.contains(name)), "{names:?}");
+    assert!(!body.contains(&server.token));
     server.stop().exits(0);
 }
