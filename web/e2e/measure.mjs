@@ -174,6 +174,7 @@ async function canvas(browser) {
       await session.send('Input.dispatchMouseEvent', { type: 'mouseWheel', x: 700, y: 450, deltaX: 0, deltaY: -Math.max(-20, Math.min(20, Math.log2(1 / (await zoom())) * 50)), modifiers: 2 })
       await pause(30)
     }
+    await pause(500)
     say('zoomed in')
     const near = await frames(page, 'near')
     await page.getByRole('button', { name: 'Fit View' }).click()

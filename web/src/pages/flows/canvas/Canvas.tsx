@@ -329,7 +329,7 @@ function Inner({ selected, onSelect, open, onOpen, onFailed, onAdd, onDelete }: 
           setEdgeMarked([])
           onSelect([])
         }}
-        onMoveStart={() => wrapper.current?.toggleAttribute('data-moving', true)}
+        onMove={() => wrapper.current?.toggleAttribute('data-moving', true)}
         onMoveEnd={() => wrapper.current?.toggleAttribute('data-moving', false)}
         isValidConnection={valid}
         onConnect={onConnect}
