@@ -61,7 +61,7 @@ fn tcp_tells_strangers_no_more_than_that_it_is_well() {
     let place = Place::new();
     let server = place.serve(&[]);
     let (code, body) = server.get("/healthz");
-    let health: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let health: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((code, &health["status"], &health["troubles"]), (200, &"ok".into(), &serde_json::json!([])));
     for path in ["/healthz", "/readyz", "/livez"] {
         assert_eq!(server.get_with(path, ""), (200, r#"{"status":"ok"}"#.to_owned()), "{path}");
@@ -197,7 +197,7 @@ fn a_server_that_is_stopped_finishes_what_is_in_work() {
     place.write("gate/open", "");
     let done = server.running.end().exits(0);
     for line in done.err.lines() {
-        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     }
     follower.end();
     // What was in work is settled, and its export is carried out now or at the next start.
