@@ -7,6 +7,7 @@
 //! tells all who watch what happens.
 
 mod access;
+mod activity;
 mod archive;
 pub mod ask;
 pub mod backup;

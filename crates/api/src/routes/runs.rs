@@ -13,6 +13,7 @@ use super::Asked;
 use super::answer::{Answer, Refused, lines};
 use super::extract::{Actor, Ask, Path, Query};
 use crate::access::Via;
+use crate::activity::{Activity, ActivityRequest};
 use crate::ask::{Event, Follow, ReprocessStopped, RunRequest, Runs};
 use crate::rows::{Page, Run};
 use crate::service::Service;
@@ -23,6 +24,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(one_run))
         .routes(routes!(follow))
         .routes(routes!(stop))
+        .routes(routes!(activity))
 }
 
 /// Runs, newest first
@@ -36,6 +38,21 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Service>> {
 )]
 async fn runs(State(service): Asked, Query(which): Query<Runs>) -> Answer<Page<Run>> {
     Ok(Json(Page::of(&service.engine().journal.runs(which.filter()?).await?)))
+}
+
+/// What flows did lately
+///
+/// In 24 parts of the last hours: how many items arrived in runs that began in each, and how many of them failed.
+#[utoipa::path(
+    get,
+    path = "/api/v1/activity",
+    tag = "runs",
+    operation_id = "activity",
+    params(ActivityRequest),
+    responses((status = 200, description = "By flow, of those that had runs.", body = Activity)),
+)]
+async fn activity(State(service): Asked, Query(asked): Query<ActivityRequest>) -> Answer<Activity> {
+    Ok(Json(service.activity(asked).await?))
 }
 
 /// Begins a run and follows it

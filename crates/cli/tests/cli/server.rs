@@ -297,3 +297,32 @@ fn the_settings_are_told_with_where_they_are_from() {
     assert!(!body.contains(&server.token));
     server.stop().exits(0);
 }
+
+#[test]
+fn what_flows_did_lately_is_told_by_the_hour() {
+    let place = Place::new();
+    place
+        .write("flow.yaml", flow("Busy", "def process(data: bytes) -> bytes:\n    return bytes(1 // len(data))\n", ""));
+    for name in ["a", "b"] {
+        place.write(&format!("inbox/{name}.txt"), name);
+    }
+    place.write("inbox/empty.txt", "");
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    let server = place.serve(&[]);
+    let told = || -> Value { serde_json::from_str(&server.get("/api/v1/activity").1).unwrap() };
+    let sum = |told: &Value, of: &str| -> u64 {
+        let parts = told["rows"][0][of].as_array().map(Vec::as_slice).unwrap_or_default();
+        parts.iter().map(|part| part.as_u64().unwrap()).sum()
+    };
+    until("all are counted", || (sum(&told(), "arrived"), sum(&told(), "failed")) == (3, 1));
+    let told = told();
+    assert_eq!((&told["part_ms"], &told["cut"]), (&json!(3_600_000), &json!(false)));
+    assert_eq!((&told["rows"][0]["flow"], told["rows"].as_array().unwrap().len()), (&json!("busy"), 1));
+    let parts = told["rows"][0]["arrived"].as_array().unwrap();
+    // The last hour, or the one before where it has just struck.
+    assert_eq!(parts.len(), 24);
+    assert_eq!(parts[22].as_u64().unwrap() + parts[23].as_u64().unwrap(), 3);
+    let (status, body) = server.get("/api/v1/activity?hours=0");
+    assert!(status == 400 && body.contains("from 1 to 744"), "{body}");
+    server.stop().exits(0);
+}
