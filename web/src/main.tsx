@@ -7,6 +7,7 @@ import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
 import { RouterProvider } from '@tanstack/react-router'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
+import { listDrafts, listFlows } from './api/flows'
 import { Problem } from './api/problem'
 import { connect } from './events/stream'
 import './fonts.css'
@@ -27,6 +28,13 @@ const queries = new QueryClient({
     mutations: { networkMode: 'always' },
   },
 })
+
+// What the first view needs is on its way while the page is still being put together.
+void router.load()
+if (/^\/(flows\/?)?$/.test(location.pathname)) {
+  void queries.prefetchQuery({ queryKey: ['flows'], queryFn: ({ signal }) => listFlows(signal) })
+  void queries.prefetchQuery({ queryKey: ['drafts'], queryFn: ({ signal }) => listDrafts(signal) })
+}
 
 connect()
 
