@@ -95,6 +95,8 @@ export const router = createRouter({
   stringifySearch,
   defaultPreload: 'intent',
   defaultPendingMs: 200,
+  // What is there is shown: no skeleton stands longer than it must.
+  defaultPendingMinMs: 0,
   defaultPendingComponent: () => <Skeletons lines={8} />,
   defaultErrorComponent: ({ error, reset }) => (
     <ErrorPanel error={error} what="This page broke" affects="Nothing on the server is affected." retry={reset} />
