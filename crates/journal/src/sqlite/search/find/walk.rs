@@ -147,73 +147,81 @@ impl<'a> Walk<'a> {
         if let Some((_, left)) = &self.only {
             self.fronts[shelf].chunk = PASSED.min(left / 2 + 1);
         }
-        // Where only the key is needed, the index alone is read.
         let by = self.asked.search.sort.by;
+        let (column, index) = index(by);
+        // Where only the key is needed, the index alone is read.
         let columns = match (&self.only, self.asked.whole) {
             (Some(_), _) => "id".to_owned(),
             (None, true) => COLUMNS.to_owned(),
-            (None, false) => format!("origin, slot, {}", index(by).0),
+            (None, false) => format!("origin, slot, {column}"),
         };
-        let (sql, values) = self.question(&columns, &self.fronts[shelf]);
-        let values: Vec<&dyn ToSql> = values.iter().map(|value| value as &dyn ToSql).collect();
-        let mut statement = self.conn.prepare_cached(&sql)?;
-        let mut rows = statement.query(&*values)?;
-        let front = &mut self.fronts[shelf];
-        let (mut read, mut last) = (0, None);
-        while let Some(row) = rows.next()? {
-            read += 1;
-            if let Some((ids, _)) = &self.only {
-                let id: i64 = row.get(0)?;
-                let wanted = ids.binary_search(&id).is_ok();
-                if wanted || read == front.chunk {
-                    let sql = format!("SELECT {COLUMNS} FROM row WHERE id = ?1");
-                    let found =
-                        self.conn.prepare_cached(&sql)?.query_row([id], |row| Ok(self.asked.candidate(row)))??;
-                    last = found.as_ref().map(|row| row.place(by)).or(last);
-                    front.rows.extend(found.filter(|_| wanted));
-                }
-            } else if self.asked.whole {
-                front.rows.extend(self.asked.candidate(row)?);
-            } else {
-                let mut candidate = Candidate::bare(shelf, slot_of(row, 0)?);
-                match by {
-                    SortBy::Name => candidate.name = row.get(2)?,
-                    SortBy::Committed => candidate.at = row.get(2)?,
-                    SortBy::Size => candidate.size = row.get(2)?,
-                }
-                front.rows.push_back(candidate);
-            }
-        }
-        front.read = read < front.chunk;
-        front.chunk = (2 * front.chunk).min(CHUNK);
-        if let Some(last) = last.or_else(|| front.rows.back().map(|row| row.place(by))) {
-            front.place = Some(last);
-        }
-        if let Some((_, left)) = &mut self.only {
-            *left = left.saturating_sub(read);
-        }
-        Ok(())
-    }
-
-    /// What is asked for the next rows of a shelf.
-    fn question(&self, columns: &str, front: &Front) -> (String, Vec<Value>) {
-        let (column, index) = index(self.asked.search.sort.by);
         let (order, follows) = if self.asked.search.sort.descending { ("DESC", "<") } else { ("ASC", ">") };
-        let mut values: Vec<Value> = vec![front.id.into(), (front.chunk as i64).into()];
-        let mut place = String::new();
+        let front = &mut self.fronts[shelf];
+        let mut left = front.chunk;
+        let mut last = None;
+        // What follows a place, range by range: a comparison of all three at once would be made again for each row.
+        let ranges: &[&str] = match &front.place {
+            Some(_) => {
+                &["AND {c} = ?3 AND origin = ?4 AND slot {f} ?5", "AND {c} = ?3 AND origin {f} ?4", "AND {c} {f} ?3"]
+            }
+            None => &[""],
+        };
+        let mut values: Vec<Value> = Vec::new();
         if let Some((key, slot)) = &front.place {
-            place = format!("AND ({column}, origin, slot) {follows} (?3, ?4, ?5)");
             values.push(match key {
                 Key::Number(number) => (*number).into(),
                 Key::Name(name) => name.clone().into(),
             });
             values.extend([Value::from(slot.origin.0 as i64), slot.hash.0.to_vec().into()]);
         }
-        let sql = format!(
-            "SELECT {columns} FROM row INDEXED BY {index} WHERE shelf = ?1 {place} \
-             ORDER BY {column} {order}, origin {order}, slot {order} LIMIT ?2"
-        );
-        (sql, values)
+        for (at, range) in ranges.iter().enumerate() {
+            if left == 0 {
+                break;
+            }
+            let range = range.replace("{c}", column).replace("{f}", follows);
+            let sql = format!(
+                "SELECT {columns} FROM row INDEXED BY {index} WHERE shelf = ?1 {range} \
+                 ORDER BY {column} {order}, origin {order}, slot {order} LIMIT ?2"
+            );
+            let limit = left as i64;
+            let mut bound: Vec<&dyn ToSql> = vec![&front.id, &limit];
+            bound.extend(values[..values.len().saturating_sub(at)].iter().map(|value| value as &dyn ToSql));
+            let mut statement = self.conn.prepare_cached(&sql)?;
+            let mut rows = statement.query(&*bound)?;
+            while let Some(row) = rows.next()? {
+                left -= 1;
+                if let Some((ids, _)) = &self.only {
+                    let id: i64 = row.get(0)?;
+                    let wanted = ids.binary_search(&id).is_ok();
+                    if wanted || left == 0 {
+                        let sql = format!("SELECT {COLUMNS} FROM row WHERE id = ?1");
+                        let mut whole = self.conn.prepare_cached(&sql)?;
+                        let found = whole.query_row([id], |row| Ok(self.asked.candidate(row)))??;
+                        last = found.as_ref().map(|row| row.place(by)).or(last);
+                        front.rows.extend(found.filter(|_| wanted));
+                    }
+                } else if self.asked.whole {
+                    front.rows.extend(self.asked.candidate(row)?);
+                } else {
+                    let mut candidate = Candidate::bare(shelf, slot_of(row, 0)?);
+                    match by {
+                        SortBy::Name => candidate.name = row.get(2)?,
+                        SortBy::Committed => candidate.at = row.get(2)?,
+                        SortBy::Size => candidate.size = row.get(2)?,
+                    }
+                    front.rows.push_back(candidate);
+                }
+            }
+        }
+        if let Some((_, steps)) = &mut self.only {
+            *steps = steps.saturating_sub(front.chunk - left);
+        }
+        front.read = left > 0;
+        front.chunk = (2 * front.chunk).min(CHUNK);
+        if let Some(last) = last.or_else(|| front.rows.back().map(|row| row.place(by))) {
+            front.place = Some(last);
+        }
+        Ok(())
     }
 }
 
