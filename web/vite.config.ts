@@ -1,9 +1,9 @@
 // How the page is built and served while it is worked on. What the binary serves is `dist`.
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import react from '@vitejs/plugin-react'
-import { defineConfig, type Plugin, type ProxyOptions } from 'vite'
+import { defineConfig, type Plugin, type ProxyOptions, type Rollup } from 'vite'
 
 // Where the server is: a URL with its token, or the socket in its data directory.
 const url = process.env.OPENDMP_URL
@@ -43,8 +43,50 @@ function strict(): Plugin {
   }
 }
 
+/** Which address shows which page, as `src/router.tsx` has it. */
+const PAGES: [path: RegExp, module: string][] = [
+  [/^\/(flows\/?)?$/, 'flows/FlowsPage'], [/^\/flows\/./, 'flows/FlowPage'], [/^\/datasets\/?$/, 'datasets/DatasetsPage'], [/^\/datasets\/./, 'datasets/DatasetPage'],
+  [/^\/runs\/?$/, 'runs/RunsPage'], [/^\/runs\/./, 'runs/RunPage'], [/^\/collections/, 'collections/CollectionsPage'], [/^\/dead-letters/, 'deadletters/DeadLettersPage'],
+]
+
+/** The page that is asked for is fetched with the document, and not only when what draws it has been read. */
+function firstPage(): Plugin {
+  return {
+    name: 'first-page',
+    transformIndexHtml: {
+      order: 'post',
+      handler(html, { bundle }) {
+        if (!bundle) return undefined
+        const chunks = Object.values(bundle).filter((one) => one.type === 'chunk')
+        const needed = (module: string): string[] => {
+          const page = chunks.find((chunk) => chunk.facadeModuleId?.endsWith(`/pages/${module}.tsx`))
+          if (!page) throw new Error(`there is no page ${module}`)
+          const wanted = new Set<string>()
+          const add = (name: string) => {
+            if (wanted.has(name) || html.includes(`/${name}"`)) return
+            wanted.add(name)
+            for (const one of chunks.find((chunk) => chunk.fileName === name)?.imports ?? []) add(one)
+          }
+          add(page.fileName)
+          return [...wanted].map((name) => `/${name}`)
+        }
+        const pages = PAGES.map(([path, module]) => `[${path},${JSON.stringify(needed(module))}]`).join()
+        const source = `for(const[p,l]of[${pages}])if(p.test(location.pathname))for(const h of l)document.head.append(Object.assign(document.createElement('link'),{rel:'modulepreload',href:h}));`
+        const fileName = `assets/first-${createHash('sha256').update(source).digest('hex').slice(0, 8)}.js`
+        // Vite's own types leave this out.
+        const { emitFile } = this as unknown as Pick<Rollup.PluginContext, 'emitFile'>
+        emitFile({ type: 'asset', fileName, source })
+        // Before the styles, for which scripts wait.
+        const theme = '<script src="/theme.js"></script>'
+        if (!html.includes(theme)) throw new Error('index.html has changed')
+        return html.replace(theme, `${theme}\n    <script src="/${fileName}"></script>`)
+      },
+    },
+  }
+}
+
 export default defineConfig({
-  plugins: [react(), strict()],
+  plugins: [react(), strict(), firstPage()],
   // What RJSF tests itself with names a validator that needs `eval`; ours stands for it, and neither is built in.
   resolve: { alias: { '@rjsf/validator-ajv8': resolve('src/form/validator.ts') } },
   server: { proxy, port: 5173, host: '127.0.0.1' },

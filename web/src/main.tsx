@@ -29,8 +29,10 @@ const queries = new QueryClient({
   },
 })
 
-// What the first view needs is on its way while the page is still being put together.
-void router.load()
+// What the first view needs is on its way while the page is still being put together; where that is soon there, all of it is
+// drawn at once.
+const PATIENCE_MS = 150
+const begun = Promise.race([router.load(), new Promise((go) => setTimeout(go, PATIENCE_MS))])
 if (/^\/(flows\/?)?$/.test(location.pathname)) {
   void queries.prefetchQuery({ queryKey: ['flows'], queryFn: ({ signal }) => listFlows(signal) })
   void queries.prefetchQuery({ queryKey: ['drafts'], queryFn: ({ signal }) => listDrafts(signal) })
@@ -38,8 +40,7 @@ if (/^\/(flows\/?)?$/.test(location.pathname)) {
 
 connect()
 
-const root = document.getElementById('root')
-if (root) {
+const draw = (root: HTMLElement) =>
   createRoot(root).render(
     <StrictMode>
       <CacheProvider value={styles}>
@@ -52,4 +53,6 @@ if (root) {
       </CacheProvider>
     </StrictMode>,
   )
-}
+
+const root = document.getElementById('root')
+if (root) void begun.then(() => draw(root), () => draw(root))

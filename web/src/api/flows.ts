@@ -11,6 +11,9 @@ interface Content {
 }
 
 export const status = (signal?: AbortSignal) => data(api.GET('/api/v1/status', { signal }))
+export const settings = (signal?: AbortSignal) => data(api.GET('/api/v1/settings', { signal }))
+/** What flows did in the last 24 hours. */
+export const activity = (signal?: AbortSignal) => data(api.GET('/api/v1/activity', { signal }))
 export const listFlows = (signal?: AbortSignal) => data(api.GET('/api/v1/flows', { signal }))
 export const readFlow = (flow: string, signal?: AbortSignal) => data(api.GET('/api/v1/flows/{flow}', { params: { path: { flow } }, signal }))
 export const flowVersions = (flow: string, signal?: AbortSignal) =>

@@ -4,6 +4,26 @@
  */
 
 export interface paths {
+    "/api/v1/activity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What flows did lately
+         * @description In 24 parts of the last hours: how many items arrived in runs that began in each, and how many of them failed.
+         */
+        get: operations["activity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/backups": {
         parameters: {
             query?: never;
@@ -831,6 +851,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the server was started with
+         * @description Settings are given to `opendmp serve` when it starts, on its command line or in its environment.
+         */
+        get: operations["list_settings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/status": {
         parameters: {
             query?: never;
@@ -1048,6 +1088,20 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What flows did lately. */
+        Activity: {
+            /** @description Whether older runs of that time were left out, so many there were. */
+            cut: boolean;
+            /**
+             * Format: int64
+             * @description How long each part is, in milliseconds.
+             */
+            part_ms: number;
+            /** @description Flows that had runs, by slug. */
+            rows: components["schemas"]["FlowActivity"][];
+            /** @description When the first part begins. */
+            since: string;
+        };
         /** @description One line of an audit. */
         AuditEntry: {
             /** @description Words, where the state needs some. */
@@ -1745,6 +1799,15 @@ export interface components {
             state: components["schemas"]["FlowState"];
             /** @description Hash of the version that new items go through, hexadecimal. */
             version: string;
+        };
+        /** @description What one flow did, part by part, the oldest first. */
+        FlowActivity: {
+            /** @description Items that arrived in runs that began then. */
+            arrived: number[];
+            /** @description Items of theirs that became dead letters. */
+            failed: number[];
+            /** @description Its slug. */
+            flow: string;
         };
         /** @description A flow with its present version. */
         FlowDetail: {
@@ -2615,6 +2678,22 @@ export interface components {
                 took_us: number;
             }[];
         };
+        /** @description A part of a listing. */
+        Page_Setting: {
+            /** @description The cursor of the next ones; `null` at the end. */
+            next?: string | null;
+            /** @description The rows. */
+            rows: {
+                /** @description What it is for. */
+                about: string;
+                /** @description Where that is from. */
+                from: components["schemas"]["SettingFrom"];
+                /** @description What it is called, as on the command line: `content-quota`. */
+                name: string;
+                /** @description What it is set to, as it was written; `null` where it is not. */
+                value?: string | null;
+            }[];
+        };
         /** @description An item of the past: a sample to try something on. */
         PastItem: {
             /** @description When it was in that step. */
@@ -3049,6 +3128,11 @@ export interface components {
              */
             took_us: number;
         };
+        /**
+         * @description Which runs are meant by how they went.
+         * @enum {string}
+         */
+        RunsMeant: "running" | "done" | "failures";
         /** @description Where a sample comes from: one of `upload`, `item`, `dataset`, `dead_letter` and `text`. */
         SampleRequest: {
             /**
@@ -3088,6 +3172,22 @@ export interface components {
              */
             upload: string | null;
         };
+        /** @description One setting of the server. They are given when it is started. */
+        Setting: {
+            /** @description What it is for. */
+            about: string;
+            /** @description Where that is from. */
+            from: components["schemas"]["SettingFrom"];
+            /** @description What it is called, as on the command line: `content-quota`. */
+            name: string;
+            /** @description What it is set to, as it was written; `null` where it is not. */
+            value?: string | null;
+        };
+        /**
+         * @description Where a setting's value is from.
+         * @enum {string}
+         */
+        SettingFrom: "default" | "command_line" | "environment";
         /**
          * @description Whether a diagnostic stops a flow from being saved and run.
          * @enum {string}
@@ -3590,6 +3690,34 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    activity: {
+        parameters: {
+            query?: {
+                /** @description The last so many hours, up to 744; 24 where it is not said. */
+                hours?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By flow, of those that had runs. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Activity"];
+                };
+            };
+            400: components["responses"]["Refused400"];
+            401: components["responses"]["Refused401"];
+            403: components["responses"]["Refused403"];
+            500: components["responses"]["Refused500"];
+            503: components["responses"]["Refused503"];
+        };
+    };
     back_up: {
         parameters: {
             query?: never;
@@ -5147,22 +5275,19 @@ export interface operations {
             query?: {
                 /** @description Of this flow. */
                 flow?: string;
-                /** @description Of this run. */
+                /** @description Only this one. */
                 run?: number;
-                /** @description In this collection. */
-                collection?: string;
-                /** @description Whose name contains this, or matches it where it has `*` or `?`. */
-                name?: string;
-                /**
-                 * @description Words that a dead letter has all of, in its item's name or in what is said of it; that a group of them has in what
-                 *     is said of it.
-                 */
+                /** @description That stand so. */
+                state?: components["schemas"]["RunsMeant"];
+                /** @description Words that a run has all of, in its number, its flow, its version or what set it off. */
                 q?: string;
-                /** @description Of this group of dead letters. */
-                group?: string;
-                /** @description Ended dead letters, too. */
-                ended?: boolean;
-                /** @description At most this many; 0: 100. */
+                /** @description Set off by what contains this, or matches it where it has `*` or `?`. */
+                name?: string;
+                /** @description Begun at this time or later: RFC 3339, or a date (UTC). */
+                since?: string;
+                /** @description Begun before this time. */
+                until?: string;
+                /** @description At most this many; 0: 100. A page may have fewer and yet a cursor: so many are looked through for it. */
                 limit?: number;
                 /** @description What follows this cursor. */
                 after?: string;
@@ -5358,6 +5483,43 @@ export interface operations {
             403: components["responses"]["Refused403"];
             404: components["responses"]["Refused404"];
             409: components["responses"]["Refused409"];
+            500: components["responses"]["Refused500"];
+            503: components["responses"]["Refused503"];
+        };
+    };
+    list_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All settings, also those that nobody set. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "rows": [
+                     *         {
+                     *           "name": "grace",
+                     *           "value": "10s",
+                     *           "from": "default",
+                     *           "about": "How long what is in work may go on after a signal, as 30s or 5m"
+                     *         }
+                     *       ],
+                     *       "next": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_Setting"];
+                };
+            };
+            401: components["responses"]["Refused401"];
+            403: components["responses"]["Refused403"];
             500: components["responses"]["Refused500"];
             503: components["responses"]["Refused503"];
         };

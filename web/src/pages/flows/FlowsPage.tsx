@@ -5,12 +5,13 @@ import { Box, Button, Stack } from '@mui/material'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { getRouteApi } from '@tanstack/react-router'
 import { lazy, Suspense, useEffect, useMemo, useState } from 'react'
-import { listDrafts, listFlows } from '../../api/flows'
-import type { DraftRow, Flow } from '../../api/types'
+import { activity, listDrafts, listFlows } from '../../api/flows'
+import type { DraftRow, Flow, FlowActivity } from '../../api/types'
 import { StateChip, Time } from '../../components/bits'
 import { FilterBar } from '../../components/FilterBar'
 import { AppLink } from '../../components/links'
 import { Page } from '../../components/Page'
+import { Sparkline } from '../../components/Sparkline'
 import { ServerTable, type Column, type Rows } from '../../components/ServerTable'
 import { EmptyState } from '../../components/states'
 import { events, useFlowNumbers } from '../../events/store'
@@ -26,6 +27,8 @@ const route = getRouteApi('/flows')
 
 export interface FlowRow extends Omit<Flow, 'state'> {
   state: Flow['state'] | 'draft'
+  /** Of the last 24 hours, where anything arrived in them. */
+  lately?: FlowActivity | undefined
 }
 
 function fromDraft(draft: DraftRow): FlowRow {
@@ -45,6 +48,7 @@ const COLUMNS: Column<FlowRow>[] = [
   },
   { key: 'state', header: 'State', width: '110px', sorts: true, render: (row) => <LiveState row={row} /> },
   { key: 'processors', header: 'Processors', width: '100px', align: 'right', render: (row) => <span className="num">{row.processors ?? '–'}</span> },
+  { key: 'lately', header: '24 hours', width: '120px', render: (row) => <Lately row={row} /> },
   { key: 'outstanding', header: 'Under way', width: '110px', align: 'right', sorts: true, render: (row) => <Live row={row} of="outstanding" /> },
   { key: 'dead_letters', header: 'Failed', width: '100px', align: 'right', sorts: true, render: (row) => <Live row={row} of="dead_letters" /> },
   { key: 'last_item', header: 'Last item', width: '130px', sorts: true, render: (row) => (row.state === 'draft' ? '' : <Time value={row.last_item} ago />) },
@@ -68,6 +72,16 @@ function Live({ row, of }: { row: FlowRow; of: 'outstanding' | 'dead_letters' })
   return <span className="num">{count(value)}</span>
 }
 
+const sum = (parts: readonly number[]) => parts.reduce((all, part) => all + part, 0)
+
+function Lately({ row: { state, lately } }: { row: FlowRow }) {
+  if (state === 'draft') return null
+  if (!lately) return <Box component="span" sx={{ color: 'text.secondary', fontSize: 12 }}>nothing</Box>
+  const [arrived, failed] = [sum(lately.arrived), sum(lately.failed)]
+  const words = `${many(arrived, 'item')} in 24 hours${failed > 0 ? `, ${count(failed)} of them failed` : ''}`
+  return <Sparkline values={lately.arrived} failed={lately.failed} label={words} />
+}
+
 const nothing = () => {}
 
 export function FlowsPage() {
@@ -76,6 +90,7 @@ export function FlowsPage() {
   const queries = useQueryClient()
   const flows = useQuery({ queryKey: ['flows'], queryFn: ({ signal }) => listFlows(signal), refetchInterval: 60_000 })
   const drafts = useQuery({ queryKey: ['drafts'], queryFn: ({ signal }) => listDrafts(signal), refetchInterval: 60_000 })
+  const lately = useQuery({ queryKey: ['activity'], queryFn: ({ signal }) => activity(signal), refetchInterval: 30_000 })
   const [making, setMaking] = useState<'template' | 'import' | undefined>()
   // A flow that was enabled, disabled or deleted elsewhere.
   useEffect(() => events.subscribe('flows', soon(() => void queries.invalidateQueries({ queryKey: ['flows'] }))), [queries])
@@ -90,12 +105,13 @@ export function FlowsPage() {
     const begun = (drafts.data?.rows ?? []).filter((row) => !known.has(row.flow)).map(fromDraft)
     const words = (search.q ?? '').toLowerCase().split(/\s+/).filter(Boolean)
     const all: FlowRow[] = [...(flows.data?.rows ?? []), ...begun]
-    const found = all.filter((row) => words.every((word) => `${row.name} ${row.flow} ${row.description ?? ''}`.toLowerCase().includes(word)))
+    const did = new Map(lately.data?.rows.map((row) => [row.flow, row]))
+    const found = all.map((row) => ({ ...row, lately: did.get(row.flow) })).filter((row) => words.every((word) => `${row.name} ${row.flow} ${row.description ?? ''}`.toLowerCase().includes(word)))
     return {
       rows: sorted(found, search.sort ?? 'name'), total: all.length, isPending: flows.isPending, isStale: false, error: flows.error,
       more: false, isFetchingMore: false, fetchMore: nothing, refetch: () => void flows.refetch(),
     }
-  }, [flows, drafts.data, search.q, search.sort])
+  }, [flows, drafts.data, lately.data, search.q, search.sort])
 
   const script = (open: boolean) => void navigate({ search: (before) => ({ ...before, new: open ? 'script' : undefined }) })
   const starts = (

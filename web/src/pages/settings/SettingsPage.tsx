@@ -3,8 +3,8 @@ import { Alert, Box, Link, Stack, Switch, ToggleButton, ToggleButtonGroup, Typog
 import { useColorScheme } from '@mui/material/styles'
 import { useQuery } from '@tanstack/react-query'
 import type { ReactNode } from 'react'
-import { status } from '../../api/flows'
-import type { Status } from '../../api/types'
+import { settings, status } from '../../api/flows'
+import type { Setting, Status } from '../../api/types'
 import { StateChip, Time } from '../../components/bits'
 import { Page } from '../../components/Page'
 import { ErrorPanel, Skeletons } from '../../components/states'
@@ -21,6 +21,7 @@ export function SettingsPage() {
       <Box role="region" aria-label="Settings" tabIndex={0} sx={{ flex: 1, minHeight: 0, overflow: 'auto', p: 2 }}>
         <Box sx={{ maxWidth: 1080, display: 'grid', gap: 3.5, pb: 4 }}>
           <Server />
+          <Started />
           <Look />
           <Access />
         </Box>
@@ -86,6 +87,37 @@ function Known({ status: now, stale }: { status: Status; stale: boolean }) {
         </Box>
       )}
     </Box>
+  )
+}
+
+const FROM: Record<Setting['from'], string> = { default: 'default', command_line: 'command line', environment: 'environment' }
+
+/** What the server was started with. It is changed by starting it anew. */
+function Started() {
+  const query = useQuery({ queryKey: ['settings'], queryFn: ({ signal }) => settings(signal) })
+  return (
+    <Section title="Started with">
+      {query.error && <ErrorPanel error={query.error} what="The server does not say how it is set" affects="It works as before." retry={() => void query.refetch()} />}
+      {query.isPending && <Skeletons lines={6} />}
+      {query.data && (
+        <Box sx={{ border: 1, borderColor: 'divider', borderRadius: 1, overflow: 'hidden' }}>
+          <Box component="table" aria-label="Settings of the server" sx={{ width: '100%', borderCollapse: 'collapse', fontSize: 13, '& th, & td': { textAlign: 'left', verticalAlign: 'top', px: 2, py: 0.9, borderBottom: 1, borderColor: 'divider' }, '& tr:last-of-type td': { borderBottom: 0 }, '& thead th': { fontSize: 12, fontWeight: 600, color: 'text.secondary' } }}>
+            <thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">From</th><th scope="col">What it is for</th></tr></thead>
+            <tbody>
+              {query.data.rows.map((row) => (
+                <tr key={row.name}>
+                  <Box component="td" className="mono" sx={{ whiteSpace: 'nowrap', fontSize: 12.5 }}>--{row.name}</Box>
+                  <Box component="td" sx={{ whiteSpace: 'nowrap', fontWeight: row.from === 'default' ? 400 : 600 }}>{row.value ?? <Box component="span" sx={{ color: 'text.secondary' }}>not set</Box>}</Box>
+                  <Box component="td" sx={{ whiteSpace: 'nowrap', color: 'text.secondary' }}>{FROM[row.from]}</Box>
+                  <Box component="td" sx={{ color: 'text.secondary' }}>{row.about}</Box>
+                </tr>
+              ))}
+            </tbody>
+          </Box>
+        </Box>
+      )}
+      <Box sx={{ mt: 1, color: 'text.secondary', fontSize: 12 }}>Given to <code>opendmp serve</code> when it starts: to change one, start it anew with another.</Box>
+    </Section>
   )
 }
 
