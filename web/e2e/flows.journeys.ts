@@ -252,6 +252,12 @@ export const journeys: Journey[] = [
       await open('/flows?q=listed')
       const row = page.getByRole('row', { name: /Listed/ })
       await isShown(row.getByText('Enabled'))
+      drop(world, slug, 'seen.txt', 'seen')
+      await until('what it did lately is drawn', async () => {
+        await page.reload()
+        await row.getByRole('img', { name: '1 item in 24 hours' }).waitFor({ timeout: 2000 })
+        return true
+      })
       const menu = async (item: string | RegExp) => {
         await row.getByRole('button', { name: 'More for Listed' }).click()
         await page.getByRole('menuitem', { name: item }).click()
