@@ -207,7 +207,7 @@ impl Engine {
         if before.base != row.base {
             self.reopen(saved.version).await;
         }
-        self.transport.send(Hint::Flow(row.id));
+        self.turn_sources(row.id).await;
         Ok(row)
     }
 
@@ -267,7 +267,7 @@ impl Engine {
             actor: actor.to_owned(),
         };
         let row = self.journal.change_flow(change).await?;
-        self.transport.send(Hint::Flow(row.id));
+        self.turn_sources(row.id).await;
         Ok(row)
     }
 

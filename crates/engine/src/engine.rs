@@ -13,12 +13,13 @@ use opendmp_ports::journal::{FlowRow, Lease, SourceId, VersionId};
 use opendmp_ports::transport::Hint;
 use opendmp_ports::{Clock, Content, Error, Journal, Transport};
 use opendmp_processor::{Ledger, Registry, SourceError};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::loaded::Loaded;
 use crate::metrics::Metrics;
 use crate::metrics::ports::{MeteredContent, MeteredJournal, MeteredTransport};
 use crate::quota::{Counted, Quotas};
+use crate::sources::Rounds;
 use crate::uploads::Uploads;
 
 /// What an engine may use.
@@ -104,6 +105,8 @@ pub struct Engine {
     pub(crate) uploads: Option<Uploads>,
     /// How many try-outs there may be besides.
     pub(crate) tries: Semaphore,
+    /// How often flows were compared with what is looked at.
+    pub(crate) rounds: watch::Sender<Rounds>,
 }
 
 impl Engine {
@@ -134,6 +137,7 @@ impl Engine {
             recent: None,
             uploads: None,
             tries: Semaphore::new(crate::tryout::AT_ONCE),
+            rounds: watch::Sender::default(),
         }
     }
 

@@ -113,6 +113,34 @@ impl Turn {
 /// Which ingest of which version, and where its paths begin.
 type Key = (FlowId, VersionId, String, String);
 
+/// How often the flows were compared with the sources that are looked at, and how often that came to its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rounds {
+    begun: u64,
+    done: u64,
+    /// Nobody compares any more.
+    over: bool,
+}
+
+/// How long who changed a flow waits until its sources are those of the change.
+const TURN: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Tells of a changed flow, and waits until what was looked at before is let go: what comes after that is taken in by
+    /// the flow as it is now, or not at all. Where nobody looks at sources, that is so already.
+    pub(crate) async fn turn_sources(&self, flow: FlowId) {
+        let mut rounds = self.rounds.subscribe();
+        let Rounds { begun, over, .. } = *rounds.borrow();
+        self.transport.send(Hint::Flow(flow));
+        // One that has begun may have read the flow as it was.
+        if begun > 0 && !over {
+            let turned = rounds.wait_for(|rounds| rounds.done > begun || rounds.over);
+            // It is done all the same, a little later.
+            let _ = tokio::time::timeout(TURN, turned).await;
+        }
+    }
+}
+
 /// Starts and ends the sources of flows as they are enabled, changed, disabled and deleted.
 pub(crate) async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mut stopped: watch::Receiver<bool>) {
     let mut listener = engine.transport.listen();
@@ -120,6 +148,7 @@ pub(crate) async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mu
     let mut ready = BTreeSet::new();
     let mut watched: BTreeMap<Key, Watched> = BTreeMap::new();
     while !*stopped.borrow() {
+        engine.rounds.send_modify(|rounds| rounds.begun += 1);
         match engine.journal.flows(DEFAULT_SPACE).await {
             Ok(rows) => {
                 let enabled: Vec<&FlowRow> = rows.iter().filter(|row| row.state == FlowState::Enabled).collect();
@@ -153,8 +182,10 @@ pub(crate) async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mu
             }
             Err(error) => complain(&engine, &error).await,
         }
+        engine.rounds.send_modify(|rounds| rounds.done = rounds.begun);
         pause(&mut *listener, &mut stopped, RECONCILE, |hint| matches!(hint, Hint::Flow(_))).await;
     }
+    engine.rounds.send_modify(|rounds| rounds.over = true);
     for old in watched.into_values() {
         old.end().await;
     }

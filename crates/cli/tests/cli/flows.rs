@@ -1,5 +1,6 @@
 //! Flows as the page works on them: drafts, checks, versions and what differs between these, folders of their own.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -268,4 +269,35 @@ fn flows_are_checked_found_and_sorted() {
     assert!(get(&server, "/api/v1/flows")["rows"][0]["last_item"].is_null());
     place.write("beta/inbox/a.txt", "a");
     until("the item is told of", || names("sort=-last_item")[0] == "Beta");
+}
+
+#[test]
+fn what_comes_after_enabling_goes_through_what_was_enabled() {
+    let place = Place::new();
+    fs::create_dir(place.path("inbox")).unwrap();
+    let text = |version: usize| {
+        let code = format!("def process(data: bytes) -> bytes:\n    return data + b' by {version}'\n");
+        flow("Turn", &code, "")
+    };
+    place.write("flow.yaml", text(0));
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    let server = place.serve(&[]);
+    for version in 1..=20 {
+        let base = place.path("").display().to_string();
+        let upload = json!({ "text": text(version), "files": {}, "base": base }).to_string();
+        let (status, _, body) = server.send("POST", "/api/v1/flows", "application/json", upload.as_bytes());
+        // At once, as a script does that enables and then delivers.
+        fs::write(place.path(&format!("inbox/{version}.txt")), "made").unwrap();
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        until("it is through", || place.path(&format!("outbox/{version}.txt")).exists());
+        assert_eq!(place.read(&format!("outbox/{version}.txt")), format!("made by {version}"));
+    }
+    // Nothing that comes after disabling is taken in.
+    let (status, _, _) = server.send("POST", "/api/v1/flows/turn/disable", "application/json", b"null");
+    fs::write(place.path("inbox/late.txt"), "late").unwrap();
+    assert_eq!(status, 200);
+    server.stop().exits(0);
+    let server = place.serve(&[]);
+    assert_eq!(place.rows(&["runs", "list"]).iter().map(|run| run["arrivals"].as_u64().unwrap()).sum::<u64>(), 20);
+    server.stop().exits(0);
 }
