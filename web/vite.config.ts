@@ -1,6 +1,6 @@
 // How the page is built and served while it is worked on. What the binary serves is `dist`.
 import { createHash, randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import react from '@vitejs/plugin-react'
 import { defineConfig, type Plugin, type ProxyOptions, type Rollup } from 'vite'
@@ -85,8 +85,23 @@ function firstPage(): Plugin {
   }
 }
 
+/** What an earlier build left goes when the new one is there: a debug server that reads `dist` never finds it empty. */
+function tidy(): Plugin {
+  return {
+    name: 'tidy',
+    apply: 'build',
+    writeBundle(options, bundle) {
+      const folder = options.dir ?? 'dist'
+      const kept = new Set([...Object.keys(bundle), 'index.html', ...readdirSync('public', { recursive: true }).map(String)])
+      for (const name of readdirSync(folder, { recursive: true }).map(String)) {
+        if (!kept.has(name) && statSync(resolve(folder, name)).isFile()) rmSync(resolve(folder, name))
+      }
+    },
+  }
+}
+
 export default defineConfig({
-  plugins: [react(), strict(), firstPage()],
+  plugins: [react(), strict(), firstPage(), tidy()],
   // What RJSF tests itself with names a validator that needs `eval`; ours stands for it, and neither is built in.
   resolve: { alias: { '@rjsf/validator-ajv8': resolve('src/form/validator.ts') } },
   server: { proxy, port: 5173, host: '127.0.0.1' },
@@ -95,6 +110,7 @@ export default defineConfig({
     target: 'es2022',
     // Nothing inlined as data: the policy has no `data:` for fonts and scripts.
     assetsInlineLimit: 0,
+    emptyOutDir: false,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 700,
     rolldownOptions: {
