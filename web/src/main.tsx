@@ -12,6 +12,8 @@ import { Problem } from './api/problem'
 import { connect } from './events/stream'
 import './fonts.css'
 import { nonce } from './lib/nonce'
+import { beginDatasets, PART } from './pages/datasets/data'
+import { datasetsQuery } from './pages/datasets/query'
 import { router } from './router'
 import { theme } from './theme'
 
@@ -37,6 +39,8 @@ if (/^\/(flows\/?)?$/.test(location.pathname)) {
   void queries.prefetchQuery({ queryKey: ['flows'], queryFn: ({ signal }) => listFlows(signal) })
   void queries.prefetchQuery({ queryKey: ['drafts'], queryFn: ({ signal }) => listDrafts(signal) })
 }
+
+if (/^\/datasets\/?$/.test(location.pathname) && location.search === '') beginDatasets({ ...datasetsQuery({}, Date.now()), limit: PART })
 
 connect()
 

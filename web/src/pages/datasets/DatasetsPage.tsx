@@ -12,7 +12,7 @@ import { ServerTable, useRows, type Column } from '../../components/ServerTable'
 import { EmptyState } from '../../components/states'
 import { count, many } from '../../lib/format'
 import { CopyIcon, FlowLink } from './bits'
-import { type Behind, listCollections, listDatasets, listFlows } from './data'
+import { type Behind, listCollections, listDatasets, PART, listFlows } from './data'
 import { ChosenFilters, FilterButton } from './Filters'
 import { chosen, datasetsQuery } from './query'
 import { type DatasetsSearch, SORTS } from './search'
@@ -66,7 +66,7 @@ export function DatasetsPage() {
   const rows = useRows(
     ['datasets', query],
     async (after, signal) => {
-      const page = await listDatasets({ ...query, limit: 200, after }, signal)
+      const page = await listDatasets({ ...query, limit: PART, after }, signal)
       if (after === undefined) setBehind(page.behind)
       return page
     },

@@ -19,7 +19,27 @@ export interface FoundDatasets extends Page<Dataset> {
   behind?: Behind
 }
 
-export const listDatasets = (query: Record<string, QueryValue>, signal?: AbortSignal) => get<FoundDatasets>('/datasets', query, signal)
+/** What was asked for before the page was there that shows it, and when. */
+let begun: { query: string; at: number; answer: Promise<FoundDatasets> } | undefined
+const BEGUN_MS = 5000
+
+export function listDatasets(query: Record<string, QueryValue>, signal?: AbortSignal): Promise<FoundDatasets> {
+  const early = begun
+  begun = undefined
+  if (early && early.query === JSON.stringify(query) && Date.now() - early.at < BEGUN_MS) return early.answer
+  return get<FoundDatasets>('/datasets', query, signal)
+}
+
+/** Asks for the first part of a listing; the next to list the same is given what comes. */
+export function beginDatasets(query: Record<string, QueryValue>): void {
+  const answer = get<FoundDatasets>('/datasets', query)
+  // Who lists them is told of it.
+  answer.catch(() => undefined)
+  begun = { query: JSON.stringify(query), at: Date.now(), answer }
+}
+
+/** So many datasets are a part of a listing. */
+export const PART = 200
 export const listCollections = (signal?: AbortSignal) => get<Page<Collection>>('/collections', {}, signal)
 export const listFlows = (signal?: AbortSignal) => get<Page<Flow>>('/flows', {}, signal)
 /** All revisions of a dataset, oldest first. */
