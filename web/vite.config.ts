@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import react from '@vitejs/plugin-react'
 import { defineConfig, type Plugin, type ProxyOptions, type Rollup } from 'vite'
 
@@ -85,6 +86,24 @@ function firstPage(): Plugin {
   }
 }
 
+/** Scripts and styles are there packed, too, for the server to send them so. */
+function packed(): Plugin {
+  return {
+    name: 'packed',
+    apply: 'build',
+    generateBundle: {
+      order: 'post',
+      handler(_, bundle) {
+        for (const one of Object.values(bundle)) {
+          if (!/^assets\/.*\.(js|css)$/.test(one.fileName)) continue
+          const source = gzipSync(one.type === 'chunk' ? one.code : one.source, { level: 9 })
+          this.emitFile({ type: 'asset', fileName: `${one.fileName}.gz`, source })
+        }
+      },
+    },
+  }
+}
+
 /** What an earlier build left goes when the new one is there: a debug server that reads `dist` never finds it empty. */
 function tidy(): Plugin {
   return {
@@ -101,7 +120,7 @@ function tidy(): Plugin {
 }
 
 export default defineConfig({
-  plugins: [react(), strict(), firstPage(), tidy()],
+  plugins: [react(), strict(), firstPage(), packed(), tidy()],
   // What RJSF tests itself with names a validator that needs `eval`; ours stands for it, and neither is built in.
   resolve: { alias: { '@rjsf/validator-ajv8': resolve('src/form/validator.ts') } },
   server: { proxy, port: 5173, host: '127.0.0.1' },

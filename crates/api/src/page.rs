@@ -45,8 +45,15 @@ pub(crate) fn answer(method: &Method, path: &str, headers: &HeaderMap) -> Option
     {
         let media = mime_guess::from_path(name).first_or_octet_stream();
         let kept = if name.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" };
-        let mut response = file.data.into_owned().into_response();
+        // The build packed scripts and styles.
+        let packed = takes_gzip(headers).then(|| Files::get(&format!("{name}.gz"))).flatten();
+        let is_packed = packed.is_some();
+        let mut response = packed.unwrap_or(file).data.into_owned().into_response();
         let headers = response.headers_mut();
+        if is_packed {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
         headers.insert(
             header::CONTENT_TYPE,
@@ -55,6 +62,15 @@ pub(crate) fn answer(method: &Method, path: &str, headers: &HeaderMap) -> Option
         return Some(response);
     }
     is_wanted(method, path, headers).then(document)
+}
+
+/// Whether who asks can read what is packed (RFC 9110, 12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let given = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut codings = given.flat_map(|value| value.split(',')).map(|coding| coding.split(';').map(str::trim));
+    let none =
+        |weight: &str| weight.strip_prefix("q=").is_some_and(|weight| weight.trim_matches(['0', '.']).is_empty());
+    codings.any(|mut coding| coding.next() == Some("gzip") && !coding.any(none))
 }
 
 fn document() -> Response {
@@ -145,6 +161,16 @@ mod tests {
         for path in ["/api/v1/flows", "/metrics", "/assets/gone.js", "/dl/x"] {
             assert!(!is_wanted(&Method::GET, path, &html), "{path}");
         }
+    }
+
+    #[test]
+    fn who_takes_gzip_says_so() {
+        let takes = |text: &'static str| {
+            takes_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(text))]))
+        };
+        assert!(takes("gzip, deflate, br, zstd") && takes("br;q=1.0, gzip;q=0.8") && takes("gzip"));
+        assert!(!takes("br") && !takes("gzip;q=0") && !takes("gzip; q=0.000, br") && !takes("identity"));
+        assert!(!takes_gzip(&HeaderMap::new()));
     }
 
     #[test]
