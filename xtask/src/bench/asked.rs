@@ -1,5 +1,5 @@
-//! What those who look on cost: a million datasets listed while a flow works (`listing`), and thousands of open event
-//! streams (`watchers`).
+//! What those who look on cost: a million datasets listed while a flow works (`listing`), thousands of open event streams
+//! (`watchers`), and the page in a browser (`page`).
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::report::ALL;
 use super::server::Server;
 use super::{Plan, Role, Row, growth, process, w2};
-use crate::{files, shell};
+use crate::{files, shell, web};
 
 /// Datasets that are listed, and those of a run beside it.
 const DATASETS: (usize, usize) = (1_000_000, 100_000);
@@ -119,5 +119,40 @@ pub fn watchers(plan: &Plan) -> Result<Vec<Row>> {
         row("watchers", "from the commit to one of them, median", Role::Ours, "ms", median),
         row("watchers", "the same, 99 of 100", Role::Ours, "ms", late),
         row("watchers", "the same, longest", Role::Ours, "ms", longest),
+    ])
+}
+
+/// The page in a headless browser: how soon it is there, and how smoothly 300 processors move while their numbers change.
+pub fn page(plan: &Plan) -> Result<Vec<Row>> {
+    let (mut first, mut smooth) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let mut scripts = Vec::new();
+    for _ in 0..plan.runs {
+        let folder = plan.folder.join("page");
+        files::fresh(&folder)?;
+        let server = Server::start(&plan.binary, &folder)?;
+        let mut measure = web::script("measure");
+        measure.env("OPENDMP_URL", server.url()).env("OPENDMP_TOKEN", server.token()?);
+        measure.env("OPENDMP_ROOT", &folder).env("OPENDMP_BINARY", &plan.binary);
+        let told: Value = serde_json::from_str(&shell::capture(&mut measure)?).context("measure printed no JSON")?;
+        for (values, view) in first.iter_mut().zip(["/flows", "/datasets"]) {
+            let views = told["first_view"].as_array().into_iter().flatten();
+            let view = views.clone().find(|one| one["path"] == view).with_context(|| format!("no {view} in {told}"))?;
+            values.push(number(view, "shown_ms")?);
+            if view["path"] == "/flows" {
+                scripts.push(number(view, "script_bytes")? / 1_000.0);
+            }
+        }
+        for (values, zoom) in smooth.iter_mut().zip(["zoomed_in", "zoomed_out"]) {
+            values.push(number(&told["canvas"][zoom], "fps")?);
+        }
+        drop(server);
+    }
+    let ([flows, datasets], [near, far]) = (first, smooth);
+    Ok(vec![
+        row("page", "first view of the flows, median of 9", Role::Ours, "ms", flows),
+        row("page", "first view of the datasets, median of 9", Role::Ours, "ms", datasets),
+        row("page", "scripts of the first view, packed", Role::Ours, "kB", scripts),
+        row("page", "300 processors, near", Role::Ours, "frames/s", near),
+        row("page", "300 processors, from afar", Role::Ours, "frames/s", far),
     ])
 }

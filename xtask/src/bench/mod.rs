@@ -25,7 +25,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::shell::{self, Profile};
-use crate::{files, tools};
+use crate::{files, tools, web};
 use peers::Peers;
 pub use report::{Role, Row};
 
@@ -89,6 +89,7 @@ const WORKLOADS: &[Workload] = &[
     long("kept", kept::measure),
     long("listing", asked::listing),
     long("watchers", asked::watchers),
+    long("page", asked::page),
 ];
 
 /// Fewer are no median.
@@ -136,6 +137,10 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         println!("note: medians of fewer than {LEAST_RUNS} runs say little");
     }
     tools::install()?;
+    if wanted.iter().any(|workload| workload.name == "page") {
+        // Before the binary, which embeds it.
+        web::build()?;
+    }
     let folder = shell::target().join("bench").join("work");
     files::fresh(&folder)?;
     let plan = Plan {
