@@ -114,7 +114,7 @@ fn drafts_stay_when_the_server_stops() {
 #[test]
 fn a_flow_without_a_folder_gets_one_of_its_own_and_no_other_place_is_named_over_http() {
     let place = Place::new();
-    std::fs::create_dir(place.path("root")).unwrap();
+    fs::create_dir(place.path("root")).unwrap();
     std::os::unix::fs::symlink("/tmp", place.path("root/led-out")).unwrap();
     let root = place.path("root").canonicalize().unwrap();
     let server = place.serve(&["--data-root", root.to_str().unwrap()]);
