@@ -60,7 +60,7 @@ function Views({ search, onView }: { search: DatasetsSearch; onView: (search: Da
         <Box sx={{ p: 2, color: 'text.secondary' }}>Search, filter and sort as you like, then keep it here under a name. Views stay in this browser.</Box>
       )}
       <Divider />
-      <Stack component="form" direction="row" spacing={1} onSubmit={keep} sx={{ p: 1.5 }}>
+      <Stack component="form" direction="row" spacing={1} onSubmit={keep} sx={{ p: 1.5, pt: 2 }}>
         <TextField label="Keep this view as" value={name} onChange={(event) => setName(event.target.value)} autoComplete="off" />
         <Button type="submit" variant="outlined" disabled={name.trim() === ''}>Keep</Button>
       </Stack>
