@@ -129,8 +129,11 @@ impl<'a> Asked<'a> {
         if !walk.is_over() && (self.whole || !self.words.is_empty()) {
             let all = match among::all(self, conn)? {
                 among::Among::All(all) => Some(all),
-                among::Among::Only(ids, steps) if walk.go_among(ids.clone(), steps)? => None,
-                among::Among::Only(ids, _) => Some(among::read(self, conn, &ids)?),
+                among::Among::Only(ids, steps) if walk.go_among(&ids, steps)? => None,
+                among::Among::Only(ids, _) => {
+                    walk = walk::Walk::new(self, conn)?;
+                    among::few(self, conn, &ids)?
+                }
                 among::Among::Many => None,
             };
             if let Some(all) = all {

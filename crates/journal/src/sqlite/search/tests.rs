@@ -191,3 +191,27 @@ async fn a_page_costs_no_more_than_is_allowed() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_may_be_read_are_found_in_the_order_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = desk(dir.path(), Options { looked_at: 60, ..Options::default() }).await;
+    d.fan_out(60).await;
+    let slots = |pages: &[Found]| -> Vec<_> {
+        pages.iter().flat_map(|page| page.rows.iter().map(|row| (row.slot, row.item.name.to_string()))).collect()
+    };
+    for by in [SortBy::Name, SortBy::Committed, SortBy::Size] {
+        for descending in [false, true] {
+            let search = |limit, text| Search { limit, sort: Sort { by, descending }, ..named(text) };
+            let all = pages(&d.journal, search(1_000, "")).await;
+            let wanted: Vec<_> = slots(&all).into_iter().filter(|(_, name)| name.contains("-10")).collect();
+            assert_eq!(wanted.len(), 60);
+            let found = pages(&d.journal, search(2, "-10")).await;
+            assert_eq!(slots(&found), wanted, "{by:?} {descending}");
+            // Of no page is a part all that it could have.
+            assert!(found.iter().rev().skip(1).all(|page| page.rows.len() == 2 && !page.cut), "{by:?} {descending}");
+            // Where they are not met soon, pages are cut, and lose nothing either.
+            assert_eq!(slots(&pages(&d.journal, search(50, "-10")).await), wanted, "{by:?} {descending}");
+        }
+    }
+}

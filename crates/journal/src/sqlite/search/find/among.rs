@@ -1,6 +1,7 @@
 //! All rows that are meant, where an index finds few that can be.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use opendmp_ports::journal::SortBy;
@@ -19,6 +20,9 @@ const AMONG: usize = 80;
 
 /// Steps of a walk along an index that cost about as much as reading one row by its number.
 const STEPS: usize = 6;
+
+/// Numbers of rows that are taken from the trigrams at most.
+const MOST_NUMBERS: usize = 20_000;
 
 /// Steps that are worth trying in any case: names with the same trigram are often beside each other.
 const LEAST_STEPS: usize = 4_000;
@@ -44,7 +48,7 @@ pub(super) enum Among {
     All(Vec<Found>),
     /// Only rows of these numbers, which ascend, can be meant; a walk that passes over the others fills a page in about so
     /// many steps, for less than it costs to read each of them.
-    Only(Vec<i64>, usize),
+    Only(Rc<[i64]>, usize),
     /// No index has few enough.
     Many,
 }
@@ -62,12 +66,13 @@ pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Among> {
     }
     if let Some(wanted) = rare(asked, conn)? {
         let ids = "SELECT rowid FROM trigram WHERE trigram MATCH ?1 ORDER BY rowid LIMIT ?2";
-        let ids = numbers(conn, ids, wanted.into(), most)?;
+        let ids = numbers(conn, ids, wanted.into(), MOST_NUMBERS)?;
+        let steps = (search.page() + 1) * last(conn)? as usize / ids.len().max(1);
+        let is_soon = steps <= MOST_STEPS && steps < STEPS * ids.len() && asked.origins.is_none();
+        if is_soon && ids.len() <= MOST_NUMBERS {
+            return Ok(Among::Only(ids.into(), (3 * steps).clamp(LEAST_STEPS, MOST_STEPS)));
+        }
         if ids.len() <= most {
-            let steps = (search.page() + 1) * last(conn)? as usize / ids.len().max(1);
-            if steps <= MOST_STEPS && steps < STEPS * ids.len() && asked.origins.is_none() {
-                return Ok(Among::Only(ids, (3 * steps).max(LEAST_STEPS)));
-            }
             return Ok(Among::All(read(asked, conn, &ids)?));
         }
     }
@@ -104,8 +109,13 @@ fn numbers(conn: &Connection, ids: &str, value: Value, most: usize) -> Result<Ve
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Those that are meant of rows by their numbers, where these are few enough.
+pub(super) fn few(asked: &Asked<'_>, conn: &Connection, ids: &[i64]) -> Result<Option<Vec<Found>>> {
+    if ids.len() > asked.most * AMONG / 100 { Ok(None) } else { read(asked, conn, ids).map(Some) }
+}
+
 /// Those that are meant of rows by their numbers.
-pub(super) fn read(asked: &Asked<'_>, conn: &Connection, ids: &[i64]) -> Result<Vec<Found>> {
+fn read(asked: &Asked<'_>, conn: &Connection, ids: &[i64]) -> Result<Vec<Found>> {
     let mut statement = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM row WHERE id = ?1"))?;
     let mut found = Vec::new();
     for id in ids {

@@ -2,6 +2,7 @@
 //! shelves that are meant are walked beside each other.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use opendmp_model::ids::{Arrival, PathHash, SlotId};
 use opendmp_ports::journal::SortBy;
@@ -41,7 +42,7 @@ pub(super) struct Walk<'a> {
     found: Vec<(Place, usize)>,
     looked_at: usize,
     /// Only rows of these numbers can be meant, and steps that are left to find them in.
-    only: Option<(Vec<i64>, usize)>,
+    only: Option<(Rc<[i64]>, usize)>,
 }
 
 impl<'a> Walk<'a> {
@@ -82,8 +83,8 @@ impl<'a> Walk<'a> {
 
     /// Goes on until a page is full or everything was walked, along the index alone, past all rows but those of these
     /// numbers. Answers whether so many steps were enough; if not, the walk is of no more use.
-    pub(super) fn go_among(&mut self, ids: Vec<i64>, steps: usize) -> Result<bool> {
-        self.only = Some((ids, steps));
+    pub(super) fn go_among(&mut self, ids: &Rc<[i64]>, steps: usize) -> Result<bool> {
+        self.only = Some((Rc::clone(ids), steps));
         self.go(usize::MAX)?;
         Ok(self.is_over() && self.only.as_ref().is_some_and(|(_, left)| *left > 0))
     }
