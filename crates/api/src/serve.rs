@@ -1,4 +1,5 @@
-//! Routes on sockets: TCP for the page and those who have the access token, the Unix socket in the data directory for the command line.
+//! Routes on sockets: TCP for the page and those who have the access token, the Unix socket in the data directory for the
+//! command line. How many may come, and how slowly they may ask, is bounded here; what a body may do in `request`.
 //!
 //! Who may reach the Unix socket is decided by its mode and its folder's. A script's process is of the same user, and
 //! the sandbox can't keep it from a socket on every kernel; so such peers are told apart here and turned away.
