@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use opendmp_model::fault::FaultKind;
 use opendmp_model::history::{Entry, Result as Outcome};
-use opendmp_model::ids::{Arrival, ContentHash, ItemId};
+use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, SlotId};
 use opendmp_model::item::{ContentRef, Item};
 use opendmp_model::manifest::Load;
 use opendmp_ports::Journal;
@@ -569,6 +569,22 @@ fn results(world: &World) {
     }
 }
 
+/// A revision is as new as the newest result that confirmed it: of those that came to the same, the ones before the
+/// slot's next revision of that content.
+pub fn as_new_as(
+    world: &World,
+    revisions: &[RevisionRow],
+    slot: SlotId,
+    from: (Arrival, Pass),
+    hash: ContentHash,
+) -> Option<(Arrival, Pass)> {
+    let same = revisions.iter().filter(|row| row.slot == slot && row.item.content.hash == hash);
+    let next = same.map(|row| (row.item.id.arrival, row.item.id.pass)).filter(|key| *key > from).min();
+    let seen = world.seen();
+    let own = seen.results.get(&slot)?.iter().filter(|(key, of)| **of == hash && next.is_none_or(|next| **key < next));
+    own.map(|(key, _)| *key).max()
+}
+
 /// What was exported is what the datasets say, and every export came to an end.
 fn targets(world: &World) {
     let slots: BTreeSet<_> = world.seen().results.keys().copied().collect();
@@ -607,10 +623,12 @@ fn targets(world: &World) {
         if revisions.iter().any(|row| refused(&row)) {
             continue;
         }
-        let results = world.seen().results.get(&by.slot).cloned().unwrap_or_default();
-        let newest = |hash| results.iter().filter(|(_, result)| **result == hash).map(|(key, _)| *key).max();
-        if let Some(last) = last.filter(|last| newest(stored.hash) < newest(last.item.content.hash)) {
-            let key = (last.item.id.arrival, last.item.id.pass);
+        let key_of = |row: &RevisionRow| (row.item.id.arrival, row.item.id.pass);
+        let newest = |from, hash| as_new_as(world, &revisions, by.slot, from, hash);
+        let there = newest(by.key, stored.hash);
+        let other = last.filter(|last| last.item.content.hash != stored.hash);
+        if let Some(last) = other.filter(|last| there < newest(key_of(last), last.item.content.hash)) {
+            let key = key_of(last);
             world.broken(
                 Law::L2,
                 format!(

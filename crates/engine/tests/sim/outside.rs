@@ -15,6 +15,7 @@ use opendmp_processor::{Audit, Body, Claim, Claimed, Export, ExportEnd, Ledger, 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use super::check::as_new_as;
 use super::executor::Yield;
 use super::mutants::Mutant;
 use super::time::sleep;
@@ -482,18 +483,17 @@ pub fn put(gate: &Gate, destination: &str, export: &Export) -> ExportEnd {
     match by.filter(|by| by.hash == export.hash) {
         None => world.broken(Law::L3, format!("{shown} was written although no intent says so")),
         Some(by) => {
-            let committed = world.truth.snapshot().revisions.iter().any(|row| {
+            let revisions = world.truth.snapshot().revisions;
+            let committed = revisions.iter().any(|row| {
                 let key = (row.item.id.arrival, row.item.id.pass);
                 row.slot == by.slot && key <= by.key && row.item.content.hash == hash && row.export != ExportState::None
             });
             if !committed {
                 world.broken(Law::L3, format!("{shown} was written with {hash:?}, which no committed revision says"));
             }
-            // A revision is as new as the newest result that came to the same.
-            let results = world.seen().results.get(&by.slot).cloned().unwrap_or_default();
-            let newest = |hash| results.iter().filter(|(_, result)| **result == hash).map(|(key, _)| *key).max();
+            let newest = |of: &Exporting| as_new_as(world, &revisions, of.slot, of.key, of.hash);
             let there = there.and_then(|there| there.by).filter(|there| there.slot == by.slot);
-            let newer = there.filter(|there| there.key > by.key && newest(there.hash) > newest(by.hash));
+            let newer = there.filter(|there| there.key > by.key && newest(there) > newest(&by));
             if let Some(newer) = newer {
                 world.broken(
                     Law::Order,
