@@ -18,6 +18,7 @@ use opendmp_ports::journal::{
     VersionId,
 };
 use opendmp_processor::Progress;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -68,6 +69,8 @@ pub struct Service {
     started: i64,
     live: Mutex<Option<Live>>,
     jobs: Mutex<JoinSet<()>>,
+    /// Where they run, in a server: requests may be answered in another one.
+    runtime: OnceLock<Handle>,
     pub(crate) stop: watch::Sender<bool>,
     hurry: watch::Sender<bool>,
     /// The folder in which flows that come without one get theirs.
@@ -103,6 +106,7 @@ impl Service {
             backups: OnceLock::new(),
             links: Links::default(),
             hub: OnceLock::new(),
+            runtime: OnceLock::new(),
         })
     }
 
@@ -113,6 +117,7 @@ impl Service {
     /// When the journal can't be read or written.
     pub async fn server(engine: Arc<Engine>, watcher: Option<Arc<Folders>>) -> Result<Arc<Self>, Problem> {
         let service = Self::new(Arc::clone(&engine), Mode::Server);
+        let _ = service.runtime.set(Handle::current());
         let left = service.interrupted(None, None).await?;
         if !left.is_empty() {
             tracing::info!(runs = left.len(), "runs that were interrupted go on");
@@ -685,7 +690,11 @@ impl Service {
                 failed.send(Event::Failed(problem)).await;
             }
         };
-        jobs.spawn(request::within(request::present(), job).in_current_span());
+        let job = request::within(request::present(), job).in_current_span();
+        match self.runtime.get() {
+            Some(runtime) => jobs.spawn_on(job, runtime),
+            None => jobs.spawn(job),
+        };
         events
     }
 }

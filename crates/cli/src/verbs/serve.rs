@@ -13,9 +13,11 @@ use opendmp_api::{Access, SOCKET, Service, http, router, serve_tcp, serve_unix};
 use opendmp_engine::Quotas;
 use opendmp_engine::watch::Folders;
 use opendmp_journal::lock::DataDirLock;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::data::{Bounds, DataDir, Opened};
@@ -32,6 +34,12 @@ const TOKEN: &str = "access-token";
 
 /// The shortest token that is taken.
 const LENGTH: usize = 32;
+
+/// Threads that answer requests; what takes long is done on others.
+const FRONT: usize = 2;
+
+/// Connections that may wait to be accepted.
+const WAITING: u32 = 1_024;
 
 /// How often a start on a full disk is tried again.
 const FULL: Duration = Duration::from_millis(500);
@@ -128,8 +136,9 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
     };
     private(&data);
     let token = access_token(&data)?;
+    let front = Front::new()?;
     // Before anything is begun: a port that is taken ends the start.
-    let listener = TcpListener::bind(address).await.map_err(|error| {
+    let listener = front.listen(address).map_err(|error| {
         Fail::io(format_args!("{address} can't be listened on"), &error)
             .hint("choose another port with --listen 127.0.0.1:PORT")
     })?;
@@ -138,16 +147,19 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
         return Ok(ExitCode::SUCCESS);
     };
     let service = service.with_home(home).with_settings(settings);
-    let socket = bind(&data)?;
+    let socket = {
+        let _within = front.handle.enter();
+        bind(&data)?
+    };
     let stop = watch::Sender::new(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {
         // The sender lives until the end.
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    let unix = tokio::spawn(serve_unix(socket, router(Arc::clone(&service)), stopped(stop.subscribe())));
+    let unix = front.spawn(serve_unix(socket, router(Arc::clone(&service)), stopped(stop.subscribe())));
     let access = Arc::new(Access::new(&token, bound, &crate::data::actor()));
     let tcp = http(Arc::clone(&service), Arc::clone(&access));
-    let tcp = tokio::spawn(serve_tcp(listener, tcp, stopped(stop.subscribe())));
+    let tcp = front.spawn(serve_tcp(listener, tcp, stopped(stop.subscribe())));
     tracing::info!(
         data = %data.path().display(),
         pid = std::process::id(),
@@ -185,6 +197,7 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
         () = in_order => true,
         () = hurried => false,
     };
+    drop(front);
     if stopped {
         drop(service);
         opened.close().await;
@@ -193,6 +206,43 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
         tracing::warn!("broken off; what was in work is taken up at the next start");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Requests are answered on threads of their own: beside flows at full speed, on the same ones, an answer waited for
+/// whatever was to be done before it.
+struct Front {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Front {
+    fn new() -> Result<Self, Fail> {
+        let made = Builder::new_multi_thread().worker_threads(FRONT).thread_name("answers").enable_all().build();
+        let runtime = made.map_err(|error| Fail::new(format!("the runtime can't be started: {error}")))?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+
+    fn listen(&self, address: SocketAddr) -> std::io::Result<TcpListener> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // The port of a server that has just ended can be had at once.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let _within = self.handle.enter();
+        socket.listen(WAITING)
+    }
+
+    fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.handle.spawn(work)
+    }
+}
+
+impl Drop for Front {
+    /// What still answers, or blocks a thread, does not hold up the end.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Opens the data directory and begins to work. On a full disk that can't be done, and is tried again until there is

@@ -187,8 +187,8 @@ pub fn intents_claimed(gate: &Gate, lease: Lease, intents: &[Intent]) {
         let busy = busy.map(|(id, (other, _))| (*id, *other));
         seen.intents.insert(intent.id, (lease, target.clone()));
         if let (Action::Export(action), Some((destination, target))) = (&intent.action, target.clone()) {
-            let exporting =
-                Exporting { slot: action.slot, key: (action.arrival, action.pass), hash: action.item.content.hash };
+            let key = (action.arrival, action.pass);
+            let exporting = Exporting { slot: action.slot, key, hash: action.item.content.hash, lease };
             seen.exporting.insert((gate.owner, destination, target), exporting);
         }
         drop(seen);
@@ -609,7 +609,7 @@ fn targets(world: &World) {
         }
     }
     for ((destination, target), stored) in targets {
-        let Some(by) = stored.by else { continue };
+        let Some(by) = stored.by.filter(|_| !stored.late) else { continue };
         let shown = String::from_utf8_lossy(&target);
         let mut written = revisions.iter().filter(|row| {
             row.export == ExportState::Written

@@ -69,6 +69,8 @@ pub struct Stored {
     pub hash: ContentHash,
     /// Of which dataset; `None`: it is foreign.
     pub by: Option<Exporting>,
+    /// Whether an engine that had been fenced put it over something newer, which has the content that it was to replace.
+    pub late: bool,
 }
 
 impl Seen {
@@ -480,6 +482,7 @@ pub fn put(gate: &Gate, destination: &str, export: &Export) -> ExportEnd {
         )
     });
     world.count("exported");
+    let mut late = false;
     match by.filter(|by| by.hash == export.hash) {
         None => world.broken(Law::L3, format!("{shown} was written although no intent says so")),
         Some(by) => {
@@ -493,15 +496,21 @@ pub fn put(gate: &Gate, destination: &str, export: &Export) -> ExportEnd {
             }
             let newest = |of: &Exporting| as_new_as(world, &revisions, of.slot, of.key, of.hash);
             let there = there.and_then(|there| there.by).filter(|there| there.slot == by.slot);
-            let newer = there.filter(|there| there.key > by.key && newest(there) > newest(&by));
-            if let Some(newer) = newer {
-                world.broken(
-                    Law::Order,
-                    format!("{shown} of {:?} was written over by the older {:?}", newer.key, by.key),
-                );
+            if let Some(newer) = there.filter(|there| there.key > by.key && newest(there) > newest(&by)) {
+                // Content is all that a file tells: where it is once more what this attempt was to replace, an engine
+                // that outlived its lease can't know better. One server of a locked data directory has no such engine.
+                late = !world.seen().leases.contains(&by.lease) && export.ours == Some(newer.hash);
+                if late {
+                    world.count("late exports over what came again");
+                } else {
+                    world.broken(
+                        Law::Order,
+                        format!("{shown} of {:?} was written over by the older {:?}", newer.key, by.key),
+                    );
+                }
             }
         }
     }
-    world.seen().targets.insert(key, Stored { hash, by });
+    world.seen().targets.insert(key, Stored { hash, by, late });
     ExportEnd::Written
 }

@@ -385,7 +385,7 @@ async fn meddler(world: Arc<World>) {
         world.note(|| format!("a foreign {} appears in {destination}", String::from_utf8_lossy(&target)));
         let mut seen = world.seen();
         let hash = ContentHash::of(format!("foreign {}", seen.next_number()).as_bytes());
-        seen.targets.insert((destination, target), Stored { hash, by: None });
+        seen.targets.insert((destination, target), Stored { hash, by: None, late: false });
     }
 }
 

@@ -57,12 +57,13 @@ pub struct Made {
     pub nonce: u64,
 }
 
-/// An export that some engine carries out: of which slot, arrival and pass, and the content.
+/// An export that some engine carries out: of which slot, arrival and pass, the content, and under which lease.
 #[derive(Clone, Copy, Debug)]
 pub struct Exporting {
     pub slot: SlotId,
     pub key: (Arrival, Pass),
     pub hash: ContentHash,
+    pub lease: Lease,
 }
 
 /// What was observed.

@@ -7,6 +7,7 @@ mod file;
 mod find;
 mod follow;
 mod rows;
+mod shelves;
 #[cfg(test)]
 mod tests;
 

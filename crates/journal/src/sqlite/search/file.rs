@@ -16,7 +16,7 @@ use crate::sqlite::fail::{Fail, Result};
 pub(crate) const FILE: &str = "search.db";
 
 /// Goes up with each change of the tables or of what is in them; a file of another one is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const APPLICATION_ID: i64 = 0x4f44_5343;
 
@@ -26,7 +26,8 @@ const WRITER_CACHE: i64 = 16 << 10;
 /// Page cache of each that reads, KiB.
 const READER_CACHE: i64 = 8 << 10;
 
-/// export: as in the journal. media: number in `media`; NULL where it has none.
+/// export: as in the journal. media: number in `media`; NULL where it has none. least, most: numbers of the first and the last
+/// row of a shelf. grams: see [`Shelves`](super::shelves::Shelves).
 const TABLES: &str = "
 CREATE TABLE row (
     id INTEGER PRIMARY KEY,
@@ -48,6 +49,9 @@ CREATE INDEX row_export ON row (export) WHERE export > 2;
 CREATE VIRTUAL TABLE trigram USING fts5(
     name, content = '', columnsize = 0, detail = none, tokenize = 'trigram case_sensitive 1'
 );
+CREATE TABLE shelf (
+    id INTEGER PRIMARY KEY, least INTEGER NOT NULL, most INTEGER NOT NULL, grams BLOB NOT NULL
+) STRICT;
 CREATE TABLE media (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),

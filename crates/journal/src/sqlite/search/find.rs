@@ -5,7 +5,9 @@
 mod among;
 mod walk;
 
+use among::Among;
 pub(crate) use among::Grams;
+use walk::Walk;
 
 use std::collections::HashMap;
 
@@ -14,7 +16,7 @@ use opendmp_ports::journal::search::{Key, Place, Search};
 use opendmp_ports::journal::{Behind, Found, SortBy};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::file;
+use super::{file, shelves as kept};
 use crate::sqlite::blobs::export_number;
 use crate::sqlite::fail::Result;
 use crate::sqlite::read::{Shelf, newest_told, shelves};
@@ -40,6 +42,8 @@ pub(crate) struct Asked<'a> {
     media: Vec<i64>,
     /// What a row has besides its key must be looked at.
     whole: bool,
+    /// Least and greatest number of a row of the shelves; filled in where the file is read.
+    numbers: (i64, i64),
 }
 
 /// A row of the file, as far as it was read.
@@ -60,11 +64,20 @@ const COLUMNS: &str = "shelf, origin, slot, at, size, run, media, export, name";
 
 /// What the file says.
 pub(crate) struct Picked {
-    places: Vec<(Place, usize)>,
-    next: Option<Place>,
-    total: Option<u64>,
-    cut: bool,
+    page: Page,
     state: file::State,
+}
+
+/// A page of places in the order.
+struct Page {
+    /// With their shelves.
+    places: Vec<(Place, usize)>,
+    /// Behind which the next page begins, if there is one.
+    next: Option<Place>,
+    /// How many are meant in all, where it is known.
+    total: Option<u64>,
+    /// It ended before it was full, though there may be more.
+    cut: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -93,7 +106,20 @@ impl<'a> Asked<'a> {
             || ((search.since, search.until) != (None, None) && by != SortBy::Committed)
             || ((search.least_size, search.most_size) != (None, None) && by != SortBy::Size);
         let export = search.export.map(export_number);
-        Ok(Some(Self { search, most, grams, words, shelves, by_id, after, origins, export, media: Vec::new(), whole }))
+        Ok(Some(Self {
+            search,
+            most,
+            grams,
+            words,
+            shelves,
+            by_id,
+            after,
+            origins,
+            export,
+            media: Vec::new(),
+            whole,
+            numbers: (0, i64::MAX),
+        }))
     }
 
     /// Finds places in the file.
@@ -101,8 +127,8 @@ impl<'a> Asked<'a> {
         let _view = conn.unchecked_transaction()?;
         let Some(state) = file::state(conn)? else { return Ok(None) };
         self.media(conn)?;
-        let (places, next, total, cut) = self.find(conn)?;
-        Ok(Some(Picked { places, next, total, cut, state }))
+        self.leave_out(conn)?;
+        Ok(Some(Picked { page: self.find(conn)?, state }))
     }
 
     fn media(&mut self, conn: &Connection) -> Result<()> {
@@ -118,39 +144,69 @@ impl<'a> Asked<'a> {
         Ok(())
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "places, where the next page begins, how many there are, and whether it was cut"
-    )]
-    fn find(&self, conn: &Connection) -> Result<(Vec<(Place, usize)>, Option<Place>, Option<u64>, bool)> {
-        let page = self.search.page();
-        let mut walk = walk::Walk::new(self, conn)?;
-        walk.go(self.most / FIRST)?;
-        if !walk.is_over() && (self.whole || !self.words.is_empty()) {
-            let all = match among::all(self, conn)? {
-                among::Among::All(all) => Some(all),
-                among::Among::Only(ids, steps) if walk.go_among(&ids, steps)? => None,
-                among::Among::Only(ids, _) => {
-                    walk = walk::Walk::new(self, conn)?;
-                    among::few(self, conn, &ids)?
-                }
-                among::Among::Many => None,
-            };
-            if let Some(all) = all {
-                let total = Some(all.len() as u64);
-                let (places, next) = cut_page(self.following(all), page);
-                return Ok((places, next, total, false));
+    /// Leaves out shelves on which no name can have the words.
+    fn leave_out(&mut self, conn: &Connection) -> Result<()> {
+        if self.words.is_empty() {
+            return Ok(());
+        }
+        let (mut shelves, mut numbers) = (Vec::with_capacity(self.shelves.len()), (i64::MAX, 0));
+        for shelf in self.shelves.drain(..) {
+            if let Some((least, most)) = kept::with_words(conn, shelf.id, &self.words)? {
+                numbers = (least.min(numbers.0), most.max(numbers.1));
+                shelves.push(shelf);
             }
         }
-        if !walk.is_over() {
-            walk.go(self.most)?;
+        self.by_id = shelves.iter().enumerate().map(|(at, shelf)| (shelf.id, at)).collect();
+        (self.shelves, self.numbers) = (shelves, numbers);
+        Ok(())
+    }
+
+    fn find(&self, conn: &Connection) -> Result<Page> {
+        let rare = among::rare(self, conn)?;
+        let first = self.most / FIRST;
+        let mut walk = None;
+        // Where few have the words, so little of the order has none of them.
+        if rare.as_ref().is_none_or(|rare| rare.of(first) >= self.search.page() / 4) {
+            let mut begun = Walk::new(self, conn)?;
+            begun.go(first)?;
+            if begun.is_over() {
+                return Ok(self.walked(begun));
+            }
+            walk = Some(begun);
         }
-        let cut = !walk.is_over();
-        let ended = walk.ended();
+        if self.whole || !self.words.is_empty() {
+            match among::all(self, conn, rare)? {
+                Among::All(all) => return Ok(self.whole_page(all)),
+                Among::Only(only) => match Walk::past(self, conn, only)? {
+                    Ok(walk) => return Ok(self.walked(walk)),
+                    Err(only) => {
+                        if let Some(all) = among::few(self, conn, &only.ids)? {
+                            return Ok(self.whole_page(all));
+                        }
+                    }
+                },
+                Among::Many => {}
+            }
+        }
+        let mut walk = walk.map_or_else(|| Walk::new(self, conn), Ok)?;
+        walk.go(self.most)?;
+        Ok(self.walked(walk))
+    }
+
+    /// The page that a walk came to.
+    fn walked(&self, walk: Walk<'_>) -> Page {
+        let (cut, ended) = (!walk.is_over(), walk.ended());
         let (found, last) = walk.take();
         let total = (ended && self.after.is_none()).then_some(found.len() as u64);
-        let (places, next) = cut_page(found, page);
-        Ok((places, if cut { last } else { next }, total, cut))
+        let (places, next) = cut_page(found, self.search.page());
+        Page { places, next: if cut { last } else { next }, total, cut }
+    }
+
+    /// The page of all that are meant.
+    fn whole_page(&self, all: Vec<(Place, usize)>) -> Page {
+        let total = Some(all.len() as u64);
+        let (places, next) = cut_page(self.following(all), self.search.page());
+        Page { places, next, total, cut: false }
     }
 
     /// Those that follow the cursor, in order.
@@ -205,8 +261,8 @@ impl<'a> Asked<'a> {
 
     /// What is shown of what was picked, as the journal has it.
     pub(crate) fn told(&self, journal: &Connection, picked: Picked) -> Result<Found> {
-        let mut rows = Vec::with_capacity(picked.places.len());
-        let slots = picked.places.iter().map(|((_, slot), shelf)| (&self.shelves[*shelf], *slot));
+        let mut rows = Vec::with_capacity(picked.page.places.len());
+        let slots = picked.page.places.iter().map(|((_, slot), shelf)| (&self.shelves[*shelf], *slot));
         for row in newest_told(journal, slots)? {
             // What is not so any more is not shown.
             if self.search.means(&row) {
@@ -214,12 +270,12 @@ impl<'a> Asked<'a> {
             }
         }
         let plain = self.search.is_plain();
-        let total = if plain { Some(self.shelves.iter().map(|shelf| shelf.datasets).sum()) } else { picked.total };
+        let total = if plain { Some(self.shelves.iter().map(|shelf| shelf.datasets).sum()) } else { picked.page.total };
         Ok(Found {
             rows,
-            next: picked.next.map(|place| self.search.cursor(&place)),
+            next: picked.page.next.map(|place| self.search.cursor(&place)),
             total,
-            cut: picked.cut,
+            cut: picked.page.cut,
             behind: behind(journal, &picked.state)?,
         })
     }

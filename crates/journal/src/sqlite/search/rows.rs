@@ -7,6 +7,7 @@ use opendmp_ports::journal::search::number;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::file::Built;
+use super::shelves::Shelves;
 use crate::sqlite::blobs::item_of;
 use crate::sqlite::fail::Result;
 
@@ -28,12 +29,13 @@ struct Row {
 pub(crate) struct Rows {
     next: i64,
     media: HashMap<String, i64>,
+    shelves: Shelves,
 }
 
 impl Rows {
     pub(crate) fn new(conn: &Connection) -> Result<Self> {
         let last: Option<i64> = conn.query_row("SELECT max(id) FROM row", [], |row| row.get(0))?;
-        Ok(Self { next: last.unwrap_or(0) + 1, media: HashMap::new() })
+        Ok(Self { next: last.unwrap_or(0) + 1, media: HashMap::new(), shelves: Shelves::default() })
     }
 
     /// Writes what is to be said of these datasets, which are in order of their keys. An error of the journal is told by
@@ -49,7 +51,7 @@ impl Rows {
             let Some(row) = newest(journal, *shelf, *slot).map_err(&of_journal)? else { continue };
             self.put_one(conn, *shelf, *slot, &row)?;
         }
-        Ok(())
+        self.shelves.save(conn)
     }
 
     fn put_one(&mut self, conn: &Connection, shelf: i64, slot: SlotId, row: &Row) -> Result<()> {
@@ -77,6 +79,7 @@ impl Rows {
                 let values = params![id, shelf, origin, hash, at, size, run, media, export, name];
                 conn.prepare_cached(sql)?.execute(values)?;
                 conn.prepare_cached("INSERT INTO trigram (rowid, name) VALUES (?1, ?2)")?.execute(params![id, name])?;
+                self.shelves.add(conn, shelf, id, name)?;
             }
         }
         Ok(())

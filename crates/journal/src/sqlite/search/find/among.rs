@@ -1,7 +1,6 @@
 //! All rows that are meant, where an index finds few that can be.
 
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use opendmp_ports::journal::SortBy;
@@ -15,8 +14,8 @@ use crate::sqlite::fail::Result;
 /// A place in the order, and a shelf.
 type Found = (Place, usize);
 
-/// Of the rows that may be looked at, so many of a hundred may be those that an index finds: each is read by itself.
-const AMONG: usize = 80;
+/// For each row that may be looked at, so many that an index finds may be read, each by itself: all of them are the page.
+const AMONG: usize = 2;
 
 /// Steps of a walk along an index that cost about as much as reading one row by its number.
 const STEPS: usize = 6;
@@ -25,13 +24,16 @@ const STEPS: usize = 6;
 const MOST_NUMBERS: usize = 20_000;
 
 /// Steps that are worth trying in any case: names with the same trigram are often beside each other.
-const LEAST_STEPS: usize = 4_000;
+pub(super) const LEAST_STEPS: usize = 4_000;
 
 /// Steps along an index that a page may cost.
 const MOST_STEPS: usize = 60_000;
 
 /// Trigrams that are asked for at once, the rarest ones.
 const GRAMS: usize = 6;
+
+/// No more trigrams are asked for where those that are leave about so few names: to read these costs less.
+const ENOUGH: f64 = 32.0;
 
 /// Trigrams of which it is looked how rare they are.
 const LOOKED_AT: usize = 16;
@@ -42,21 +44,51 @@ const COMMON: i64 = 50_000;
 /// How many of the first and the last names with a trigram are looked at to tell how many there are.
 const SAMPLE: i64 = 48;
 
+/// The only rows that can be meant.
+pub(super) struct Only {
+    /// Their numbers, which ascend.
+    pub ids: Vec<i64>,
+    /// By the last bits of a number whether one of them ends so: rules most others out without a search.
+    ends: Vec<u64>,
+    /// Steps from one of them to the next, if they are spread evenly.
+    pub apart: usize,
+    /// Steps after which a page would have been filled.
+    pub most: usize,
+}
+
+/// Bits that are kept of the ends of numbers: several times as many as there are numbers, and still in the nearest cache.
+const ENDS: usize = 1 << 17;
+
+impl Only {
+    fn new(ids: Vec<i64>, apart: usize, most: usize) -> Self {
+        let mut ends = vec![0; ENDS / 64];
+        for end in ids.iter().map(|id| *id as usize % ENDS) {
+            ends[end / 64] |= 1 << (end % 64);
+        }
+        Self { ids, ends, apart, most }
+    }
+
+    /// Whether a row is one of them.
+    pub(super) fn has(&self, id: i64) -> bool {
+        let end = id as usize % ENDS;
+        self.ends[end / 64] & (1 << (end % 64)) != 0 && self.ids.binary_search(&id).is_ok()
+    }
+}
+
 /// What an index finds.
 pub(super) enum Among {
     /// All that are meant, in any order.
     All(Vec<Found>),
-    /// Only rows of these numbers, which ascend, can be meant; a walk that passes over the others fills a page in about so
-    /// many steps, for less than it costs to read each of them.
-    Only(Rc<[i64]>, usize),
+    /// So many that a walk which passes over the others fills a page for less than it costs to read each of them.
+    Only(Only),
     /// No index has few enough.
     Many,
 }
 
 /// See [`Among`].
-pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Among> {
+pub(super) fn all(asked: &Asked<'_>, conn: &Connection, rare: Option<Rare>) -> Result<Among> {
     let search = asked.search;
-    let most = asked.most * AMONG / 100;
+    let most = asked.most * AMONG;
     if let Some(export) = asked.export.filter(|export| *export > 2) {
         let ids = "SELECT id FROM row INDEXED BY row_export WHERE export > 2 AND export = ?1 ORDER BY id LIMIT ?2";
         let ids = numbers(conn, ids, export.into(), most)?;
@@ -64,13 +96,15 @@ pub(super) fn all(asked: &Asked<'_>, conn: &Connection) -> Result<Among> {
             return Ok(Among::All(read(asked, conn, &ids)?));
         }
     }
-    if let Some(wanted) = rare(asked, conn)? {
-        let ids = "SELECT rowid FROM trigram WHERE trigram MATCH ?1 ORDER BY rowid LIMIT ?2";
-        let ids = numbers(conn, ids, wanted.into(), MOST_NUMBERS)?;
-        let steps = (search.page() + 1) * last(conn)? as usize / ids.len().max(1);
+    if let Some(rare) = rare {
+        let ids = matched(asked, conn, &rare.wanted)?;
+        let all: u64 = asked.shelves.iter().map(|shelf| shelf.datasets).sum();
+        let apart = usize::try_from(all).unwrap_or(usize::MAX) / ids.len().max(1) + 1;
+        let steps = (search.page() + 1).saturating_mul(apart);
         let is_soon = steps <= MOST_STEPS && steps < STEPS * ids.len() && asked.origins.is_none();
         if is_soon && ids.len() <= MOST_NUMBERS {
-            return Ok(Among::Only(ids.into(), (3 * steps).clamp(LEAST_STEPS, MOST_STEPS)));
+            let most = (3 * steps).clamp(LEAST_STEPS, MOST_STEPS);
+            return Ok(Among::Only(Only::new(ids, apart, most)));
         }
         if ids.len() <= most {
             return Ok(Among::All(read(asked, conn, &ids)?));
@@ -109,9 +143,18 @@ fn numbers(conn: &Connection, ids: &str, value: Value, most: usize) -> Result<Ve
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The numbers of rows of the shelves with trigrams, ascending: up to one more than [`MOST_NUMBERS`].
+fn matched(asked: &Asked<'_>, conn: &Connection, wanted: &str) -> Result<Vec<i64>> {
+    let sql = "SELECT rowid FROM trigram WHERE trigram MATCH ?1 AND rowid BETWEEN ?2 AND ?3 ORDER BY rowid LIMIT ?4";
+    let (least, most) = asked.numbers;
+    let mut statement = conn.prepare_cached(sql)?;
+    let ids = statement.query_map(params![wanted, least, most, MOST_NUMBERS as i64 + 1], |row| row.get(0))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Those that are meant of rows by their numbers, where these are few enough.
 pub(super) fn few(asked: &Asked<'_>, conn: &Connection, ids: &[i64]) -> Result<Option<Vec<Found>>> {
-    if ids.len() > asked.most * AMONG / 100 { Ok(None) } else { read(asked, conn, ids).map(Some) }
+    if ids.len() > asked.most * AMONG { Ok(None) } else { read(asked, conn, ids).map(Some) }
 }
 
 /// Those that are meant of rows by their numbers.
@@ -150,7 +193,7 @@ fn within(
 ) -> Result<Option<Vec<Found>>> {
     let of = format!("FROM row INDEXED BY {index} WHERE shelf = ?1 AND {column} BETWEEN ?2 AND ?3");
     let mut count = conn.prepare_cached(&format!("SELECT count(*) FROM (SELECT 1 {of} LIMIT ?4)"))?;
-    let mut left = (asked.most * AMONG / 100) as i64;
+    let mut left = (asked.most * AMONG) as i64;
     for shelf in &asked.shelves {
         left -= count.query_row(params![shelf.id, least, most, left + 1], |row| row.get::<_, i64>(0))?;
         if left < 0 {
@@ -166,27 +209,74 @@ fn within(
     Ok(Some(found))
 }
 
-/// What is asked of the trigrams: those of the words that few names have. `None` where there are none.
-fn rare(asked: &Asked<'_>, conn: &Connection) -> Result<Option<String>> {
-    let mut grams: Vec<String> = asked.words.iter().flat_map(|word| grams(word)).collect();
-    grams.sort_unstable();
-    grams.dedup();
-    if grams.is_empty() {
+/// Trigrams that few names have.
+pub(super) struct Rare {
+    /// As they are asked for.
+    wanted: String,
+    /// How many names have the rarest, of so many.
+    names: (i64, i64),
+}
+
+impl Rare {
+    /// Of so many rows about how many have it, if they are spread evenly.
+    pub(super) fn of(&self, rows: usize) -> usize {
+        let (some, all) = self.names;
+        (rows as f64 * some as f64 / all.max(1) as f64) as usize
+    }
+}
+
+/// A trigram of a word, and how many names have it.
+struct Gram {
+    names: i64,
+    text: String,
+    word: usize,
+    /// Where in the word it begins.
+    at: usize,
+}
+
+impl Gram {
+    /// Whether they share a part of a word: a name with the one may well have the other.
+    fn is_beside(&self, other: &Self) -> bool {
+        self.text == other.text || (self.word == other.word && self.at.abs_diff(other.at) < 3)
+    }
+}
+
+/// What is asked of the trigrams of the words. `None` where there are none that few names have.
+pub(super) fn rare(asked: &Asked<'_>, conn: &Connection) -> Result<Option<Rare>> {
+    let words = asked.words.iter().enumerate();
+    let all = words.flat_map(|(word, text)| grams(text).enumerate().map(move |(at, text)| (word, at, text)));
+    let all: Vec<(usize, usize, String)> = all.collect();
+    if all.is_empty() {
         return Ok(None);
     }
     let last = last(conn)?;
     let mut sized = Vec::new();
     // Of a long word some, spread over it.
-    let step = grams.len().div_ceil(LOOKED_AT);
-    for gram in grams.into_iter().step_by(step) {
-        let names = asked.grams.about(&gram, last, || about(conn, &gram, last))?;
+    let step = all.len().div_ceil(LOOKED_AT);
+    for (word, at, text) in all.into_iter().step_by(step) {
+        let names = asked.grams.about(&text, last, || about(conn, &text, last))?;
         if names <= COMMON {
-            sized.push((names, gram));
+            sized.push(Gram { names, text, word, at });
         }
     }
-    sized.sort_unstable();
-    let wanted: Vec<String> = sized.into_iter().take(GRAMS).map(|(_, gram)| quoted(&gram)).collect();
-    Ok((!wanted.is_empty()).then(|| wanted.join(" AND ")))
+    sized.sort_by_key(|gram| gram.names);
+    let Some(rarest) = sized.first() else { return Ok(None) };
+    let names = (rarest.names, last);
+    // First those that have nothing to do with each other, until they leave few names; then the others.
+    let (mut chosen, mut left): (Vec<&Gram>, f64) = (Vec::new(), last as f64);
+    for beside in [false, true] {
+        for gram in &sized {
+            let is_wanted = chosen.len() < GRAMS
+                && (left > ENOUGH || chosen.is_empty())
+                && !chosen.iter().any(|one| one.text == gram.text);
+            if is_wanted && chosen.iter().any(|one| one.is_beside(gram)) == beside {
+                left *= if beside { 1.0 } else { gram.names as f64 / last.max(1) as f64 };
+                chosen.push(gram);
+            }
+        }
+    }
+    let wanted: Vec<String> = chosen.iter().map(|gram| quoted(&gram.text)).collect();
+    Ok(Some(Rare { wanted: wanted.join(" AND "), names }))
 }
 
 /// The trigrams of a word, as far as they can be asked for.

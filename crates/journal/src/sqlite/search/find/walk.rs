@@ -2,7 +2,6 @@
 //! shelves that are meant are walked beside each other.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
 
 use opendmp_model::ids::{Arrival, PathHash, SlotId};
 use opendmp_ports::journal::SortBy;
@@ -10,6 +9,7 @@ use opendmp_ports::journal::search::{Key, Place, number};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ToSql};
 
+use super::among::{LEAST_STEPS, Only};
 use super::{Asked, COLUMNS, Candidate, slot_of};
 use crate::sqlite::fail::Result;
 
@@ -18,6 +18,9 @@ const CHUNK: usize = 512;
 
 /// The same where most of them are passed over.
 const PASSED: usize = 1_024;
+
+/// A walk ends where it met so many times fewer than it should have.
+const FEWER: usize = 8;
 
 /// A shelf, as far as it was walked.
 struct Front {
@@ -28,6 +31,22 @@ struct Front {
     chunk: usize,
     /// All were read.
     read: bool,
+}
+
+/// A walk past all rows but some.
+struct Passing {
+    only: Only,
+    steps: usize,
+    met: usize,
+}
+
+impl Passing {
+    /// Whether it is to end without a page: after all steps that it may take, or where it meets far fewer than if they were
+    /// spread evenly, so that this order has the rest of them far away.
+    fn is_vain(&self) -> bool {
+        let expected = self.steps / self.only.apart;
+        self.steps >= self.only.most || (self.steps >= LEAST_STEPS && self.met * FEWER < expected)
+    }
 }
 
 /// See the module.
@@ -41,12 +60,30 @@ pub(super) struct Walk<'a> {
     last: Option<Place>,
     found: Vec<(Place, usize)>,
     looked_at: usize,
-    /// Only rows of these numbers can be meant, and steps that are left to find them in.
-    only: Option<(Rc<[i64]>, usize)>,
+    passing: Option<Passing>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(asked: &'a Asked<'a>, conn: &'a Connection) -> Result<Self> {
+        Self::begin(asked, conn, None)
+    }
+
+    /// Walks until a page is full or everything was walked, along the index alone, past all rows but some. Gives them back
+    /// where that was in vain.
+    pub(super) fn past(
+        asked: &'a Asked<'a>,
+        conn: &'a Connection,
+        only: Only,
+    ) -> Result<std::result::Result<Self, Only>> {
+        let mut walk = Self::begin(asked, conn, Some(Passing { only, steps: 0, met: 0 }))?;
+        walk.go(usize::MAX)?;
+        Ok(match walk.passing.take() {
+            Some(passing) if !walk.is_over() || passing.is_vain() => Err(passing.only),
+            _ => Ok(walk),
+        })
+    }
+
+    fn begin(asked: &'a Asked<'a>, conn: &'a Connection, passing: Option<Passing>) -> Result<Self> {
         let place = asked.after.clone().or_else(|| asked.begin());
         // Of one shelf a page; of many, less of each.
         let chunk = (2 * asked.search.page() / asked.shelves.len().max(1)).clamp(4, CHUNK);
@@ -59,7 +96,7 @@ impl<'a> Walk<'a> {
         };
         let fronts = asked.shelves.iter().map(front).collect();
         let (next, found) = (BTreeMap::new(), Vec::new());
-        let mut walk = Self { asked, conn, fronts, next, last: None, found, looked_at: 0, only: None };
+        let mut walk = Self { asked, conn, fronts, next, last: None, found, looked_at: 0, passing };
         for shelf in 0..walk.fronts.len() {
             walk.advance(shelf)?;
         }
@@ -79,14 +116,6 @@ impl<'a> Walk<'a> {
             self.advance(shelf)?;
         }
         Ok(())
-    }
-
-    /// Goes on until a page is full or everything was walked, along the index alone, past all rows but those of these
-    /// numbers. Answers whether so many steps were enough; if not, the walk is of no more use.
-    pub(super) fn go_among(&mut self, ids: &Rc<[i64]>, steps: usize) -> Result<bool> {
-        self.only = Some((Rc::clone(ids), steps));
-        self.go(usize::MAX)?;
-        Ok(self.is_over() && self.only.as_ref().is_some_and(|(_, left)| *left > 0))
     }
 
     fn means(&self, place: &Place, row: &Candidate) -> bool {
@@ -125,7 +154,7 @@ impl<'a> Walk<'a> {
     fn advance(&mut self, shelf: usize) -> Result<()> {
         while self.fronts[shelf].rows.is_empty() && !self.fronts[shelf].read {
             self.read(shelf)?;
-            if self.only.as_ref().is_some_and(|(_, left)| *left == 0) {
+            if self.passing.as_ref().is_some_and(Passing::is_vain) {
                 // Nothing that comes now would be in order.
                 self.next.clear();
                 self.fronts.iter_mut().for_each(|front| (front.read = true, front.rows.clear()).1);
@@ -145,13 +174,13 @@ impl<'a> Walk<'a> {
 
     /// Reads the next rows of a shelf.
     fn read(&mut self, shelf: usize) -> Result<()> {
-        if let Some((_, left)) = &self.only {
-            self.fronts[shelf].chunk = PASSED.min(left / 2 + 1);
+        if let Some(passing) = &self.passing {
+            self.fronts[shelf].chunk = PASSED.min(passing.only.most.saturating_sub(passing.steps) / 2 + 1);
         }
         let by = self.asked.search.sort.by;
         let (column, index) = index(by);
         // Where only the key is needed, the index alone is read.
-        let columns = match (&self.only, self.asked.whole) {
+        let columns = match (&self.passing, self.asked.whole) {
             (Some(_), _) => "id".to_owned(),
             (None, true) => COLUMNS.to_owned(),
             (None, false) => format!("origin, slot, {column}"),
@@ -191,9 +220,10 @@ impl<'a> Walk<'a> {
             let mut rows = statement.query(&*bound)?;
             while let Some(row) = rows.next()? {
                 left -= 1;
-                if let Some((ids, _)) = &self.only {
+                if let Some(passing) = &mut self.passing {
                     let id: i64 = row.get(0)?;
-                    let wanted = ids.binary_search(&id).is_ok();
+                    let wanted = passing.only.has(id);
+                    passing.met += usize::from(wanted);
                     if wanted || left == 0 {
                         let sql = format!("SELECT {COLUMNS} FROM row WHERE id = ?1");
                         let mut whole = self.conn.prepare_cached(&sql)?;
@@ -214,8 +244,8 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        if let Some((_, steps)) = &mut self.only {
-            *steps = steps.saturating_sub(front.chunk - left);
+        if let Some(passing) = &mut self.passing {
+            passing.steps += front.chunk - left;
         }
         front.read = left > 0;
         front.chunk = (2 * front.chunk).min(CHUNK);
