@@ -28,7 +28,7 @@ const READER_CACHE: i64 = 8 << 10;
 
 /// export: as in the journal. media: number in `media`; NULL where it has none. least, most: numbers of the first and the last
 /// row of a shelf. grams: see [`Shelves`](super::shelves::Shelves).
-const TABLES: &str = "
+pub(crate) const TABLES: &str = "
 CREATE TABLE row (
     id INTEGER PRIMARY KEY,
     shelf INTEGER NOT NULL,

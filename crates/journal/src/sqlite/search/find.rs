@@ -1,6 +1,7 @@
-//! A search. First the order that is asked for is walked a little way: where much is meant, that fills a page. Then what
-//! few rows can be meant is asked of an index: those with the trigrams of the words, of the run, of a time. Where that are
-//! too many, the walk goes on as far as a page may cost, and the page says so.
+//! A search. Shelves are left out whose names lack the words. Unless few names have these, the order that is asked for is
+//! walked a little way: where much is meant, that fills a page. Then what few rows can be meant is asked of an index: those
+//! with the trigrams of the words, of the run, of a time. Where that are too many, the walk goes on as far as a page may
+//! cost, and the page says so.
 
 mod among;
 mod walk;

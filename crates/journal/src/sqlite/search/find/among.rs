@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Rows, ToSql, params};
 
 use super::{Asked, COLUMNS};
 use crate::sqlite::fail::Result;
+use crate::sqlite::search::shelves;
 
 /// A place in the order, and a shelf.
 type Found = (Place, usize);
@@ -281,10 +282,8 @@ pub(super) fn rare(asked: &Asked<'_>, conn: &Connection) -> Result<Option<Rare>>
 
 /// The trigrams of a word, as far as they can be asked for.
 fn grams(word: &str) -> impl Iterator<Item = String> {
-    let chars: Vec<char> = word.chars().collect();
-    let grams: Vec<String> = chars.windows(3).map(|gram| gram.iter().collect()).collect();
     // A query ends at a zero, and names lose theirs.
-    grams.into_iter().filter(|gram| !gram.contains('\0'))
+    shelves::grams(word).filter(|gram| !gram.contains(&'\0')).map(|gram| gram.iter().collect())
 }
 
 fn quoted(gram: &str) -> String {
