@@ -10,6 +10,7 @@ mod rows;
 mod shelves;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

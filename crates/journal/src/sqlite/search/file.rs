@@ -16,7 +16,7 @@ use crate::sqlite::fail::{Fail, Result};
 pub(crate) const FILE: &str = "search.db";
 
 /// Goes up with each change of the tables or of what is in them; a file of another one is made anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const APPLICATION_ID: i64 = 0x4f44_5343;
 
@@ -27,7 +27,7 @@ const WRITER_CACHE: i64 = 16 << 10;
 const READER_CACHE: i64 = 8 << 10;
 
 /// export: as in the journal. media: number in `media`; NULL where it has none. least, most: numbers of the first and the last
-/// row of a shelf. grams: see [`Shelves`](super::shelves::Shelves).
+/// row of a shelf. grams: see [`Shelves`](super::shelves::Shelves). zone: see [`zones`](super::zones).
 pub(crate) const TABLES: &str = "
 CREATE TABLE row (
     id INTEGER PRIMARY KEY,
@@ -52,6 +52,15 @@ CREATE VIRTUAL TABLE trigram USING fts5(
 CREATE TABLE shelf (
     id INTEGER PRIMARY KEY, least INTEGER NOT NULL, most INTEGER NOT NULL, grams BLOB NOT NULL
 ) STRICT;
+CREATE TABLE zone (
+    sort INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    least ANY NOT NULL,
+    least_origin INTEGER NOT NULL,
+    most ANY NOT NULL,
+    most_origin INTEGER NOT NULL,
+    PRIMARY KEY (sort, id)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE media (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -1,7 +1,8 @@
 //! A search. Shelves are left out whose names lack the words. Unless few names have these, the order that is asked for is
 //! walked a little way: where much is meant, that fills a page. Then what few rows can be meant is asked of an index: those
-//! with the trigrams of the words, of the run, of a time. Where that are too many, the walk goes on as far as a page may
-//! cost, and the page says so.
+//! with the trigrams of the words, of the run, of a time. They are read, or the zones of them that come first in the order, or
+//! the order is walked past all others. Where that are too many, the walk goes on as far as a page may cost, and the page
+//! says so.
 
 mod among;
 mod walk;
@@ -178,6 +179,11 @@ impl<'a> Asked<'a> {
         if self.whole || !self.words.is_empty() {
             match among::all(self, conn, rare)? {
                 Among::All(all) => return Ok(self.whole_page(all)),
+                Among::First(first) => {
+                    let (places, next) = cut_page(first, self.search.page());
+                    let total = (next.is_none() && self.after.is_none()).then_some(places.len() as u64);
+                    return Ok(Page { places, next, total, cut: false });
+                }
                 Among::Only(only) => match Walk::past(self, conn, only)? {
                     Ok(walk) => return Ok(self.walked(walk)),
                     Err(only) => {

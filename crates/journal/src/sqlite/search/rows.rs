@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use opendmp_model::ids::SlotId;
-use opendmp_ports::journal::search::number;
+use opendmp_ports::journal::SortBy;
+use opendmp_ports::journal::search::{Key, number};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::file::Built;
 use super::shelves::Shelves;
+use super::zones::Zones;
 use crate::sqlite::blobs::item_of;
 use crate::sqlite::fail::Result;
 
@@ -30,12 +32,18 @@ pub(crate) struct Rows {
     next: i64,
     media: HashMap<String, i64>,
     shelves: Shelves,
+    zones: Zones,
 }
 
 impl Rows {
     pub(crate) fn new(conn: &Connection) -> Result<Self> {
         let last: Option<i64> = conn.query_row("SELECT max(id) FROM row", [], |row| row.get(0))?;
-        Ok(Self { next: last.unwrap_or(0) + 1, media: HashMap::new(), shelves: Shelves::default() })
+        Ok(Self {
+            next: last.unwrap_or(0) + 1,
+            media: HashMap::new(),
+            shelves: Shelves::default(),
+            zones: Zones::default(),
+        })
     }
 
     /// Writes what is to be said of these datasets, which are in order of their keys. An error of the journal is told by
@@ -51,7 +59,8 @@ impl Rows {
             let Some(row) = newest(journal, *shelf, *slot).map_err(&of_journal)? else { continue };
             self.put_one(conn, *shelf, *slot, &row)?;
         }
-        self.shelves.save(conn)
+        self.shelves.save(conn)?;
+        self.zones.save(conn)
     }
 
     fn put_one(&mut self, conn: &Connection, shelf: i64, slot: SlotId, row: &Row) -> Result<()> {
@@ -61,14 +70,18 @@ impl Rows {
             conn.prepare_cached("SELECT id, at, size FROM row WHERE shelf = ?1 AND origin = ?2 AND slot = ?3")?;
         let known: Option<(i64, i64, i64)> =
             known.query_row(params![shelf, origin, hash], |row| row.try_into()).optional()?;
+        let mut zone = |id, by, key| self.zones.add(conn, id, by, (key, origin));
         match known {
             Some((id, at, size)) if (at, size) == (row.at, row.size) => {
                 let sql = "UPDATE row SET run = ?2, media = ?3, export = ?4 WHERE id = ?1";
                 conn.prepare_cached(sql)?.execute(params![id, row.run, media, row.export])?;
+                Ok(())
             }
             Some((id, ..)) => {
                 let sql = "UPDATE row SET run = ?2, media = ?3, export = ?4, at = ?5, size = ?6 WHERE id = ?1";
                 conn.prepare_cached(sql)?.execute(params![id, row.run, media, row.export, row.at, row.size])?;
+                zone(id, SortBy::Committed, Key::Number(row.at))?;
+                zone(id, SortBy::Size, Key::Number(row.size))
             }
             None => {
                 let id = self.next;
@@ -80,9 +93,11 @@ impl Rows {
                 conn.prepare_cached(sql)?.execute(values)?;
                 conn.prepare_cached("INSERT INTO trigram (rowid, name) VALUES (?1, ?2)")?.execute(params![id, name])?;
                 self.shelves.add(conn, shelf, id, name)?;
+                zone(id, SortBy::Name, Key::Name(name.clone()))?;
+                zone(id, SortBy::Committed, Key::Number(*at))?;
+                zone(id, SortBy::Size, Key::Number(*size))
             }
         }
-        Ok(())
     }
 
     fn media(&mut self, conn: &Connection, media: &str) -> Result<i64> {

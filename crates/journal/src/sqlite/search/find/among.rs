@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use opendmp_ports::journal::SortBy;
 use opendmp_ports::journal::search::{Place, number};
+use opendmp_ports::journal::{Sort, SortBy};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Rows, ToSql, params};
 
 use super::{Asked, COLUMNS};
 use crate::sqlite::fail::Result;
-use crate::sqlite::search::shelves;
+use crate::sqlite::search::{shelves, zones};
 
 /// A place in the order, and a shelf.
 type Found = (Place, usize);
@@ -30,6 +30,9 @@ pub(super) const LEAST_STEPS: usize = 4_000;
 /// Steps along an index that a page may cost.
 const MOST_STEPS: usize = 60_000;
 
+/// Where so few can be meant for each row of a page, they are read in any case: it is told then how many are meant in all.
+const FEW: usize = 16;
+
 /// Trigrams that are asked for at once, the rarest ones.
 const GRAMS: usize = 6;
 
@@ -44,6 +47,10 @@ const COMMON: i64 = 50_000;
 
 /// How many of the first and the last names with a trigram are looked at to tell how many there are.
 const SAMPLE: i64 = 48;
+
+/// Places between the first and the last names where it is looked, too, and how many names at each.
+const PLACES: i64 = 64;
+const EACH: i64 = 128;
 
 /// The only rows that can be meant.
 pub(super) struct Only {
@@ -80,6 +87,8 @@ impl Only {
 pub(super) enum Among {
     /// All that are meant, in any order.
     All(Vec<Found>),
+    /// The first ones that follow the cursor, in order: a page and one more, or all that follow.
+    First(Vec<Found>),
     /// So many that a walk which passes over the others fills a page for less than it costs to read each of them.
     Only(Only),
     /// No index has few enough.
@@ -102,6 +111,12 @@ pub(super) fn all(asked: &Asked<'_>, conn: &Connection, rare: Option<Rare>) -> R
         let all: u64 = asked.shelves.iter().map(|shelf| shelf.datasets).sum();
         let apart = usize::try_from(all).unwrap_or(usize::MAX) / ids.len().max(1) + 1;
         let steps = (search.page() + 1).saturating_mul(apart);
+        if ids.len() > FEW * search.page() && ids.len() <= MOST_NUMBERS {
+            let few = steps.div_ceil(STEPS).min(ids.len()) / 2;
+            if let Some(first) = first(asked, conn, &ids, few)? {
+                return Ok(Among::First(first));
+            }
+        }
         let is_soon = steps <= MOST_STEPS && steps < STEPS * ids.len() && asked.origins.is_none();
         if is_soon && ids.len() <= MOST_NUMBERS {
             let most = (3 * steps).clamp(LEAST_STEPS, MOST_STEPS);
@@ -151,6 +166,34 @@ fn matched(asked: &Asked<'_>, conn: &Connection, wanted: &str) -> Result<Vec<i64
     let mut statement = conn.prepare_cached(sql)?;
     let ids = statement.query_map(params![wanted, least, most, MOST_NUMBERS as i64 + 1], |row| row.get(0))?;
     Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The first ones that follow the cursor of rows by their numbers, a page and one more. They are read zone by zone, until no
+/// other zone can have any before them; `None` where these are too many rows.
+fn first(asked: &Asked<'_>, conn: &Connection, ids: &[i64], most: usize) -> Result<Option<Vec<Found>>> {
+    let Sort { by, descending } = asked.search.sort;
+    let mut zones = zones::of(conn, by, ids)?;
+    if let Some(after) = &asked.after {
+        zones.retain(|zone| if descending { zone.least < *after } else { zone.most > *after });
+    }
+    if descending {
+        zones.sort_unstable_by(|one, other| other.most.cmp(&one.most));
+    } else {
+        zones.sort_unstable_by(|one, other| one.least.cmp(&other.least));
+    }
+    let (mut found, mut left): (Vec<Found>, usize) = (Vec::new(), most);
+    for zone in zones {
+        let is_behind = |(last, _): &Found| if descending { zone.most < *last } else { zone.least > *last };
+        if found.get(asked.search.page()).is_some_and(is_behind) {
+            break;
+        }
+        let Some(rest) = left.checked_sub(zone.ids.len()) else { return Ok(None) };
+        left = rest;
+        found.append(&mut read(asked, conn, &ids[zone.ids])?);
+        found = asked.following(found);
+        found.truncate(asked.search.page() + 1);
+    }
+    Ok(Some(found))
 }
 
 /// Those that are meant of rows by their numbers, where these are few enough.
@@ -334,5 +377,19 @@ fn about(conn: &Connection, gram: &str, last: i64) -> Result<i64> {
         let span = if order == "ASC" { at } else { last - at + 1 };
         most = most.max(last.saturating_mul(SAMPLE) / span.max(1));
     }
-    Ok(most)
+    // Names that are counted up have some trigrams much more often at their ends.
+    if most > COMMON { Ok(most.min(between(conn, gram, last)?)) } else { Ok(most) }
+}
+
+/// About how many names have a trigram, by how many have it here and there between the first and the last.
+fn between(conn: &Connection, gram: &str, last: i64) -> Result<i64> {
+    let sql = "SELECT count(*) FROM trigram WHERE trigram MATCH ?1 AND rowid BETWEEN ?2 AND ?3";
+    let mut statement = conn.prepare_cached(sql)?;
+    let (apart, mut names) = ((last / PLACES).max(EACH), 0);
+    let mut looked_at = 0;
+    for place in (1..=last).step_by(apart as usize) {
+        names += statement.query_row(params![quoted(gram), place, place + EACH - 1], |row| row.get::<_, i64>(0))?;
+        looked_at += EACH;
+    }
+    Ok(names.saturating_mul(last) / looked_at.max(1))
 }
