@@ -103,7 +103,9 @@ export const journeys: Journey[] = [
     run: async (world) => {
       const { page, open, shot, accessible } = world
       const slug = await enabled(world, shouting('Drawn'))
-      await open(`/flows/${slug}`)
+      // By its name, as people type it, it is found under its own word.
+      await open('/flows/Drawn')
+      await until('the address is its own', async () => new URL(page.url()).pathname === `/flows/${slug}`)
       await isShown(card(page, 'shout'))
       // A processor by keyboard, which reads what is marked.
       await card(page, 'inbox').focus()

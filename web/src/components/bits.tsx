@@ -73,6 +73,9 @@ export function Short({ value, length = 7 }: { value: string; length?: number })
   )
 }
 
+/** A sentence of the server, whose `names` stand between backticks as in the terminal. */
+export const Prose = ({ text }: { text: string }) => <>{text.split('`').map((part, at) => (at % 2 === 1 ? <span key={at} className="mono">{part}</span> : part))}</>
+
 /** A key, or several. */
 export function Keys({ names }: { names: string[] }) {
   return (

@@ -2,6 +2,7 @@
 import { Alert, AlertTitle, Box, Button, Skeleton, Stack, Typography } from '@mui/material'
 import { useEffect, useState, type ReactNode } from 'react'
 import { asProblem } from '../api/problem'
+import { Prose } from './bits'
 
 /** True once `waiting` has lasted so long that saying so helps. */
 export function useDelayed(waiting: boolean, ms = 200): boolean {
@@ -38,9 +39,9 @@ export function ErrorPanel(props: { error: unknown; what: string; affects?: stri
         {...(props.retry && { action: <Button color="inherit" onClick={props.retry}>Retry</Button> })}
       >
         <AlertTitle sx={{ fontSize: 14 }}>{props.what}</AlertTitle>
-        <Typography variant="body2" sx={{ wordBreak: 'break-word' }}>{problem.message}</Typography>
+        <Typography variant="body2" sx={{ wordBreak: 'break-word' }}><Prose text={problem.message} /></Typography>
         {props.affects && problem.status > 0 && problem.status < 502 && <Typography variant="body2" sx={{ mt: 0.5 }}>{props.affects}</Typography>}
-        {problem.hint && <Typography variant="body2" sx={{ mt: 0.5 }}>{problem.hint}</Typography>}
+        {problem.hint && <Typography variant="body2" sx={{ mt: 0.5 }}><Prose text={problem.hint} /></Typography>}
         {props.children}
         <Typography variant="caption" component="p" sx={{ mt: 1, color: 'text.secondary' }}>
           {problem.code}

@@ -6,7 +6,7 @@ import Download from '@mui/icons-material/FileDownloadOutlined'
 import Replay from '@mui/icons-material/Replay'
 import { Alert, Box, Button, Stack, Typography } from '@mui/material'
 import { Link as To } from '@tanstack/react-router'
-import { Bytes, Short, StateChip, Time } from '../../components/bits'
+import { Bytes, Prose, Short, StateChip, Time } from '../../components/bits'
 import { useState } from 'react'
 import { many } from '../../lib/format'
 import { Preview } from '../../preview/Preview'
@@ -82,7 +82,7 @@ function Fault_({ letter }: { letter: DeadLetter }) {
     <Box sx={{ px: 2, pb: 1.5, display: 'grid', gap: 1, borderBottom: 1, borderColor: 'divider' }}>
       <Alert severity="error" variant="outlined" sx={{ '& .MuiAlert-message': { minWidth: 0, width: '100%' } }}>
         <Box sx={{ fontWeight: 600, wordBreak: 'break-word' }}>{fault.code}: {fault.message}</Box>
-        {fault.hint && <Box sx={{ mt: 0.25 }}>{fault.hint}</Box>}
+        {fault.hint && <Box sx={{ mt: 0.25 }}><Prose text={fault.hint} /></Box>}
         {place && (
           <Box className="mono" sx={{ mt: 1, fontSize: 12.5, bgcolor: 'background.default', color: 'text.primary', borderRadius: 1, px: 1.25, py: 0.75, overflowX: 'auto', whiteSpace: 'pre' }}>
             <Box component="span" sx={{ color: 'text.secondary', mr: 2 }}>{place.file}:{place.line}</Box>

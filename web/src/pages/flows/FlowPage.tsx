@@ -56,7 +56,13 @@ function Loaded() {
   const session = useSession()
   const loading = useSessionState((state) => state.loading)
   const problem = useSessionState((state) => state.loadProblem)
-  if (loading) return <Skeletons lines={10} />
+  const slug = useSessionState((state) => state.flow?.flow.flow) ?? session.slug
+  const navigate = route.useNavigate()
+  // The server finds a flow by its name, too; what happens to it is told by its own word.
+  useEffect(() => {
+    if (slug !== session.slug) void navigate({ params: { flow: slug }, search: (search) => search, replace: true })
+  }, [slug, session, navigate])
+  if (loading || slug !== session.slug) return <Skeletons lines={10} />
   if (problem) {
     return (
       <ErrorPanel error={problem} what={`${session.slug} could not be opened`} affects={problem.status === 404 ? undefined : 'An enabled flow goes on working.'} retry={() => void session.load()}>

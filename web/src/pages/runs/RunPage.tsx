@@ -5,7 +5,7 @@ import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { getRouteApi, Link as To, useNavigate } from '@tanstack/react-router'
 import { useState } from 'react'
 import type { Run } from '../../api/types'
-import { Duration, Short, StateChip, Time } from '../../components/bits'
+import { Duration, Prose, Short, StateChip, Time } from '../../components/bits'
 import { ConfirmDialog } from '../../components/ConfirmDialog'
 import { Page } from '../../components/Page'
 import { ErrorPanel, Skeletons } from '../../components/states'
@@ -16,7 +16,6 @@ import { said } from '../datasets/search'
 import { readRun, stopRun } from './data'
 import { ItemsView } from './ItemsView'
 import { Processors } from './Processors'
-import { TriggerWords } from './RunsPage'
 import { RUN_TABS, type RunSearch } from './search'
 import { TimelineView } from './TimelineView'
 
@@ -63,7 +62,7 @@ function Shown({ run }: { run: Run }) {
       }
     >
       <Facts>
-        <Fact label="Set off by"><Box component="span" sx={{ fontWeight: 400 }}><TriggerWords trigger={run.trigger} /></Box></Fact>
+        <Fact label="Set off by"><Box component="span" sx={{ fontWeight: 400 }}><Prose text={run.trigger} /></Box></Fact>
         <Fact label="Flow"><FlowLink flow={run.flow} /></Fact>
         <Fact label="Version"><Short value={run.version} /></Fact>
         <Fact label="Began"><Time value={run.started} /></Fact>

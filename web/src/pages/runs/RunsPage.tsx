@@ -6,7 +6,7 @@ import { keepPreviousData, useQuery } from '@tanstack/react-query'
 import { getRouteApi, Link as To } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 import type { Run } from '../../api/types'
-import { Duration, Short, StateChip, Time } from '../../components/bits'
+import { Duration, Prose, Short, StateChip, Time } from '../../components/bits'
 import { FilterBar } from '../../components/FilterBar'
 import { Page } from '../../components/Page'
 import { ServerTable, useRows, type Column } from '../../components/ServerTable'
@@ -30,13 +30,11 @@ const Number_ = ({ value, to, error = false }: { value: number; to?: string; err
   return to && value > 0 ? <Link component={To} to={to} color="inherit">{text}</Link> : text
 }
 
-export const TriggerWords = ({ trigger }: { trigger: string }) => <>{trigger.split('`').map((part, at) => (at % 2 === 1 ? <span key={at} className="mono">{part}</span> : part))}</>
-
 const COLUMNS: Column<Run>[] = [
   { key: 'run', header: 'Run', width: '76px', render: (row) => <Link component={To} to={`/runs/${row.run}`} className="num" sx={{ fontWeight: 600 }}>{row.run}</Link> },
   { key: 'state', header: 'State', width: '104px', render: (row) => <StateChip state={row.state} /> },
   { key: 'flow', header: 'Flow', width: 'minmax(110px, 1fr)', render: (row) => <FlowLink flow={row.flow} /> },
-  { key: 'trigger', header: 'Set off by', width: 'minmax(160px, 2fr)', render: (row) => <span title={row.trigger}><TriggerWords trigger={row.trigger} /></span> },
+  { key: 'trigger', header: 'Set off by', width: 'minmax(160px, 2fr)', render: (row) => <span title={row.trigger}><Prose text={row.trigger} /></span> },
   { key: 'started', header: 'Began', width: '124px', render: (row) => <Time value={row.started} /> },
   { key: 'took', header: 'Took', width: '92px', align: 'right', render: (row) => (row.took_ms === null ? <Box component="span" sx={{ color: 'text.secondary' }}>{count(row.outstanding)} to do</Box> : <Duration ms={row.took_ms} />) },
   { key: 'arrivals', header: 'Arrived', width: '84px', align: 'right', render: (row) => <Number_ value={row.arrivals} /> },

@@ -5,7 +5,7 @@ import { useQuery } from '@tanstack/react-query'
 import type { ReactNode } from 'react'
 import { settings, status } from '../../api/flows'
 import type { Setting, Status } from '../../api/types'
-import { StateChip, Time } from '../../components/bits'
+import { Prose, StateChip, Time } from '../../components/bits'
 import { Page } from '../../components/Page'
 import { ErrorPanel, Skeletons } from '../../components/states'
 import { bytes, count, many } from '../../lib/format'
@@ -80,7 +80,7 @@ function Known({ status: now, stale }: { status: Status; stale: boolean }) {
             <li key={at}>
               <Alert severity="warning" variant="outlined" sx={{ py: 0 }}>
                 <b>{trouble.about}</b>: {trouble.message}
-                {trouble.hint && <div>{trouble.hint}</div>}
+                {trouble.hint && <div><Prose text={trouble.hint} /></div>}
               </Alert>
             </li>
           ))}
@@ -109,7 +109,7 @@ function Started() {
                   <Box component="td" className="mono" sx={{ whiteSpace: 'nowrap', fontSize: 12.5 }}>--{row.name}</Box>
                   <Box component="td" sx={{ whiteSpace: 'nowrap', fontWeight: row.from === 'default' ? 400 : 600 }}>{row.value ?? <Box component="span" sx={{ color: 'text.secondary' }}>not set</Box>}</Box>
                   <Box component="td" sx={{ whiteSpace: 'nowrap', color: 'text.secondary' }}>{FROM[row.from]}</Box>
-                  <Box component="td" sx={{ color: 'text.secondary' }}>{row.about}</Box>
+                  <Box component="td" sx={{ color: 'text.secondary' }}><Prose text={row.about} /></Box>
                 </tr>
               ))}
             </tbody>
