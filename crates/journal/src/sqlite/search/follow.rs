@@ -27,8 +27,8 @@ const PART: usize = 4_000;
 const REST: u32 = 2;
 /// at least so long, so that many single changes are taken together,
 const LEAST_REST: Duration = Duration::from_millis(2);
-/// and at most so long.
-const MOST_REST: Duration = Duration::from_millis(300);
+/// and at most so long: a part takes some tenths of a second where names, times or sizes come in no order.
+const MOST_REST: Duration = Duration::from_secs(2);
 
 /// Others write when something was committed as lately as this.
 const BUSY: Duration = Duration::from_millis(100);
@@ -109,8 +109,10 @@ fn follow(search: &Arc<Kept>, jobs: &Jobs) -> Result<()> {
             return follower.tidy();
         }
         if worked {
+            // Told before it writes to the journal itself.
+            let is_busy = search.feed.is_busy(BUSY);
             follower.copy()?;
-            if search.feed.is_busy(BUSY) {
+            if is_busy {
                 search.feed.rest((begun.elapsed() * REST).clamp(LEAST_REST, MOST_REST));
             }
         } else if !search.feed.wait_behind(follower.state.change, Some(IDLE)) {
