@@ -15,11 +15,14 @@ use super::fail::Result;
 /// Bytes of a page, by which the log grows.
 const PAGE: u64 = 4096;
 
-/// Rounds of copying beside the writer before it is held up.
-const ROUNDS: u32 = 3;
+/// Rounds of copying beside the writer before it is held up, where the tail does not become short.
+const ROUNDS: u32 = 6;
 
-/// A tail that is copied while the writer waits: 4 MiB.
-const TAIL_PAGES: u64 = (4 << 20) / PAGE;
+/// A short tail, which is copied while the writer waits: 1 MiB.
+const TAIL_PAGES: u64 = (1 << 20) / PAGE;
+
+/// A log that is so many times as long as it is to become is copied with the writer held up, whoever reads.
+const PATIENCE: u64 = 4;
 
 /// How long nothing must be written before the log is cut to nothing.
 const IDLE: Duration = Duration::from_secs(2);
@@ -169,21 +172,25 @@ fn serve(conn: &Connection, gate: &Gate) {
 /// Copies what is new; holds the writer up for the rest of a long log.
 fn copy(conn: &Connection, gate: &Gate) {
     let mut seen = 0;
-    for _ in 0..ROUNDS {
+    for round in 1..=ROUNDS {
         let Some((log, copied)) = checkpoint(conn, "PASSIVE", gate) else { return };
         seen = log;
-        if log < gate.limits.most || log - copied <= TAIL_PAGES {
+        let pages = gate.lock().pages;
+        if pages < gate.limits.most {
             break;
         }
-    }
-    let long = {
-        let state = gate.lock();
-        state.pages >= gate.limits.most
-    };
-    if long {
-        // The writer begins the log anew by itself once all of it is copied and nobody reads from it.
-        let Some((log, _)) = gate.hold(|| checkpoint(conn, "PASSIVE", gate)) else { return };
-        seen = log;
+        // Where somebody still reads what was there before, the writer would be held up for nothing.
+        let is_read = copied < log;
+        let is_short = pages.saturating_sub(copied) <= TAIL_PAGES;
+        if is_short || if is_read { pages >= gate.limits.most.saturating_mul(PATIENCE) } else { round == ROUNDS } {
+            // The writer begins the log anew by itself once all of it is copied and nobody reads from it.
+            let Some((log, _)) = gate.hold(|| checkpoint(conn, "PASSIVE", gate)) else { return };
+            seen = log;
+            break;
+        }
+        if is_read {
+            break;
+        }
     }
     let mut state = gate.lock();
     // Fewer if the writer has begun the log anew since.
