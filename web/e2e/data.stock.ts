@@ -93,6 +93,7 @@ export async function enable(world: World, flow: string, text: string): Promise<
 
 /** Whole at once: a file that is seen while it is written would arrive twice. */
 export function drop(world: World, flow: string, name: string, content: string | Uint8Array): void {
+  mkdirSync(`${folder(world, flow)}/inbox`, { recursive: true })
   const aside = `${folder(world, flow)}/inbox/.${name}`
   writeFileSync(aside, content)
   renameSync(aside, `${folder(world, flow)}/inbox/${name}`)
@@ -118,10 +119,11 @@ async function fill(world: World): Promise<void> {
   drop(world, 'shelf', 'penguins.parquet', readFileSync(`${TABLES}/snappy.parquet`))
   await enable(world, 'readings', READ)
   drop(world, 'readings', 'list.txt', String(READINGS))
-  await enable(world, 'weights', weights(BROKEN))
+  // All are there when the flow begins, so that they are one run.
   for (let at = 1; at <= 6; at += 1) drop(world, 'weights', `bad-${at}.txt`, `n/a ${at}\n`)
   for (let at = 1; at <= 2; at += 1) drop(world, 'weights', `wild-${at}.txt`, 'wild\n')
   drop(world, 'weights', 'good.txt', '3.75\n')
+  await enable(world, 'weights', weights(BROKEN))
   await until('everything is collected', async () => {
     const { rows } = await world.api<{ rows: { name: string; datasets: number }[] }>('GET', '/collections')
     const count = (name: string): number => rows.find((row) => row.name === name)?.datasets ?? 0
