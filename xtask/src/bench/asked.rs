@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use super::fanout::quantile;
 use super::report::ALL;
 use super::server::Server;
 use super::{Plan, Role, Row, growth, process, w2};
@@ -81,8 +82,7 @@ pub fn listing(plan: &Plan) -> Result<Vec<Row>> {
         took.extend(told["took"].as_array().into_iter().flatten().filter_map(Value::as_f64));
     }
     took.sort_by(f64::total_cmp);
-    let at = |part: f64| took.get(((took.len() as f64 * part) as usize).min(took.len().saturating_sub(1)));
-    let answer = |part| at(part).copied().context("nothing was answered");
+    let answer = |share| quantile(&took, share).context("nothing was answered");
     let (median, late, longest) = (answer(0.5)?, answer(0.99)?, answer(1.0)?);
     drop(server);
     fs::remove_dir_all(&folder).with_context(|| format!("can't remove {}", folder.display()))?;

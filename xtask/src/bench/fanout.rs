@@ -65,7 +65,7 @@ impl Singles {
 }
 
 /// The value below or at which that share of sorted values lies; `None` without any.
-fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let at = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(at.max(1) - 1).copied()
 }

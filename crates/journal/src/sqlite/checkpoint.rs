@@ -1,6 +1,6 @@
 //! Checkpoints, off the writer's thread: the log is copied into the database while the writer goes on. Only where the
 //! log has grown long is the writer held up, for the tail that is left then, so that the log begins anew and its file
-//! stays bounded.
+//! stays bounded; where somebody reads what was there before, only once it is several times as long.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -182,7 +182,8 @@ fn copy(conn: &Connection, gate: &Gate) {
         // Where somebody still reads what was there before, the writer would be held up for nothing.
         let is_read = copied < log;
         let is_short = pages.saturating_sub(copied) <= TAIL_PAGES;
-        if is_short || if is_read { pages >= gate.limits.most.saturating_mul(PATIENCE) } else { round == ROUNDS } {
+        let is_last = if is_read { pages >= gate.limits.most.saturating_mul(PATIENCE) } else { round == ROUNDS };
+        if is_short || is_last {
             // The writer begins the log anew by itself once all of it is copied and nobody reads from it.
             let Some((log, _)) = gate.hold(|| checkpoint(conn, "PASSIVE", gate)) else { return };
             seen = log;

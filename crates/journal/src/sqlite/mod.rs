@@ -46,7 +46,8 @@ pub struct Options {
     pub readers: usize,
     /// Bytes in the log after which they are copied into the database.
     pub checkpoint: u64,
-    /// Bytes in the log after which the writer waits until it can begin anew: about its greatest size.
+    /// Bytes in the log after which the writer waits until it can begin anew: about its greatest size, but for four
+    /// times as much while somebody reads what was there before.
     pub log: u64,
     /// Datasets that are looked at for one page of a search, about.
     pub looked_at: usize,
