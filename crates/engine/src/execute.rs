@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use opendmp_model::fault::{Fault, FaultKind, LogLine};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
-use opendmp_model::ids::{ContentHash, PathHash, SlotId, TaskId};
+use opendmp_model::ids::{ContentHash, PathHash, TaskId};
 use opendmp_model::item::{Attributes, BUNDLE_ITEMS, ContentRef, Item, Place, SharedAttributes, label};
 use opendmp_model::kinds::DEFAULT_PORT;
 use opendmp_model::manifest::Load;
@@ -523,8 +523,6 @@ impl Work<'_> {
             Ok(export) => export,
             Err(fault) => return self.fail(node, to, live, fault, None, failures, Vec::new(), 0),
         };
-        let flow = &self.loaded.plan.slug;
-        let slot = SlotId::new(item.origin, &collect.collection, flow, &node.id, &item.name, item.label);
         let entry = Entry {
             input: item.id,
             took: 0,
@@ -534,7 +532,6 @@ impl Work<'_> {
             note: None,
         };
         let revision = NewRevision {
-            slot,
             collection: Arc::clone(&collect.collection),
             processor: Arc::clone(&node.id),
             item: live.item,

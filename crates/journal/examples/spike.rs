@@ -28,7 +28,7 @@ use bytes::Bytes;
 use opendmp_journal::{Options, SqliteJournal};
 use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
-use opendmp_model::ids::{ContentHash, SlotId};
+use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Item, Place, SharedAttributes};
 use opendmp_ports::Journal;
 use opendmp_ports::journal::{
@@ -112,7 +112,6 @@ impl Desk {
             note: None,
         };
         let revision = |item: &Item| NewRevision {
-            slot: SlotId::new(item.origin, "Shelf", "spike", "shelf", &item.name, item.label),
             collection: "Shelf".into(),
             processor: "shelf".into(),
             item: item.clone(),

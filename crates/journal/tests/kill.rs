@@ -89,7 +89,6 @@ async fn child() {
                 let items = &claimed.task.items;
                 tell("arrived", items.iter().map(|item| item.id.arrival));
                 let revisions = items.iter().map(|item| NewRevision {
-                    slot: SlotId::new(item.origin, "c", "f", "shelf", &item.name, 0),
                     collection: "c".into(),
                     processor: "shelf".into(),
                     item: item.clone(),

@@ -211,7 +211,7 @@ impl Twins {
                     let slot = SlotId::new(item.origin, collection, &slug, "shelf", &item.name, item.label);
                     let export = self.export();
                     let (collection, processor) = (collection.into(), "shelf".into());
-                    revisions.push(NewRevision { slot, collection, processor, item: item.clone(), export });
+                    revisions.push(NewRevision { collection, processor, item: item.clone(), export });
                     self.slots.extend([slot, decide::slot_beside(slot, item.id)]);
                     result = Outcome::Collected;
                 }

@@ -39,7 +39,7 @@ fn dump(path: &Path) -> String {
 }
 
 /// The migrations that led to each earlier schema.
-const EARLIER: [&str; 7] = [
+const EARLIER: [&str; 8] = [
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_held.sql"),
     include_str!("../migrations/0003_memo.sql"),
@@ -47,6 +47,7 @@ const EARLIER: [&str; 7] = [
     include_str!("../migrations/0005_retention.sql"),
     include_str!("../migrations/0006_drafts.sql"),
     include_str!("../migrations/0007_changes.sql"),
+    include_str!("../migrations/0008_letters.sql"),
 ];
 
 #[test]
@@ -64,10 +65,10 @@ fn earlier_schemas_are_frozen() {
 }
 
 #[test]
-fn schema_8_is_frozen() {
+fn schema_9_is_frozen() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v8.txt")).unwrap();
+    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v9.txt")).unwrap();
     let dumped = dump(&dir.path().join("journal.db"));
     assert!(dumped == golden, "a stored schema is never changed, make a new migration; it is now\n{dumped}");
 }
@@ -145,7 +146,6 @@ async fn fill(journal: &SqliteJournal) {
 fn settlement(claimed: &Claimed, lease: opendmp_ports::journal::Lease, context: u32) -> Settlement {
     let items = &claimed.task.items;
     let revision = |item: &Item, target: &[u8]| NewRevision {
-        slot: SlotId::new(item.origin, "Penguins", "penguins", "shelf", &item.name, 0),
         collection: "Penguins".into(),
         processor: "shelf".into(),
         item: item.clone(),
@@ -256,6 +256,57 @@ async fn a_stored_database_of_version_1_opens() {
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();
     assert_eq!(check, "ok");
+}
+
+/// Datasets keep the names they had before those of slots began with numbers; others are named by these.
+#[tokio::test]
+async fn a_stored_dataset_keeps_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(format!("{GOLDEN}/journal-v1.db"), dir.path().join("journal.db")).unwrap();
+    let journal = open(dir.path());
+    let before = journal.datasets(Filter::default()).await.unwrap().rows;
+    let (flow, lease) =
+        (journal.flows(DEFAULT_SPACE).await.unwrap().remove(0), journal.open_lease("x", true, 50).await.unwrap());
+    let source = journal.source(DEFAULT_SPACE, "file_drop:/data/inbox").await.unwrap();
+    let later = FileStat { device: 1, inode: 2, size: 3, mtime: 40, ctime: 50, recent: false };
+    let changed = |path: &[u8]| NewArrival { stat: Some(later), release: None, ..arrival(path, "changed") };
+    let ingest = Ingest {
+        lease: lease.lease,
+        flow: flow.id,
+        version: flow.version,
+        processor: "inbox".into(),
+        source,
+        run: RunChoice::New { mode: RunMode::Live, trigger: "again".to_owned() },
+        arrivals: vec![changed(b"a.csv"), changed(b"part-000123.csv")],
+        readers: vec![Reader { processor: "clean".into(), input: 0 }],
+        context: 1,
+        started: 60,
+        at: 60,
+    };
+    let run = journal.ingest(ingest).await.unwrap().run;
+    let request = ClaimRequest { lease: lease.lease, now: 60, limit: 9, suspects: false, run: Some(run), idle: false };
+    let claimed = journal.claim(request).await.unwrap().remove(0);
+    let revision = |item: &Item| NewRevision {
+        collection: "Penguins".into(),
+        processor: "shelf".into(),
+        item: item.clone(),
+        export: None,
+    };
+    let items = &claimed.task.items;
+    let settlement = Settlement {
+        task: claimed.task.id,
+        attempt: claimed.attempt,
+        revisions: items.iter().map(revision).collect(),
+        ..settlement_of_nothing(lease.lease)
+    };
+    assert!(matches!(journal.settle(vec![settlement]).await.unwrap()[..], [Settled::Applied(_)]));
+    let after = journal.datasets(Filter::default()).await.unwrap().rows;
+    assert_eq!(after.len(), before.len() + 1);
+    assert_eq!((after[0].slot, after[0].revision), (before[0].slot, 2), "the same dataset, changed");
+    assert_eq!(after[0].slot, SlotId::hashed(Arrival(1), "Penguins", "penguins", "shelf", "a.csv", 0));
+    let new = after.last().unwrap();
+    assert_eq!(new.slot, SlotId::new(new.item.origin, "Penguins", "penguins", "shelf", "part-000123.csv", 0));
+    assert_eq!(new.slot.hash.0[..4], 123_u32.to_be_bytes());
 }
 
 fn settlement_of_nothing(lease: opendmp_ports::journal::Lease) -> Settlement {

@@ -166,7 +166,7 @@ bytes_of_id!(ItemId);
 bytes_of_id!(TaskId);
 
 /// The name of a dataset slot: the first arrival of its origin (source and path), and a hash over collection, flow,
-/// collect processor, item name and [label](crate::item::Item::label).
+/// collect processor, item name and [label](crate::item::Item::label) that begins with the number in the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId {
     /// First arrival ever of the same source and path.
@@ -177,11 +177,31 @@ pub struct SlotId {
 
 impl SlotId {
     /// Derives the slot; equal input, equal slot, whatever version of the flow runs.
+    ///
+    /// Where the item's name has digits, the first four bytes of its hash are, big-endian, the number that the last nine
+    /// of these make, whatever is between them. So the many of one origin, which are named by counting or by
+    /// a time, mostly come one after the other where they are kept, whatever stands before or behind: keyed by a hash
+    /// alone, each of a million would change another page.
     pub fn new(origin: Arrival, collection: &str, flow: &str, processor: &str, name: &str, label: u64) -> Self {
+        let mut slot = Self::hashed(origin, collection, flow, processor, name, label);
+        if let Some(number) = digits(name) {
+            slot.hash.0[..4].copy_from_slice(&number.to_be_bytes());
+        }
+        slot
+    }
+
+    /// The slot as it was named before numbers led: those that were kept then keep their names.
+    pub fn hashed(origin: Arrival, collection: &str, flow: &str, processor: &str, name: &str, label: u64) -> Self {
         let parts: [&[u8]; 5] =
             [collection.as_bytes(), flow.as_bytes(), processor.as_bytes(), name.as_bytes(), &label.to_le_bytes()];
         Self { origin, hash: PathHash::of("opendmp 2026 dataset slot v1", &parts) }
     }
+}
+
+/// The number that the last nine digits of a name make.
+fn digits(name: &str) -> Option<u32> {
+    let all = name.bytes().filter(u8::is_ascii_digit).map(|digit| u32::from(digit - b'0'));
+    all.fold(None, |number, digit| Some(number.unwrap_or(0) % 100_000_000 * 10 + digit))
 }
 
 impl fmt::Display for SlotId {
@@ -360,16 +380,39 @@ mod tests {
     }
 
     #[test]
+    fn slots_are_in_the_order_of_the_numbers_in_names() {
+        for (name, number) in [
+            ("measured-000123.csv", Some(123)),
+            ("frame_000123_cam2.png", Some(1232)),
+            ("2026-11-28T10-15-30.csv", Some(128_101_530)),
+            ("20261128-000001", Some(128_000_001)),
+            ("999999999999", Some(999_999_999)),
+            ("größe", None),
+            ("١٢٣", None),
+            ("", None),
+        ] {
+            assert_eq!(digits(name), number, "{name}");
+        }
+        let slot = |n| SlotId::new(Arrival(7), "Shelf", "f", "shelf", &format!("part-{n:06}.csv"), 0);
+        assert!((0..2000).map(slot).is_sorted());
+    }
+
+    #[test]
     fn derivation_is_frozen() {
         let root = PathHash::root("inbox");
         let id = ItemId { arrival: Arrival(1204), pass: Pass(0), path: root };
         let child = id.child("clean", "out", 3);
         let task = TaskId::new(child, "shelf", 0, 0);
-        let slot = SlotId::new(Arrival(1204), "penguins", "penguins", "shelf", "biscoe.csv", 0);
         assert_eq!(
-            format!("{id} {child} {task} {slot}"),
-            "1204-nj54cknzkgj1asv8qrp0 1204-2wp4323q7276zzr3yew0 1204-4b08rnm4c2p8jv7yck70 1204-ec8sscvtvjze6eydmaqg"
+            format!("{id} {child} {task}"),
+            "1204-nj54cknzkgj1asv8qrp0 1204-2wp4323q7276zzr3yew0 1204-4b08rnm4c2p8jv7yck70"
         );
+        let slots = |name| {
+            [SlotId::new, SlotId::hashed]
+                .map(|of| of(Arrival(1204), "penguins", "penguins", "shelf", name, 0).to_string())
+        };
+        assert_eq!(slots("biscoe.csv"), ["1204-ec8sscvtvjze6eydmaqg"; 2]);
+        assert_eq!(slots("biscoe-000123.csv"), ["1204-00000yr62zrcfseq0eeg", "1204-hjws8w062zrcfseq0eeg"]);
     }
 
     #[test]

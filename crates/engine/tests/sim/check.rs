@@ -127,7 +127,10 @@ pub fn settled(world: &Arc<World>, batch: &[Settlement], settled: &[Settled]) {
         let claim = world.seen().claims.remove(&settlement.task);
         match claim {
             None => world.broken(Law::L2, format!("task {} was settled without a claim", settlement.task)),
-            Some((_, claim)) => suspect(world, &claim, settlement),
+            Some((_, claim)) => {
+                suspect(world, &claim, settlement);
+                collected(world, claim.flow, &settlement.revisions);
+            }
         }
         let items = settlement.tasks.iter().flat_map(|task| task.items.iter().map(|item| item.content));
         let held = settlement.held.iter().flat_map(|held| held.items.iter().map(|item| item.content));
@@ -146,17 +149,22 @@ pub fn settled(world: &Arc<World>, batch: &[Settlement], settled: &[Settled]) {
         if settlement.closing.as_ref().is_some_and(|closing| closing.whole.len() + closing.parts.len() > 0) {
             world.count("closed groups");
         }
-        for revision in &settlement.revisions {
-            let key = (revision.item.id.arrival, revision.item.id.pass);
-            let mut seen = world.seen();
-            let before = seen.results.entry(revision.slot).or_default().insert(key, revision.item.content.hash);
-            drop(seen);
-            if before.is_some() {
-                world.broken(Law::L2, format!("slot {} has two results of arrival and pass {key:?}", revision.slot));
-            }
-        }
     }
     commit(world);
+}
+
+/// A dataset has one result of an arrival and pass.
+fn collected(world: &World, flow: FlowId, revisions: &[NewRevision]) {
+    let slugs = world.plans.lock().unwrap().flows.clone();
+    let slug = slugs.iter().find(|(_, (id, _))| *id == flow).map_or("", |(slug, _)| slug);
+    for revision in revisions {
+        let slot = decide::slot(slug, revision, Arrival(0));
+        let key = (revision.item.id.arrival, revision.item.id.pass);
+        let before = world.seen().results.entry(slot).or_default().insert(key, revision.item.content.hash);
+        if before.is_some() {
+            world.broken(Law::L2, format!("slot {slot} has two results of arrival and pass {key:?}"));
+        }
+    }
 }
 
 /// What a worker was lost with is taken apart first, then goes alone, and not for ever.

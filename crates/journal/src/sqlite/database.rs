@@ -17,7 +17,7 @@ pub(crate) const FILE: &str = "journal.db";
 const APPLICATION_ID: u32 = 0x4f44_4d50;
 
 /// The schema's versions, in order. A released one is never changed (`tests/schema.rs` holds them).
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_held.sql"),
     include_str!("../../migrations/0003_memo.sql"),
@@ -26,6 +26,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/0006_drafts.sql"),
     include_str!("../../migrations/0007_changes.sql"),
     include_str!("../../migrations/0008_letters.sql"),
+    include_str!("../../migrations/0009_slots.sql"),
 ];
 
 /// The schema from which on dead letters have a group.

@@ -17,6 +17,7 @@ mod settle;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use opendmp_model::ids::Arrival;
 use opendmp_ports::journal::{FlowId, Lease, RunId, Seq, SpaceId};
 use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
@@ -61,6 +62,8 @@ pub(crate) struct Last {
 pub(crate) struct Memory {
     pub last: Last,
     stored: Last,
+    /// The last arrival before dataset slots were named by numbers, too.
+    hashed: Arrival,
     /// The flow after which the next claim looks for work, where there are very many.
     turn: u32,
     /// Must be loaded again before use.
@@ -77,24 +80,23 @@ type ShelfKey = (SpaceId, Arc<str>, Arc<str>, Arc<str>);
 
 impl Memory {
     pub(crate) fn load(conn: &Connection) -> Result<Self> {
-        let last = conn.query_row(
-            "SELECT arrival, pass, run, task, intent, letter, seq FROM counter WHERE one = 1",
-            [],
-            |row| {
-                Ok(Last {
-                    arrival: row.get(0)?,
-                    pass: row.get(1)?,
-                    run: row.get(2)?,
-                    task: row.get(3)?,
-                    intent: row.get(4)?,
-                    letter: row.get(5)?,
-                    seq: row.get(6)?,
-                })
-            },
-        )?;
+        let sql = "SELECT arrival, pass, run, task, intent, letter, seq, hashed FROM counter WHERE one = 1";
+        let (last, hashed) = conn.query_row(sql, [], |row| {
+            let last = Last {
+                arrival: row.get(0)?,
+                pass: row.get(1)?,
+                run: row.get(2)?,
+                task: row.get(3)?,
+                intent: row.get(4)?,
+                letter: row.get(5)?,
+                seq: row.get(6)?,
+            };
+            Ok((last, Arrival(row.get::<_, i64>(7)? as u64)))
+        })?;
         let mut memory = Self {
             last,
             stored: last,
+            hashed,
             turn: 0,
             stale: false,
             leases: BTreeSet::new(),

@@ -69,7 +69,6 @@ impl Desk {
             self.applied(Settlement { tasks, history, ..self.nothing(&claimed) }).await;
             claimed = self.claim().await;
             let revision = |item: &Item| NewRevision {
-                slot: slot(item),
                 collection: "Shelf".into(),
                 processor: "shelf".into(),
                 item: item.clone(),

@@ -16,8 +16,8 @@ use opendmp_model::manifest::Load;
 
 use super::draft::DraftChange;
 use super::types::{
-    Filter, FlowId, FlowState, GroupRow, HoldRule, Ingest, NewArrival, NewDeadLetter, NewExport, NewTask, Reader,
-    RunMode, RunRow, RunState, RunsMeant, dead_letter_id,
+    Filter, FlowId, FlowState, GroupRow, HoldRule, Ingest, NewArrival, NewDeadLetter, NewExport, NewRevision, NewTask,
+    Reader, RunMode, RunRow, RunState, RunsMeant, dead_letter_id,
 };
 
 pub use errors::*;
@@ -476,6 +476,13 @@ pub fn flow_state(present: FlowState, wanted: FlowState, outstanding: u64) -> Op
         (_, FlowState::Deleting | FlowState::Deleted) => Some(FlowState::Deleting),
         (_, other) => Some(other),
     }
+}
+
+/// The slot of a result of a flow. `hashed`: the last arrival there was before slots were named by numbers, too.
+pub fn slot(flow: &str, new: &NewRevision, hashed: Arrival) -> SlotId {
+    let Item { origin, name, label, .. } = &new.item;
+    let named = if *origin <= hashed { SlotId::hashed } else { SlotId::new };
+    named(*origin, &new.collection, flow, &new.processor, name, *label)
 }
 
 /// The slot of a result whose own slot already has another result of the same arrival and pass: two different items

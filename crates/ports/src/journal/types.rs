@@ -352,8 +352,6 @@ pub struct NewExport {
 /// A result for a dataset slot.
 #[derive(Clone, Debug)]
 pub struct NewRevision {
-    /// The slot.
-    pub slot: SlotId,
     /// The collection's name.
     pub collection: Arc<str>,
     /// The collect processor.

@@ -118,6 +118,8 @@ struct Collecting<'c> {
 /// A shelf that results of this settlement go to.
 struct Shelf {
     collection: Arc<str>,
+    /// The flow's slug.
+    flow: Arc<str>,
     processor: Arc<str>,
     id: i64,
     /// Where it had nothing in the span: the slots that were put there since.
@@ -129,7 +131,7 @@ const MANY: usize = 16;
 
 impl<'c> Collecting<'c> {
     fn new(tables: &Tables<'c>, revisions: &[(NewRevision, Vec<u8>)]) -> Result<Self> {
-        let origins = || revisions.iter().map(|(revision, _)| revision.slot.origin.0 as i64);
+        let origins = || revisions.iter().map(|(revision, _)| revision.item.origin.0 as i64);
         let span = origins().min().zip(origins().max()).filter(|_| revisions.len() >= MANY);
         Ok(Self {
             known: tables.sql("SELECT 1 FROM revision WHERE shelf = ?1 AND origin = ?2 AND slot = ?3 LIMIT 1")?,
@@ -159,8 +161,8 @@ impl<'c> Collecting<'c> {
         }
         let flow = tables.flow(origin.flow)?;
         let (collection, processor) = (Arc::clone(&new.collection), Arc::clone(&new.processor));
-        let key = (flow.space, Arc::clone(&collection), Arc::clone(&flow.slug), Arc::clone(&processor));
-        let id = tables.shelf(key)?;
+        let (space, flow) = (flow.space, Arc::clone(&flow.slug));
+        let id = tables.shelf((space, Arc::clone(&collection), Arc::clone(&flow), Arc::clone(&processor)))?;
         let only = match self.span {
             Some((least, most)) => {
                 let sql = "SELECT 1 FROM revision WHERE shelf = ?1 AND origin BETWEEN ?2 AND ?3 LIMIT 1";
@@ -169,7 +171,7 @@ impl<'c> Collecting<'c> {
             }
             None => None,
         };
-        self.shelves.push(Shelf { collection, processor, id, only });
+        self.shelves.push(Shelf { collection, flow, processor, id, only });
         Ok(self.shelves.len() - 1)
     }
 }
@@ -339,14 +341,15 @@ impl<'c> Tables<'c> {
         collecting: &mut Collecting<'c>,
     ) -> Result<Collected> {
         let on = collecting.shelf(self, new, origin)?;
-        let shelf = collecting.shelves[on].id;
+        let Shelf { id: shelf, flow, .. } = &collecting.shelves[on];
+        let (shelf, slot) = (*shelf, decide::slot(flow, new, self.memory.hashed));
         let hash = new.item.content.hash;
         let (arrival, pass) = (new.item.id.arrival, new.item.id.pass);
-        let mut at_slot = Revision { shelf, slot: new.slot, arrival, pass };
-        let mut fresh = !collecting.slot_is_known(on, new.slot)?;
+        let mut at_slot = Revision { shelf, slot, arrival, pass };
+        let mut fresh = !collecting.slot_is_known(on, slot)?;
         let mut before = if fresh { Around::default() } else { self.around(at_slot)? };
         if before.here.is_some_and(|here| here != hash) {
-            at_slot.slot = decide::slot_beside(new.slot, new.item.id);
+            at_slot.slot = decide::slot_beside(slot, new.item.id);
             fresh = !collecting.slot_is_known(on, at_slot.slot)?;
             before = if fresh { Around::default() } else { self.around(at_slot)? };
         }

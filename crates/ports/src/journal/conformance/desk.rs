@@ -191,13 +191,7 @@ impl Desk {
     }
 
     pub(super) fn revision(&self, item: &Item, collection: &str, export: Option<NewExport>) -> NewRevision {
-        NewRevision {
-            slot: slot_of(item, collection),
-            collection: collection.into(),
-            processor: "shelf".into(),
-            item: item.clone(),
-            export,
-        }
+        NewRevision { collection: collection.into(), processor: "shelf".into(), item: item.clone(), export }
     }
 
     /// Takes a file in and collects it, to be exported or not. Answers its slot.

@@ -2,14 +2,14 @@
 
 use opendmp_model::export::{IfExists, SinkClass};
 
-use super::desk::{Desk, OK, content, export_of, fault, file, to};
+use super::desk::{Desk, OK, content, export_of, fault, file, slot_of, to};
 use crate::journal::types::*;
 
 pub(super) async fn an_export_is_carried_out(d: Desk) {
     let wanted = NewExport { class: SinkClass::AtLeastOnce, ..to("caf\u{e9}/a.csv", IfExists::Keep) };
     let claimed = d.arrive_as("a", "one").await;
     let settlement = d.collected(&claimed, Some(wanted.clone()));
-    let slot = settlement.revisions[0].slot;
+    let slot = slot_of(&settlement.revisions[0].item, "Shelf");
     let applied = d.apply(settlement).await;
     assert_eq!((applied.exports, applied.revisions), (1, 1), "with the revision, in its transaction");
     let row = d.newest(slot).await;

@@ -1,7 +1,10 @@
 //! Listings of datasets.
 
-use super::desk::{Desk, OK, file, slot_of};
+use opendmp_model::ids::Arrival;
+
+use super::desk::{Desk, OK, file};
 use crate::ErrorKind;
+use crate::journal::decide;
 use crate::journal::types::*;
 
 /// Seven datasets, by turns in two collections, of two flows.
@@ -100,15 +103,13 @@ pub(super) async fn pages_follow_each_other(d: Desk) {
 }
 
 pub(super) async fn names_stay_as_they_are(d: Desk) {
-    let mut slots = Vec::new();
     let odd = ["größe 日本.txt", "new\nline", "a'b\"c;--", "\\xe9", "\u{202e}gnp.exe", "%_[*?]"];
     for name in odd {
         let claimed = d.arrive(name).await;
         let mut revision = d.revision(&claimed.task.items[0], name, None);
         revision.processor = name.into();
-        slots.push(revision.slot);
+        let slot = decide::slot("penguins", &revision, Arrival(0));
         d.apply(Settlement { revisions: vec![revision], ..d.dropped(&claimed) }).await;
-        let slot = slot_of(&claimed.task.items[0], name);
         let row = d.newest(slot).await;
         assert_eq!((&*row.item.name, row.collection.as_str(), row.processor.as_str()), (name, name, name));
         let rows = d.datasets(Filter { collection: Some(name.to_owned()), ..Filter::default() }).await;

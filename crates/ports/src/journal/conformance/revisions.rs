@@ -102,7 +102,7 @@ pub(super) async fn two_items_never_share_a_revision(d: Desk) {
     let made = |nth, text| Item { content: content(text), ..child(item, nth).0 };
     let (one, two, same) = (made(0, "one"), made(1, "two"), made(2, "one"));
     let slot = slot_of(item, "Shelf");
-    let revision = |item: &Item| NewRevision { slot, ..d.revision(item, "Shelf", None) };
+    let revision = |item: &Item| d.revision(item, "Shelf", None);
     let entries = [&one, &two, &same].map(|item| entry(item, Outcome::Collected)).to_vec();
     let history = vec![StepRecord { context: d.context, started: 150, entries }];
     let revisions = vec![revision(&one), revision(&two), revision(&same)];

@@ -208,10 +208,12 @@ impl State {
     fn collect(&mut self, new: &NewRevision, origin: Origin, at: i64, seq: Seq) -> (bool, u64, u64) {
         let key = (new.item.id.arrival, new.item.id.pass);
         let hash = new.item.content.hash;
-        let taken = self.revisions.get(&new.slot).and_then(|slot| slot.get(&key));
+        let flow = self.flows.get(&origin.flow);
+        let own = decide::slot(flow.map_or("", |flow| &flow.slug), new, Arrival(0));
+        let taken = self.revisions.get(&own).and_then(|slot| slot.get(&key));
         let slot = match taken {
-            Some(other) if other.row.item.content.hash != hash => decide::slot_beside(new.slot, new.item.id),
-            _ => new.slot,
+            Some(other) if other.row.item.content.hash != hash => decide::slot_beside(own, new.item.id),
+            _ => own,
         };
         let before = self
             .revisions
