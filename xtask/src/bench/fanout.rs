@@ -106,7 +106,9 @@ fn once(plan: &Plan, folder: &Path, lines: usize) -> Result<Once> {
     let alone = plan.sized(ALONE, 10);
     let drops = w3::Drops::stage(folder, 0, alone + plan.sized(BESIDE, 100))?;
     fs::create_dir(folder.join("large")).context("can't make the folders")?;
-    write_lines(&folder.join("large.csv"), lines)?;
+    // Not beside the data directory: what comes and goes there has script workers started anew.
+    let large = folder.join("staged").join("large.csv");
+    write_lines(&large, lines)?;
     let (split, shout) = (folder.join("split.yaml"), folder.join("shout.yaml"));
     fs::write(&split, FLOW).and_then(|()| fs::write(&shout, w3::flow("Shout"))).context("can't write the flows")?;
     let server = Server::start(&plan.binary, folder)?;
@@ -118,7 +120,7 @@ fn once(plan: &Plan, folder: &Path, lines: usize) -> Result<Once> {
 
     let (mut beside, mut counted, mut rest) = (Vec::new(), Instant::now(), rest.iter());
     let begin = Instant::now();
-    fs::rename(folder.join("large.csv"), folder.join("large").join("large.csv")).context("can't drop the file")?;
+    fs::rename(&large, folder.join("large").join("large.csv")).context("can't drop the file")?;
     loop {
         if let Some(name) = rest.next() {
             beside.push(drops.single(name)?);
