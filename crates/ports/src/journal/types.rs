@@ -127,7 +127,7 @@ pub struct FlowRow {
     /// Items that its aggregates hold.
     #[serde(default)]
     pub held: u64,
-    /// Open dead letters.
+    /// Open dead letters, also of flows of its name that were deleted: these are retried in it.
     pub dead_letters: u64,
     /// When the oldest of its runs began that are not done; `None` where all are.
     pub unfinished_since: Option<i64>,

@@ -12,7 +12,8 @@ use crate::sqlite::blobs::state_of;
 use crate::sqlite::fail::Result;
 
 const FLOW: &str = "SELECT f.id, f.space, f.slug, f.name, f.state, f.version, v.hash, f.base, f.items + f.intents, \
-                    f.dead, f.changed, f.held, (SELECT r.started FROM run r INDEXED BY run_open WHERE r.flow = f.id AND \
+                    (SELECT sum(o.dead) FROM flow o INDEXED BY flow_slug WHERE o.slug = f.slug AND o.space = f.space), \
+                    f.changed, f.held, (SELECT r.started FROM run r INDEXED BY run_open WHERE r.flow = f.id AND \
                     r.finished IS NULL ORDER BY r.id LIMIT 1), (SELECT r.started FROM run r INDEXED BY run_flow WHERE \
                     r.flow = f.id AND r.arrivals > 0 ORDER BY r.id DESC LIMIT 1) FROM flow f JOIN version v ON \
                     v.id = f.version";

@@ -166,6 +166,7 @@ pub(super) async fn letters_of_one_flow(d: Desk) {
     // A flow that was deleted and saved again takes its letters in.
     assert_eq!(d.change(d.flow, FlowState::Deleting).await.expect(OK).state, FlowState::Deleted);
     let (again, version) = d.save("penguins", "v1").await;
+    assert_eq!(d.j().await.flow(again).await.expect(OK).dead_letters, 1, "and counts them");
     let (run, _) = d.j().await.reenter(Reentry { letters: ids, version, ..d.reentry(&[]) }).await.expect(OK);
     let claimed = d.claim_run(run).await;
     assert_eq!((claimed.flow, claimed.version), (again, version));

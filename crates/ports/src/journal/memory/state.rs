@@ -189,7 +189,10 @@ impl State {
         let unfinished_since = open.map(|run| run.row.started).next();
         let mut newest = self.runs.values().rev().filter(|run| run.flow == flow && run.row.arrivals > 0);
         let last_run = newest.next().map(|run| run.row.started);
-        Some(FlowRow { unfinished_since, last_run, ..self.flows.get(&flow)?.clone() })
+        let row = self.flows.get(&flow)?;
+        let of_name = self.flows.values().filter(|other| (other.space, &other.slug) == (row.space, &row.slug));
+        let dead_letters = of_name.map(|other| other.dead_letters).sum();
+        Some(FlowRow { unfinished_since, last_run, dead_letters, ..row.clone() })
     }
 
     pub(super) fn next_arrival(&mut self) -> Arrival {
