@@ -54,6 +54,8 @@ pub enum Value {
     Time(Option<String>),
     /// A number that is shown as this text.
     As(u64, String),
+    /// An id, cut as short as it can be told apart from the others of the table.
+    Id(String),
 }
 
 impl Value {
@@ -64,6 +66,7 @@ impl Value {
             Self::Size(bytes) => words::size(*bytes),
             Self::Time(time) => time.as_deref().map_or_else(|| "-".to_owned(), words::when),
             Self::As(_, text) => text.clone(),
+            Self::Id(id) => words::short_id(id),
         }
     }
 
@@ -76,6 +79,8 @@ impl Value {
             Self::Text(text) => (0, text),
             Self::Number(number) | Self::Size(number) | Self::As(number, _) => (*number, ""),
             Self::Time(time) => (0, time.as_deref().unwrap_or("")),
+            // Arrivals in their order, whatever their length.
+            Self::Id(id) => (id.split(['-', '.']).next().and_then(|number| number.parse().ok()).unwrap_or(0), id),
         }
     }
 }
@@ -133,11 +138,12 @@ pub fn table<R>(rows: &[R], columns: &[Column<R>], width: Option<usize>) -> Stri
     let mut head = Row::from(columns.iter().map(|column| column.name.to_uppercase().replace('_', " ")));
     head.max_height(1);
     table.set_header(head);
+    let mut ids = cut_ids(rows, columns);
     for row in rows {
-        let cells = columns.iter().map(|column| {
+        let cells = columns.iter().zip(&mut ids).map(|(column, ids)| {
             let value = (column.cell)(row);
             let alignment = if value.is_number() { CellAlignment::Right } else { CellAlignment::Left };
-            Cell::new(value.shown()).set_alignment(alignment)
+            Cell::new(ids.next().unwrap_or_else(|| value.shown())).set_alignment(alignment)
         });
         let mut row = Row::from(cells);
         row.max_height(1);
@@ -157,6 +163,19 @@ pub fn table<R>(rows: &[R], columns: &[Column<R>], width: Option<usize>) -> Stri
     }
     let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
     lines.collect()
+}
+
+/// Of each column what its rows show, where these are ids.
+fn cut_ids<R>(rows: &[R], columns: &[Column<R>]) -> Vec<std::vec::IntoIter<String>> {
+    let of = |column: &Column<R>| {
+        let ids = rows.iter().map_while(|row| match (column.cell)(row) {
+            Value::Id(id) => Some(id),
+            _ => None,
+        });
+        let ids: Vec<String> = ids.collect();
+        words::short_ids(ids.iter().map(String::as_str)).into_iter()
+    };
+    columns.iter().map(of).collect()
 }
 
 /// Prints a listing that is there as a whole.
@@ -338,6 +357,14 @@ mod tests {
         assert_eq!(rows[0].size, 1_500);
         let fail = sort(&mut rows, &COLUMNS, Some("colour")).unwrap_err();
         assert_eq!(fail.hint.as_deref(), Some("there are: name, size"));
+    }
+
+    #[test]
+    fn ids_are_told_apart_and_in_the_order_of_arrivals() {
+        let id: Column<&str> = Column { name: "id", shrinks: false, cell: |id| Value::Id((*id).to_owned()) };
+        let mut rows = ["10-7k2pabcd", "9-00000yr62zrc", "9-00000zr62zrc"];
+        sort(&mut rows, std::slice::from_ref(&id), Some("id")).unwrap();
+        assert_eq!(table(&rows, &[id], None), "ID\n9-00000y\n9-00000z\n10-7k2p\n");
     }
 
     #[test]

@@ -193,7 +193,7 @@ async fn verb(verb: Verb, client: &Client, term: &Term) -> Result<ExitCode, Fail
 
 fn columns() -> [table::Column<Dataset>; 7] {
     [
-        column("id", |row: &Dataset| Value::Text(words::short_id(&row.id))),
+        column("id", |row: &Dataset| Value::Id(row.id.clone())),
         wide("name", |row| Value::Text(row.name.clone())),
         wide("collection", |row| Value::Text(row.collection.clone())),
         column("revision", |row| Value::Number(u64::from(row.revision))),
@@ -238,12 +238,8 @@ async fn one(which: &Which, client: &Client, term: &Term) -> Result<Dataset, Fai
             .hint("`opendmp datasets list --name PART` finds names that contain a part")),
         1 => Ok(rows.remove(0)),
         number => {
-            let ids = words::short_ids(rows.iter().map(|row| row.id.as_str()));
-            for (row, id) in rows.iter_mut().zip(ids) {
-                row.id = id;
-            }
             let columns = [
-                column("id", |row: &Dataset| Value::Text(row.id.clone())),
+                column("id", |row: &Dataset| Value::Id(row.id.clone())),
                 wide("name", |row| Value::Text(row.name.clone())),
                 wide("collection", |row| Value::Text(row.collection.clone())),
                 column("flow", |row| Value::Text(row.flow.clone())),

@@ -145,7 +145,7 @@ async fn verb(verb: Verb, session: &Session, term: &Term) -> Result<u8, Fail> {
     match verb {
         Verb::List { flow, run, name, search, group, ended, listed } => {
             let columns = [
-                column("id", |row: &DeadLetter| Value::Text(words::short_id(&row.id))),
+                column("id", |row: &DeadLetter| Value::Id(row.id.clone())),
                 column("flow", |row| Value::Text(row.flow.clone())),
                 column("processor", |row| Value::Text(row.processor.clone())),
                 wide("item", |row| Value::Text(row.item.name.clone())),
@@ -242,12 +242,8 @@ async fn one(id: &str, session: &Session, term: &Term) -> Result<DeadLetter, Fai
             .hint("`opendmp dead-letters list` shows them with their ids")),
         1 => Ok(rows.remove(0)),
         number => {
-            let ids = words::short_ids(rows.iter().map(|row| row.id.as_str()));
-            for (row, id) in rows.iter_mut().zip(ids) {
-                row.id = id;
-            }
             let columns = [
-                column("id", |row: &DeadLetter| Value::Text(row.id.clone())),
+                column("id", |row: &DeadLetter| Value::Id(row.id.clone())),
                 column("flow", |row| Value::Text(row.flow.clone())),
                 column("processor", |row| Value::Text(row.processor.clone())),
                 wide("item", |row| Value::Text(row.item.name.clone())),
