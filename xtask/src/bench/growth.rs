@@ -114,7 +114,7 @@ pub fn datasets(plan: &Plan) -> Result<Vec<Row>> {
     Ok(together(all))
 }
 
-/// A server with that many datasets.
+/// A server with that many datasets, at rest.
 pub fn grown(plan: &Plan, folder: &Path, before: usize) -> Result<Server> {
     files::fresh(folder)?;
     let flow = folder.join("before.yaml");
@@ -128,7 +128,9 @@ pub fn grown(plan: &Plan, folder: &Path, before: usize) -> Result<Server> {
     let took = server.run(&flow, before)?;
     let datasets = server.datasets("Before")?;
     ensure!(datasets == before, "{datasets} datasets instead of {before}");
-    println!("  {before} datasets made in {}", shell::spell(took));
+    let begun = Instant::now();
+    server.rest()?;
+    println!("  {before} datasets made in {}, at rest {} later", shell::spell(took), shell::spell(begun.elapsed()));
     Ok(server)
 }
 

@@ -56,6 +56,17 @@ impl Server {
         Ok(token.trim().to_owned())
     }
 
+    /// Waits until it has nothing left to do: what was made can be searched for, and both logs of its databases are cut.
+    pub fn rest(&self) -> Result<()> {
+        let begun = Instant::now();
+        let logs = ["journal.db-wal", "search.db-wal"].map(|log| self.data.join(log));
+        while logs.iter().any(|log| std::fs::metadata(log).is_ok_and(|log| log.len() > 0)) {
+            ensure!(begun.elapsed() < PATIENCE, "the server does not come to rest");
+            shell::pause(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
     /// Runs a verb of the command line on this server's data directory and returns what it prints.
     pub fn ask(&self, arguments: &[&str]) -> Result<String> {
         shell::capture(&mut self.verb(arguments)?)
