@@ -13,7 +13,7 @@ use opendmp_model::export::IfExists;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_ports::Error;
 use opendmp_ports::content::SMALL;
-use opendmp_ports::journal::{Action, End, Finished, Intent, RunId, VersionId};
+use opendmp_ports::journal::{Action, End, Finished, FlowId, Intent, RunId, VersionId};
 use opendmp_ports::transport::Hint;
 use opendmp_processor::{Export, ExportEnd, Opened};
 use tracing::Instrument;
@@ -48,6 +48,7 @@ impl Engine {
         }
         reach("before-export");
         let runs: BTreeSet<RunId> = intents.iter().map(|intent| intent.run).collect();
+        let flows: BTreeSet<FlowId> = intents.iter().map(|intent| intent.flow).collect();
         let mut done = Vec::with_capacity(intents.len());
         let mut running: FuturesUnordered<_> =
             together(intents).into_iter().map(|some| self.carry_out_together(some)).collect();
@@ -55,8 +56,11 @@ impl Engine {
             done.append(&mut finished);
         }
         reach("after-export");
-        self.patiently("journal", || self.journal.finish(done.clone())).await?;
+        let work = self.patiently("journal", || self.journal.finish(done.clone())).await?;
         reach("after-finish");
+        if work {
+            flows.into_iter().for_each(|flow| self.transport.send(Hint::Tasks(flow)));
+        }
         if done.iter().any(|finished| matches!(finished.end, End::Occupied)) {
             self.transport.send(Hint::Intents);
         }

@@ -91,7 +91,7 @@ calls! {
     fn settle(batch: Vec<Settlement>) -> Vec<Settled> => settled;
     fn settle_and_claim(settlement: Settlement, claims: Claims) -> SettledAndClaimed => settled_and_claimed;
     fn claim_intents(lease: Lease, now: i64, limit: usize) -> Vec<Intent>;
-    fn finish(batch: Vec<Finished>) -> ();
+    fn finish(batch: Vec<Finished>) -> bool;
     fn group(flow: FlowId, group: PathHash) -> Option<GroupRow>;
     fn held(flow: FlowId, group: PathHash, after: Option<HeldKey>, limit: usize) -> Vec<HeldRow>;
     fn watermark(flow: FlowId, processors: Vec<Arc<str>>) -> Arrival;

@@ -188,7 +188,7 @@ journal! { Liar;
         self.truth.claim_intents(lease, now, limit).await
     }
 
-    async fn finish(&self, batch: Vec<Finished>) -> Result<()> {
+    async fn finish(&self, batch: Vec<Finished>) -> Result<bool> {
         self.truth.finish(batch).await
     }
 }

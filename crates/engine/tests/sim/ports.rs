@@ -196,17 +196,18 @@ journal! { SimJournal;
         Ok(intents)
     }
 
-    async fn finish(&self, batch: Vec<Finished>) -> Result<()> {
+    async fn finish(&self, batch: Vec<Finished>) -> Result<bool> {
         check::intents_ended(&self.0.world, &batch);
         self.0.before(self.rate(), "journal finish").await?;
-        self.inner().finish(batch.clone()).await?;
+        let mut work = self.inner().finish(batch.clone()).await?;
         if self.again() {
             self.0.world.note(|| format!("#{} finish is delivered again", self.0.owner));
             let wait = self.0.world.below(400) as i64;
             sleep(&self.0.world, wait).await;
-            self.inner().finish(batch).await?;
+            work |= self.inner().finish(batch).await?;
         }
-        self.0.after(self.rate(), "journal finish").await
+        self.0.after(self.rate(), "journal finish").await?;
+        Ok(work)
     }
 }
 

@@ -221,9 +221,13 @@ impl Journal for SqliteJournal {
         intents.map_err(|fail| self.told(fail, operation))
     }
 
-    async fn finish(&self, batch: Vec<Finished>) -> Result<()> {
+    async fn finish(&self, batch: Vec<Finished>) -> Result<bool> {
         let lane = Lane::of(batch.len());
-        self.write_in(lane, "journal finish", move |t| batch.iter().try_for_each(|done| t.finish(done))).await
+        let work = move |t: &mut Tables<'_>| {
+            batch.iter().try_for_each(|done| t.finish(done))?;
+            t.end_runs()
+        };
+        self.write_in(lane, "journal finish", work).await
     }
 
     async fn backlog(&self, flow: Option<FlowId>) -> Result<Backlog> {

@@ -417,10 +417,13 @@ impl Journal for MemoryJournal {
         Ok(state.claim_intents(lease, now, limit))
     }
 
-    async fn finish(&self, batch: Vec<Finished>) -> Result<()> {
+    async fn finish(&self, batch: Vec<Finished>) -> Result<bool> {
         let mut state = self.lock();
-        batch.into_iter().for_each(|done| state.finish(done));
-        Ok(())
+        let mut work = false;
+        for done in batch {
+            work |= state.finish(done);
+        }
+        Ok(work)
     }
 
     async fn backlog(&self, flow: Option<FlowId>) -> Result<Backlog> {

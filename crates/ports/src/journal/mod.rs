@@ -161,8 +161,9 @@ pub trait Journal: Send + Sync {
     /// Claims intents that are due.
     async fn claim_intents(&self, lease: Lease, now: i64, limit: usize) -> Result<Vec<Intent>>;
 
-    /// Ends attempts at intents. What is not this lease's and the present attempt's is ignored.
-    async fn finish(&self, batch: Vec<Finished>) -> Result<()>;
+    /// Ends attempts at intents. What is not this lease's and the present attempt's is ignored. Answers whether that makes
+    /// work: a run has nothing else left, so that the groups that end with it are to be closed.
+    async fn finish(&self, batch: Vec<Finished>) -> Result<bool>;
 
     /// What waits, of one flow or of all.
     async fn backlog(&self, flow: Option<FlowId>) -> Result<Backlog>;

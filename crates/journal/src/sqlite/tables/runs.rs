@@ -246,8 +246,9 @@ impl Tables<'_> {
         self.shelves.clear();
     }
 
-    /// Looks at what is to be closed at the ends of runs.
-    fn end_runs(&mut self) -> Result<()> {
+    /// Looks at what is to be closed at the ends of runs. Answers whether there is anything.
+    pub(crate) fn end_runs(&mut self) -> Result<bool> {
+        let mut any = false;
         let over: Vec<RunId> = self.runs.iter().filter(|(_, run)| run.is_over()).map(|(id, _)| *id).collect();
         for id in over {
             let run = self.run(id)?;
@@ -255,9 +256,10 @@ impl Tables<'_> {
             let work = self.run_over(id, flow, mode, flush)?;
             if work > 0 {
                 self.outstanding(id, work, 0, at)?;
+                any = true;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Writes what was counted, and closes runs and flows that have nothing left.

@@ -1,10 +1,11 @@
 //! What aggregates hold: groups, looks, closings, and what becomes of them when a run or a flow ends.
 
+use opendmp_model::export::IfExists;
 use opendmp_model::ids::PathHash;
 use opendmp_model::item::{Item, Order};
 use opendmp_model::manifest::{Load, Manifest};
 
-use super::desk::{Desk, OK, child, content, file, reader};
+use super::desk::{Desk, OK, child, content, file, reader, to};
 use crate::journal::types::*;
 
 fn group() -> PathHash {
@@ -136,6 +137,19 @@ pub(super) async fn a_run_that_ends_closes_its_groups(d: Desk) {
     let whole = d.rows().await.iter().map(|row| row.row).collect();
     d.apply(d.taken(&look, whole, vec![], 0)).await;
     assert_eq!(d.run(claimed.run).await.state, RunState::Done);
+}
+
+pub(super) async fn the_last_export_of_a_run_closes_its_groups(d: Desk) {
+    let rule = HoldRule { end_of_run: true, ..HoldRule::default() };
+    let claimed = d.arrive("a").await;
+    let collected = d.collected(&claimed, Some(to("a.csv", IfExists::Version)));
+    d.apply(Settlement { held: vec![held(&claimed.task.items, rule)], ..collected }).await;
+    assert!(d.claim(9).await.is_empty(), "an export is still to come");
+    let (intent, _) = d.export().await;
+    let done = Finished { id: intent.id, lease: d.lease, attempt: intent.attempt, end: End::Done, at: 300 };
+    assert!(d.j().await.finish(vec![done.clone()]).await.expect(OK), "whoever works is to be told");
+    assert!(!d.j().await.finish(vec![done]).await.expect(OK), "once");
+    assert_eq!(d.look().await.run, claimed.run);
 }
 
 pub(super) async fn a_persons_run_closes_what_it_added_to(d: Desk) {

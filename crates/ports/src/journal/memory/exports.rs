@@ -232,18 +232,19 @@ impl State {
         }
     }
 
-    pub(super) fn finish(&mut self, done: Finished) {
+    /// Ends an attempt at an intent. Answers whether its run, which has nothing else left, has groups to be closed.
+    pub(super) fn finish(&mut self, done: Finished) -> bool {
         let live = self.live(done.lease);
-        let Some(stored) = self.intents.get_mut(&done.id) else { return };
+        let Some(stored) = self.intents.get_mut(&done.id) else { return false };
         if stored.lease != Some(done.lease) || stored.intent.attempt != done.attempt || !live {
-            return;
+            return false;
         }
         if let End::Retry { due, .. } = done.end {
             stored.lease = None;
             stored.due = due;
-            return;
+            return false;
         }
-        let Some(stored) = self.intents.remove(&done.id) else { return };
+        let Some(stored) = self.intents.remove(&done.id) else { return false };
         let intent = &stored.intent;
         let origin = Origin { flow: intent.flow, version: intent.version, run: intent.run };
         let mut exports = 0;
@@ -282,7 +283,7 @@ impl State {
                 End::Retry { .. } => {}
             }
         }
-        self.outstanding(origin.run, exports as i64 - 1, done.at);
+        self.outstanding(origin.run, exports as i64 - 1, done.at)
     }
 
     /// Gives up a target that its slot never wrote, because a foreign file is there.

@@ -234,15 +234,17 @@ impl State {
         Ok(())
     }
 
-    /// Counts work in and out of a run and its flow, and closes what has nothing left.
-    pub(super) fn outstanding(&mut self, run: RunId, change: i64, at: i64) {
-        let Some(state) = self.runs.get_mut(&run) else { return };
+    /// Counts work in and out of a run and its flow, and closes what has nothing left. Answers whether groups that end
+    /// with the run are to be closed now.
+    pub(super) fn outstanding(&mut self, run: RunId, change: i64, at: i64) -> bool {
+        let Some(state) = self.runs.get_mut(&run) else { return false };
         let (flow, flush) = (state.flow, state.flush);
         let over = state.row.outstanding.saturating_add_signed(change) == 0
             && !state.open
             && state.row.state == RunState::Running;
-        let change = change + if over { self.run_over(run, flow, flush) as i64 } else { 0 };
-        let Some(state) = self.runs.get_mut(&run) else { return };
+        let closing = if over { self.run_over(run, flow, flush) } else { 0 };
+        let change = change + closing as i64;
+        let Some(state) = self.runs.get_mut(&run) else { return false };
         state.row.outstanding = state.row.outstanding.saturating_add_signed(change);
         if state.row.outstanding == 0 && over {
             state.row.state = RunState::Done;
@@ -254,6 +256,7 @@ impl State {
                 flow.state = FlowState::Deleted;
             }
         }
+        closing > 0
     }
 
     pub(super) fn new_run(
