@@ -1,6 +1,8 @@
 //! The laws on the real binary: killed at random and at named moments, fed with odd input, short of room and of rights.
 
+mod backup;
 mod failpoints;
+mod fan;
 mod garbage;
 mod harness;
 mod keep;
