@@ -5,15 +5,18 @@ use std::process::{Command, Stdio};
 
 use crate::harness::{Place, Rng, pause, seed};
 
-/// Drops `count` files of 300 kB each, no two alike, and waits until they are datasets.
-fn drop_files(place: &mut Place, round: usize, count: usize) {
-    for n in 0..count {
+/// Files of a round.
+const FILES: usize = 30;
+
+/// Drops files of 300 kB each, no two alike, and waits until they are datasets.
+fn drop_files(place: &mut Place, round: usize) {
+    for n in 0..FILES {
         let content: String = (0..10_000).map(|line| format!("{round} {n} {line}: something like this\n")).collect();
         let name = format!("{round}-{n}.txt");
         fs::write(place.path(&format!("inbox/.{name}")), content).unwrap();
         fs::rename(place.path(&format!("inbox/.{name}")), place.path(&format!("inbox/{name}"))).unwrap();
     }
-    place.wait_for("all are collected", |place| place.datasets().len() == 30 * round + count);
+    place.wait_for("all are collected", |place| place.datasets().len() == FILES * (round + 1));
     place.settle_down();
 }
 
@@ -28,11 +31,11 @@ fn kills_during_backups_leave_one_that_is_whole() {
     );
     place.ok(&["flows", "enable", "flow.yaml"]);
     place.start_and_wait();
-    drop_files(&mut place, 0, 30);
+    drop_files(&mut place, 0);
     place.ok(&["backup", "copy"]);
     let mut broken_off = 0;
     for round in 1..7 {
-        drop_files(&mut place, round, 30);
+        drop_files(&mut place, round);
         let mut asking = place.command(&["backup", "copy"]);
         let mut asking = asking.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         pause(rng.below(120));
@@ -52,7 +55,7 @@ fn kills_during_backups_leave_one_that_is_whole() {
     assert!(opendmp().args(["restore", "copy"]).stdout(Stdio::null()).status().unwrap().success());
     let listed = opendmp().args(["datasets", "list", "--limit", "10000", "--format", "json"]).output().unwrap();
     let restored: Vec<serde_json::Value> = serde_json::from_slice(&listed.stdout).unwrap();
-    assert_eq!(restored.len(), 210);
+    assert_eq!(restored.len(), 7 * FILES);
     let datasets = place.datasets();
     for row in restored {
         assert_eq!(row["hash"], datasets[row["name"].as_str().unwrap()]["hash"]);
