@@ -7,6 +7,7 @@ mod garbage;
 mod harness;
 mod keep;
 mod memory;
+mod mounts;
 mod odd;
 mod reprocess;
 mod torture;
