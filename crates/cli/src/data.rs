@@ -22,6 +22,7 @@ use opendmp_ports::journal::{Lease, TakeOver};
 use opendmp_ports::transport::InProcess;
 use opendmp_ports::{Clock, ErrorKind, Journal};
 use opendmp_processor::Registry;
+use opendmp_sandbox::Site;
 use opendmp_script::{Numbers, Pools};
 
 use crate::backup::{Maker, RESTORING};
@@ -221,6 +222,8 @@ pub struct Bounds {
     pub quotas: Quotas,
     /// Bytes kept of what went in and out of steps lately.
     pub recent: u64,
+    /// Folders that every script and command may write.
+    pub writable: Vec<PathBuf>,
 }
 
 /// A data directory, opened by this process.
@@ -242,12 +245,13 @@ impl Opened {
                 .hint("`opendmp restore FROM --data-dir DIR` with the same backup goes on with it"));
         }
         let path = data.path().to_owned();
-        let opening = tokio::task::spawn_blocking(move || open_blocking(&path, works));
+        let Bounds { roots, quotas, recent, writable } = bounds;
+        let site = works.then(|| Site { hidden: vec![path.clone()], writable });
+        let opening = tokio::task::spawn_blocking(move || open_blocking(&path, site));
         let (journal, content, registry, pools, instance) =
             opening.await.map_err(|error| Fail::new(format!("the data directory can't be opened: {error}")))??;
         let maker = Maker { data: data.path().to_owned(), content: content.clone(), instance: instance.clone() };
         let clock = SystemClock;
-        let Bounds { roots, quotas, recent } = bounds;
         let recent = open_recent(data.path(), recent).await;
         let mut options = Options { worker: worker(), instance, roots, quotas, ..Options::default() };
         if let Some(reserve) = reserve()? {
@@ -341,10 +345,11 @@ async fn open_uploads(data: &Path, reserve: u64, clock: Arc<dyn Clock>) -> Resul
 
 type Parts = (SqliteJournal, DirectoryContent, Registry, Option<Arc<Pools>>, String);
 
-fn open_blocking(path: &Path, works: bool) -> Result<Parts, Fail> {
+/// `site`: what scripts and commands may see and write; none where none will run.
+fn open_blocking(path: &Path, site: Option<Site>) -> Result<Parts, Fail> {
     let journal = SqliteJournal::open(path, opendmp_journal::Options::default())?;
     let content = DirectoryContent::open(&path.join("content"), opendmp_content::Options::default())?;
-    let (registry, pools) = if works {
+    let (registry, pools) = if let Some(site) = site {
         let scratch = path.join("scratch");
         // What commands of a dead process left there; scripts clean up after themselves.
         let external = scratch.join("external");
@@ -354,7 +359,7 @@ fn open_blocking(path: &Path, works: bool) -> Result<Parts, Fail> {
             }
             _ => {}
         }
-        let (registry, pools) = machine::kinds(&scratch, &path.join("environments"), vec![path.to_owned()])?;
+        let (registry, pools) = machine::kinds(&scratch, &path.join("environments"), site)?;
         (registry, Some(pools))
     } else {
         (Registry::default(), None)

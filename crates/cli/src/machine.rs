@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use opendmp_processor::Registry;
 use opendmp_processors::{Host, register};
+use opendmp_sandbox::Site;
 use opendmp_script::Pools;
 use opendmp_script::environment::Tools;
 
@@ -32,15 +33,15 @@ impl Checker {
         let scratch = scratch.map_err(|error| {
             Fail::io("a temporary folder can't be made", &error).hint("TMPDIR names where such folders are made")
         })?;
-        let (kinds, _) = kinds(scratch.path(), &scratch.path().join("environments"), Vec::new())?;
+        let (kinds, _) = kinds(scratch.path(), &scratch.path().join("environments"), Site::default())?;
         Ok(Self { kinds: Arc::new(kinds), _scratch: scratch })
     }
 }
 
 /// Kinds that can work, and their pools of script workers.
-pub fn kinds(scratch: &Path, environments: &Path, forbidden: Vec<PathBuf>) -> Result<(Registry, Arc<Pools>), Fail> {
+pub fn kinds(scratch: &Path, environments: &Path, site: Site) -> Result<(Registry, Arc<Pools>), Fail> {
     let mut options = opendmp_script::Options::new(scratch.join("scripts"));
-    options.forbidden = forbidden;
+    options.site = site.clone();
     let pools = Pools::new(options).map_err(|error| {
         let fail = Fail::new(error.to_string());
         match error.hint() {
@@ -51,9 +52,10 @@ pub fn kinds(scratch: &Path, environments: &Path, forbidden: Vec<PathBuf>) -> Re
     let pools = Arc::new(pools);
     let host = Host {
         pools: Arc::clone(&pools),
-        tools: Tools::find(python()),
+        tools: Tools { site: site.clone(), ..Tools::find(python()) },
         environments: environments.to_owned(),
         scratch: scratch.join("external"),
+        site: Arc::new(site),
     };
     Ok((register(host), pools))
 }

@@ -43,6 +43,11 @@ fn main() -> ExitCode {
         }
     };
     let term = Term::new(args.color);
+    if matches!(args.verb, Verb::Serve(_) | Verb::Run(_))
+        && let Err(error) = opendmp_sandbox::start_launcher()
+    {
+        return Fail::io("the launcher of scripts and commands can't be started", &error).tell(&term);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Fail::new(format!("the runtime can't be started: {error}")).tell(&term),

@@ -35,6 +35,7 @@ impl Bench {
         let host = Host {
             pools: Arc::clone(&pools),
             tools: Tools::find(None),
+            site: Arc::default(),
             environments: at("environments"),
             scratch: at("scratch/external"),
         };
@@ -336,7 +337,7 @@ async fn who_leaves_ends_it_and_a_few_go_at_a_time() {
          time.sleep(60)\n      return data\n",
         gate.display().to_string()
     );
-    let config = format!("type: script\ncode: |\n  {code}");
+    let config = format!("type: script\nwritable: [{:?}]\ncode: |\n  {code}", gate.display().to_string());
     let mut waiting = Vec::new();
     for n in 0..4 {
         let (engine, request) = (Arc::clone(&bench.engine), bench.request("step", &config, text(&n.to_string())));

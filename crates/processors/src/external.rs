@@ -1,21 +1,22 @@
 //! Processor `external`: runs a command for each item.
 //!
 //! Content goes in by standard input or as a file, comes out by standard output or as files; nothing of it is held in
-//! memory. Each command has a scratch folder and a process group of its own, and ends with the call: on time-out, on
-//! cancellation and when the server dies.
+//! memory. Each command has a scratch folder and a sandbox of its own (`opendmp-sandbox`), and ends with the call: on
+//! time-out, on cancellation and when the server dies.
 
 mod outputs;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,14 +31,16 @@ use opendmp_processor::{
     Body, Context, Done, Emission, Emissions, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Registry,
     ScratchFile, Stream, config, saved_config,
 };
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use opendmp_sandbox::{Child, Command, Limits, Rules, Site, StartError};
+use rustix::process::Signal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
+use tokio::net::unix::pipe::{Receiver, Sender};
 
 use self::outputs::Outputs;
+use crate::isolation::{Home, Network, rules};
 use crate::template::Template;
 
 /// The config of an `external`.
@@ -74,6 +77,16 @@ pub struct Config {
     /// The largest file the command may write.
     #[serde(default = "default_output")]
     pub max_output: ByteSize,
+    /// Folders the command may write, relative to the flow file. Elsewhere it can only read; its working directory,
+    /// `/tmp` and the results are its own.
+    #[serde(default)]
+    pub writable: Vec<String>,
+    /// Whether it sees your home folder: `readable`, or `private` (empty).
+    #[serde(default)]
+    pub home: Home,
+    /// Whether it may use the network: `on` or `off`.
+    #[serde(default)]
+    pub network: Network,
     /// Whether equal items always give equal results, which only you can know.
     #[serde(default)]
     pub deterministic: bool,
@@ -103,18 +116,22 @@ const DOCS: &str = "\
 Runs a command for each item, with a scratch folder of its own as working directory, which is removed afterwards. What \
 it writes to standard error becomes the item's log. An exit code other than 0 is a failure, tried again as `on_error` \
 says; a command that takes longer than `timeout` is stopped, with all it started.
+
+It can read what the server's user can read, except OpenDMP's own data, and write only to its scratch folder, a `/tmp` \
+of its own and the folders named in `writable`. It sees no other processes.
 ";
 
 /// The processor kind `external`.
 #[derive(Debug)]
 pub struct Kind {
     scratch: PathBuf,
+    site: Arc<Site>,
 }
 
 impl Kind {
-    /// Commands that work in folders below `scratch`.
-    pub fn new(scratch: PathBuf) -> Self {
-        Self { scratch }
+    /// Commands that work in folders below `scratch`. They see and write what `site` allows.
+    pub fn new(scratch: PathBuf, site: Arc<Site>) -> Self {
+        Self { scratch, site }
     }
 }
 
@@ -229,6 +246,8 @@ impl ProcessorKind for Kind {
             base: context.base.clone(),
             timeout: context.timeout,
             scratch: self.scratch.clone(),
+            rules: rules(&read.writable, read.home, read.network, context, &self.site)?,
+            site: Arc::clone(&self.site),
             program,
             arguments,
             read,
@@ -256,11 +275,16 @@ struct External {
     base: PathBuf,
     timeout: Duration,
     scratch: PathBuf,
+    rules: Rules,
+    site: Arc<Site>,
 }
 
 /// The scratch folder of one call, and what is in it.
 struct Room {
     folder: TempDir,
+    /// What the command sees as `/tmp`.
+    tmp: PathBuf,
+    cache: PathBuf,
     input: PathBuf,
     output: PathBuf,
     outputs: PathBuf,
@@ -292,41 +316,51 @@ impl External {
         let room = Arc::new(self.room(&input).await?);
         let item = &input.item;
         let mut command = self.command(item, &room)?;
-        let feed = match (self.by_file, &input.body) {
-            (true, _) | (false, Body::Unread) => {
-                command.stdin(Stdio::null());
+        let (by_file, body, to_file) = (self.by_file, input.body.clone(), self.results == Results::Stdout);
+        let (scratch, output) = (self.scratch.clone(), room.output.clone());
+        let start = move || -> Result<Started, Fault> {
+            let pipe = || io::pipe().map_err(|error| world("making a pipe", &error));
+            let mut feed = None;
+            match (by_file, body) {
+                (true, _) | (false, Body::Unread) => {}
+                (false, Body::Bytes(bytes)) => {
+                    let (read, write) = pipe()?;
+                    command.stdio[0] = Some(read.into());
+                    feed = Some((OwnedFd::from(write), bytes));
+                }
+                (false, Body::File(file)) => {
+                    // The command could change the stored file's mode through the server's own descriptor.
+                    let file = opendmp_sandbox::read_only(&file, &scratch);
+                    command.stdio[0] = Some(file.map_err(|error| world("opening the content", &error))?.into());
+                }
+            }
+            let stdout = if to_file {
+                let file = File::create_new(&output).map_err(|error| world("making a scratch file", &error))?;
+                command.stdio[1] = Some(file.into());
                 None
-            }
-            (false, Body::Bytes(bytes)) => {
-                command.stdin(Stdio::piped());
-                Some(bytes.clone())
-            }
-            (false, Body::File(file)) => {
-                command.stdin(Stdio::from(reopened(file).map_err(|error| world("opening the content", &error))?));
-                None
-            }
+            } else {
+                let (read, write) = pipe()?;
+                command.stdio[1] = Some(write.into());
+                Some(OwnedFd::from(read))
+            };
+            let (stderr, write) = pipe()?;
+            command.stdio[2] = Some(write.into());
+            let program = command.program.clone();
+            let child = command.spawn().map_err(|error| not_started(&program, &error))?;
+            Ok(Started { child, feed, stdout, stderr: stderr.into() })
         };
-        if self.results == Results::Stdout {
-            let file = File::create_new(&room.output).map_err(|error| world("making a scratch file", &error))?;
-            command.stdout(Stdio::from(file));
-        } else {
-            command.stdout(Stdio::piped());
-        }
-        command.stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| self.not_started(&error))?;
-        // From here on the group is killed however this ends, unless it ended by itself.
-        let group = Group(child.id().and_then(|id| Pid::from_raw(id as i32)));
-        self.limit(&group);
-        let stdin = child.stdin.take();
+        // From here on it is killed, with all it started, however this ends.
+        let Started { mut child, feed, stdout: out, stderr: err } = beside(start).await??;
+        let (out, err) = (out.map(reader).transpose()?, Some(reader(err)?));
         let write = async {
-            if let (Some(mut stdin), Some(bytes)) = (stdin, feed) {
+            if let Some((pipe, bytes)) = feed
+                && let Ok(mut pipe) = Sender::from_owned_fd(pipe)
+            {
                 // A command may stop reading before the end, as `head` does; its exit code says whether that is well.
-                let _ = stdin.write_all(&bytes).await;
-                let _ = stdin.shutdown().await;
+                let _ = pipe.write_all(&bytes).await;
             }
         };
         let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
-        let (out, err) = (child.stdout.take(), child.stderr.take());
         let work = async {
             let ((), (), (), status) = tokio::join!(write, stdout.drain(out), stderr.drain(err), child.wait());
             status
@@ -335,7 +369,10 @@ impl External {
         // What it wrote is the item's log, and no business of the server's.
         let status = ended.as_ref().ok().and_then(|status| Some(tracing::field::display(status.as_ref().ok()?)));
         tracing::debug!(command = self.shown(), status, in_time = ended.is_ok(), "a command ended");
-        drop(group);
+        if ended.is_err() {
+            // Nothing of it writes into the scratch folder any more when that is removed.
+            let _ = child.kill().await;
+        }
         log.extend(stdout.lines("stdout"));
         log.extend(stderr.lines("stderr"));
         let status = match ended {
@@ -366,13 +403,14 @@ impl External {
         let make = move || -> io::Result<Room> {
             std::fs::create_dir_all(&scratch)?;
             let folder = tempfile::Builder::new().prefix("external-").tempdir_in(&scratch)?;
-            let at = |folder: &Path, name: &str| folder.join(std::ffi::OsString::from_vec(safe(name)));
+            let at = |folder: &Path, name: &str| folder.join(OsString::from_vec(safe(name)));
             let (inputs, out, outputs) =
                 (folder.path().join("in"), folder.path().join("out"), folder.path().join("outputs"));
-            for made in [&inputs, &out, &outputs] {
+            let (tmp, cache) = (folder.path().join("tmp"), folder.path().join("cache"));
+            for made in [&inputs, &out, &outputs, &tmp, &cache] {
                 std::fs::create_dir(made)?;
             }
-            let room = Room { input: at(&inputs, &own_name), output: at(&out, &wanted), outputs, folder };
+            let room = Room { input: at(&inputs, &own_name), output: at(&out, &wanted), outputs, tmp, cache, folder };
             if by_file {
                 match &body {
                     Body::Unread => drop(File::create_new(&room.input)?),
@@ -388,63 +426,46 @@ impl External {
     }
 
     fn command(&self, item: &Item, room: &Room) -> Result<Command, Fault> {
-        let mut command = Command::new(&self.program);
         let path = |path: &Path| name::from_bytes(path.as_os_str().as_bytes());
         let own = [path(&room.input), path(&room.output), path(&room.outputs), path(&self.base)];
         let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        let os = |text: &str| OsString::from_vec(name::to_bytes(text));
+        let mut arguments = Vec::with_capacity(self.arguments.len());
         if let Some(line) = &self.read.shell {
-            command.arg("-c").arg(line);
+            arguments.extend([OsString::from("-c"), line.into()]);
         }
         for argument in &self.arguments {
-            let text = argument.text(item, &own)?;
-            command.arg(std::ffi::OsString::from_vec(name::to_bytes(&text)));
+            arguments.push(os(&argument.text(item, &own)?));
         }
-        command.env_clear();
-        for key in ["PATH", "HOME"] {
+        let mut env: BTreeMap<OsString, OsString> = BTreeMap::new();
+        for key in ["PATH", "HOME", "TZ"] {
             if let Some(value) = std::env::var_os(key) {
-                command.env(key, value);
+                env.insert(key.into(), value);
             }
         }
-        command.env("LANG", "C.UTF-8").env("TMPDIR", room.folder.path()).current_dir(room.folder.path());
+        env.insert("LANG".into(), "C.UTF-8".into());
+        env.insert("TMPDIR".into(), room.folder.path().into());
+        env.insert("XDG_CACHE_HOME".into(), room.cache.as_os_str().into());
         if self.read.shell.is_some() {
-            let os = |text: &str| std::ffi::OsString::from_vec(name::to_bytes(text));
-            command
-                .env("NAME", os(&item.name))
-                .env("STEM", os(name::stem(&item.name)))
-                .env("EXT", os(name::extension(&item.name)))
-                .env("INPUT", &room.input)
-                .env("OUTPUT", &room.output)
-                .env("OUTPUTS", &room.outputs);
+            env.insert("NAME".into(), os(&item.name));
+            env.insert("STEM".into(), os(name::stem(&item.name)));
+            env.insert("EXT".into(), os(name::extension(&item.name)));
+            env.insert("INPUT".into(), room.input.as_os_str().into());
+            env.insert("OUTPUT".into(), room.output.as_os_str().into());
+            env.insert("OUTPUTS".into(), room.outputs.as_os_str().into());
         }
-        command.envs(&self.read.env);
-        command.process_group(0).kill_on_drop(true);
-        die_with_parent(&mut command);
-        Ok(command)
-    }
-
-    /// Limits what the command's processes may take. They inherit it from the first one.
-    fn limit(&self, group: &Group) {
-        let Some(pid) = group.0 else { return };
-        let set = |resource, most: u64| {
-            let limit = Rlimit { current: Some(most), maximum: Some(most) };
-            // A command that ended at once has nothing left to limit.
-            let _ = rustix::process::prlimit(Some(pid), resource, limit);
-        };
-        set(Resource::Data, self.read.memory.get());
-        set(Resource::Fsize, self.read.max_output.get());
-        set(Resource::Core, 0);
-    }
-
-    fn not_started(&self, error: &io::Error) -> Fault {
-        let message = format!("`{}` can't be started: {error}", self.shown());
-        let hint = match error.kind() {
-            io::ErrorKind::NotFound => {
-                "install it, or write its whole path; what is found is decided by the PATH of the server"
-            }
-            io::ErrorKind::PermissionDenied => "make it executable: `chmod +x`",
-            _ => return Fault::new(FaultKind::Unavailable, "not-started", message),
-        };
-        Fault::new(FaultKind::Failed, "not-started", message).with_hint(hint)
+        env.extend(self.read.env.iter().map(|(key, value)| (key.into(), value.into())));
+        let memory = self.read.memory.get();
+        Ok(Command {
+            program: self.program.clone().into(),
+            arguments,
+            env: env.into_iter().collect(),
+            directory: room.folder.path().to_owned(),
+            stdio: [None, None, None],
+            pass: Vec::new(),
+            limits: Limits { memory: Some(memory), file_size: Some(self.read.max_output.get()) },
+            policy: self.site.policy(&self.rules, &[room.folder.path()], &room.tmp, memory),
+        })
     }
 
     fn judge(&self, status: ExitStatus, stderr: &Tail) -> Result<(), Fault> {
@@ -470,6 +491,7 @@ impl External {
             }
         };
         let text = stderr.text();
+        fault.hint = fault.hint.or_else(|| opendmp_sandbox::refused_write_hint(&text));
         fault.traceback = (!text.trim().is_empty()).then_some(text);
         Err(fault)
     }
@@ -556,28 +578,35 @@ impl Stream for Kept {
     }
 }
 
-/// A process group that is killed when this is dropped. What ended is not there to be killed.
-struct Group(Option<Pid>);
+/// A command that runs, and what it is connected with.
+struct Started {
+    child: Child,
+    /// What is to be written to its standard input.
+    feed: Option<(OwnedFd, Bytes)>,
+    stdout: Option<OwnedFd>,
+    stderr: OwnedFd,
+}
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+fn reader(pipe: OwnedFd) -> Result<Receiver, Fault> {
+    Receiver::from_owned_fd(pipe).map_err(|error| world("reading a pipe", &error))
+}
+
+fn not_started(program: &OsStr, error: &StartError) -> Fault {
+    let message = format!("`{}` can't be started: {error}", program.display());
+    let hint = match error {
+        StartError::Program(error) if error.kind() == io::ErrorKind::NotFound => {
+            "install it, or write its whole path; what is found is decided by the PATH of the server".to_owned()
         }
-    }
+        StartError::Program(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            "make it executable: `chmod +x`".to_owned()
+        }
+        StartError::Folder(path, _) => {
+            format!("make that folder (`mkdir -p '{}'`), or take it out of `writable`", path.display())
+        }
+        _ => return Fault::new(FaultKind::Unavailable, "not-started", message),
+    };
+    Fault::new(FaultKind::Failed, "not-started", message).with_hint(hint)
 }
-
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "a hook between fork and exec is the only way to ask for the signal")]
-fn die_with_parent(command: &mut Command) {
-    // SAFETY: the hook makes one system call and touches no memory that another thread may hold locked.
-    unsafe {
-        command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?));
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn die_with_parent(_: &mut Command) {}
 
 /// The end of what a stream gave.
 #[derive(Default)]

@@ -15,6 +15,7 @@ pub mod folder;
 pub mod generate;
 pub mod ingest;
 pub mod inline;
+mod isolation;
 mod json;
 mod life;
 mod register;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use opendmp_model::diagnostic::codes::CodeInfo;
 use opendmp_processor::Registry;
+use opendmp_sandbox::Site;
 use opendmp_script::Pools;
 use opendmp_script::environment::Tools;
 
@@ -24,14 +25,16 @@ pub struct Host {
     pub environments: PathBuf,
     /// Where steps may write while they work; emptied at start.
     pub scratch: PathBuf,
+    /// What scripts and commands may see and write.
+    pub site: Arc<Site>,
 }
 
 /// All kinds that come with OpenDMP.
 pub fn register(host: Host) -> Registry {
     Registry::default()
         .processor(ingest::Kind)
-        .processor(script::Kind::new(Arc::clone(&host.pools), host.tools, host.environments))
-        .processor(external::Kind::new(host.scratch.clone()))
+        .processor(script::Kind::new(Arc::clone(&host.pools), host.tools, host.environments, Arc::clone(&host.site)))
+        .processor(external::Kind::new(host.scratch.clone(), host.site))
         .processor(route::Kind)
         .processor(compress::Kind::new(host.scratch.clone()))
         .processor(decompress::Kind::new(host.scratch.clone()))
@@ -65,6 +68,7 @@ mod tests {
             tools: Tools::find(None),
             environments: scratch.join("environments"),
             scratch: scratch.join("external"),
+            site: Arc::default(),
         })
     }
 

@@ -18,12 +18,15 @@ use opendmp_processor::{
     Body, Context, Done, Emission, Emissions, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Progress,
     Registry, SharedFiles, Stream, config, saved_config,
 };
+use opendmp_sandbox::Site;
 use opendmp_script::environment::{self, Environment, Lock, Metadata, Tools};
 use opendmp_script::{
     CallContent, CallItem, ChildContent, Language, PoolKey, Pools, ScratchFile, ScriptSpec, SyntaxProblem,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::isolation::{Home, Network, rules};
 
 /// The config of a `script`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +48,16 @@ pub struct Config {
     /// The most memory a worker may take, its child processes included. The item under way when it takes more fails.
     #[serde(default = "default_memory")]
     pub memory: ByteSize,
+    /// Folders the script may write, relative to the flow file. Elsewhere it can only read; its working directory and
+    /// `/tmp` are its own.
+    #[serde(default)]
+    pub writable: Vec<String>,
+    /// Whether it sees your home folder: `readable`, or `private` (empty).
+    #[serde(default)]
+    pub home: Home,
+    /// Whether it may use the network: `on` or `off`.
+    #[serde(default)]
+    pub network: Network,
     /// Whether equal items always give equal results, which only you can know: a script that asks the clock, the
     /// network or a random number does not.
     #[serde(default)]
@@ -81,6 +94,9 @@ document), `None` to drop the item, or an iterator for many. `opendmp.reject(\"w
 `opendmp.retry(\"why\", after=60)` that the world is. Any other exception is tried again as `on_error` says, and then \
 makes a dead letter. What is printed or logged becomes the item's log.
 
+A script can read what the server's user can read, except OpenDMP's own data, and write only to its working directory, a \
+`/tmp` of its own and the folders named in `writable`. It sees no other processes, and what it started ends with it.
+
 Packages are named in the script, as PEP 723 has it, and resolved when the flow is saved:
 
     # /// script
@@ -94,6 +110,7 @@ pub struct Kind {
     tools: Tools,
     environments: PathBuf,
     pools: Arc<Pools>,
+    site: Arc<Site>,
     checked: Mutex<HashMap<ContentHash, Option<SyntaxProblem>>>,
     /// The machine's own Python, and when its program was changed last.
     system: tokio::sync::Mutex<Option<(Environment, SystemTime)>>,
@@ -115,7 +132,7 @@ impl Kind {
     }
 
     /// Scripts that run in these pools, with environments made by these tools and kept in a folder.
-    pub fn new(pools: Arc<Pools>, tools: Tools, environments: PathBuf) -> Self {
+    pub fn new(pools: Arc<Pools>, tools: Tools, environments: PathBuf, site: Arc<Site>) -> Self {
         let info = KindInfo {
             name: "script".to_owned(),
             class: Class::Processor,
@@ -129,7 +146,15 @@ impl Kind {
                 "id: clean\ntype: script\ninputs: [inbox]\nfile: ./clean.py\noutputs: [bad]\ntimeout: 5m\n".to_owned(),
             ],
         };
-        Self { info, tools, environments, pools, checked: Mutex::default(), system: tokio::sync::Mutex::default() }
+        Self {
+            info,
+            tools,
+            environments,
+            pools,
+            site,
+            checked: Mutex::default(),
+            system: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The code, and the name it goes by in tracebacks.
@@ -293,6 +318,7 @@ impl ProcessorKind for Kind {
         };
         let environment = environment.map_err(|error| fault(&error))?;
         let key = PoolKey::new(context.flow.clone(), &environment);
+        let rules = rules(&read.writable, read.home, read.network, context, &self.site)?;
         let spec = ScriptSpec {
             language: Language::Python,
             code,
@@ -301,6 +327,7 @@ impl ProcessorKind for Kind {
             environment,
             timeout: context.timeout,
             memory_limit: read.memory.get(),
+            rules,
             parameters: serde_json::Value::Null,
         };
         Ok(Opened::Transform(Arc::new(Script { pools: Arc::clone(&self.pools), key, spec: Arc::new(spec) })))
@@ -327,6 +354,9 @@ fn fault(error: &opendmp_script::Error) -> Fault {
 
 /// Says where in the script it was.
 fn place(fault: &mut Fault, failure: &opendmp_script::Failure) {
+    if fault.hint.is_none() {
+        fault.hint = opendmp_sandbox::refused_write_hint(&failure.message);
+    }
     fault.traceback = (!failure.traceback.is_empty()).then(|| failure.traceback.clone());
     if let (Some(file), Some(line)) = (&failure.file, failure.line) {
         fault.place = Some((format!("{file}:{line}"), failure.source_line.clone().unwrap_or_default()));

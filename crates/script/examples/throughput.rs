@@ -28,6 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut tasks = Vec::new();
     for stage in 0..stages {
         let spec = Arc::new(ScriptSpec {
+            rules: opendmp_sandbox::Rules::default(),
             language: Language::Python,
             code: format!("def process(data: bytes) -> bytes:\n    return data\n# stage {stage}\n"),
             file_name: "same.py".into(),

@@ -2,10 +2,10 @@
 //! is installed once on each machine that runs it.
 //!
 //! `uv` does both where it is found; otherwise `venv` and `pip` do, slower. Only wheels are installed unless
-//! [`Tools::allow_builds`] says otherwise: building a package runs its code outside of any sandbox.
+//! [`Tools::allow_builds`] says otherwise: building a package runs its code. All of it happens in the sandbox.
 //!
 //! Installed environments are shared by all flows with the same lock, so `cache_dir` belongs among the places that
-//! are forbidden to scripts ([`crate::Options::forbidden`]); a worker gets leave to read its own environment.
+//! are hidden from scripts ([`crate::Options::site`]); a worker can read its own environment.
 
 mod install;
 mod metadata;

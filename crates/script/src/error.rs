@@ -45,6 +45,14 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A folder that the script is to see or write is not there.
+    #[error("the folder `{}` can't be given to the script: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The packages could not be resolved or installed.
     #[error("{message}")]
     Environment {
@@ -81,6 +89,9 @@ impl Error {
             }
             Self::Lost { .. } => Some("see what the process wrote to standard error in the server's log".into()),
             Self::Start { .. } => Some("check the free space and the rights of the scratch directory".into()),
+            Self::Folder { path, .. } => {
+                Some(format!("make it (`mkdir -p '{}'`), or take it out of `writable`", path.display()))
+            }
             Self::Environment { hint, .. } => hint.clone(),
             Self::Closed => None,
         }

@@ -39,7 +39,8 @@ impl Interpreter {
     pub(crate) async fn probe(path: &Path) -> Result<Self, Error> {
         let bad = |why: String| Error::Interpreter { path: path.to_owned(), why };
         let mut command = Command::new(path);
-        command.args(["-I", "-c", PROBE]).stdin(Stdio::null()).kill_on_drop(true);
+        // Without `-S` packages of an environment could run code here.
+        command.args(["-I", "-S", "-c", PROBE]).stdin(Stdio::null()).kill_on_drop(true);
         let output = match tokio::time::timeout(PATIENCE, command.output()).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => return Err(bad("there is none".into())),

@@ -1,8 +1,7 @@
 //! Users' scripts, run in worker processes and never in the server.
 //!
 //! [`Pools`] keeps warm processes for each flow and environment and calls them with many items at a time;
-//! [`environment`] makes what a script's inline metadata (PEP 723) asks for; [`sandbox`] says what scripts may touch;
-//! [`check_syntax`] looks at a script without running it. The other end of the frames is `workers/python`, and
+//! [`environment`] makes what a script's inline metadata (PEP 723) asks for; [`check_syntax`] looks at a script without running it. The other end of the frames is `workers/python`, and
 //! `sdk/PROTOCOL.md` says how to write one for another language.
 //!
 //! Nothing here knows flows, journals or content stores: the crate has small value types of its own.
@@ -17,7 +16,6 @@ mod os;
 mod page;
 mod pools;
 mod process;
-pub mod sandbox;
 mod scratch;
 mod spool;
 mod value;

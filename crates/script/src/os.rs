@@ -1,9 +1,7 @@
-//! What differs between operating systems: confining a child, its memory, its descendants, files without a name.
+//! What differs between operating systems: the memory of a process with its descendants, files without a name.
 //!
-//! Linux has all of it. Elsewhere scripts run too, without Landlock and without a limit on memory beyond what
-//! `setrlimit` gives; [`crate::sandbox::status`] says so.
+//! Elsewhere than on Linux there is no limit on memory beyond what `setrlimit` gives.
 
-pub(crate) mod child;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(not(target_os = "linux"))]

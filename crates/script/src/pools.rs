@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use opendmp_sandbox::{Policy, Site};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::error::Error;
-use crate::sandbox::Sandbox;
 use crate::scratch::Scratch;
 use crate::value::{CallItem, CallResult, Failure, Numbers, Outcome, PoolKey, ScriptSpec};
 use crate::worker::{End, Loaded, Worker, closed};
@@ -29,8 +29,8 @@ const LOST: u32 = 3;
 pub struct Options {
     /// Where scratch directories are made; scripts see only their own.
     pub scratch_root: PathBuf,
-    /// What scripts must not read or write, such as the data directory.
-    pub forbidden: Vec<PathBuf>,
+    /// What no script may touch, such as the data directory, and what each may write.
+    pub site: Site,
     /// Processes that may live at a time, busy and idle, over all flows.
     pub max_workers: usize,
     /// Processes that one flow's pool may keep busy at a time.
@@ -49,8 +49,6 @@ pub struct Options {
     pub max_metadata: u64,
     /// Bytes that one file written by a script may have.
     pub file_limit: u64,
-    /// `HOME` of scripts; their scratch directory where none is given.
-    pub home: Option<PathBuf>,
     /// Further environment variables for scripts.
     pub env: Vec<(String, String)>,
 }
@@ -62,7 +60,7 @@ impl Options {
         let max_workers = (4 * cores).clamp(8, 64);
         Self {
             scratch_root: scratch_root.into(),
-            forbidden: Vec::new(),
+            site: Site::default(),
             max_workers,
             max_per_pool: (max_workers * 3 / 4).max(1),
             idle: Duration::from_secs(300),
@@ -73,7 +71,6 @@ impl Options {
             max_children: u32::MAX as u64,
             max_metadata: 64 << 30,
             file_limit: 64 << 30,
-            home: None,
             env: Vec::new(),
         }
     }
@@ -84,9 +81,16 @@ impl Options {
 pub(crate) struct Shared {
     pub options: Options,
     pub scratch: Arc<Scratch>,
-    pub sandbox: Sandbox,
     /// Turns true when the pools shut down.
     pub closing: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// What a worker started now would see around the hidden folders; see [`opendmp_sandbox::surroundings`].
+    pub(crate) fn surroundings(&self) -> Vec<Option<SystemTime>> {
+        let hidden = self.options.site.hidden.clone();
+        opendmp_sandbox::surroundings(&Policy { hidden, ..Policy::default() })
+    }
 }
 
 /// All workers of a server. Cheap to clone; dropping the last one kills what still runs.
@@ -171,14 +175,15 @@ impl Pools {
     ///
     /// # Errors
     /// When the scratch directory can't be made.
-    pub fn new(options: Options) -> Result<Self, Error> {
+    pub fn new(mut options: Options) -> Result<Self, Error> {
         let scratch = Scratch::create(&options.scratch_root).map_err(|error| {
             Error::start(format!("make scratch space in {}", options.scratch_root.display()), error)
         })?;
-        let forbidden = options.forbidden.iter().chain([&options.scratch_root]).cloned();
-        let sandbox = Sandbox::new(forbidden).map_err(|error| Error::start("find the forbidden places", error))?;
+        // Found out now, so that the first script need not wait for it.
+        opendmp_sandbox::protection();
+        options.site.hidden.push(options.scratch_root.clone());
         let slots = Arc::new(Semaphore::new(options.max_workers.max(1)));
-        let shared = Arc::new(Shared { options, scratch, sandbox, closing: watch::Sender::new(false) });
+        let shared = Arc::new(Shared { options, scratch, closing: watch::Sender::new(false) });
         let inner = Inner {
             shared,
             slots,
@@ -376,7 +381,7 @@ impl Pools {
                 |idle: &mut Idle| idle.key == seat.key && (idle.worker.has(spec).is_some() || idle.worker.suits(spec));
             let (mut fit, mut unfit) = (Vec::new(), Vec::new());
             for mut idle in state.idle.extract_if(.., mine) {
-                let changed = || surroundings.get_or_init(|| self.inner.shared.sandbox.changed());
+                let changed = || surroundings.get_or_init(|| self.inner.shared.surroundings());
                 let fits = idle.worker.is_settled(changed) && idle.worker.is_alive();
                 if fits { fit.push(idle) } else { unfit.push(idle) }
             }

@@ -6,6 +6,8 @@
 //! <scratch root>/s-XXXXXX/         (nameless) results too many for memory
 //! <scratch root>/s-XXXXXX/lib/         the worker program
 //! <scratch root>/s-XXXXXX/<n>/tmp/     working directory of worker n
+//! <scratch root>/s-XXXXXX/<n>/private/ what it sees as `/tmp`
+//! <scratch root>/s-XXXXXX/<n>/cache/   caches of its libraries
 //! <scratch root>/s-XXXXXX/<n>/out/     its large results, named 1, 2, …
 //! ```
 
@@ -25,9 +27,6 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::launch;
 
-/// The environment variable by which a worker's descendants are known.
-pub(crate) const MARK: &str = "OPENDMP_WORKER";
-
 /// The directory of one set of pools.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -40,7 +39,7 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Make one beneath `root`, and remove those that dead servers left, with their processes.
+    /// Make one beneath `root`, and remove those that dead servers left.
     pub(crate) fn create(root: &Path) -> io::Result<Arc<Self>> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
@@ -57,6 +56,11 @@ impl Scratch {
         fs::create_dir(path.join("lib"))?;
         fs::write(path.join("lib").join(crate::PYTHON_WORKER_FILE), crate::PYTHON_WORKER)?;
         Ok(Arc::new(Self { path, _lock: lock, compiled: Mutex::default(), next: AtomicU64::new(1) }))
+    }
+
+    /// The directory of the set, which no script sees.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where the worker program is.
@@ -84,7 +88,7 @@ impl Scratch {
         let path = self.path.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         let mut private = fs::DirBuilder::new();
         private.mode(0o700);
-        for part in ["", "tmp", "out"] {
+        for part in ["", "tmp", "out", "private", "cache"] {
             private.create(path.join(part))?;
         }
         let out = OpenOptions::new()
@@ -119,8 +123,7 @@ fn sweep(root: &Path) -> io::Result<()> {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         if dead {
-            let killed = crate::os::kill_marked(&format!("{MARK}={}/", path.display()));
-            tracing::info!(path = %path.display(), killed, "removing what an earlier server's scripts left");
+            tracing::info!(path = %path.display(), "removing what an earlier server's scripts left");
             remove(&path);
         }
     }
@@ -160,9 +163,14 @@ impl WorkerDir {
         self.path.join("out")
     }
 
-    /// The value of [`MARK`] for this worker: its path, with an end that no other begins with.
-    pub(crate) fn mark(&self) -> String {
-        format!("{}/", self.path.display())
+    /// What takes the place of `/tmp`.
+    pub(crate) fn private(&self) -> PathBuf {
+        self.path.join("private")
+    }
+
+    /// For what libraries want to find again.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.path.join("cache")
     }
 
     /// A file without a name, of which no script knows.

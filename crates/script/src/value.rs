@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use opendmp_sandbox::Rules;
 use serde_json::{Map, Value};
 
 use crate::environment::Environment;
@@ -28,6 +29,8 @@ pub struct ScriptSpec {
     pub timeout: Duration,
     /// Bytes of memory for one worker with its child processes.
     pub memory_limit: u64,
+    /// What it may touch beyond what all scripts may.
+    pub rules: Rules,
     /// Reserved; may be null.
     pub parameters: Value,
 }

@@ -6,17 +6,18 @@
 mod collect;
 mod send;
 
+use std::ffi::OsString;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use opendmp_sandbox::{Command, FIRST_PASSED, Limits, Rules, StartError};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::UnixStream;
@@ -24,12 +25,10 @@ use tokio::net::UnixStream;
 use crate::error::Error;
 use crate::frame::{self, FailureDetail, Garbage, HEADER, Header, INLINE, Kind, PROTOCOL, Wants};
 use crate::log::{Lines, RawOutput, call_room};
-use crate::os::child::Setup;
 use crate::page::Page;
 use crate::pools::Shared;
-use crate::process::{Process, clean_command, path_with};
-use crate::sandbox::Exceptions;
-use crate::scratch::{MARK, WorkerDir};
+use crate::process::{Process, clean_env, path_with};
+use crate::scratch::WorkerDir;
 use crate::value::{CallItem, CallResult, Failure, Outcome, ScriptSpec};
 use crate::watch::{Verdict, Watch};
 use collect::Collect;
@@ -65,6 +64,8 @@ const SCRIPTS: usize = 200;
 pub(crate) struct Worker {
     /// Bytes that it may hold, with its child processes.
     memory_limit: u64,
+    /// What it may touch.
+    rules: Rules,
     /// What it has loaded; the position is the script's number.
     scripts: Vec<Script>,
     /// Items it was given since it was started.
@@ -171,6 +172,7 @@ impl Worker {
         let _ = send::plain(&stream, Kind::Hello, 0, hello).await;
         Ok(Self {
             memory_limit: spec.memory_limit,
+            rules: spec.rules.clone(),
             scripts: Vec::new(),
             served: 0,
             worn: false,
@@ -201,7 +203,7 @@ impl Worker {
 
     /// Whether the script may be loaded; flow and environment are the caller's to compare.
     pub(crate) fn suits(&self, spec: &ScriptSpec) -> bool {
-        self.memory_limit == spec.memory_limit && self.scripts.len() < SCRIPTS
+        self.memory_limit == spec.memory_limit && self.rules == spec.rules && self.scripts.len() < SCRIPTS
     }
 
     /// Send a script and wait until it is loaded. After an error with which it is not [`Worker::worn`] it can be used
@@ -351,8 +353,7 @@ impl Worker {
         let mut collect = Collect::new(&shared.options, dir, limit, (&frames, first_call), pending, results);
         let mut watch = Watch::new(spec.timeout, pending.len(), began);
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + watch.every(), watch.every());
-        let memory = shared.options.result_memory;
-        let sending = send::calls(stream, items, pending, &frames, first_call, (number, *wants), memory);
+        let sending = send::calls(stream, items, pending, &frames, first_call, (number, *wants), shared);
         tokio::pin!(sending);
         let mut sent = false;
         let mut look = self.quick && pending.len() <= FEW;
@@ -496,41 +497,46 @@ fn start_process(shared: &Shared, spec: &ScriptSpec) -> Result<Parts, Error> {
     let (ours, theirs) = StdUnixStream::pair().map_err(|error| Error::start("make a socket pair", error))?;
     let lib = shared.scratch.lib();
     shared.scratch.compile_for(&environment.interpreter);
-    let surroundings = shared.sandbox.changed();
-    let mut exceptions = Exceptions { write: vec![dir.path()], read: vec![&lib, &environment.base] };
-    let ruleset = match &environment.root {
-        None => shared.sandbox.ruleset(&exceptions),
-        Some(root) => {
-            // Others may use it, too, now or later: it can be read only, wherever it lies.
-            exceptions.read.push(root);
-            shared.sandbox.with(root).and_then(|sandbox| sandbox.ruleset(&exceptions))
-        }
-    };
-    let ruleset = ruleset.map_err(|error| Error::start("make Landlock rules", error))?;
-    let passed = page.file().try_clone().map_err(|error| Error::start("pass a page on", error))?;
-    let setup = Setup {
-        pass: vec![OwnedFd::from(theirs), OwnedFd::from(passed)],
-        ruleset,
-        memory: Some(spec.memory_limit.saturating_add(INTERPRETER)),
-        file_size: Some(options.file_limit),
-    };
-    let mut command = clean_command(&environment.interpreter, &dir);
-    command.args(["-I", "-X", "utf8", "-c", BOOT]).arg(&lib);
-    // The numbers of its socket and of its page.
-    command.args(setup.pass.iter().map(|fd| fd.as_raw_fd().to_string()));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let surroundings = shared.surroundings();
+    let mut policy =
+        options.site.policy(&spec.rules, &[&dir.tmp(), &dir.out(), &dir.cache()], &dir.private(), spec.memory_limit);
+    policy.readable.extend([lib.clone(), environment.base.clone()]);
+    let mut env = clean_env(&dir);
     if let Some(root) = &environment.root {
-        command.env("PATH", path_with(&root.join("bin"))).env("VIRTUAL_ENV", root);
+        // Others may use it, too, now or later: it is hidden from all, and shown read-only, wherever it lies.
+        policy.hidden.push(root.clone());
+        policy.readable.push(root.clone());
+        env.retain(|(name, _)| name != "PATH");
+        env.push(("PATH".into(), path_with(&root.join("bin"))));
+        env.push(("VIRTUAL_ENV".into(), root.into()));
     }
-    if let Some(home) = &options.home {
-        command.env("HOME", home);
+    for (name, value) in &options.env {
+        env.retain(|(known, _)| known != name.as_str());
+        env.push((name.into(), value.into()));
     }
-    command.envs(options.env.iter().map(|(name, value)| (name, value))).env(MARK, dir.mark());
-    let process = Process::start(command, setup, Arc::clone(&dir)).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::PermissionDenied => {
+    let passed = page.file().try_clone().map_err(|error| Error::start("pass a page on", error))?;
+    let mut arguments: Vec<OsString> = ["-I", "-X", "utf8", "-c", BOOT].map(OsString::from).into();
+    // Where the worker program is, and the numbers of its socket and of its page.
+    arguments.extend([lib.into_os_string(), FIRST_PASSED.to_string().into(), (FIRST_PASSED + 1).to_string().into()]);
+    let command = Command {
+        program: environment.interpreter.clone().into(),
+        arguments,
+        env,
+        directory: dir.tmp(),
+        stdio: [None, None, None],
+        pass: vec![OwnedFd::from(theirs), OwnedFd::from(passed)],
+        limits: Limits {
+            memory: Some(spec.memory_limit.saturating_add(INTERPRETER)),
+            file_size: Some(options.file_limit),
+        },
+        policy,
+    };
+    let process = Process::start(command, Arc::clone(&dir)).map_err(|error| match error {
+        StartError::Program(error) => {
             Error::Interpreter { path: environment.interpreter.clone(), why: error.to_string() }
         }
-        _ => Error::start("start a worker", error),
+        StartError::Folder(path, source) => Error::Folder { path, source },
+        StartError::Machine(what, error) => Error::start(format!("start a worker: {what}"), error),
     })?;
     Ok((process, ours, page, dir, surroundings))
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Bench, child, content, failure, file_item, item, lives, log, numbered, until};
+use common::{Bench, child, content, failure, file_item, item, log, numbered, until};
 use opendmp_script::{CallResult, Outcome};
 
 /// The positions whose result is not their own content back.
@@ -83,16 +83,20 @@ async fn the_time_limit_is_for_each_item() {
 #[tokio::test]
 async fn children_die_with_a_call_that_is_stopped() {
     let bench = Bench::new().await;
+    let mark = format!("{}/child", bench.path().display());
     // One child in the process group, one in a session of its own.
-    let code = "import subprocess, pathlib, time\ndef process(text: str):\n    a = subprocess.Popen(['sleep', '600'])\n    \
-                b = subprocess.Popen(['sleep', '600'], start_new_session=True)\n    print(a.pid)\n    print(b.pid, flush=True)\n    time.sleep(600)\n";
-    let mut spec = bench.spec(code);
-    spec.timeout = Duration::from_millis(500);
-    let results = bench.run(spec, vec![item("in", "x")]).await;
+    let wait = format!("import time; time.sleep(600)  # {mark}");
+    let code = format!(
+        "import subprocess, sys, time\ndef process(text: str):\n    command = [sys.executable, '-c', {wait:?}]\n    \
+         subprocess.Popen(command)\n    subprocess.Popen(command, start_new_session=True)\n    time.sleep(600)\n"
+    );
+    let mut spec = bench.spec(&code);
+    spec.timeout = Duration::from_secs(2);
+    let call = bench.run(spec, vec![item("in", "x")]);
+    let begun = until("both children run", || common::with_argument(&mark) == 2);
+    let (results, ()) = tokio::join!(call, begun);
     assert!(matches!(results[0].outcome, Outcome::TimedOut { .. }), "{:?}", results[0].outcome);
-    let pids: Vec<i32> = results[0].log.iter().map(|line| line.text.parse().unwrap()).collect();
-    assert_eq!(pids.len(), 2);
-    until("both children are dead", || !pids.iter().any(|pid| lives(*pid))).await;
+    until("both children are dead", || common::with_argument(&mark) == 0).await;
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Bench, child, content, item, lives, numbered, until};
+use common::{Bench, child, content, item, lives, numbered, process_in, until};
 use opendmp_script::{Error, Outcome, PoolKey, ScriptSpec};
 
-const PID: &str = "import os\ndef process(data: bytes) -> str:\n    return str(os.getpid())\n";
+const PID: &str = "import os\ndef process(data: bytes) -> str:\n    return os.environ['TMPDIR']\n";
 
 /// How many processes are marked as workers of one set of pools; a zombie has no mark any more.
 fn workers(mark: &str) -> usize {
@@ -23,7 +23,7 @@ fn workers(mark: &str) -> usize {
 
 async fn pid(bench: &Bench, key: &PoolKey, spec: &Arc<ScriptSpec>) -> i32 {
     let result = bench.pools.call(key, spec, vec![item("in", "x")]).await.unwrap().pop().unwrap();
-    String::from_utf8(content(&child(result))).unwrap().parse().unwrap()
+    process_in(&String::from_utf8(content(&child(result))).unwrap())
 }
 
 #[tokio::test]
@@ -90,10 +90,12 @@ async fn calls_at_the_same_time_use_several_workers() {
     let key = bench.key("a");
     // Each waits until it sees the other.
     let code = "import os, time\ndef process(text: str) -> str:\n    open(f'{DIR}/{text}', 'w')\n    end = time.time() + 20\n    \
-                while len(os.listdir(DIR)) < 2 and time.time() < end: time.sleep(0.01)\n    return f'{os.getpid()} {len(os.listdir(DIR))}'\n";
+                while len(os.listdir(DIR)) < 2 and time.time() < end: time.sleep(0.01)\n    return os.environ['TMPDIR'] + f' {len(os.listdir(DIR))}'\n";
     let meeting = bench.path().join("meeting");
     std::fs::create_dir(&meeting).unwrap();
-    let spec = Arc::new(bench.spec(&format!("DIR = {meeting:?}\n{code}")));
+    let mut spec = bench.spec(&format!("DIR = {meeting:?}\n{code}"));
+    spec.rules.writable.push(meeting);
+    let spec = Arc::new(spec);
     let (one, two) = tokio::join!(
         bench.pools.call(&key, &spec, vec![item("1", "1")]),
         bench.pools.call(&key, &spec, vec![item("2", "2")])
@@ -118,7 +120,8 @@ async fn at_the_limit_the_longest_idle_worker_gives_way() {
 #[tokio::test]
 async fn no_more_than_the_limit_live_at_once() {
     let bench = Arc::new(Bench::with(|options| options.max_workers = 3).await);
-    let slow = "import os, time\ndef process(data: bytes) -> str:\n    time.sleep(0.05)\n    return str(os.getpid())\n";
+    let slow =
+        "import os, time\ndef process(data: bytes) -> str:\n    time.sleep(0.05)\n    return os.environ['TMPDIR']\n";
     let spec = Arc::new(bench.spec(slow));
     let calls: Vec<_> = (0..12)
         .map(|n| {
@@ -131,7 +134,7 @@ async fn no_more_than_the_limit_live_at_once() {
         .collect();
     let watching = {
         let bench = Arc::clone(&bench);
-        let mark = format!("OPENDMP_WORKER={}/", bench.path().canonicalize().unwrap().display());
+        let mark = format!("TMPDIR={}/", bench.path().canonicalize().unwrap().display());
         tokio::spawn(async move {
             loop {
                 assert!(bench.pools.workers().0 <= 3);
@@ -204,7 +207,7 @@ async fn a_worker_that_died_while_idle_is_replaced() {
 async fn a_worker_that_ran_out_of_memory_or_leaks_is_not_used_again() {
     let bench = Bench::new().await;
     let code = "import os\nkept = []\ndef process(text: str) -> str:\n    if text == 'bomb': bytearray(1 << 40)\n    if text == 'leak':\n        \
-                import time; kept.append(b'x' * (150 << 20)); time.sleep(0.1)\n    return str(os.getpid())\n";
+                import time; kept.append(b'x' * (150 << 20)); time.sleep(0.1)\n    return os.environ['TMPDIR']\n";
     let mut spec = bench.spec(code);
     spec.memory_limit = 256 << 20;
     let (key, spec) = (bench.key("a"), Arc::new(spec));
@@ -226,8 +229,9 @@ async fn closing_a_pool_ends_its_workers_and_no_others() {
     bench.pools.close(&a).await;
     assert!(!lives(first) && lives(other));
     // One that is busy meanwhile is not kept afterwards.
-    let slow = bench
-        .spec("import os, time\ndef process(data: bytes) -> str:\n    time.sleep(0.5)\n    return str(os.getpid())\n");
+    let slow = bench.spec(
+        "import os, time\ndef process(data: bytes) -> str:\n    time.sleep(0.5)\n    return os.environ['TMPDIR']\n",
+    );
     let call = {
         let (bench, a) = (Arc::clone(&bench), a.clone());
         tokio::spawn(async move { pid(&bench, &a, &Arc::new(slow)).await })
@@ -257,14 +261,16 @@ async fn a_call_that_nobody_waits_for_any_more_is_killed() {
     std::fs::create_dir(&notes).unwrap();
     let note = notes.join("pid");
     let code = format!(
-        "import os, time\ndef process(data: bytes):\n    open({note:?}, 'w').write(f'{{os.getpid()}}\\n')\n    time.sleep(600)\n"
+        "import os, time\ndef process(data: bytes):\n    open({note:?}, 'w').write(os.environ['TMPDIR'] + '\\n')\n    time.sleep(600)\n"
     );
-    let call = bench.run(bench.spec(&code), numbered(1));
+    let mut spec = bench.spec(&code);
+    spec.rules.writable.push(notes);
+    let call = bench.run(spec, numbered(1));
     let mut running = 0;
     tokio::select! {
         _ = call => panic!("it hangs"),
         () = until("it runs", || {
-            running = std::fs::read_to_string(&note).ok().filter(|t| t.ends_with('\n')).map_or(0, |t| t.trim().parse().unwrap());
+            running = std::fs::read_to_string(&note).ok().filter(|t| t.ends_with('\n')).map_or(0, |t| process_in(t.trim()));
             running > 0
         }) => {}
     }

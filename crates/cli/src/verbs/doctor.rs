@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use opendmp_api::ask::Status;
 use opendmp_script::environment::{Environment, Tools};
-use opendmp_script::sandbox;
 use serde::Serialize;
 
 use crate::args::Format;
@@ -74,7 +73,7 @@ pub async fn doctor(args: &Args, target: &Target, term: &Term) -> Result<ExitCod
     let mut checks = vec![Check::new("opendmp", State::Ok, format!("version {}", env!("CARGO_PKG_VERSION")))];
     checks.push(python().await);
     checks.push(uv());
-    checks.push(landlock());
+    checks.extend(sandbox());
     checks.extend(folder(&data));
     if data.exists() {
         checks.extend(kept(&data).await);
@@ -122,21 +121,24 @@ fn uv() -> Check {
     }
 }
 
-fn landlock() -> Check {
-    match sandbox::status() {
-        sandbox::Status::Landlock { version, signals: true } => {
-            Check::new("sandbox", State::Ok, format!("Landlock {version}: scripts can't read the data directory"))
-        }
-        sandbox::Status::Landlock { version, signals: false } => {
-            let message =
-                format!("Landlock {version}: scripts can't read the data directory, but they can signal the server");
-            Check::new("sandbox", State::Ok, message).hint("Linux 6.12 or newer keeps them from that, too")
-        }
-        sandbox::Status::Missing { why } => {
-            Check::new("sandbox", State::Warn, format!("scripts can read whatever the server can: {why}"))
-                .hint("run only scripts you trust, as on your own workstation")
-        }
+/// What keeps scripts and commands apart, one check for each means that is missing.
+fn sandbox() -> Vec<Check> {
+    let found = opendmp_sandbox::protection();
+    let mut checks = Vec::new();
+    if found.missing.is_empty() {
+        let message = format!("{}: scripts and commands can't reach OpenDMP's data or processes", found.summary());
+        checks.push(Check::new("sandbox", State::Ok, message));
     }
+    for missing in &found.missing {
+        let message = format!("no {} ({}): {}", missing.means, missing.why, missing.effect);
+        let hint = missing.hint.unwrap_or("run only scripts you trust, as on your own workstation");
+        checks.push(Check::new("sandbox", State::Warn, message).hint(hint));
+    }
+    if found.root {
+        let message = "runs as root: what scripts and commands may write, they write as root";
+        checks.push(Check::new("user", State::Warn, message).hint(opendmp_sandbox::AS_ROOT));
+    }
+    checks
 }
 
 /// The folder itself: whether it can be written, who else may read it, how fast and how full its disk is.

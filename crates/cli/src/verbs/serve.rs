@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use opendmp_api::rows::Setting;
+use opendmp_api::rows::{Setting, SettingFrom};
 use opendmp_api::{Access, SOCKET, Service, http, router, serve_tcp, serve_unix};
 use opendmp_engine::Quotas;
 use opendmp_engine::watch::Folders;
@@ -77,6 +77,10 @@ pub struct Args {
     /// the user may who runs the server
     #[arg(long = "data-root", value_name = "DIR")]
     roots: Vec<PathBuf>,
+    /// A folder that every script and command may write; can be given more than once. Elsewhere they can only read,
+    /// unless a processor names a folder in `writable`
+    #[arg(long, value_name = "DIR")]
+    writable: Vec<PathBuf>,
     /// Take nothing more in when content takes as much as this, as 500GiB; what is under way goes on, and so does the
     /// rest when something was let go
     #[arg(long, value_name = "SIZE", value_parser = crate::args::size)]
@@ -125,7 +129,8 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
         dead_letters: args.most_dead_letters,
         dead_bytes: args.dead_letter_quota,
     };
-    let bounds = Bounds { roots: roots(&args.roots)?, quotas, recent: args.recent };
+    let writable = roots(&args.writable, "--writable")?;
+    let bounds = Bounds { roots: roots(&args.roots, "--data-root")?, quotas, recent: args.recent, writable };
     let home = home(&bounds.roots)?;
     let data = target.data_dir("`serve`")?;
     data.make()?;
@@ -146,7 +151,7 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
     let Some((opened, service)) = begin(&data, locked, &bounds, &mut signals).await? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let service = service.with_home(home).with_settings(settings);
+    let service = service.with_home(home).with_settings(settings.into_iter().chain([sandbox()]).collect());
     let socket = {
         let _within = front.handle.enter();
         bind(&data)?
@@ -168,6 +173,15 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
     );
     // For people, and for programs that wait for the port.
     term.out(&format!("listening on http://{bound}\nopen {}\n", access.link())).or_else(broken)?;
+    for missing in &opendmp_sandbox::protection().missing {
+        tracing::warn!(missing.means, missing.why, hint = missing.hint, "{}", missing.effect);
+    }
+    if opendmp_sandbox::protection().root {
+        tracing::warn!(
+            hint = opendmp_sandbox::AS_ROOT,
+            "this server runs as root: what scripts and commands may write, they write as root"
+        );
+    }
     if !bound.ip().is_loopback() {
         tracing::warn!(
             "other machines can reach {bound}: nothing is encrypted, and whoever has the token may run code"
@@ -206,6 +220,19 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
         tracing::warn!("broken off; what was in work is taken up at the next start");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What keeps scripts and commands apart on this machine, to be shown with the settings.
+fn sandbox() -> Setting {
+    let found = opendmp_sandbox::protection();
+    let mut about = "What keeps scripts and commands from OpenDMP's data and processes on this machine".to_owned();
+    for missing in &found.missing {
+        about += &format!(". Without {} ({}): {}", missing.means, missing.why, missing.effect);
+    }
+    if found.root {
+        about += ". The server runs as root, and so do they";
+    }
+    Setting { name: "sandbox".to_owned(), value: Some(found.summary()), from: SettingFrom::Default, about }
 }
 
 /// Requests are answered on threads of their own: beside flows at full speed, on the same ones, an answer waited for
@@ -351,10 +378,10 @@ fn address(text: &str, network: bool) -> Result<SocketAddr, Fail> {
     Ok(address)
 }
 
-fn roots(given: &[PathBuf]) -> Result<Vec<PathBuf>, Fail> {
+fn roots(given: &[PathBuf], option: &str) -> Result<Vec<PathBuf>, Fail> {
     let real = |path: &PathBuf| {
         path.canonicalize().map_err(|error| {
-            let mut fail = Fail::io(format_args!("the data root `{}` can't be used", path.display()), &error);
+            let mut fail = Fail::io(format_args!("the folder `{}` of {option} can't be used", path.display()), &error);
             fail.exit = crate::fail::USAGE;
             fail
         })

@@ -103,7 +103,7 @@ const WAITS: &str = "import pathlib, time\ndef process(item: Item) -> bytes:\n  
 /// A flow with one item, whose script waits until there is a `gate/open`.
 pub fn waiting() -> Place {
     let place = Place::new();
-    place.write("flow.yaml", flow("Gate", WAITS, ""));
+    place.write("flow.yaml", flow("Gate", WAITS, "  writable: [./gate]\n"));
     place.write("inbox/a", place.path("gate").to_str().unwrap());
     std::fs::create_dir(place.path("gate")).unwrap();
     place

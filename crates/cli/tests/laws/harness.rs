@@ -114,10 +114,16 @@ impl Place {
 
     /// Starts the server; `environment` beside what it inherits.
     pub fn start(&mut self, environment: &[(&str, &str)]) {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.envs(environment.iter().copied());
+        self.start_command(command);
+    }
+
+    /// Starts the server by a command of its own.
+    pub fn start_command(&mut self, mut command: Command) {
         assert!(self.server.is_none(), "one server at a time");
         let log = OpenOptions::new().create(true).append(true).open(self.path("server.log")).unwrap();
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(log);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.server = Some(command.spawn().unwrap());
     }
 

@@ -10,4 +10,5 @@ mod memory;
 mod mounts;
 mod odd;
 mod reprocess;
+mod sandbox;
 mod torture;

@@ -26,7 +26,7 @@ impl Bench {
     }
 
     async fn call_with(&self, config: Value, input: Input) -> Done {
-        let kind = Kind::new(self.scratch.path().to_owned());
+        let kind = Kind::new(self.scratch.path().to_owned(), Arc::default());
         let doc = doc(config);
         kind.prepare(&Registry::default(), &doc, &BTreeMap::new()).expect("a good config");
         let context = Context { timeout: self.timeout, ..fixtures::context(self.scratch.path()) };
@@ -136,23 +136,32 @@ async fn a_command_that_stops_reading_is_well() {
     assert_eq!(children(done), [(None, b"xxx".to_vec())]);
 }
 
+/// How many processes have an argument with this in it. A command knows its processes by other numbers.
+fn with_argument(part: &str) -> usize {
+    let has = |entry: &std::fs::DirEntry| {
+        let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains(part)
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter(has).count()
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not yet: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_hanging_command_dies_with_all_it_started() {
-    let bench = Bench { timeout: Duration::from_millis(300), ..Bench::new() };
-    let pid = bench.scratch.path().join("pid");
-    let config = json!({ "command": ["sh", "-c", "sleep 1000 & echo $! > \"$0\"; wait", pid.to_str().unwrap()] });
-    assert_eq!(fault(bench.call(config, "x", b"").await).kind, FaultKind::TimedOut);
-    let pid: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let gone = || {
-        // A zombie that nobody has waited for yet runs no more.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.is_empty() || stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
-    };
-    while !gone() {
-        assert!(Instant::now() < deadline, "the grandchild lives on");
-        tokio::task::yield_now().await;
-    }
+    let bench = Bench { timeout: Duration::from_secs(2), ..Bench::new() };
+    let mark = bench.scratch.path().join("mark").display().to_string();
+    let line = "sh -c 'sleep 1000; true' \"$0\" & setsid sh -c 'sleep 1000; true' \"$0\" & wait";
+    let config = json!({ "command": ["sh", "-c", line, mark] });
+    let (done, ()) = tokio::join!(bench.call(config, "x", b""), until("all run", || with_argument(&mark) == 3));
+    assert_eq!(fault(done).kind, FaultKind::TimedOut);
+    until("all are dead", || with_argument(&mark) == 0).await;
 }
 
 #[tokio::test]
@@ -170,30 +179,75 @@ async fn floods_are_bounded() {
 #[tokio::test]
 async fn a_cancelled_call_stops_its_command() {
     let bench = Bench::new();
-    let mark = bench.scratch.path().join("mark");
-    let config = json!({ "command": ["sh", "-c", "echo $$ > \"$0\"; exec sleep 1000", mark.to_str().unwrap()] });
-    let call = bench.call(config, "x", b"");
-    let started = async {
-        while !std::fs::read_to_string(&mark).is_ok_and(|text| text.ends_with('\n')) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
+    let mark = bench.scratch.path().join("mark").display().to_string();
+    let call = bench.call(json!({ "command": ["sh", "-c", "sleep 1000; true", mark] }), "x", b"");
     tokio::select! {
         _ = call => panic!("it sleeps"),
-        () = started => {}
+        () = until("it runs", || with_argument(&mark) == 1) => {}
     }
-    let pid: i32 = std::fs::read_to_string(&mark).unwrap().trim().parse().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "sleep") {
-        assert!(Instant::now() < deadline, "the command lives on");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    until("it is dead", || with_argument(&mark) == 0).await;
+}
+
+#[tokio::test]
+async fn stored_content_cannot_be_changed_through_standard_input() {
+    let bench = Bench::new();
+    let path = bench.scratch.path().join("content");
+    std::fs::write(&path, "stored").unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+    let body = Body::File(Arc::new(File::open(&path).unwrap()));
+    let config = json!({ "shell": "chmod u+w /proc/self/fd/0; echo damaged > /proc/self/fd/0; cat" });
+    let done = bench.call_with(config, Input { item: fixtures::item("x", b"stored"), body }).await;
+    assert_eq!(children(done), [(None, b"stored".to_vec())]);
+    assert_eq!(std::fs::read(&path).unwrap(), b"stored");
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&path.metadata().unwrap()) & 0o777, 0o400);
+}
+
+#[tokio::test]
+async fn a_refused_write_names_the_line_that_allows_it() {
+    let bench = Bench::new();
+    let folder = bench.scratch.path().join("results");
+    std::fs::create_dir(&folder).unwrap();
+    let config = |writable: Value| json!({ "command": ["sh", "-c", "echo x > \"$0/new\"", folder.to_str().unwrap()], "writable": writable });
+    let refused = fault(bench.call(config(json!([])), "x", b"").await);
+    assert_eq!(refused.code, "exit-code");
+    if opendmp_sandbox::protection().namespaces {
+        let line = format!("writable: [\"{}\"]", folder.display());
+        assert!(refused.hint.as_ref().is_some_and(|hint| hint.contains(&line)), "{refused:?}");
+    }
+    assert!(!folder.join("new").exists());
+    children(bench.call(config(json!(["results"])), "x", b"").await);
+    assert_eq!(std::fs::read(folder.join("new")).unwrap(), b"x\n");
+    let missing = fault(bench.call(config(json!(["nowhere"])), "x", b"").await);
+    assert!(missing.code == "not-started" && missing.hint.unwrap().contains("mkdir"), "{}", missing.message);
+}
+
+#[tokio::test]
+async fn home_and_network_can_be_closed() {
+    let bench = Bench::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = format!(
+        "import socket; socket.create_connection(('127.0.0.1', {})); print('in')",
+        listener.local_addr().unwrap().port()
+    );
+    let open = bench.call(json!({ "command": ["python3", "-c", connect] }), "x", b"").await;
+    assert_eq!(children(open)[0].1, b"in\n");
+    let closed = bench.call(json!({ "command": ["python3", "-c", connect], "network": "off" }), "x", b"").await;
+    assert!(fault(closed).traceback.unwrap().contains("unreachable"));
+    let count = |home: &str| json!({ "shell": "ls -A ~ | wc -l", "home": home });
+    let count_of = async |home: &str| {
+        let shown = children(bench.call(count(home), "x", b"").await).remove(0).1;
+        String::from_utf8(shown).unwrap().trim().parse::<u32>().unwrap()
+    };
+    assert!(count_of("readable").await > 0 || !opendmp_sandbox::protection().namespaces);
+    if opendmp_sandbox::protection().namespaces {
+        assert_eq!(count_of("private").await, 0);
     }
 }
 
 #[test]
 fn bad_configs_are_told_at_once() {
     let codes = |config: Value| -> Vec<&'static str> {
-        let kind = Kind::new(PathBuf::new());
+        let kind = Kind::new(PathBuf::new(), Arc::default());
         let problems = kind.prepare(&Registry::default(), &doc(config), &BTreeMap::new()).unwrap_err();
         problems.into_iter().map(|problem| problem.code).collect()
     };

@@ -41,7 +41,7 @@ pub(super) async fn resolve(
     }
     command.arg("--python").arg(&python.executable).arg("--output-file").arg(&resolved).arg(&wanted);
     progress(&format!("resolving {}", dependencies.join(", ")));
-    tools.run(command, "resolve the script's packages", progress).await?;
+    tools.run(command, "resolve the script's packages", dir.path(), progress).await?;
     fs::read_to_string(&resolved).map_err(|error| Error::start("read the resolved packages", error))
 }
 
@@ -91,7 +91,7 @@ async fn resolve_with_pip(
     if pip_version(&version).is_none_or(|version| version < PIP_REPORTS) {
         let mut command = tools.command(&pip);
         command.args(["-m", "pip", "install", "--quiet", "--upgrade", "pip"]);
-        tools.run(command, "get a pip that can resolve packages", progress).await?;
+        tools.run(command, "get a pip that can resolve packages", dir, progress).await?;
     }
     let report = dir.join("report.json");
     let mut command = tools.command(&pip);
@@ -100,7 +100,7 @@ async fn resolve_with_pip(
         command.args(["--only-binary", ":all:"]);
     }
     command.arg("--report").arg(&report).arg("-r").arg(wanted);
-    tools.run(command, "resolve the script's packages", progress).await?;
+    tools.run(command, "resolve the script's packages", dir, progress).await?;
     let bad = |error: io::Error| Error::start("read what pip resolved", error);
     let report: Report = serde_json::from_slice(&fs::read(&report).map_err(bad)?).map_err(|error| bad(error.into()))?;
     let mut lines: Vec<String> = report.install.iter().map(requirement).collect();
@@ -130,9 +130,10 @@ fn pip_version(text: &str) -> Option<(u32, u32)> {
 
 /// A virtual environment with pip; its Python.
 async fn make_venv(dir: &Path, python: &Interpreter, tools: &Tools, progress: &Progress) -> Result<PathBuf, Error> {
+    fs::create_dir_all(dir).map_err(|error| Error::start("make a virtual environment", error))?;
     let mut command = tools.command(&python.executable);
     command.args(["-I", "-m", "venv"]).arg(dir);
-    tools.run(command, "make a virtual environment", progress).await?;
+    tools.run(command, "make a virtual environment", dir, progress).await?;
     Ok(dir.join("bin/python"))
 }
 
@@ -205,7 +206,7 @@ async fn install_with_uv(
     let mut command = tools.command(uv);
     command.args(["venv", "--quiet", "--allow-existing", "--no-project", "--no-python-downloads", "--color", "never"]);
     command.arg("--python").arg(&python.executable).arg(dir);
-    tools.run(command, "make a virtual environment", progress).await?;
+    tools.run(command, "make a virtual environment", dir, progress).await?;
     if lock.is_empty() {
         return Ok(());
     }
@@ -221,7 +222,7 @@ async fn install_with_uv(
         command.arg("--require-hashes");
     }
     command.arg("--python").arg(dir.join("bin/python")).arg("-r").arg(wanted);
-    tools.run(command, "install the script's packages", progress).await
+    tools.run(command, "install the script's packages", dir, progress).await
 }
 
 async fn install_with_pip(
@@ -245,7 +246,7 @@ async fn install_with_pip(
         command.arg("--require-hashes");
     }
     command.arg("-r").arg(wanted);
-    tools.run(command, "install the script's packages", progress).await
+    tools.run(command, "install the script's packages", dir, progress).await
 }
 
 /// Say that an environment is whole: durable only after everything before it.

@@ -1,11 +1,16 @@
 //! The programs that resolve and install packages: finding them, and running them with their output as progress.
 
 use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use opendmp_sandbox::{Child, Limits, Rules, Site};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
 
 use super::Progress;
@@ -14,6 +19,8 @@ use crate::interpreter::Interpreter;
 
 /// Versions looked for on the `PATH` when a script wants another than the usual one, newest first.
 const MINORS: std::ops::RangeInclusive<u32> = 9..=15;
+/// Size of `/dev/shm` for a tool.
+const SHARED_MEMORY: u64 = 1 << 30;
 /// Lines of a tool's output that an error repeats.
 const LAST_LINES: usize = 12;
 
@@ -24,8 +31,10 @@ pub struct Tools {
     pub python: Option<PathBuf>,
     /// `uv`; none to use `venv` and `pip`.
     pub uv: Option<PathBuf>,
-    /// Let packages without wheels be built, which runs their code with the server's rights.
+    /// Let packages without wheels be built, which runs their code, in the sandbox.
     pub allow_builds: bool,
+    /// What the tools, and the packages they build, may see and write beside what they make.
+    pub site: Site,
     /// How long one step may take.
     pub timeout: Duration,
 }
@@ -38,7 +47,7 @@ impl Tools {
         let places = std::env::split_paths(&path)
             .chain(home.iter().flat_map(|home| [home.join(".local/bin"), home.join(".cargo/bin")]));
         let uv = places.map(|place| place.join("uv")).find(|file| file.is_file());
-        Self { python, uv, allow_builds: false, timeout: Duration::from_secs(15 * 60) }
+        Self { python, uv, allow_builds: false, site: Site::default(), timeout: Duration::from_secs(15 * 60) }
     }
 
     /// An interpreter whose version fits: the usual one, else one found by its version. `wanted` is for the error.
@@ -110,21 +119,35 @@ impl Tools {
         command
     }
 
-    /// Run a step to its end. Its output goes to `progress`; on failure the last lines are in the error.
-    pub(super) async fn run(&self, mut command: Command, what: &str, progress: &Progress) -> Result<(), Error> {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    /// Run a step to its end, in the sandbox; it may write only to `folder` and to caches. Its output goes to `progress`;
+    /// on failure the last lines are in the error.
+    pub(super) async fn run(
+        &self,
+        command: Command,
+        what: &str,
+        folder: &Path,
+        progress: &Progress,
+    ) -> Result<(), Error> {
         let failed = |why: String| Error::Environment {
             message: format!("failed to {what}: {why}"),
             hint: Some(hint(&why).into()),
         };
-        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (tools, folder) = (self.clone(), folder.to_owned());
+        let start = move || tools.start(&command, &folder);
+        let started = tokio::task::spawn_blocking(start).await.map_err(|error| failed(error.to_string()))?;
+        let (mut child, out, err, tmp) = started.map_err(failed)?;
+        let reader = |pipe: OwnedFd| Receiver::from_owned_fd(pipe).map_err(|error| failed(error.to_string()));
+        let (out, err) = (reader(out)?, reader(err)?);
         let working = async {
-            let (out, err) = tokio::join!(tell(out, progress), tell(err, progress));
-            let status = child.wait().await;
+            let (out, err, status) = tokio::join!(tell(out, progress), tell(err, progress), child.wait());
             (status, if err.is_empty() { out } else { err })
         };
-        match tokio::time::timeout(self.timeout, working).await {
+        let ended = tokio::time::timeout(self.timeout, working).await;
+        if ended.is_err() {
+            let _ = child.kill().await;
+        }
+        drop(tmp);
+        match ended {
             Ok((Ok(status), _)) if status.success() => Ok(()),
             Ok((Ok(status), last)) if last.is_empty() => Err(failed(crate::process::describe(status))),
             Ok((Ok(_), last)) => Err(failed(Vec::from(last).join("\n"))),
@@ -132,12 +155,58 @@ impl Tools {
             Err(_) => Err(failed(format!("it took more than {} s", self.timeout.as_secs()))),
         }
     }
+
+    /// Start a step: the process, its outputs, and what it sees as `/tmp`. Blocks.
+    fn start(&self, command: &Command, folder: &Path) -> Result<(Child, OwnedFd, OwnedFd, TempDir), String> {
+        let words = |error: std::io::Error| error.to_string();
+        let tmp = tempfile::tempdir().map_err(words)?;
+        let command = command.as_std();
+        let mut env: Vec<(OsString, OsString)> =
+            command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+        env.retain(|(name, _)| name != "TMPDIR");
+        env.push(("TMPDIR".into(), tmp.path().into()));
+        let mut writable = vec![folder];
+        let caches = self.caches(tmp.path(), &mut env);
+        for cache in &caches {
+            // A cache that can't be made is not used.
+            if std::fs::create_dir_all(cache).is_ok() {
+                writable.push(cache);
+            }
+        }
+        let ((out, to_out), (err, to_err)) = (std::io::pipe().map_err(words)?, std::io::pipe().map_err(words)?);
+        let policy = self.site.policy(&Rules::default(), &writable, tmp.path(), SHARED_MEMORY);
+        let command = opendmp_sandbox::Command {
+            program: command.get_program().to_owned(),
+            arguments: command.get_args().map(OsStr::to_owned).collect(),
+            env,
+            directory: command.get_current_dir().unwrap_or(folder).to_owned(),
+            stdio: [None, Some(to_out.into()), Some(to_err.into())],
+            pass: Vec::new(),
+            limits: Limits::default(),
+            policy,
+        };
+        let child = command.spawn().map_err(|error| error.to_string())?;
+        Ok((child, out.into(), err.into(), tmp))
+    }
+
+    /// The folders in which the tools keep what they downloaded: the user's own. Where packages are built, a folder that
+    /// goes with the step, so that what one of them writes there is used by nobody else.
+    fn caches(&self, tmp: &Path, env: &mut Vec<(OsString, OsString)>) -> Vec<PathBuf> {
+        if self.allow_builds {
+            env.retain(|(name, _)| name != "UV_CACHE_DIR" && name != "PIP_CACHE_DIR" && name != "XDG_CACHE_HOME");
+            env.push(("XDG_CACHE_HOME".into(), tmp.join("cache").into()));
+            return Vec::new();
+        }
+        let named = |wanted: &str| env.iter().find(|(name, _)| name == wanted).map(|(_, value)| PathBuf::from(value));
+        let base = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
+        let of = |variable: &str, name: &str| named(variable).or_else(|| Some(base.as_ref()?.join(name)));
+        of("UV_CACHE_DIR", "uv").into_iter().chain(of("PIP_CACHE_DIR", "pip")).collect()
+    }
 }
 
 /// Pass on what is said, and keep the last lines.
-async fn tell(pipe: Option<impl AsyncRead + Unpin>, progress: &Progress) -> VecDeque<String> {
+async fn tell(pipe: impl AsyncRead + Unpin, progress: &Progress) -> VecDeque<String> {
     let mut last = VecDeque::new();
-    let Some(pipe) = pipe else { return last };
     let mut lines = BufReader::new(pipe).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line);

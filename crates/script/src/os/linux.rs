@@ -1,13 +1,12 @@
 //! Linux: /proc and memfd.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 /// How many processes of one worker are looked at; a fork bomb must not busy the server.
@@ -32,22 +31,53 @@ pub(crate) fn memory(pid: Pid) -> Option<(u64, Vec<Pid>)> {
         }
         next += 1;
     }
-    Some((total, all))
+    Some((total + files_in_memory(&all), all))
 }
 
-/// The same with shared pages divided among those that share them. Walks page tables: milliseconds per gigabyte.
-pub(crate) fn exact_memory(processes: &[Pid]) -> Option<u64> {
+/// Bytes of files that lie in memory: those without a name that the processes hold open, and their `/dev/shm`.
+///
+/// What of it is mapped counts as shared memory, too: an upper bound, which [`exact_memory`] settles.
+fn files_in_memory(processes: &[Pid]) -> u64 {
+    let mut seen = HashSet::new();
     let mut total = 0;
+    let mut add = |found: fs::Metadata| {
+        if seen.insert((found.dev(), found.ino())) {
+            total += found.blocks() * 512;
+        }
+    };
+    for pid in processes {
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+            let is_in_memory = |link: std::path::PathBuf| link.as_os_str().as_encoded_bytes().starts_with(b"/memfd:");
+            if fs::read_link(entry.path()).is_ok_and(is_in_memory)
+                && let Ok(found) = entry.path().metadata()
+            {
+                add(found);
+            }
+        }
+    }
+    // Without namespaces it is that of the machine, and nobody's own.
+    let own = processes.first().filter(|_| opendmp_sandbox::protection().namespaces);
+    let shared = own.and_then(|pid| nix::sys::statvfs::statvfs(format!("/proc/{pid}/root/dev/shm").as_str()).ok());
+    total + shared.map_or(0, |shm| shm.blocks().saturating_sub(shm.blocks_free()) * shm.fragment_size())
+}
+
+/// The same with shared pages divided among those that share them, and counted once where they are a file's. Walks page
+/// tables: milliseconds per gigabyte.
+pub(crate) fn exact_memory(processes: &[Pid]) -> Option<u64> {
+    let (mut total, mut shared_total) = (0, 0);
     for pid in processes {
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
         let fields = kilobytes(&text);
         total += match (fields.get("Pss_Anon"), fields.get("Pss_Shmem")) {
-            (Some(private), shared) => private + shared.copied().unwrap_or(0),
+            (Some(private), shared) => {
+                shared_total += shared.copied().unwrap_or(0);
+                *private
+            }
             // Before Linux 5.3 there is only the sum with files.
             (None, _) => *fields.get("Pss")?,
         };
     }
-    Some(total)
+    Some(total + shared_total.max(files_in_memory(processes)))
 }
 
 fn own_memory(pid: Pid) -> Option<u64> {
@@ -76,39 +106,6 @@ fn children(pid: Pid) -> Vec<Pid> {
         .flat_map(|text| text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<i32>>())
         .map(Pid::from_raw)
         .collect()
-}
-
-/// Kill every process whose environment, as it was started, has `mark` as the beginning of an entry: descendants of
-/// a worker that left its session. Returns how many.
-pub(crate) fn kill_marked(mark: &str) -> usize {
-    let Ok(all) = fs::read_dir("/proc") else { return 0 };
-    let own = Pid::this();
-    let mut killed = 0;
-    for entry in all.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw) else {
-            continue;
-        };
-        // Others' processes can't be read; those are not ours.
-        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
-        let marked = environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(mark.as_bytes()));
-        if marked && pid != own && kill(pid, Signal::SIGKILL).is_ok() {
-            killed += 1;
-        }
-    }
-    killed
-}
-
-/// Whether a child has ended; it stays to be waited for, so that its number is not used again.
-pub(crate) fn has_ended(pid: Pid) -> bool {
-    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    !matches!(waitid(Id::Pid(pid), look), Ok(WaitStatus::StillAlive))
-}
-
-/// Let the kernel, when memory runs out, take a script before the server.
-pub(crate) fn prefer_to_lose(pid: Pid) {
-    if let Err(error) = fs::write(format!("/proc/{pid}/oom_score_adj"), "500") {
-        tracing::debug!(%error, "the kernel's out-of-memory score of a worker stays as it is");
-    }
 }
 
 #[cfg(test)]

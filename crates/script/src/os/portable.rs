@@ -20,16 +20,3 @@ pub(crate) fn memory(_pid: Pid) -> Option<(u64, Vec<Pid>)> {
 pub(crate) fn exact_memory(_processes: &[Pid]) -> Option<u64> {
     None
 }
-
-/// Descendants that left the worker's session can't be found here.
-pub(crate) fn kill_marked(_mark: &str) -> usize {
-    0
-}
-
-/// There is no such preference here.
-pub(crate) fn prefer_to_lose(_pid: Pid) {}
-
-/// Not known here without forgetting the child; the end of its connection tells.
-pub(crate) fn has_ended(_pid: Pid) -> bool {
-    false
-}

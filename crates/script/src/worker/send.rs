@@ -11,6 +11,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use crate::frame::{HEADER, Header, INLINE, Kind, Sent, Wants, put_item};
+use crate::pools::Shared;
 use crate::value::{CallContent, CallItem};
 
 /// A call's frame is closed when it holds so much.
@@ -59,8 +60,8 @@ pub(super) async fn plain(stream: &UnixStream, kind: Kind, script: u16, payload:
     write_all(stream, &header.encode(), &payload).await
 }
 
-/// Send all frames of a batch, one after the other, as the worker takes them. `memory`: bytes of results that may
-/// come inline; what is more comes in files.
+/// Send all frames of a batch, one after the other, as the worker takes them. Of the results as many bytes as
+/// the options say may come inline; what is more comes in files.
 pub(super) async fn calls(
     stream: &UnixStream,
     items: &[CallItem],
@@ -68,9 +69,9 @@ pub(super) async fn calls(
     frames: &[Frame],
     first_call: u32,
     (script, wants): (u16, Wants),
-    memory: u64,
+    shared: &Shared,
 ) -> io::Result<()> {
-    let budget = memory / frames.len().max(1) as u64;
+    let budget = shared.options.result_memory / frames.len().max(1) as u64;
     let mut payload = BytesMut::new();
     for (call, frame) in (first_call..).zip(frames) {
         payload.clear();
@@ -88,7 +89,12 @@ pub(super) async fn calls(
                     Sent::Descriptor
                 }
                 CallContent::File(file) => {
+                    // The script could change the stored file's mode through the server's own descriptor.
+                    let (file, scratch) = (file.try_clone()?, shared.scratch.path().to_owned());
+                    let read_only = move || opendmp_sandbox::read_only(&file, &scratch);
+                    let file = tokio::task::spawn_blocking(read_only).await.map_err(io::Error::other)??;
                     files.push(file.as_raw_fd());
+                    copies.push(file);
                     Sent::Descriptor
                 }
             };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use opendmp_sandbox::Rules;
 use opendmp_script::environment::Environment;
 use opendmp_script::{
     CallContent, CallItem, CallResult, Child, ChildContent, Error, Failure, Language, Options, Outcome, PoolKey, Pools,
@@ -54,6 +55,7 @@ impl Bench {
             environment: self.environment.clone(),
             timeout: Duration::from_secs(60),
             memory_limit: 1 << 30,
+            rules: Rules { readable: vec![self.dir.path().to_owned()], ..Rules::default() },
             parameters: Value::Null,
         }
     }
@@ -186,4 +188,26 @@ pub fn uv() -> std::path::PathBuf {
         run(&dir.join("bin/python"), &["-m", "pip", "install", "--quiet", "uv"]);
     }
     uv
+}
+
+/// How many processes have an argument with this in it.
+pub fn with_argument(part: &str) -> usize {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let has = |entry: &std::fs::DirEntry| {
+        let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains(part)
+    };
+    all.filter(has).count()
+}
+
+/// The number of a worker by its working directory; it knows itself by another one.
+pub fn process_in(tmp: &str) -> i32 {
+    let wanted = format!("TMPDIR={tmp}");
+    let is_it = |pid: &i32| {
+        let env = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        env.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
+    };
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter(is_it).min().expect("the worker lives")
 }

@@ -1,0 +1,229 @@
+//! Law L6 where scripts and commands have bad intent: what they try against the server, its data and its folders, as
+//! root and as a plain user, with namespaces and without.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::harness::{Place, files};
+
+/// Each must fail. `DATA`, `BASE` and `SERVER` stand for the data directory, the folder of the flow, and the server's
+/// process.
+const ATTACKS: [&str; 16] = [
+    "cat DATA/access-token",
+    "cat DATA/journal.db > stolen && test -s stolen",
+    "ls DATA/content/packs DATA/journal.db",
+    "echo x >> DATA/journal.db && test $(stat -c %s DATA/journal.db) -gt 2",
+    "rm -rf DATA/content/packs && test ! -e BASE/inbox",
+    "mv BASE/inbox BASE/inbox2 && ln -s /etc BASE/inbox",
+    "echo x > BASE/outbox/forged",
+    "rm BASE/flow.yaml",
+    "cat DATA/scratch/*/*/tmp/secret",
+    "kill -9 SERVER",
+    "kill -STOP SERVER",
+    "prlimit --pid SERVER --nofile=10:10",
+    "renice -n 19 -p SERVER",
+    "echo 1000 > /proc/SERVER/oom_score_adj",
+    "cat /proc/SERVER/environ > stolen && test -s stolen",
+    "ls /proc/SERVER/fd/0",
+];
+
+/// The same, which only namespaces prevent.
+const ATTACKS_ON_MODES: [&str; 4] = [
+    "chmod 000 DATA && test ! -r DATA/journal.db",
+    "chmod 777 BASE/inbox",
+    "touch -d 2001-01-01 BASE/flow.yaml",
+    "chmod u+w /proc/self/fd/0 < BASE/flow.yaml",
+];
+
+const FLOW: &str = r#"
+name: Attacks
+processors:
+  - id: inbox
+    type: ingest
+    source: { type: file_drop, path: ./inbox, pattern: "*.sh", settle: 0s }
+  - id: by_script
+    type: script
+    inputs: [inbox]
+    code: |
+      import subprocess
+      def process(item: Item):
+          open("secret", "w").write("of another step")
+          line = item.text()
+          ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+          return item.with_(f"{ended.returncode} {line}: {ended.stdout[:200]}{ended.stderr[:200]}", name=f"{item.stem}.script")
+  - id: by_command
+    type: external
+    inputs: [inbox]
+    command: [sh, -c, "sh -c \"$(cat)\" > out.log 2>&1; echo $? $(head -c 200 out.log)"]
+    name: "{stem}.command"
+  - id: results
+    type: collect
+    inputs: [by_script, by_command]
+    collection: Attacks
+    destination: { type: folder, path: ./outbox }
+"#;
+
+fn attack(user: Option<u32>, namespaces: bool) {
+    let mut place = Place::new();
+    place.write_flow(FLOW);
+    fs::create_dir(place.path("outbox")).unwrap();
+    let program = env!("CARGO_BIN_EXE_opendmp");
+    let mut prefix = Vec::new();
+    if let Some(user) = user {
+        for path in [place.path(""), place.path("inbox"), place.path("outbox"), place.path("flow.yaml")] {
+            chown(&path, Some(user), Some(user)).unwrap();
+        }
+        prefix = vec![
+            "setpriv".to_owned(),
+            format!("--reuid={user}"),
+            format!("--regid={user}"),
+            "--clear-groups".to_owned(),
+        ];
+    }
+    // A plain user may not be able to reach the build's folder.
+    let copy = place.path("opendmp");
+    if user.is_some() {
+        fs::copy(program, &copy).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let root = place.path("");
+    let opendmp = |arguments: &[&str]| {
+        let program: &Path = if user.is_some() { &copy } else { Path::new(program) };
+        let mut command = match prefix.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.arg("--data-dir").arg(root.join("data")).args(arguments).current_dir(&root);
+        command.env("HOME", &root).env("PATH", "/usr/local/bin:/usr/bin:/bin").env_remove("OPENDMP_DATA_DIR");
+        if !namespaces {
+            command.env("OPENDMP_NAMESPACES", "off");
+        }
+        command
+    };
+    let enabled = opendmp(&["flows", "enable", "flow.yaml"]).output().unwrap();
+    assert!(enabled.status.success(), "{}", String::from_utf8_lossy(&enabled.stderr));
+    let mut serve = opendmp(&["serve", "--listen", "127.0.0.1:0"]);
+    serve.process_group(0);
+    place.start_command(serve);
+    let server = place.pid();
+    place.wait_for("the server answers", |place| {
+        std::os::unix::net::UnixStream::connect(place.path("data/opendmp.sock")).is_ok()
+    });
+    let state = |place: &Place| -> Vec<(PathBuf, u32, u64, i64)> {
+        let watched = ["data", "data/journal.db", "data/access-token", "inbox", "flow.yaml"];
+        let seen = watched.map(|name| (name, fs::symlink_metadata(place.path(name)).unwrap()));
+        let changed = |name: &str, found: &fs::Metadata| if name == "flow.yaml" { found.mtime() } else { 0 };
+        seen.map(|(name, found)| (name.into(), found.mode(), found.ino(), changed(name, &found))).into()
+    };
+    let before = state(&place);
+    let token = fs::read_to_string(place.path("data/access-token")).unwrap();
+    let on_modes: &[&str] = if namespaces { &ATTACKS_ON_MODES } else { &[] };
+    let attacks: Vec<&str> = ATTACKS.iter().chain(on_modes).copied().collect();
+    let (data, base) = (place.path("data").display().to_string(), place.path("").display().to_string());
+    for (n, attack) in attacks.iter().enumerate() {
+        let line = attack.replace("DATA", &data).replace("BASE/", &base).replace("SERVER", &server.to_string());
+        let hidden = place.path(".next");
+        fs::write(&hidden, line).unwrap();
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::rename(hidden, place.path(&format!("inbox/{n:02}.sh"))).unwrap();
+    }
+    place.wait_for("all was tried", |place| files(&place.path("outbox")).len() == 2 * attacks.len());
+    for (name, content) in files(&place.path("outbox")) {
+        let said = String::from_utf8_lossy(&content);
+        assert!(!said.starts_with("0 "), "{name} (user {user:?}, namespaces {namespaces}) succeeded: {said}");
+        assert!(!said.contains(token.trim()), "{name}: {said}");
+    }
+    assert_eq!(state(&place), before, "nothing was changed");
+    assert_eq!(place.pid(), server);
+    let listed = opendmp(&["datasets", "list", "--format", "json"]).output().unwrap();
+    assert!(listed.status.success(), "the server still answers: {}", String::from_utf8_lossy(&listed.stderr));
+}
+
+/// Nobody's own files are touched by this user.
+const NOBODY: u32 = 65_534;
+
+fn plain_user() -> Option<u32> {
+    nix::unistd::geteuid().is_root().then_some(NOBODY)
+}
+
+#[test]
+fn l6_nothing_of_the_server_is_in_reach() {
+    attack(None, true);
+}
+
+#[test]
+fn l6_nothing_of_the_server_is_in_reach_without_namespaces() {
+    attack(None, false);
+}
+
+#[test]
+fn l6_nothing_of_the_server_is_in_reach_as_a_plain_user() {
+    attack(plain_user(), true);
+}
+
+#[test]
+fn l6_nothing_of_the_server_is_in_reach_as_a_plain_user_without_namespaces() {
+    attack(plain_user(), false);
+}
+
+/// How many processes have an argument with this in it.
+fn with_argument(part: &str) -> usize {
+    let has = |entry: &fs::DirEntry| {
+        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains(part)
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter(has).count()
+}
+
+fn nothing_is_left(environment: &[(&str, &str)]) {
+    let mut place = Place::new();
+    let mark = format!("{}-mark", place.path("").display());
+    let line = format!("setsid sh -c 'sleep 600; true' {mark} & sh -c 'sleep 600; true' {mark} & wait");
+    place.write_flow(&format!(
+        r#"
+name: Leaves processes
+processors:
+  - id: inbox
+    type: ingest
+    source: {{ type: file_drop, path: ./inbox, settle: 0s }}
+  - id: by_script
+    type: script
+    inputs: [inbox]
+    code: |
+      import subprocess
+      def process(data: bytes):
+          subprocess.run(["sh", "-c", {line:?}])
+  - id: by_command
+    type: external
+    inputs: [inbox]
+    shell: {line:?}
+  - id: results
+    type: collect
+    inputs: [by_script, by_command]
+    collection: C
+"#
+    ));
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    place.start(environment);
+    fs::write(place.path("inbox/a"), "x").unwrap();
+    place.wait_for("both run", |_| with_argument(&mark) >= 6);
+    place.kill();
+    place.wait_for("nothing is left", |_| with_argument(&mark) == 0);
+}
+
+#[test]
+fn l6_nothing_is_left_of_a_server_that_was_killed() {
+    nothing_is_left(&[]);
+}
+
+#[test]
+fn l6_nothing_is_left_of_a_server_that_was_killed_without_namespaces() {
+    nothing_is_left(&[("OPENDMP_NAMESPACES", "off")]);
+}

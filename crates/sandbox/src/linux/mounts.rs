@@ -1,0 +1,164 @@
+//! The file system of one command: everything read-only, then what is hidden, replaced and shown, in the order of the
+//! policy. Made by init in a mount namespace of its own, which ends with the command.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+
+use super::init::{Failed, at};
+use super::sys;
+use super::wire::Step;
+use crate::policy::Mount;
+
+/// What of `/dev` is seen: no disks, no terminals of others, no memory. Graphics processors are, for computing.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// Beginnings of the names of graphics processors.
+const ACCELERATORS: [&str; 4] = ["nvidia", "dri", "kfd", "accel"];
+/// Links of `/dev`, and where they lead to.
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Makes all mounts. `shared_memory`: bytes of `/dev/shm`.
+pub(super) fn make(mounts: &[Mount], shared_memory: u64) -> Result<(), Failed> {
+    own()?;
+    // Copies of what is to be written, and of devices, are taken while they can be written.
+    let devices = devices();
+    let mut trees = Vec::with_capacity(mounts.len());
+    for step in mounts {
+        trees.push(tree(step).map_err(|error| Failed(Step::Folder(step.path().to_owned()), error))?);
+    }
+    sys::make_read_only(Path::new("/"), true).map_err(at("make the file system read-only"))?;
+    processes()?;
+    device_folder(&devices, shared_memory)?;
+    let mut hidden = Vec::new();
+    for (step, tree) in mounts.iter().zip(trees) {
+        place(step, tree, &mut hidden).map_err(|error| Failed(Step::Folder(step.path().to_owned()), error))?;
+    }
+    for path in hidden {
+        sys::make_read_only(&path, false).map_err(at("close a hidden folder"))?;
+    }
+    Ok(())
+}
+
+/// Mounts of this namespace are its own from here on.
+pub(super) fn own() -> Result<(), Failed> {
+    let none: Option<&str> = None;
+    let made = mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none);
+    made.map_err(|error| at("make mounts private")(error.into()))
+}
+
+/// What is to be mounted for a step, where it is a copy of something.
+fn tree(step: &Mount) -> io::Result<Option<OwnedFd>> {
+    Ok(match step {
+        Mount::Hide(_) => None,
+        Mount::Replace { source, .. } => Some(sys::open_tree(source)?),
+        Mount::Show { path, write } => {
+            let tree = sys::open_tree(path)?;
+            if !write {
+                sys::make_tree_read_only(&tree)?;
+            }
+            Some(tree)
+        }
+    })
+}
+
+fn place(step: &Mount, tree: Option<OwnedFd>, hidden: &mut Vec<PathBuf>) -> io::Result<()> {
+    let path = step.path();
+    let found = match path.symlink_metadata() {
+        Ok(found) => Some(found.is_dir()),
+        // It lies in something that is hidden: it is made there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        // Nobody can reach it.
+        Err(_) if tree.is_none() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match (tree, found) {
+        (Some(tree), found) => {
+            if found.is_none() {
+                make_place(path, &tree)?;
+            }
+            sys::move_mount(&tree, path)
+        }
+        (None, Some(true)) => {
+            hidden.push(path.to_owned());
+            in_memory(path, "mode=0755,size=1m")
+        }
+        (None, Some(false)) => sys::move_mount(&sys::open_tree(Path::new("/dev/null"))?, path),
+        (None, None) => Ok(()),
+    }
+}
+
+/// Makes what a mount needs to lie on.
+fn make_place(path: &Path, tree: &OwnedFd) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if is_folder(tree)? { fs::create_dir(path) } else { File::create_new(path).map(|_| ()) }
+}
+
+fn is_folder(tree: &OwnedFd) -> io::Result<bool> {
+    let kind = nix::sys::stat::fstat(tree)?.st_mode & nix::sys::stat::SFlag::S_IFMT.bits();
+    Ok(kind == nix::sys::stat::SFlag::S_IFDIR.bits())
+}
+
+fn in_memory(path: &Path, options: &str) -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    Ok(mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options))?)
+}
+
+/// `/proc` with the processes of this namespace. Containers that cover parts of theirs allow no new one: the old one
+/// stays then, which is read-only and shows others by number, without letting them be touched.
+fn processes() -> Result<(), Failed> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+    let none: Option<&str> = None;
+    match mount(Some("proc"), "/proc", Some("proc"), flags, none) {
+        Ok(()) | Err(nix::Error::EPERM) => Ok(()),
+        Err(error) => Err(at("mount /proc")(error.into())),
+    }
+}
+
+/// The devices to be seen, by name, with their mounts.
+fn devices() -> Vec<(String, OwnedFd)> {
+    let wanted = |name: &str| DEVICES.contains(&name) || ACCELERATORS.iter().any(|start| name.starts_with(start));
+    let names =
+        fs::read_dir("/dev").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    // What can't be had is not seen.
+    names
+        .filter(|name| wanted(name))
+        .filter_map(|name| sys::open_tree(&Path::new("/dev").join(&name)).ok().map(|tree| (name, tree)))
+        .collect()
+}
+
+fn device_folder(devices: &[(String, OwnedFd)], shared_memory: u64) -> Result<(), Failed> {
+    let dev = Path::new("/dev");
+    let made = || -> io::Result<()> {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+        mount(Some("tmpfs"), dev, Some("tmpfs"), flags, Some("mode=0755,size=1m"))?;
+        for (name, tree) in devices {
+            make_place(&dev.join(name), tree)?;
+            sys::move_mount(tree, &dev.join(name))?;
+        }
+        for (name, target) in LINKS {
+            symlink(target, dev.join(name))?;
+        }
+        for name in ["pts", "shm"] {
+            fs::create_dir(dev.join(name))?;
+        }
+        in_memory(&dev.join("shm"), &format!("mode=1777,size={shared_memory}"))?;
+        // Without terminals of its own, a command that wants one says so.
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+        let _ =
+            mount(Some("devpts"), &dev.join("pts"), Some("devpts"), flags, Some("newinstance,ptmxmode=0666,mode=620"));
+        sys::make_read_only(dev, false)
+    };
+    made().map_err(at("make /dev"))
+}
