@@ -209,6 +209,11 @@ async fn other_processes_are_not_there() {
     let python = "import os, sys, signal, resource\ntry:\n    os.kill(int(sys.argv[1]), 0); print('signalled')\nexcept ProcessLookupError: print('not there')\n";
     let (said, _) = place.shell(&format!("python3 -c \"{python}\" {server}")).await;
     assert_eq!(said, "not there");
+    let (said, code) = place.shell("cat /proc/1/environ").await;
+    assert_ne!(code, Some(0), "the server's environment: {said}");
+    let (limit, _) =
+        place.shell("python3 -c 'import resource; print(resource.getrlimit(resource.RLIMIT_NPROC)[0])'").await;
+    assert_eq!(limit, "4096", "a fork bomb has an end");
     // Process 1 is what watches over the command: it can't be ended from inside.
     let (said, code) = place.shell("kill -9 1; kill -TERM 1; sleep 0.05; echo still here").await;
     assert_eq!((said.lines().last(), code), (Some("still here"), Some(0)));

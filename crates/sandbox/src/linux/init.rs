@@ -35,6 +35,8 @@ pub(super) fn run(control: &UnixStream, stdio: u8, descriptors: Vec<OwnedFd>, sh
 fn watch(control: &UnixStream, stdio: u8, descriptors: Vec<OwnedFd>, shared: &Shared) -> Result<Report, Failed> {
     let _ = nix::sys::prctl::set_name(c"opendmp-init");
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| at("watch the launcher")(error.into()))?;
+    // It still has the server's environment in its memory, which the command must not read.
+    nix::sys::prctl::set_dumpable(false).map_err(|error| at("close its memory")(error.into()))?;
     let request = Request::receive(control).map_err(at("read the request"))?;
     if request.apart {
         mounts::make(&request.mounts, request.shared_memory)?;

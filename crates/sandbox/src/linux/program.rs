@@ -22,6 +22,9 @@ use crate::command::FIRST_PASSED;
 /// ports. Above all it loses those that change mounts and look into other processes.
 const KEPT_CAPABILITIES: [libc::c_ulong; 5] = [0, 1, 3, 4, 10];
 
+/// Processes and threads that a command may have, so that it can't take the last ones that the machine has.
+const MAX_PROCESSES: u64 = 4096;
+
 /// Above the numbers that a program is given.
 const HIGH: RawFd = 100;
 
@@ -53,6 +56,10 @@ fn become_it(request: &Request, stdio: u8, descriptors: &[OwnedFd], shared: &Sha
 
 fn limit(request: &Request) -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    if request.apart {
+        // Counted for this namespace alone; without one it would count all processes of the server's user.
+        setrlimit(Resource::RLIMIT_NPROC, MAX_PROCESSES, MAX_PROCESSES)?;
+    }
     if let Some(bytes) = request.memory {
         setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?;
     }

@@ -56,7 +56,8 @@ fn files_in_memory(processes: &[Pid]) -> u64 {
         }
     }
     // Without namespaces it is that of the machine, and nobody's own.
-    let own = processes.first().filter(|_| opendmp_sandbox::protection().namespaces);
+    // The first one is what watches over the others, and can't be looked into.
+    let own = processes.get(1).filter(|_| opendmp_sandbox::protection().namespaces);
     let shared = own.and_then(|pid| nix::sys::statvfs::statvfs(format!("/proc/{pid}/root/dev/shm").as_str()).ok());
     total + shared.map_or(0, |shm| shm.blocks().saturating_sub(shm.blocks_free()) * shm.fragment_size())
 }
