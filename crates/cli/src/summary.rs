@@ -118,6 +118,9 @@ impl Summary<'_> {
                     term.dim(&format!("{}     {}", words::line(place), words::line(line)))
                 );
             }
+            if let Some(hint) = &letter.fault.hint {
+                let _ = writeln!(out, "  {:processors$}  {} {}", "", term.dim("hint:"), words::line(hint));
+            }
         }
         let told = (self.letters.len().min(TOLD)) as u64;
         if dead > told {

@@ -385,6 +385,10 @@ impl External {
             }
         };
         self.judge(status, &stderr)?;
+        // It may not have looked whether its write was refused.
+        if let Some(hint) = opendmp_sandbox::refused_write_hint(&stderr.text()) {
+            log.push(LogLine { level: "warning".to_owned(), text: format!("a write was refused: {hint}") });
+        }
         let note = "exit 0".to_owned();
         Ok((self.take(item, &room).await?, note))
     }

@@ -215,6 +215,12 @@ async fn a_refused_write_names_the_line_that_allows_it() {
         assert!(refused.hint.as_ref().is_some_and(|hint| hint.contains(&line)), "{refused:?}");
     }
     assert!(!folder.join("new").exists());
+    let unheeded = json!({ "command": ["sh", "-c", "echo x > \"$0/new\"; true", folder.to_str().unwrap()] });
+    let done = bench.call(unheeded, "x", b"").await;
+    if opendmp_sandbox::protection().namespaces {
+        let last = done.log.last().unwrap();
+        assert!(last.level == "warning" && last.text.contains("a write was refused"), "{last:?}");
+    }
     children(bench.call(config(json!(["results"])), "x", b"").await);
     assert_eq!(std::fs::read(folder.join("new")).unwrap(), b"x\n");
     let missing = fault(bench.call(config(json!(["nowhere"])), "x", b"").await);
