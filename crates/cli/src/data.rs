@@ -253,7 +253,8 @@ impl Opened {
         let maker = Maker { data: data.path().to_owned(), content: content.clone(), instance: instance.clone() };
         let clock = SystemClock;
         let recent = open_recent(data.path(), recent).await;
-        let mut options = Options { worker: worker(), instance, roots, quotas, ..Options::default() };
+        let locations = Some(data.path().join("locations"));
+        let mut options = Options { worker: worker(), instance, roots, locations, quotas, ..Options::default() };
         if let Some(reserve) = reserve()? {
             options.reserve = reserve;
         }

@@ -37,6 +37,8 @@ pub struct Options {
     pub backlog: u64,
     /// Folders that the paths of enabled flows may not leave; empty: no limit.
     pub roots: Vec<std::path::PathBuf>,
+    /// Where it is recorded which folders of this machine were used; see [`opendmp_processor::Context::locations`].
+    pub locations: Option<std::path::PathBuf>,
     /// Free bytes below which nothing is taken in.
     pub reserve: u64,
     /// How much is taken in at most.
@@ -57,6 +59,7 @@ impl Default for Options {
             parallel: cores,
             backlog: 20_000,
             roots: Vec::new(),
+            locations: None,
             reserve: 64 << 20,
             quotas: Quotas::default(),
             fanout: 4_000,

@@ -35,6 +35,8 @@ pub struct ScanReport {
     pub everything: Option<i64>,
     /// What could not be taken, by path.
     pub problems: Vec<(String, SourceError)>,
+    /// What is wrong with the source as a whole, for as long as it is so.
+    pub issues: Vec<SourceError>,
 }
 
 /// How soon a claim that did not hold is looked at again, in milliseconds.
@@ -99,8 +101,8 @@ impl Engine {
         };
         let scan = scan.map_err(source_fault)?;
         reach("after-claim");
-        let Scan { claims, complete, again, everything, problems } = scan;
-        let mut report = ScanReport { arrived: 0, complete, again, everything, problems };
+        let Scan { claims, complete, again, everything, problems, issues } = scan;
+        let mut report = ScanReport { arrived: 0, complete, again, everything, problems, issues };
         let _hold = self.content.hold();
         let mut claims = claims.into_iter();
         let mut stored = Stored::default();

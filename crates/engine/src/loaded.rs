@@ -171,6 +171,7 @@ impl Node {
             lock: saved.locks.get(&planned.id).cloned(),
             timeout: planned.settings.timeout.get(),
             concurrency: parallel,
+            locations: engine.options.locations.clone(),
         };
         Self {
             index,

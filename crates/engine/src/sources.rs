@@ -305,6 +305,7 @@ impl SourceLoop {
         if let (Some(watcher), Some(watching)) = (&self.common.watcher, &self.watching) {
             watcher.unwatch(watching, &self.told);
         }
+        self.common.engine.clear_trouble(&its_place(&self.about));
     }
 
     /// Takes note of what the watcher told.
@@ -454,6 +455,11 @@ impl Room {
     }
 }
 
+/// Under what the health says what is wrong with the place that a source reads, apart from what is in it.
+fn its_place(about: &str) -> String {
+    format!("{about}: its folder")
+}
+
 async fn look(
     engine: &Engine,
     version: VersionId,
@@ -478,6 +484,10 @@ async fn look(
     let report = engine.ingest_at(&loaded, node, None, at).await;
     let report = report.map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
     room.arrived += report.arrived;
+    match report.issues.first() {
+        Some(issue) => engine.trouble(&its_place(about), &issue.message, issue.hint.as_deref()),
+        None => engine.clear_trouble(&its_place(about)),
+    }
     match report.problems.first() {
         Some((path, problem)) => {
             tell(&format!("{}: {}", opendmp_model::name::printable(path), problem.message), problem.hint.as_deref());

@@ -215,6 +215,7 @@ impl Engine {
             lock: None,
             timeout,
             concurrency: 1,
+            locations: None,
         };
         let mut tried = Tried::of(given.told().await?);
         let began = Instant::now();

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -76,8 +75,28 @@ type Wakes = Arc<Mutex<BTreeMap<PathBuf, Vec<Wake>>>>;
 struct Wake {
     told: Arc<Told>,
     recursive: bool,
-    /// Device and inode of the folder that is watched.
-    identity: Option<(u64, u64)>,
+    /// The folder that is watched.
+    identity: Option<Identity>,
+}
+
+/// What tells a folder from another that has its path, and one mount from another: device, inode and mount. What is
+/// mounted anew may have the numbers of what was there before, but for that of the mount.
+type Identity = (u64, u64, u64);
+
+#[cfg(target_os = "linux")]
+fn identity(folder: &Path) -> Option<Identity> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+    /// A number that is never given again; Linux 6.8.
+    const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let asked = StatxFlags::INO | StatxFlags::MNT_ID | MNT_ID_UNIQUE;
+    let found = statx(CWD, folder, AtFlags::empty(), asked).ok()?;
+    Some((makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino, found.stx_mnt_id))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn identity(folder: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    folder.metadata().ok().map(|found| (found.dev(), found.ino(), 0))
 }
 
 /// See the module.
@@ -91,18 +110,16 @@ pub struct Folders {
 /// A folder that is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watching {
+    /// As it was asked for, with links.
+    requested: PathBuf,
     folder: PathBuf,
-    identity: Option<(u64, u64)>,
+    identity: Option<Identity>,
 }
 
 impl Watching {
-    fn identity(folder: &Path) -> Option<(u64, u64)> {
-        folder.metadata().ok().map(|found| (found.dev(), found.ino()))
-    }
-
     /// Whether another folder has taken its place, of which nothing would be told.
     pub fn is_stale(&self) -> bool {
-        Self::identity(&self.folder) != self.identity
+        identity(&self.requested) != self.identity || self.requested.canonicalize().ok().as_ref() != Some(&self.folder)
     }
 }
 
@@ -126,7 +143,8 @@ impl Folders {
     pub fn watch(&self, request: &WatchRequest, told: &Arc<Told>) -> Result<Watching, String> {
         // Events name real paths.
         let folder = request.folder.canonicalize().map_err(|error| format!("{}: {error}", request.folder.display()))?;
-        let watching = Watching { identity: Watching::identity(&folder), folder: folder.clone() };
+        let requested = request.folder.clone();
+        let watching = Watching { identity: identity(&folder), requested, folder: folder.clone() };
         let mut watcher = lock(&self.watcher);
         let mut wakes = lock(&self.wakes);
         let list = wakes.entry(folder.clone()).or_default();
@@ -294,6 +312,28 @@ mod tests {
         folders.watch(&request(&folder, false), &told).unwrap();
         std::fs::write(folder.join("a"), b"x").unwrap();
         while next(&told).await.names.is_empty() {}
+    }
+
+    #[tokio::test]
+    async fn a_link_that_leads_elsewhere_is_watched_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other, link) = (dir.path().join("one"), dir.path().join("other"), dir.path().join("in"));
+        std::fs::create_dir(&one).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        let folders = Folders::start().unwrap();
+        let told = Arc::<Told>::default();
+        let watching = folders.watch(&request(&link, false), &told).unwrap();
+        assert!(!watching.is_stale());
+        std::fs::remove_file(&link).unwrap();
+        assert!(watching.is_stale(), "nothing has the path");
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        assert!(watching.is_stale());
+        folders.unwatch(&watching, &told);
+        let watching = folders.watch(&request(&link, false), &told).unwrap();
+        assert!(!watching.is_stale());
+        std::fs::write(other.join("a"), b"x").unwrap();
+        while !next(&told).await.names.contains(&b"a"[..]) {}
     }
 
     /// What who watches `folder` with all below it is told of a change of `path`.

@@ -133,6 +133,30 @@ fn older_never_overwrites_newer() {
     happened(&counted, &["exported", "exports that met something foreign"]);
 }
 
+/// Folders are moved while nothing crashes: whatever was claimed in them is finished there.
+fn moved() -> Setup {
+    let flows = vec![Flow::Fan, Flow::Slow];
+    Setup { flows, moves: true, crashes: 0, fresh: false, changes: 25, ..Setup::default() }
+}
+
+/// Folders are moved while engines die: what was claimed in them is finished once they are back.
+fn moved_by_crashing() -> Setup {
+    Setup { crashes: 150, fresh: true, ..moved() }
+}
+
+#[test]
+fn l1_folders_are_moved_away() {
+    happened(&hold(&moved(), SEEDS / 4), &["moved folders", "released", "failed calls"]);
+}
+
+#[test]
+fn l1_l4_folders_are_moved_away_while_engines_die() {
+    let counted = hold(&moved_by_crashing(), SEEDS / 4);
+    happened(&counted, &["moved folders", "released", "crashes", "releases in folders that are not there"]);
+    let several = Setup { mode: Mode::Several, ..moved_by_crashing() };
+    happened(&hold(&several, SEEDS / 10), &["moved folders", "released", "take-overs"]);
+}
+
 #[test]
 fn work_goes_on_by_itself() {
     let faults = Faults { journal: 40, content: 40, source: 40, sink: 150, again: 60 };
@@ -178,6 +202,8 @@ fn the_rules_notice_ports_that_lie() {
         (Mutant::EagerStep, Setup::default(), &[Law::L3]),
         (Mutant::ReleasesAtClaim, Setup::default(), &[Law::L4]),
         (Mutant::ReleasesByPath, Setup::default(), &[Law::L4]),
+        (Mutant::ClaimsIntoFormerFolder, moved(), &[Law::L1, Law::L4]),
+        (Mutant::ReleasesElsewhere, moved_by_crashing(), &[Law::L4, Law::Once]),
     ] {
         notices(mutant, setup, laws);
     }

@@ -87,6 +87,9 @@ pub struct Context {
     pub timeout: Duration,
     /// How many items may be in work at once.
     pub concurrency: usize,
+    /// A folder in the data directory where it is recorded which folders of this machine were used, so that one that is
+    /// replaced or unmounted is noticed after a restart too. None: nothing outlasts this process.
+    pub locations: Option<PathBuf>,
 }
 
 impl Context {

@@ -135,6 +135,11 @@ pub struct Audit {
 ///
 /// `claim` MUST NOT destroy anything, MUST offer again what was claimed before but is not in the ledger, and MUST NOT
 /// offer what the ledger knows. `release` MUST be repeatable, and MUST remove only what was claimed.
+///
+/// What an address names may change at any time: a folder is renamed and made anew, unmounted, replaced by a link. A
+/// source MUST look it up with each scan, and finish what it claimed in the place that it was claimed in. `release` MUST
+/// NOT count as done because the item is not found in another place than that; while its place can't be reached it MUST
+/// fail, `claim` MUST say so in [`Scan::issues`], and `audit` MUST count it.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// What makes two sources the same one: kind and resolved place. The ledger is kept under it.
@@ -216,4 +221,7 @@ pub struct Scan {
     pub everything: Option<i64>,
     /// What could not be taken, and why; told once, not an end to the scan.
     pub problems: Vec<(String, SourceError)>,
+    /// What is wrong with the source as a whole and does not keep it from being read: said with each scan for as long as
+    /// it is so.
+    pub issues: Vec<SourceError>,
 }

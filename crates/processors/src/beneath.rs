@@ -32,9 +32,9 @@ pub(crate) enum Taken {
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Folder {
-    /// Opens a folder by path, through links.
+    /// Opens a folder by path, through links. The `.` has a file system mounted there that is mounted on demand.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { handle: rustix::fs::openat(CWD, path, HANDLE, Mode::empty())? })
+        Ok(Self { handle: rustix::fs::openat(CWD, path.join("."), HANDLE, Mode::empty())? })
     }
 
     /// Opens a folder by path, making it and its parents where they are missing. What is made is durable.
@@ -116,6 +116,11 @@ impl Folder {
     pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::fstat(&self.handle)?;
         Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// What tells this folder from any other.
+    pub(crate) fn identify(&self) -> io::Result<Identity> {
+        Identity::of(self.handle.as_fd(), Path::new(""))
     }
 
     /// Whether it still has a name.
@@ -217,6 +222,90 @@ impl Folder {
     }
 }
 
+/// What tells one folder from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Device and inode: no other folder has both while this one is open.
+    pub device: u64,
+    pub inode: u64,
+    /// When it was made, nanoseconds since 1970; 0 where its file system does not say.
+    pub born: i64,
+    /// Through which mount it was reached.
+    pub mount: u64,
+}
+
+impl Identity {
+    /// Of the folder at a path.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        Self::of(CWD, path)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn of(from: std::os::fd::BorrowedFd<'_>, path: &Path) -> io::Result<Self> {
+        use rustix::fs::{StatxFlags, makedev, statx};
+        /// Never given to another mount again, unlike `STATX_MNT_ID`; Linux 6.8.
+        const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+        let asked = StatxFlags::INO | StatxFlags::BTIME | StatxFlags::MNT_ID;
+        let mut stat = statx(from, path, AtFlags::EMPTY_PATH, asked | MNT_ID_UNIQUE)?;
+        if stat.stx_mask & (MNT_ID_UNIQUE | StatxFlags::MNT_ID).bits() == 0 {
+            stat.stx_mnt_id = makedev(stat.stx_dev_major, stat.stx_dev_minor);
+        }
+        let born = i128::from(stat.stx_btime.tv_sec) * 1_000_000_000 + i128::from(stat.stx_btime.tv_nsec);
+        Ok(Self {
+            device: makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            born: if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
+                0
+            } else {
+                i64::try_from(born).unwrap_or_default()
+            },
+            mount: stat.stx_mnt_id,
+        })
+    }
+
+    /// Without `statx` a mount is told by its device only.
+    #[cfg(not(target_os = "linux"))]
+    fn of(from: std::os::fd::BorrowedFd<'_>, path: &Path) -> io::Result<Self> {
+        let stat = match path.as_os_str().is_empty() {
+            true => rustix::fs::fstat(from)?,
+            false => rustix::fs::statat(from, path, AtFlags::empty())?,
+        };
+        Ok(Self { device: stat.st_dev as u64, inode: stat.st_ino as u64, born: 0, mount: stat.st_dev as u64 })
+    }
+
+    /// What names the folder from one start of the machine to the next.
+    pub(crate) fn folder(&self) -> FolderId {
+        FolderId { inode: self.inode, born: self.born }
+    }
+}
+
+/// Names a folder for as long as it exists, wherever it is moved within its file system and however that is mounted:
+/// device numbers change with each mount, so they don't count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FolderId {
+    inode: u64,
+    born: i64,
+}
+
+impl FolderId {
+    /// Whether both name one folder, as far as their file systems say.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.inode == other.inode && (self.born == other.born || self.born == 0 || other.born == 0)
+    }
+
+    /// The inverse of its `Display`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (inode, born) = text.split_once('-')?;
+        Some(Self { inode: u64::from_str_radix(inode, 16).ok()?, born: i64::from_str_radix(born, 16).ok()? })
+    }
+}
+
+impl std::fmt::Display for FolderId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x}-{:x}", self.inode, self.born)
+    }
+}
+
 impl AsFd for Folder {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.handle.as_fd()
@@ -224,6 +313,7 @@ impl AsFd for Folder {
 }
 
 /// What is in a folder, one entry at a time.
+#[derive(Debug)]
 pub(crate) struct Listing {
     entries: rustix::fs::Dir,
 }
@@ -350,6 +440,24 @@ mod tests {
         assert_eq!(std::fs::read(dir.path().join("a")).unwrap(), b"b");
         root.rename(b"a", &root, b"c", Taken::Refuse).unwrap();
         assert!(root.look(b"a").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_folder_is_told_from_one_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("in");
+        std::fs::create_dir(&path).unwrap();
+        let one = Folder::open(&path).unwrap();
+        let id = one.identify().unwrap();
+        assert_eq!(Identity::at(&path).unwrap(), id);
+        assert_eq!(FolderId::parse(&id.folder().to_string()), Some(id.folder()));
+        std::fs::rename(&path, dir.path().join("in2")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(one.identify().unwrap(), id, "a moved folder is the same one");
+        let other = Identity::at(&path).unwrap();
+        assert!(!other.folder().is(&id.folder()) && other.mount == id.mount);
+        let unknown = FolderId { born: 0, ..id.folder() };
+        assert!(unknown.is(&id.folder()) && FolderId::parse("7").is_none() && FolderId::parse("x-y").is_none());
     }
 
     #[test]

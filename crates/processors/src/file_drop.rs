@@ -13,6 +13,7 @@ mod audit;
 mod lease;
 mod pattern;
 mod put;
+mod roots;
 mod scan;
 mod still;
 #[cfg(test)]
@@ -41,11 +42,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::area::Present;
-use self::aside::{Life, Place, Released};
+use self::aside::{Life, Place, Released, Releaser};
 use self::pattern::Patterns;
+use self::roots::{Reached, Roots};
 use self::scan::{Answer, At, Changed, Found, Next, Over, Scanner, Shared};
 use self::still::same;
-use crate::beneath::{self, Folder, is_file, split, version};
+use crate::beneath::{self, is_file, split, version};
+use crate::location::{Location, Unmounted};
 use crate::temporary::Swept;
 
 /// The config of a source `file_drop`.
@@ -205,8 +208,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     })
 }
 
-fn no_root(root: &Path, error: &io::Error) -> SourceError {
-    let shown = name::printable(&name::from_bytes(root.as_os_str().as_encoded_bytes()));
+fn no_root(root: &Location, error: &io::Error) -> SourceError {
+    let shown = root.shown();
     match error.kind() {
         io::ErrorKind::NotFound => SourceError {
             code: "no-folder",
@@ -218,12 +221,16 @@ fn no_root(root: &Path, error: &io::Error) -> SourceError {
             message: format!("`{shown}` is not a folder"),
             hint: Some("let `path` name the folder, and `pattern` the files in it".to_owned()),
         },
-        _ => failed("opening", root.as_os_str().as_encoded_bytes(), error),
+        _ => failed("opening", root.path().as_os_str().as_encoded_bytes(), error),
     }
 }
 
 /// An error with a file, in words.
 fn failed(doing: &str, path: &[u8], error: &io::Error) -> SourceError {
+    if let Some(unmounted) = Unmounted::of(error) {
+        let (message, hint) = (unmounted.to_string(), Some(unmounted.hint()));
+        return SourceError { code: Unmounted::CODE, message, hint };
+    }
     let shown = name::printable(&name::from_bytes(path));
     let (code, hint) = match error.kind() {
         io::ErrorKind::PermissionDenied => ("no-rights", "give the user OpenDMP runs as the right to do so"),
@@ -249,15 +256,16 @@ impl FileDrop {
         {
             return Err(wrong(problem));
         }
+        let location = |path| Location::new(path, context.locations.as_deref());
         let shared = Shared {
-            root,
+            roots: Roots::new(location(root)),
             written: read.path,
             matcher,
             patterns: read.pattern,
             recursive: read.recursive,
             settle: i64::try_from(read.settle.as_millis()).unwrap_or(i64::MAX),
             after: read.after,
-            to,
+            to: to.map(location),
             life: Life::begin(),
             present: Present::default(),
             changed: Mutex::new(Changed::default()),
@@ -350,9 +358,10 @@ impl FileDrop {
                 Over { complete: false, again: Some(now), everything: Some(now) }
             }
         };
+        let issues = guard.issues();
         // From here on nothing waits, so that a cancelled call loses nothing.
         let (claims, problems) = guard.hand_over();
-        Ok(Scan { claims, complete, again, everything, problems })
+        Ok(Scan { claims, complete, again, everything, problems, issues })
     }
 
     /// What names a claim among everything offered.
@@ -367,13 +376,13 @@ impl FileDrop {
 #[async_trait]
 impl Source for FileDrop {
     fn identity(&self) -> String {
-        let real = beneath::real(&self.shared.root);
+        let real = self.shared.roots.location.real();
         format!("file_drop:{}", name::from_bytes(real.as_os_str().as_encoded_bytes()))
     }
 
     fn watch(&self) -> Option<WatchRequest> {
         Some(WatchRequest {
-            folder: self.shared.root.clone(),
+            folder: self.shared.roots.location.path().to_owned(),
             recursive: self.shared.recursive,
             remote: self.shared.foreign_clock.get() == Some(&true),
         })
@@ -405,7 +414,11 @@ impl Source for FileDrop {
         let (shared, of, path) = (self.shared.clone(), claim.version, key.clone());
         let looked: io::Result<Option<FileStat>> = blocking(move || {
             let (folder, file_name) = split(&path);
-            let folder = Folder::open(&shared.root)?.descend(folder)?;
+            let root = match Place::from_key(&path).and_then(|place| shared.roots.of(&place, None)) {
+                Some(Reached { root, .. }) => root,
+                None => shared.roots.now()?,
+            };
+            let folder = root.folder.descend(folder)?;
             let Some(stat) = folder.look(file_name)?.filter(is_file) else { return Ok(None) };
             // A claimed file is only reached by who has it open already, or through another hard link.
             if claimed && shared.asks_writers() && lease::writer(&folder.read(file_name)?) == lease::Writer::Someone {
@@ -441,8 +454,9 @@ impl Source for FileDrop {
     async fn release_all(&self, releases: &[Bytes]) -> Vec<Result<(), SourceError>> {
         let (shared, list) = (self.shared.clone(), releases.to_vec());
         let done = blocking(move || {
-            let (to, ask_writers) = (shared.to.as_deref(), shared.asks_writers());
-            let ends = aside::release_all(&shared.root, to, ask_writers, &shared.present, &list);
+            let Shared { roots, to, present, .. } = &*shared;
+            let releaser = Releaser { roots, to: to.as_ref(), ask_writer: shared.asks_writers(), present };
+            let ends = releaser.release_all(&list);
             let let_go = |Released { place, changed }: Released| {
                 if changed {
                     shared.take_back(place.key());

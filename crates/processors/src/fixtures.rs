@@ -30,5 +30,6 @@ pub(crate) fn context(base: &std::path::Path) -> opendmp_processor::Context {
         lock: None,
         timeout: std::time::Duration::from_secs(60),
         concurrency: 4,
+        locations: None,
     }
 }

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -25,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::beneath::{self, Folder, Taken, is_file, version, version_of};
+use crate::location::{Location, Unmounted};
 use crate::template::Template;
 use crate::temporary::{ATTEMPTS, Swept, Temporary};
 
@@ -84,7 +84,7 @@ impl SinkKind for Kind {
     fn open(&self, map: &Map<String, Value>, context: &Context) -> Result<Arc<dyn Sink>, Fault> {
         let read: Config = saved_config(map)?;
         let root = context.resolve(&read.path)?;
-        Ok(Arc::new(FolderSink::new(&read, root)?))
+        Ok(Arc::new(FolderSink::new(&read, Location::new(root, context.locations.as_deref()))?))
     }
 }
 
@@ -94,6 +94,9 @@ Each result becomes a file. A file appears whole or not at all, and is on disk b
 A dataset replaces the file it wrote before, if that is still as it was written; what anyone else put or changed there \
 is left alone unless `if_exists` is `overwrite`. Names can't lead out of the folder, and symbolic links below it are \
 not followed.
+
+Where the folder was on a mounted file system and that is not mounted any more, exports wait until it is, so that no \
+result is written below the mount point. If the folder that is there now is meant, make the file `.opendmp-accept` in it.
 ";
 
 /// An open destination.
@@ -105,12 +108,12 @@ struct FolderSink {
 }
 
 struct Inner {
-    root: PathBuf,
+    root: Location,
     swept: Swept,
 }
 
 impl FolderSink {
-    fn new(read: &Config, root: PathBuf) -> Result<Self, Fault> {
+    fn new(read: &Config, root: Location) -> Result<Self, Fault> {
         let template = Template::parse_path(&read.name)
             .map_err(|error| Fault::new(FaultKind::Failed, "bad-template", error.message).with_hint(error.hint))?;
         let inner = Inner { root, swept: Swept::default() };
@@ -125,7 +128,7 @@ impl Sink for FolderSink {
     }
 
     fn destination(&self) -> String {
-        let real = beneath::real(&self.inner.root);
+        let real = self.inner.root.real();
         format!("folder:{}", name::from_bytes(real.as_os_str().as_encoded_bytes()))
     }
 
@@ -169,6 +172,10 @@ impl Sink for FolderSink {
 #[derive(Debug)]
 enum Stop {
     Io(&'static str, io::Error),
+    /// It can't be seen what is at the target, so nothing is decided.
+    Unseen(io::Error),
+    /// The folder's file system is not mounted.
+    Unmounted(Unmounted),
     /// A folder has the target's name, and `overwrite` does not mean a folder.
     FolderThere,
     /// The content is not what its hash says.
@@ -192,6 +199,8 @@ impl Stop {
     fn again(&self) -> Self {
         match self {
             Self::Io(what, error) => Self::Io(what, same(error)),
+            Self::Unseen(error) => Self::Unseen(same(error)),
+            Self::Unmounted(unmounted) => Self::Unmounted(unmounted.clone()),
             Self::FolderThere => Self::FolderThere,
             Self::Damaged => Self::Damaged,
             Self::Busy => Self::Busy,
@@ -201,6 +210,20 @@ impl Stop {
     fn fault(self, shown: &str) -> Fault {
         use io::ErrorKind as E;
         let (kind, code, message, hint) = match self {
+            Stop::Unmounted(unmounted) => {
+                let fault = Fault::new(FaultKind::Unavailable, Unmounted::CODE, unmounted.to_string());
+                return fault.with_hint(unmounted.hint());
+            }
+            Stop::Unseen(error) => {
+                let (code, hint) = match error.kind() {
+                    E::PermissionDenied => (
+                        "no-rights",
+                        "give the user OpenDMP runs as the right to read it, or move it away; the export is tried again",
+                    ),
+                    _ => ("io", "look at the disk; the export is tried again"),
+                };
+                (FaultKind::Unavailable, code, format!("looking at `{shown}`: {error}"), hint)
+            }
             Stop::Io(what, error) => {
                 let (kind, code, hint) = match error.kind() {
                     E::StorageFull => {
@@ -297,7 +320,10 @@ impl Inner {
 
     /// The folder at a path below the root, made where it is missing.
     fn folder(&self, parents: &[u8]) -> Result<Folder, Stop> {
-        let root = Folder::open_or_make(&self.root).during("opening the folder of")?;
+        let root = self.root.open_or_make().map_err(|error| match Unmounted::of(&error) {
+            Some(unmounted) => Stop::Unmounted(unmounted.clone()),
+            None => Stop::Io("opening the folder of", error),
+        })?;
         let folder = root.descend_making(parents, true).during("making the folder of")?;
         self.swept.sweep(&folder);
         Ok(folder)
@@ -391,7 +417,7 @@ impl Inner {
 
 /// What is at the target, seen from this export.
 fn there(folder: &Folder, target: &[u8], export: &Export) -> Result<There, Stop> {
-    let Some(stat) = folder.look(target).during("looking at")? else { return Ok(There::Nothing) };
+    let Some(stat) = folder.look(target).map_err(Stop::Unseen)? else { return Ok(There::Nothing) };
     let other = if export.overwrite { There::Replaceable } else { There::Foreign };
     if !is_file(&stat) {
         let is_folder = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
@@ -401,10 +427,13 @@ fn there(folder: &Folder, target: &[u8], export: &Export) -> Result<There, Stop>
         return Ok(other);
     }
     let (hash, file, before) = match hash_of(folder, target) {
-        Ok(hashed) => hashed,
+        Ok(Some(hashed)) => hashed,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(There::Nothing),
-        // Not readable, so not this dataset's as far as can be told.
-        Err(_) => return Ok(other),
+        // Whatever it is, it is replaced.
+        Ok(None) | Err(_) if export.overwrite => return Ok(other),
+        Ok(None) => return Err(Stop::Busy),
+        // It may be this dataset's.
+        Err(error) => return Err(Stop::Unseen(error)),
     };
     if hash == export.hash {
         Ok(There::Equal(file))
@@ -415,16 +444,16 @@ fn there(folder: &Folder, target: &[u8], export: &Export) -> Result<There, Stop>
     }
 }
 
-/// The hash of a file, and which version of it was read.
-fn hash_of(folder: &Folder, target: &[u8]) -> io::Result<(ContentHash, File, FileStat)> {
+/// The hash of a file, and which version of it was read; `None` where it changed meanwhile.
+fn hash_of(folder: &Folder, target: &[u8]) -> io::Result<Option<(ContentHash, File, FileStat)>> {
     let file = folder.read(target)?;
     let before = version_of(&file)?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(&file)?;
     if version_of(&file)? != before {
-        return Err(io::Error::other("it is being written"));
+        return Ok(None);
     }
-    Ok((ContentHash(*hasher.finalize().as_bytes()), file, before))
+    Ok(Some((ContentHash(*hasher.finalize().as_bytes()), file, before)))
 }
 
 #[cfg(test)]

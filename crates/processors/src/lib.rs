@@ -18,6 +18,7 @@ pub mod inline;
 mod isolation;
 mod json;
 mod life;
+mod location;
 mod register;
 pub mod route;
 mod rows;

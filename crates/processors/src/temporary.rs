@@ -106,23 +106,24 @@ impl<'a> Temporary<'a> {
             Err(error) => return Err(error),
         }
         let aside = |folder: &Folder, hidden: &[u8]| folder.stat(hidden).map(|stat| version(&stat));
-        let got = match aside(self.folder, &self.name) {
-            Ok(got) => got,
-            Err(error) => {
-                self.rescue(target)?;
-                return Err(error);
-            }
-        };
+        let got = aside(self.folder, &self.name);
         // The rename itself is a change of the inode, so ctime says nothing.
-        if (got.inode, got.size, got.mtime) == (old.inode, old.size, old.mtime) {
+        let is_old = |got: &FileStat| (got.inode, got.size, got.mtime) == (old.inode, old.size, old.mtime);
+        if got.as_ref().is_ok_and(is_old) {
             return Ok(true);
         }
-        // Someone else wrote there since it was looked at: give it back.
+        // Someone else wrote there since it was looked at, or it can't be seen whether: give it back.
         for _ in 0..ATTEMPTS {
             match self.folder.rename(&self.name, self.folder, target, Taken::Exchange) {
-                Ok(()) if aside(self.folder, &self.name)?.inode == mine => return Ok(false),
-                // Meanwhile there was yet another one.
-                Ok(()) => {}
+                Ok(()) => match aside(self.folder, &self.name) {
+                    Ok(back) if back.inode == mine => return got.map(|_| false),
+                    // Meanwhile there was yet another one.
+                    Ok(_) => {}
+                    Err(error) => {
+                        self.rescue(target)?;
+                        return Err(error);
+                    }
+                },
                 // Meanwhile ours was taken away.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     if self.place(target, Taken::Refuse)? {

@@ -127,6 +127,18 @@ impl Place {
         self.server = Some(command.spawn().unwrap());
     }
 
+    /// Starts the server with so many descriptors at most; it need not come to answer.
+    pub fn start_with_descriptors(&mut self, most: u32) {
+        assert!(self.server.is_none(), "one server at a time");
+        let log = OpenOptions::new().create(true).append(true).open(self.path("server.log")).unwrap();
+        let serve = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\" \"$@\"")).arg(serve.get_program());
+        command.args(serve.get_args()).current_dir(self.root.path()).env_remove("OPENDMP_DATA_DIR");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.server = Some(command.spawn().unwrap());
+    }
+
     /// Starts the server and waits until it answers.
     pub fn start_and_wait(&mut self) {
         self.start(&[]);

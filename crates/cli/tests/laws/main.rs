@@ -8,6 +8,7 @@ mod harness;
 mod keep;
 mod memory;
 mod mounts;
+mod moved;
 mod odd;
 mod reprocess;
 mod sandbox;

@@ -14,6 +14,7 @@ use opendmp_ports::Journal;
 use opendmp_ports::journal::decide::LOST_LIMIT;
 use opendmp_ports::journal::*;
 
+use super::outside::Aside;
 use super::world::{Exporting, Gate, Law, World};
 
 /// What is named by a commit must be durable by then.
@@ -541,6 +542,14 @@ fn sources(world: &World) {
         let seen = world.seen();
         (seen.places.clone(), seen.arrived.clone())
     };
+    for ((name, folder), place) in world.seen().away.clone() {
+        for (token, aside) in place.aside.iter().filter(|(_, aside)| !aside.file.writer) {
+            let law = if arrived.contains_key(&aside.file.version) { Law::L4 } else { Law::L1 };
+            let Aside { path, file, .. } = aside;
+            let version = file.version;
+            world.broken(law, format!("version {version} of {name}/{path} is aside as {token} in folder {folder}"));
+        }
+    }
     for (name, place) in places {
         let readers = world.setup.flows.iter().flat_map(|flow| flow.places()).filter(|place| **place == name).count();
         for (path, file) in place.files.iter().filter(|(_, file)| !file.writer) {

@@ -180,8 +180,8 @@ impl SourceKind for PlaceKind {
 
     fn open(&self, map: &Map<String, Value>, _: &Context) -> Result<Arc<dyn Source>, Fault> {
         let read: PlaceConfig = saved_config(map)?;
-        let held = Mutex::default();
-        Ok(Arc::new(PlaceSource { gate: self.1.clone(), place: read.place, release: read.release, held }))
+        let (held, open) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(PlaceSource { gate: self.1.clone(), place: read.place, release: read.release, held, open }))
     }
 }
 

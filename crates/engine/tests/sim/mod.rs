@@ -55,6 +55,8 @@ pub struct Setup {
     pub large: bool,
     /// Whether foreign files appear at targets, and exported ones are changed.
     pub foreign: bool,
+    /// Whether the folders that sources read are moved away and made anew meanwhile.
+    pub moves: bool,
     /// Whether retention lets sources and revisions go meanwhile.
     pub retention: bool,
     /// How long an export may take, in milliseconds.
@@ -81,6 +83,7 @@ impl Default for Setup {
             equal: 0,
             large: false,
             foreign: true,
+            moves: false,
             retention: false,
             slow_sink: 0,
             fresh: true,

@@ -54,9 +54,11 @@ pub struct Aside {
     pub file: File,
 }
 
-/// A folder that a source reads.
+/// A folder that a source reads. It may be moved away, and another take its place.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
+    /// Tells it from the others that had its place; the first is 0.
+    pub folder: u64,
     pub files: BTreeMap<String, File>,
     pub aside: BTreeMap<u64, Aside>,
     /// Versions that were let go.
@@ -79,11 +81,62 @@ impl Seen {
         self.number
     }
 
-    /// The file of an inode, wherever it was renamed to.
+    /// The file of an inode, wherever it was renamed to, and wherever its folder was moved.
     fn inode(&mut self, place: &str, inode: u64) -> Option<&mut File> {
-        let place = self.places.get_mut(place)?;
-        let aside = place.aside.values_mut().map(|aside| &mut aside.file);
-        place.files.values_mut().chain(aside).find(|file| file.inode == inode)
+        let away = self.away.iter_mut().filter(|((name, _), _)| name == place).map(|(_, folder)| folder);
+        self.places.get_mut(place).into_iter().chain(away).find_map(|folder| {
+            let aside = folder.aside.values_mut().map(|aside| &mut aside.file);
+            folder.files.values_mut().chain(aside).find(|file| file.inode == inode)
+        })
+    }
+
+    /// Moves the folder of a place away, and puts another there.
+    fn swap(&mut self, place: &str, new: Place) {
+        let old = self.places.insert(place.to_owned(), new).unwrap_or_default();
+        self.away.insert((place.to_owned(), old.folder), old);
+    }
+}
+
+/// Renames the folders of places that claimed files are set aside in, and makes them anew; moves one back now and then.
+/// When everything calms down, each is moved back once, so that what only a dead engine knew of is found.
+pub async fn mover(world: Arc<World>, place: String, returns: bool) {
+    while !world.is_calm() {
+        let wait = 100 + world.below(300) as i64;
+        sleep(&world, wait).await;
+        let mut seen = world.seen();
+        let back = seen.away.keys().filter(|(name, _)| *name == place).map(|(_, folder)| *folder).next_back();
+        let back = back.filter(|folder| returns && folder % 3 == 0);
+        let new = match back.and_then(|folder| seen.away.remove(&(place.clone(), folder))) {
+            Some(back) => back,
+            None => Place { folder: seen.next_number(), ..Place::default() },
+        };
+        let folder = new.folder;
+        seen.swap(&place, new);
+        drop(seen);
+        world.count("moved folders");
+        world.note(|| format!("{place} is folder {folder} from now on"));
+    }
+    let is_empty = |folder: &Place| folder.aside.is_empty() && folder.files.is_empty();
+    let away: Vec<u64> = {
+        let seen = world.seen();
+        let mine = seen.away.iter().filter(|((name, _), folder)| *name == place && !is_empty(folder));
+        mine.map(|((_, folder), _)| *folder).collect()
+    };
+    for folder in away.into_iter().filter(|_| returns) {
+        {
+            let mut seen = world.seen();
+            let Some(back) = seen.away.remove(&(place.clone(), folder)) else { continue };
+            seen.swap(&place, back);
+        }
+        world.note(|| format!("{place} is folder {folder} once more"));
+        for _ in 0..200 {
+            sleep(&world, 500).await;
+            let seen = world.seen();
+            let there = &seen.places[&place];
+            if there.aside.is_empty() && there.files.values().all(|file| file.writer) {
+                break;
+            }
+        }
     }
 }
 
@@ -174,7 +227,12 @@ pub struct PlaceSource {
     pub release: bool,
     /// Claims that are between claim and settlement, or settled and not let go.
     pub held: Mutex<BTreeSet<u64>>,
+    /// Folders in which it claimed something, which it reaches wherever they are moved.
+    pub open: Mutex<BTreeSet<u64>>,
 }
+
+/// Of a claim: the folder it was made in, and its number.
+type Token = (u64, u64);
 
 fn away(operation: &'static str) -> SourceError {
     SourceError { code: "away", message: format!("{operation} was made to fail"), hint: None }
@@ -197,7 +255,24 @@ impl PlaceSource {
         self.held.lock().unwrap()
     }
 
-    fn claim_of(&self, path: String, file: &File, release: Option<u64>) -> Claim {
+    /// The folders that can be reached: the one that has the place, and those that are held open.
+    fn reached<'a>(&self, seen: &'a mut Seen) -> impl Iterator<Item = &'a mut Place> {
+        let Seen { places, away, .. } = seen;
+        let mut open = self.open.lock().unwrap().clone();
+        if self.gate.world.setup.mutant == Some(Mutant::ClaimsIntoFormerFolder) {
+            open.clear();
+        }
+        let name = self.place.clone();
+        let away = away.iter_mut().filter(move |((place, folder), _)| *place == name && open.contains(folder));
+        places.get_mut(&self.place).into_iter().chain(away.map(|(_, folder)| folder))
+    }
+
+    /// The folder a claim was made in, if it can be reached.
+    fn folder<'a>(&self, seen: &'a mut Seen, (folder, _): Token) -> Option<&'a mut Place> {
+        self.reached(seen).find(|place| place.folder == folder)
+    }
+
+    fn claim_of(&self, path: String, file: &File, release: Option<Token>) -> Claim {
         Claim {
             path: path.clone().into_bytes(),
             version: Some(file.stat()),
@@ -205,7 +280,7 @@ impl PlaceSource {
             media_type: None,
             attributes: Attributes::new(),
             body: Body::Bytes(file.bytes.clone().into()),
-            release: release.map(|token| token.to_string().into()),
+            release: release.map(|token| text(token).into()),
         }
     }
 
@@ -248,17 +323,30 @@ impl PlaceSource {
     async fn set_aside(&self, ledger: &dyn Ledger, limit: usize, scan: &mut Scan) -> Result<(), SourceError> {
         let world = &self.gate.world;
         // What an earlier life claimed and did not bring in.
-        let left: Vec<u64> = {
-            let (seen, held) = (world.seen(), self.held());
-            let aside = seen.places.get(&self.place).map(|place| place.aside.clone()).unwrap_or_default();
-            let mine = aside.iter().filter(|(token, aside)| aside.owner == ledger.owner() && !held.contains(token));
-            mine.map(|(token, _)| *token).collect()
+        let left: Vec<Token> = {
+            let (mut seen, held) = (world.seen(), self.held());
+            let mut left = Vec::new();
+            for place in self.reached(&mut seen) {
+                let mine = place.aside.iter().filter(|(n, aside)| aside.owner == ledger.owner() && !held.contains(n));
+                left.extend(mine.map(|(n, _)| (place.folder, *n)));
+            }
+            left
         };
-        let releasing = ledger.releasing(left.iter().map(|token| token.to_string().into()).collect()).await?;
-        for (token, releasing) in left.into_iter().zip(releasing) {
+        let paths = |seen: &mut Seen| -> Vec<Vec<u8>> {
+            let path = |token: &Token| Some(self.folder(seen, *token)?.aside.get(&token.1)?.path.clone().into_bytes());
+            left.iter().map(path).map(Option::unwrap_or_default).collect()
+        };
+        let paths = paths(&mut world.seen());
+        let known = ledger.known(paths).await?;
+        let releasing = ledger.releasing(left.iter().map(|token| text(*token).into()).collect()).await?;
+        for ((token, releasing), known) in left.into_iter().zip(releasing).zip(known) {
             // Opened after the ledger was asked: what was let go meanwhile is not there any more.
-            let aside = world.seen().places.get(&self.place).and_then(|place| place.aside.get(&token).cloned());
+            let aside = self.folder(&mut world.seen(), token).and_then(|place| place.aside.get(&token.1).cloned());
             let Some(aside) = aside.filter(|_| !releasing) else { continue };
+            // Let go, as far as the ledger knows: left for a person to decide.
+            if known.is_some_and(|known| known.stat == aside.file.stat()) {
+                continue;
+            }
             self.offer(token, &aside, limit, scan);
         }
         let paths: Vec<String> =
@@ -271,41 +359,57 @@ impl PlaceSource {
             }
             let Some((token, aside)) = self.rename(path, ledger.owner()) else { continue };
             world.note(|| {
-                format!("#{} sets {} version {} aside as {token}", self.gate.owner, aside.path, aside.file.version)
+                format!("#{} sets {} version {} aside as {token:?}", self.gate.owner, aside.path, aside.file.version)
             });
             self.offer(token, &aside, limit, scan);
             if world.setup.mutant == Some(Mutant::ReleasesAtClaim) {
-                self.let_go(token);
+                self.let_go(token)?;
             }
         }
         Ok(())
     }
 
-    fn rename(&self, path: String, owner: &str) -> Option<(u64, Aside)> {
+    fn rename(&self, path: String, owner: &str) -> Option<(Token, Aside)> {
         let mut seen = self.gate.world.seen();
-        let token = seen.next_number();
+        let number = seen.next_number();
         let place = seen.places.entry(self.place.clone()).or_default();
         let file = place.files.remove(&path)?;
         let aside = Aside { owner: owner.to_owned(), path, file };
-        place.aside.insert(token, aside.clone());
-        Some((token, aside))
+        let folder = place.folder;
+        let earlier = self.open.lock().unwrap().iter().next().copied().filter(|earlier| *earlier != folder);
+        self.open.lock().unwrap().insert(folder);
+        if self.gate.world.setup.mutant == Some(Mutant::ClaimsIntoFormerFolder)
+            && let Some(earlier) = earlier.and_then(|folder| seen.away.get_mut(&(self.place.clone(), folder)))
+        {
+            earlier.aside.insert(number, aside.clone());
+            return Some(((folder, number), aside));
+        }
+        seen.places.get_mut(&self.place)?.aside.insert(number, aside.clone());
+        Some(((folder, number), aside))
     }
 
-    fn offer(&self, token: u64, aside: &Aside, limit: usize, scan: &mut Scan) {
+    fn offer(&self, token: Token, aside: &Aside, limit: usize, scan: &mut Scan) {
         if aside.file.writer || scan.claims.len() >= limit {
             scan.complete = false;
         } else {
-            self.held().insert(token);
+            self.held().insert(token.1);
             scan.claims.push(self.claim_of(aside.path.clone(), &aside.file, Some(token)));
         }
     }
 
-    /// Destroys what was claimed, for good.
-    fn let_go(&self, token: u64) {
+    /// Destroys what was claimed, for good; an error where the folder it is in can't be reached.
+    fn let_go(&self, token: Token) -> Result<(), SourceError> {
         let world = &self.gate.world;
         let mut seen = world.seen();
-        let Some(place) = seen.places.get_mut(&self.place) else { return };
-        let Some(aside) = place.aside.remove(&token) else { return };
+        let Some(place) = self.folder(&mut seen, token) else {
+            drop(seen);
+            world.count("releases in folders that are not there");
+            return match world.setup.mutant {
+                Some(Mutant::ReleasesElsewhere) => Ok(()),
+                _ => Err(away("a release in another folder")),
+            };
+        };
+        let Some(aside) = place.aside.remove(&token.1) else { return Ok(()) };
         let mut gone = vec![aside.file.version];
         if world.setup.mutant == Some(Mutant::ReleasesByPath) {
             gone.extend(place.files.remove(&aside.path).map(|file| file.version));
@@ -314,13 +418,15 @@ impl PlaceSource {
         let lost: Vec<u64> = gone.into_iter().filter(|version| !seen.arrived.contains_key(version)).collect();
         drop(seen);
         world.count("released");
-        world.note(|| format!("#{} lets {} version {} go ({token})", self.gate.owner, aside.path, aside.file.version));
+        world
+            .note(|| format!("#{} lets {} version {} go ({token:?})", self.gate.owner, aside.path, aside.file.version));
         for version in lost {
             world.broken(
                 Law::L4,
                 format!("version {version} of {} was let go before its arrival was committed", aside.path),
             );
         }
+        Ok(())
     }
 }
 
@@ -351,11 +457,16 @@ impl Source for PlaceSource {
         self.before("source confirm").await?;
         let world = &self.gate.world;
         let whole = {
-            let seen = world.seen();
-            let place = seen.places.get(&self.place);
+            let mut seen = world.seen();
             let found = match &claim.release {
-                Some(token) => place.and_then(|place| place.aside.get(&number(token)).map(|aside| &aside.file)),
-                None => place.and_then(|place| place.files.get(std::str::from_utf8(&claim.path).unwrap())),
+                Some(release) => {
+                    let token = token(release);
+                    self.folder(&mut seen, token).and_then(|place| place.aside.get(&token.1).map(|aside| &aside.file))
+                }
+                None => {
+                    let place = seen.places.get(&self.place);
+                    place.and_then(|place| place.files.get(std::str::from_utf8(&claim.path).unwrap()))
+                }
             };
             found.filter(|file| !file.writer && Some(file.stat()) == claim.version).map(|file| file.stat())
         };
@@ -367,16 +478,16 @@ impl Source for PlaceSource {
     }
 
     fn forget(&self, claim: &Claim) {
-        if let Some(token) = &claim.release {
-            self.held().remove(&number(token));
+        if let Some(release) = &claim.release {
+            self.held().remove(&token(release).1);
         }
     }
 
     async fn release(&self, release: &[u8]) -> Result<(), SourceError> {
         self.before("source release").await?;
-        let token = number(release);
-        self.let_go(token);
-        self.held().remove(&token);
+        let token = token(release);
+        self.let_go(token)?;
+        self.held().remove(&token.1);
         self.after("source release").await
     }
 
@@ -385,8 +496,15 @@ impl Source for PlaceSource {
     }
 }
 
-fn number(token: &[u8]) -> u64 {
-    std::str::from_utf8(token).unwrap().parse().unwrap()
+/// A claim, as its release names it.
+fn text((folder, number): Token) -> String {
+    format!("{folder}/{number}")
+}
+
+/// The inverse of [`text`].
+fn token(release: &[u8]) -> Token {
+    let (folder, number) = std::str::from_utf8(release).unwrap().split_once('/').unwrap();
+    (folder.parse().unwrap(), number.parse().unwrap())
 }
 
 /// A sink over the targets.

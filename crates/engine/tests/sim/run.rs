@@ -15,7 +15,7 @@ use opendmp_ports::journal::{
 };
 
 use super::executor::{Executor, OUTSIDE, Owner};
-use super::outside::{Stored, producer};
+use super::outside::{Stored, mover, producer};
 use super::ports::{Deaf, SimContent, SimJournal};
 use super::time::{SimClock, sleep};
 use super::world::{Gate, Law, World};
@@ -78,6 +78,12 @@ impl Sim {
             let poison = world.setup.flows.contains(&super::Flow::Poison);
             let (changes, paths) = (world.setup.changes, world.setup.paths);
             self.executor.spawn(OUTSIDE, producer(Arc::clone(world), place.to_owned(), changes, paths, poison));
+            if world.setup.moves {
+                // What is copied and comes back is another version of its path once more, so such folders don't. Nor need
+                // they where no engine dies.
+                let returns = place.starts_with("drop") && world.setup.crashes > 0;
+                self.executor.spawn(OUTSIDE, mover(Arc::clone(world), place.to_owned(), returns));
+            }
         }
         if world.setup.foreign {
             self.executor.spawn(OUTSIDE, meddler(Arc::clone(world)));

@@ -70,6 +70,8 @@ pub struct Exporting {
 #[derive(Default)]
 pub struct Seen {
     pub places: BTreeMap<String, Place>,
+    /// Folders that had a place and were moved away, by place and folder.
+    pub away: BTreeMap<(String, u64), Place>,
     /// Next number for a version, an inode, a claim.
     pub number: u64,
     pub targets: BTreeMap<(String, Vec<u8>), Stored>,

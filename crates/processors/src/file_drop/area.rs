@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::aside::{self, CLAIMED, Life};
+use super::roots::{Root, Roots};
 use super::{After, walk};
 use crate::beneath::{Folder, join};
 
@@ -27,8 +28,10 @@ pub(super) struct Areas {
     used: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Shown {
+    /// The folder it is in.
+    root: Arc<Root>,
     owner: Vec<u8>,
     token: Vec<u8>,
 }
@@ -55,17 +58,17 @@ impl Present {
         self.get().is_some_and(|shown| shown.owner == owner && shown.token == token)
     }
 
-    /// Whether one is in use.
-    pub(super) fn is_some(&self) -> bool {
-        self.get().is_some()
+    /// In which folder files are claimed now.
+    pub(super) fn root(&self) -> Option<Arc<Root>> {
+        self.get().map(|shown| shown.root)
     }
 
     /// Ends its use, and removes what is empty of it.
-    pub(super) fn end(&self, root: &Folder) {
+    pub(super) fn end(&self) {
         let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Shown { owner, token }) = shown {
-            remove(root, &owner, &token);
-            aside::remove_bare(root, &owner);
+        if let Some(Shown { root, owner, token }) = shown {
+            remove(&root.folder, &owner, &token);
+            aside::remove_bare(&root.folder, &owner);
         }
     }
 }
@@ -75,31 +78,34 @@ impl Areas {
         Self { shown: Arc::clone(&present.0), ..Self::default() }
     }
 
-    /// The folder to set `path` aside in, and its name.
+    /// The folder to set `path` aside in, which is within `root`, and its name.
     pub(super) fn take(
         &mut self,
-        root: &Folder,
+        roots: &Roots,
+        root: &Arc<Root>,
         owner: &[u8],
         life: &Life,
         after: After,
         path: &[u8],
     ) -> io::Result<(Vec<u8>, Arc<Folder>)> {
         let fits = |area: &Area| {
-            area.shown.owner == owner
+            Arc::ptr_eq(&area.shown.root, root)
+                && area.shown.owner == owner
                 && area.paths.len() < MOST_PATHS
                 && area.bytes < MOST_BYTES
                 && !area.paths.contains(path)
                 && area.folder.is_there()
         };
         if !self.present.as_ref().is_some_and(fits) {
-            let token = life.token(self.made, after);
-            let folder = Arc::new(aside::make(root, owner, &token)?);
+            roots.hold(root, owner)?;
+            let token = life.token(self.made, &root.id, after);
+            let folder = Arc::new(aside::make(&root.folder, owner, &token)?);
             self.made += 1;
-            let shown = Shown { owner: owner.to_vec(), token };
+            let shown = Shown { root: Arc::clone(root), owner: owner.to_vec(), token };
             *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown.clone());
             let area = Area { shown, folder, paths: BTreeSet::new(), bytes: 0 };
             if let Some(old) = self.present.replace(area) {
-                remove(root, &old.shown.owner, &old.shown.token);
+                remove(&old.shown.root.folder, &old.shown.owner, &old.shown.token);
             }
         }
         self.used = true;
@@ -115,10 +121,19 @@ impl Areas {
         }
     }
 
+    /// Ends the use of the folder, unless it is in `root`: what has the path is another folder by now, or none.
+    pub(super) fn leave_all_but(&mut self, root: Option<&Arc<Root>>) {
+        let stays = |area: &Area| root.is_some_and(|root| Arc::ptr_eq(&area.shown.root, root));
+        if self.present.as_ref().is_some_and(|area| !stays(area)) {
+            self.present = None;
+            Present(Arc::clone(&self.shown)).end();
+        }
+    }
+
     /// Called now and then: removes the folder where nothing has been claimed since the last time.
-    pub(super) fn rest(&mut self, root: &Folder) {
+    pub(super) fn rest(&mut self) {
         if !std::mem::replace(&mut self.used, false) && self.present.take().is_some() {
-            Present(Arc::clone(&self.shown)).end(root);
+            Present(Arc::clone(&self.shown)).end();
         }
     }
 }

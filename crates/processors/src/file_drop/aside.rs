@@ -1,12 +1,12 @@
 //! Files claimed by renaming them aside, within their file system, to
-//! `.opendmp-claimed/<ledger>/<life>.<number>.<d|m>/<path>`: which ledger claimed them, in which life of a source, to be
-//! deleted or moved. Here is how such places are named, made, and let go of; when is decided by the scan.
+//! `.opendmp-claimed/<ledger>/<life>.<number>.<folder>.<d|m>/<path>`: which ledger claimed them, in which life of a source
+//! and in which folder (which may be moved afterwards), to be deleted or moved. Here is how such places are named, made,
+//! and let go of; when is decided by the scan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -19,10 +19,12 @@ use rustix::fs::{Timespec, Timestamps};
 
 use super::area::Present;
 use super::lease::{self, Writer};
+use super::roots::{Reached, Root, Roots};
 use super::still::TICK;
 use super::{After, failed};
-use crate::beneath::{Folder, Taken, is_file, join, split, version};
+use crate::beneath::{Folder, FolderId, Taken, is_file, join, split, version};
 use crate::life;
+use crate::location::Location;
 
 /// The folder of everything claimed, in the source's own.
 pub(super) const CLAIMED: &[u8] = b".opendmp-claimed";
@@ -104,10 +106,15 @@ impl Place {
         Ok((Self { owner: owner.to_vec(), token: token.to_vec(), path: path.to_vec() }, stat))
     }
 
+    /// The folder of its claim.
+    pub(super) fn area(&self, root: &Folder) -> io::Result<Folder> {
+        root.enter(CLAIMED)?.enter(&self.owner)?.enter(&self.token)
+    }
+
     /// The folder it is in, and its name there.
     pub(super) fn open<'a>(&'a self, root: &Folder) -> io::Result<(Folder, &'a [u8])> {
         let (folder, name) = split(&self.path);
-        Ok((root.enter(CLAIMED)?.enter(&self.owner)?.enter(&self.token)?.descend(folder)?, name))
+        Ok((self.area(root)?.descend(folder)?, name))
     }
 }
 
@@ -126,6 +133,13 @@ fn mode_of(token: &[u8]) -> Option<After> {
     }
 }
 
+/// The folder that a claim was made in; `None` where it does not say.
+pub(super) fn folder_of(token: &[u8]) -> Option<FolderId> {
+    let mut parts = token.split(|&b| b == b'.').skip(2);
+    let (folder, _mode) = (parts.next()?, parts.next()?);
+    FolderId::parse(std::str::from_utf8(folder).ok()?)
+}
+
 /// The lives of the sources that are open in this process. A data directory has one process, so what is not of one of
 /// these was left by a process that is gone.
 static LIVING: Mutex<BTreeSet<Vec<u8>>> = Mutex::new(BTreeSet::new());
@@ -141,10 +155,10 @@ impl Life {
         Self(life)
     }
 
-    /// The folder name of the `number`-th claim of this life.
-    pub(super) fn token(&self, number: u64, after: After) -> Vec<u8> {
+    /// The folder name of the `number`-th claim of this life, made in `folder`.
+    pub(super) fn token(&self, number: u64, folder: &FolderId, after: After) -> Vec<u8> {
         let mode = if after == After::Move { "m" } else { "d" };
-        [&self.0[..], format!(".{number}.{mode}").as_bytes()].concat()
+        [&self.0[..], format!(".{number}.{folder}.{mode}").as_bytes()].concat()
     }
 
     /// Whether the folder of that name is a claim of this life.
@@ -192,113 +206,168 @@ pub(super) fn same_content(one: &FileStat, other: &FileStat) -> bool {
     (one.inode, one.size, one.mtime) == (other.inode, other.size, other.mtime)
 }
 
-/// Lets claimed files go, answered in order: what is gone already is done, and so is what has become another version,
-/// which is left to be claimed anew. With `ask_writer`, a file that is open for writing is not let go yet.
-pub(super) fn release_all(
-    root_path: &Path,
-    to: Option<&Path>,
-    ask_writer: bool,
-    present: &Present,
-    releases: &[Bytes],
-) -> Vec<Result<Released, SourceError>> {
-    let root = match Folder::open(root_path) {
-        Ok(root) => root,
-        Err(error) => {
-            let error = super::no_root(root_path, &error);
-            return releases.iter().map(|_| Err(error.clone())).collect();
-        }
-    };
-    releases.chunks(CHUNK).flat_map(|chunk| release_chunk(&root, to, ask_writer, present, chunk)).collect()
+/// How claimed files are let go.
+#[derive(Clone, Copy)]
+pub(super) struct Releaser<'a> {
+    pub roots: &'a Roots,
+    /// Where files are moved to.
+    pub to: Option<&'a Location>,
+    /// Whether a file that is open for writing is not let go yet.
+    pub ask_writer: bool,
+    pub present: &'a Present,
 }
 
 /// How many releases are made durable together; each may keep two folders open.
 const CHUNK: usize = 128;
 
-fn release_chunk(
-    root: &Folder,
-    to: Option<&Path>,
-    ask_writer: bool,
-    present: &Present,
-    releases: &[Bytes],
-) -> Vec<Result<Released, SourceError>> {
-    // Each folder in which a name was given or taken is synced once, behind all of them.
-    let mut touched: BTreeMap<(u64, u64), (Arc<Folder>, Vec<usize>)> = BTreeMap::new();
-    let mut near = None;
-    let mut ends: Vec<Result<Released, SourceError>> = Vec::with_capacity(releases.len());
-    for (n, release) in releases.iter().enumerate() {
-        let end = Place::from_release(release).and_then(|(place, stat)| {
-            let Some(folders) = release_one(root, &mut near, to, ask_writer, &place, &stat)? else {
-                return Ok(Released { place, changed: true });
+impl Releaser<'_> {
+    /// Lets claimed files go, answered in order: what is gone already from the folder it was claimed in is done, and so is
+    /// what has become another version, which is left to be claimed anew.
+    pub(super) fn release_all(&self, releases: &[Bytes]) -> Vec<Result<Released, SourceError>> {
+        let now = self.roots.now();
+        let mut ends: Vec<Option<Result<Released, SourceError>>> = Vec::with_capacity(releases.len());
+        // Folder by folder, of which there are several only where one was moved away.
+        let mut within: Vec<(Reached, Vec<(usize, Place, FileStat)>)> = Vec::new();
+        for release in releases {
+            let n = ends.len();
+            ends.push(None);
+            let (place, stat) = match Place::from_release(release) {
+                Ok(read) => read,
+                Err(error) => {
+                    ends[n] = Some(Err(error));
+                    continue;
+                }
             };
-            for folder in folders {
-                let identity = folder.identity().map_err(|error| failed("letting go of", &place.path, &error))?;
-                touched.entry(identity).or_insert_with(|| (folder, Vec::new())).1.push(n);
-            }
-            Ok(Released { place, changed: false })
-        });
-        ends.push(end);
-    }
-    for (folder, of) in touched.into_values() {
-        let Err(error) = folder.sync() else { continue };
-        for n in of {
-            if let Ok(released) = &ends[n] {
-                ends[n] = Err(failed("syncing the folder of", &released.place.path, &error));
+            let Some(reached) = self.roots.of(&place, now.as_ref().ok()) else {
+                ends[n] = now.as_ref().err().map(|error| Err(super::no_root(&self.roots.location, error)));
+                continue;
+            };
+            let same = |other: &Reached| Arc::ptr_eq(&other.root, &reached.root) && other.sure == reached.sure;
+            match within.iter_mut().find(|(other, _)| same(other)) {
+                Some((_, some)) => some.push((n, place, stat)),
+                None => within.push((reached, vec![(n, place, stat)])),
             }
         }
+        for (reached, some) in within {
+            for chunk in some.chunks(CHUNK) {
+                let answers = self.release_chunk(&reached, chunk);
+                chunk.iter().zip(answers).for_each(|((n, ..), end)| ends[*n] = Some(end));
+            }
+        }
+        let unanswered = || SourceError { code: "io", message: "a release was not answered".to_owned(), hint: None };
+        ends.into_iter().map(|end| end.unwrap_or_else(|| Err(unanswered()))).collect()
     }
-    // One of each folder will do.
-    let folders: BTreeMap<_, _> =
-        ends.iter().flatten().map(|end| &end.place).map(|at| ((&at.owner, &at.token, split(&at.path).0), at)).collect();
-    tidy(root, present, folders.into_values());
-    ends
-}
 
-/// Lets one go: the folders to be synced behind it, `None` where it has become another version. `near` is the folder opened last.
-fn release_one(
-    root: &Folder,
-    near: &mut Option<(Place, Arc<Folder>)>,
-    to: Option<&Path>,
-    ask_writer: bool,
-    place: &Place,
-    stat: &FileStat,
-) -> Result<Option<Vec<Arc<Folder>>>, SourceError> {
-    let (folder, name) = split(&place.path);
-    let is_near = |near: &Place| (&near.owner, &near.token, &near.path[..]) == (&place.owner, &place.token, folder);
-    let opened = match near {
-        Some((at, opened)) if is_near(at) => Ok(opened.clone()),
-        _ => place.open(root).map(|(opened, _)| Arc::new(opened)),
-    };
-    let opened = opened.and_then(|from| {
-        *near = Some((Place { path: folder.to_vec(), ..place.clone() }, from.clone()));
-        Ok((from.look(name)?, from))
-    });
-    let (found, from) = match opened {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
-        opened => opened.map_err(|error| failed("letting go of", &place.path, &error))?,
-    };
-    let Some(found) = found else { return Ok(Some(vec![from])) };
-    if !is_file(&found) || !same_content(&version(&found), stat) {
-        return Ok(None);
-    }
-    if ask_writer && from.read(name).is_ok_and(|file| lease::writer(&file) == Writer::Someone) {
-        return Err(SourceError {
-            code: "being-written",
-            message: format!("`{}` is written to again", name::printable(&name::from_bytes(&place.path))),
-            hint: Some("it is let go of, or taken anew, once it is closed".to_owned()),
-        });
-    }
-    let into = match mode_of(&place.token) {
-        Some(After::Move) => move_out(&from, &place.path, to)?.map(Arc::new),
-        _ => {
-            if ask_writer {
-                // As it is: the release does not say when the claim was.
-                outlast(&version(&found));
-            }
-            remove(&from, name).map_err(|error| failed("deleting", &place.path, &error))?;
-            None
+    fn release_chunk(
+        &self,
+        reached: &Reached,
+        chunk: &[(usize, Place, FileStat)],
+    ) -> Vec<Result<Released, SourceError>> {
+        // Each folder in which a name was given or taken is synced once, behind all of them.
+        let mut touched: BTreeMap<(u64, u64), (Arc<Folder>, Vec<usize>)> = BTreeMap::new();
+        let mut near = None;
+        let mut ends: Vec<Result<Released, SourceError>> = Vec::with_capacity(chunk.len());
+        for (n, (_, place, stat)) in chunk.iter().enumerate() {
+            let end = self.release_one(reached, &mut near, place, stat).and_then(|done| {
+                let place = place.clone();
+                let Some(folders) = done else { return Ok(Released { place, changed: true }) };
+                for folder in folders {
+                    let identity = folder.identity().map_err(|error| failed("letting go of", &place.path, &error))?;
+                    touched.entry(identity).or_insert_with(|| (folder, Vec::new())).1.push(n);
+                }
+                Ok(Released { place, changed: false })
+            });
+            ends.push(end);
         }
-    };
-    Ok(Some(into.into_iter().chain([from]).collect()))
+        for (folder, of) in touched.into_values() {
+            let Err(error) = folder.sync() else { continue };
+            for n in of {
+                if let Ok(released) = &ends[n] {
+                    ends[n] = Err(failed("syncing the folder of", &released.place.path, &error));
+                }
+            }
+        }
+        // One of each folder will do.
+        let places = ends.iter().flatten().map(|end| &end.place);
+        let folders: BTreeMap<_, _> = places.map(|at| ((&at.owner, &at.token, split(&at.path).0), at)).collect();
+        tidy(&reached.root, self.present, folders.into_values());
+        ends
+    }
+
+    /// Lets one go: the folders to be synced behind it, `None` where it has become another version. `near` is the folder
+    /// opened last.
+    fn release_one(
+        &self,
+        reached: &Reached,
+        near: &mut Option<(Place, Arc<Folder>)>,
+        place: &Place,
+        stat: &FileStat,
+    ) -> Result<Option<Vec<Arc<Folder>>>, SourceError> {
+        let (folder, name) = split(&place.path);
+        let is_near = |near: &Place| (&near.owner, &near.token, &near.path[..]) == (&place.owner, &place.token, folder);
+        let opened = match near {
+            Some((at, opened)) if is_near(at) => Ok(opened.clone()),
+            _ => place.open(&reached.root.folder).map(|(opened, _)| Arc::new(opened)),
+        };
+        let opened = opened.and_then(|from| {
+            *near = Some((Place { path: folder.to_vec(), ..place.clone() }, from.clone()));
+            Ok((from.look(name)?, from))
+        });
+        let doing = |error: &io::Error| failed("letting go of", &place.path, error);
+        let (found, from) = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.is_gone(reached, place)?;
+                return Ok(Some(Vec::new()));
+            }
+            opened => opened.map_err(|error| doing(&error))?,
+        };
+        let Some(found) = found else {
+            self.is_gone(reached, place)?;
+            return Ok(Some(vec![from]));
+        };
+        if !is_file(&found) || !same_content(&version(&found), stat) {
+            return Ok(None);
+        }
+        if self.ask_writer {
+            let writer = match from.read(name) {
+                Ok(file) => lease::writer(&file),
+                // Its rights were taken away: nobody can be asked.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Writer::Unknown,
+                Err(error) => return Err(doing(&error)),
+            };
+            if writer == Writer::Someone {
+                return Err(SourceError {
+                    code: "being-written",
+                    message: format!("`{}` is written to again", name::printable(&name::from_bytes(&place.path))),
+                    hint: Some("it is let go of, or taken anew, once it is closed".to_owned()),
+                });
+            }
+        }
+        let into = match mode_of(&place.token) {
+            Some(After::Move) => move_out(&from, &place.path, self.to)?.map(Arc::new),
+            _ => {
+                if self.ask_writer {
+                    // As it is: the release does not say when the claim was.
+                    outlast(&version(&found));
+                }
+                remove(&from, name).map_err(|error| failed("deleting", &place.path, &error))?;
+                None
+            }
+        };
+        Ok(Some(into.into_iter().chain([from]).collect()))
+    }
+
+    /// What was not found is gone, unless it may lie in a folder that is not there.
+    fn is_gone(&self, reached: &Reached, place: &Place) -> Result<(), SourceError> {
+        if reached.sure {
+            return Ok(());
+        }
+        match self.roots.is_missed(place) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(self.roots.missed(1)),
+            Err(error) => Err(failed("letting go of", &place.path, &error)),
+        }
+    }
 }
 
 /// Waits until the kernel's clock for stamps has left the moment of the claim, so that a file which is given the same
@@ -337,11 +406,13 @@ pub(super) fn remove_bare(root: &Folder, owner: &[u8]) {
 }
 
 /// Removes the folders of claims that are empty now, up to [`CLAIMED`] itself; the one in use stays.
-pub(super) fn tidy<'a>(root: &Folder, present: &Present, places: impl IntoIterator<Item = &'a Place>) {
+fn tidy<'a>(root: &Arc<Root>, present: &Present, places: impl IntoIterator<Item = &'a Place>) {
     let mut places = places.into_iter().filter(|place| !present.is(&place.owner, &place.token)).peekable();
     if places.peek().is_none() {
         return;
     }
+    let in_use = present.root().is_some_and(|used| Arc::ptr_eq(&used, root));
+    let root = &root.folder;
     let Ok(claimed) = root.enter(CLAIMED) else { return };
     for place in places {
         let Ok(owner) = claimed.enter(&place.owner) else { continue };
@@ -359,7 +430,7 @@ pub(super) fn tidy<'a>(root: &Folder, present: &Present, places: impl IntoIterat
             }
             path = parent.to_vec();
         }
-        if !present.is_some() {
+        if !in_use {
             remove_bare(root, &place.owner);
         }
     }
@@ -367,7 +438,7 @@ pub(super) fn tidy<'a>(root: &Folder, present: &Present, places: impl IntoIterat
 
 /// Moves a claimed file to the folder for files that are done, under a numbered name where its own is taken. The
 /// folder it came to, to be synced; `None` where it was gone already.
-fn move_out(from: &Folder, path: &[u8], to: Option<&Path>) -> Result<Option<Folder>, SourceError> {
+fn move_out(from: &Folder, path: &[u8], to: Option<&Location>) -> Result<Option<Folder>, SourceError> {
     let Some(to) = to else {
         return Err(SourceError {
             code: "no-to",
@@ -377,7 +448,7 @@ fn move_out(from: &Folder, path: &[u8], to: Option<&Path>) -> Result<Option<Fold
     };
     let (folder, name) = split(path);
     let doing = |error: io::Error| failed("moving", path, &error);
-    let into = Folder::open_or_make(to).and_then(|to| to.descend_making(folder, true)).map_err(doing)?;
+    let into = to.open_or_make().and_then(|to| to.descend_making(folder, true)).map_err(doing)?;
     match with_free_name(name, |new| from.rename(name, &into, new, Taken::Refuse)) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -492,7 +563,10 @@ mod tests {
     #[test]
     fn what_others_claimed_is_theirs_while_they_live() {
         let (one, other) = (Life::begin(), Life::begin());
-        let token = one.token(7, After::Delete);
+        let folder = FolderId::parse("2a-17c9").unwrap();
+        let token = one.token(7, &folder, After::Delete);
+        assert_eq!((folder_of(&token), mode_of(&token)), (Some(folder), Some(After::Delete)));
+        assert_eq!(folder_of(b"life.7.d"), None, "of a version before");
         assert!(one.looks_after(&token) && !other.looks_after(&token));
         drop(one);
         assert!(other.looks_after(&token));

@@ -1,6 +1,6 @@
 //! Compares a folder with its ledger, and changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -9,11 +9,12 @@ use opendmp_model::name;
 use opendmp_processor::{Audit, AuditEntry, AuditState, Ledger, SourceError};
 
 use super::aside::{self, CLAIMED, Place};
+use super::roots::Root;
 use super::scan::Shared;
 use super::still::same;
 use super::walk::{Met, Walk};
 use super::{blocking, failed, no_root};
-use crate::beneath::{Folder, is_file, split, version};
+use crate::beneath::{is_file, split, version};
 
 /// How many paths are compared at a time.
 const BATCH: usize = 1_000;
@@ -29,56 +30,69 @@ struct Found {
 }
 
 /// The walks through the folder, one batch at a time: first what lies there, then what is set aside. What is set aside
-/// meanwhile is then met in one of them at least; the other way round it could be met in neither.
+/// meanwhile is then met in one of them at least; the other way round it could be met in neither. Set aside may also be
+/// what lies in folders that had the path before.
 struct Walks {
-    root: Folder,
+    root: Arc<Root>,
+    /// The folders in which what is set aside is to be walked.
+    claimed: VecDeque<Arc<Root>>,
     at: At,
 }
 
 /// Which walk is next.
 enum At {
     Files(Walk),
-    Claimed(Walk),
+    Claimed(Arc<Root>, Walk),
     End,
 }
 
 impl Walks {
     fn begin(shared: &Shared) -> Result<Self, SourceError> {
-        let root = Folder::open(&shared.root).map_err(|error| no_root(&shared.root, &error))?;
-        let files = root.again().and_then(|root| Walk::new(root, shared.recursive));
+        let root = shared.roots.now().map_err(|error| no_root(&shared.roots.location, &error))?;
+        let files = root.folder.again().and_then(|root| Walk::new(root, shared.recursive));
         let files = files.map_err(|error| failed("listing", b".", &error))?;
-        Ok(Self { root, at: At::Files(files) })
+        let before = shared.roots.held().into_iter().filter(|held| !Arc::ptr_eq(held, &root));
+        let claimed = [Arc::clone(&root)].into_iter().chain(before).collect();
+        Ok(Self { root, claimed, at: At::Files(files) })
     }
 
-    /// Opened only now: the folder is not there while nothing is set aside.
-    fn claimed(&self) -> At {
-        let walk = self.root.enter(CLAIMED).and_then(|claimed| Walk::new(claimed, true));
-        walk.map_or(At::End, At::Claimed)
+    /// The next walk of what is set aside. Opened only now: the folder is not there while nothing is.
+    fn next_claimed(&mut self) -> Result<At, io::Error> {
+        while let Some(root) = self.claimed.pop_front() {
+            match root.folder.enter(CLAIMED).and_then(|claimed| Walk::new(claimed, true)) {
+                Ok(walk) => return Ok(At::Claimed(root, walk)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(At::End)
     }
 
     fn batch(&mut self, shared: &Shared) -> Vec<Found> {
         let mut found = Vec::new();
         while found.len() < BATCH {
-            let (met, is_claimed) = match &mut self.at {
-                At::Files(walk) => (walk.next(Some(&shared.matcher)), false),
-                At::Claimed(walk) => (walk.next(None), true),
+            let (met, claimed) = match &mut self.at {
+                At::Files(walk) => (walk.next(Some(&shared.matcher)), None),
+                At::Claimed(root, walk) => (walk.next(None), Some(Arc::clone(root))),
                 At::End => break,
             };
             match met {
-                Some(Met::File(path)) if is_claimed => {
-                    let mut parts = path.splitn(3, |&b| b == b'/').map(<[u8]>::to_vec);
-                    if let (Some(owner), Some(token), Some(path)) = (parts.next(), parts.next(), parts.next()) {
-                        let place = Place { owner, token, path: path.clone() };
-                        if let Some(stat) = self.stat(&place.key()) {
-                            found.push(Found { path, place: Some(place), stat });
+                Some(Met::File(path)) => match &claimed {
+                    Some(root) => {
+                        let mut parts = path.splitn(3, |&b| b == b'/').map(<[u8]>::to_vec);
+                        if let (Some(owner), Some(token), Some(path)) = (parts.next(), parts.next(), parts.next()) {
+                            let place = Place { owner, token, path: path.clone() };
+                            if let Some(stat) = stat(root, &place.key()) {
+                                found.push(Found { path, place: Some(place), stat });
+                            }
                         }
                     }
-                }
-                Some(Met::File(path)) => {
-                    if let Some(stat) = self.stat(&path) {
-                        found.push(Found { path, place: None, stat });
+                    None => {
+                        if let Some(stat) = stat(&self.root, &path) {
+                            found.push(Found { path, place: None, stat });
+                        }
                     }
-                }
+                },
                 Some(Met::Link(path)) => {
                     let stat = Err(SourceError {
                         code: "symbolic-link",
@@ -98,30 +112,62 @@ impl Walks {
                     });
                     found.push(Found { path, place: None, stat });
                 }
-                None if is_claimed => self.at = At::End,
-                None => self.at = self.claimed(),
+                Some(Met::Replaced) => {}
+                None => {
+                    self.at = self.next_claimed().unwrap_or_else(|error| {
+                        let stat = Err(failed("listing", CLAIMED, &error));
+                        found.push(Found { path: CLAIMED.to_vec(), place: None, stat });
+                        At::Files(Walk::default())
+                    });
+                }
             }
         }
         found.sort_by(|one, other| one.path.cmp(&other.path));
         found
     }
+}
 
-    /// `None` where it is gone: it was set aside, which the later walk meets, or let go of.
-    fn stat(&self, path: &[u8]) -> Option<Result<FileStat, SourceError>> {
-        let (folder, file_name) = split(path);
-        let looked = self.root.descend(folder).and_then(|folder| {
-            let stat = folder.stat(file_name)?;
-            if is_file(&stat) {
-                // Whether it can be read is what an audit is asked for.
-                folder.read(file_name)?;
-            }
-            Ok(version(&stat))
-        });
-        match looked {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            looked => Some(looked.map_err(|error| failed("opening", path, &error))),
+/// `None` where it is gone: it was set aside, which the later walk meets, or let go of.
+fn stat(root: &Root, path: &[u8]) -> Option<Result<FileStat, SourceError>> {
+    let (folder, file_name) = split(path);
+    let looked = root.folder.descend(folder).and_then(|folder| {
+        let stat = folder.stat(file_name)?;
+        if is_file(&stat) {
+            // Whether it can be read is what an audit is asked for.
+            folder.read(file_name)?;
+        }
+        Ok(version(&stat))
+    });
+    match looked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        looked => Some(looked.map_err(|error| failed("opening", path, &error))),
+    }
+}
+
+/// What is not to be found, because the folder it is in is not there.
+fn missing(shared: &Shared, owner: &[u8], releasing: &[Vec<u8>]) -> Result<Vec<AuditEntry>, SourceError> {
+    let failed = |error: io::Error| no_root(&shared.roots.location, &error);
+    let now = shared.roots.now().map_err(failed)?;
+    let folders = shared.roots.missing(&now, owner).map_err(failed)?;
+    if folders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let entry = |path: &[u8], detail: String| AuditEntry {
+        path: name::from_bytes(path),
+        state: AuditState::Problem,
+        detail: Some(detail),
+    };
+    let moved = shared.roots.missed(folders.len());
+    let hint = moved.hint.unwrap_or_default();
+    let mut entries = vec![entry(CLAIMED, format!("{}; {hint}", moved.message))];
+    for release in releasing {
+        let Ok((place, _)) = Place::from_release(release) else { continue };
+        let reached = shared.roots.of(&place, Some(&now));
+        if reached.is_some_and(|reached| !reached.sure) && shared.roots.is_missed(&place).map_err(failed)? {
+            entries.push(entry(&place.path, "ingested; it lies claimed in a folder that is not there".to_owned()));
         }
     }
+    Ok(entries)
 }
 
 /// Compares. `releasing` are the releases not yet carried out.
@@ -130,9 +176,17 @@ pub(super) async fn audit(
     ledger: &dyn Ledger,
     releasing: &[Vec<u8>],
 ) -> Result<Audit, SourceError> {
-    let releasing: BTreeSet<&[u8]> = releasing.iter().map(Vec::as_slice).collect();
     let owner = aside::owner(ledger.owner());
     let mut audit = Audit::default();
+    let (with, of, named) = (shared.clone(), owner.clone(), releasing.to_vec());
+    for entry in blocking(move || missing(&with, &of, &named)).await?? {
+        audit.compared += 1;
+        audit.more |= audit.entries.len() >= MOST_ENTRIES;
+        if !audit.more {
+            audit.entries.push(entry);
+        }
+    }
+    let releasing: BTreeSet<&[u8]> = releasing.iter().map(Vec::as_slice).collect();
     let begun = shared.clone();
     let mut walks = blocking(move || Walks::begin(&begun)).await??;
     loop {

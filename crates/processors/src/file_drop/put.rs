@@ -86,11 +86,15 @@ pub(super) fn put(
 ) -> Result<(), Fault> {
     let path = path_of(shared, written)?;
     let (folder, file_name) = split(&path);
-    let root = Folder::open(&shared.root).map_err(|error| {
-        let said = no_root(&shared.root, &error);
-        Fault { hint: said.hint, ..Fault::new(FaultKind::Unavailable, said.code, said.message) }
-    })?;
-    let into = root.descend_making(folder, true).map_err(|error| failed("making the folder of", &path, &error))?;
+    let now = || {
+        shared.roots.now().map_err(|error| {
+            let said = no_root(&shared.roots.location, &error);
+            Fault { hint: said.hint, ..Fault::new(FaultKind::Unavailable, said.code, said.message) }
+        })
+    };
+    let root = now()?;
+    let into =
+        root.folder.descend_making(folder, true).map_err(|error| failed("making the folder of", &path, &error))?;
     let taken = || {
         refused(
             "name-taken",
@@ -121,5 +125,12 @@ pub(super) fn put(
     if !file.place(file_name, how).map_err(|error| failed("renaming to", &path, &error))? {
         return Err(taken());
     }
-    into.sync().map_err(|error| failed("syncing the folder of", &path, &error))
+    into.sync().map_err(|error| failed("syncing the folder of", &path, &error))?;
+    let is_there = |now: &Folder| Ok(now.descend(folder)?.identity()? == into.identity()?);
+    if is_there(&now()?.folder).unwrap_or_else(|_: io::Error| false) {
+        return Ok(());
+    }
+    // It lies in a folder that nobody looks into.
+    let message = format!("the folder of `{}` was replaced meanwhile", name::printable(written));
+    Err(Fault::new(FaultKind::Unavailable, "folder-moved", message).with_hint("put it again"))
 }

@@ -24,8 +24,9 @@ use self::waiting::Waiting;
 use super::After;
 use super::area::{Areas, Present};
 use super::aside::{self, Place};
+use super::no_root;
 use super::still::{Look, Still, TICK, same};
-use crate::beneath::Folder;
+use crate::beneath::Identity;
 
 /// How many paths the ledger is asked for at a time.
 const BATCH: usize = 1_000;
@@ -130,6 +131,8 @@ pub(super) struct Scanner {
     /// The look at names that is under way, within one call.
     brief: Option<Pass>,
     passes: u64,
+    /// The folder that was looked at as a whole last.
+    looked_at: Option<Identity>,
     /// Whether names were lost that only a look at everything finds again.
     unseen: bool,
     waiting: Waiting,
@@ -144,6 +147,8 @@ pub(super) struct Scanner {
     load: (usize, usize),
     /// Not yet told.
     problems: Vec<(String, SourceError)>,
+    /// What is wrong with the folder, as the last look at everything found it.
+    issues: Vec<SourceError>,
 }
 
 impl Scanner {
@@ -152,6 +157,7 @@ impl Scanner {
             pass: None,
             brief: None,
             passes: 0,
+            looked_at: None,
             unseen: false,
             waiting: Waiting::default(),
             areas: Areas::new(present),
@@ -161,6 +167,7 @@ impl Scanner {
             ready: Vec::new(),
             load: (0, 0),
             problems: Vec::new(),
+            issues: Vec::new(),
         }
     }
 
@@ -179,6 +186,11 @@ impl Scanner {
     pub(super) fn hand_over(&mut self) -> (Vec<Claim>, Vec<(String, SourceError)>) {
         self.load = (0, 0);
         (std::mem::take(&mut self.ready), std::mem::take(&mut self.problems))
+    }
+
+    /// What is wrong with the folder.
+    pub(super) fn issues(&self) -> Vec<SourceError> {
+        self.issues.clone()
     }
 
     /// The arrivals that were found to be the same, to be told to the ledger.
@@ -229,7 +241,16 @@ impl Scanner {
         let owner = aside::owner(owner);
         let taken = self.under_way(at).take();
         let mut pass = match (taken, at) {
-            (Some(pass), _) => pass,
+            (Some(pass), At::Everything) if !is_now(shared, &pass)? => {
+                // Another folder has the path by now: what was seen of the one before says nothing of it.
+                self.passes += 1;
+                Pass::begin(self, shared, &owner)?
+            }
+            (Some(mut pass), _) => {
+                // Sub-folders are looked up anew with each step.
+                pass.near = None;
+                pass
+            }
             (None, At::Everything) => {
                 self.passes += 1;
                 self.unseen = false;
@@ -282,10 +303,10 @@ impl Scanner {
         self.still.end_of_scan(pass.number);
         self.waiting.end_of_scan(pass.number);
         self.told.retain(|_, (_, scan)| *scan >= pass.number);
-        self.areas.rest(&pass.root);
+        self.areas.rest();
+        shared.roots.tidy(shared.present.root().as_ref());
         // A folder put in the place of the one that was walked has not been looked at.
-        let is_same = Folder::open(&shared.root).and_then(|root| Ok(root.identity()? == pass.root.identity()?));
-        let is_same = is_same.unwrap_or(false);
+        let is_same = is_now(shared, pass).unwrap_or(false);
         let complete = pass.complete && is_same;
         let soon = now.saturating_add(shared.settle.max(POLL));
         let unseen = pass.unseen || self.unseen || !is_same;
@@ -312,6 +333,12 @@ impl Scanner {
         let complete = again.is_none() && !self.unseen && self.pass.is_none();
         Over { complete, again, everything: self.unseen.then_some(now) }
     }
+}
+
+/// Whether the folder that is walked is the one that has the path.
+fn is_now(shared: &Shared, pass: &Pass) -> Result<bool, SourceError> {
+    let now = shared.roots.now().map_err(|error| no_root(&shared.roots.location, &error))?;
+    Ok(now.is(&pass.root))
 }
 
 /// One call of [`Scanner::step`].

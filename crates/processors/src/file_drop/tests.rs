@@ -1,6 +1,7 @@
 //! Tests of the source `file_drop`, against real files and a ledger in memory.
 
 mod hostile;
+mod moved;
 mod names;
 mod put;
 mod rights;

@@ -5,7 +5,7 @@ use std::io;
 use rustix::fs::FileType;
 
 use super::pattern::Matcher;
-use crate::beneath::{Folder, Listing, join};
+use crate::beneath::{Folder, Listing, join, split};
 use crate::template::OWN_PREFIX;
 
 /// How deep folders may be nested: each level keeps two files open.
@@ -22,18 +22,32 @@ pub(super) enum Met {
     Closed(Vec<u8>, io::Error),
     /// A folder that is nested too deep.
     TooDeep(Vec<u8>),
+    /// A folder that was replaced by another while it was walked.
+    Replaced,
 }
 
+#[derive(Debug)]
 struct Level {
     folder: Folder,
     listing: Listing,
     path: Vec<u8>,
 }
 
-/// A walk under way.
+/// A walk under way; over, as it is by default.
+#[derive(Debug, Default)]
 pub(super) struct Walk {
     levels: Vec<Level>,
     recursive: bool,
+}
+
+impl Level {
+    /// Whether it still has `inner`, or nothing of that name: what was walked there is gone then, and nothing was missed.
+    fn has(&self, inner: &Level) -> bool {
+        match self.folder.stat(split(&inner.path).1) {
+            Ok(stat) => inner.folder.identity().is_ok_and(|walked| walked == (stat.st_dev, stat.st_ino)),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
 }
 
 impl Walk {
@@ -67,7 +81,10 @@ impl Walk {
                     return Some(Met::Closed(path, error));
                 }
                 None => {
-                    self.levels.pop();
+                    let walked = self.levels.pop()?;
+                    if self.levels.last().is_some_and(|parent| !parent.has(&walked)) {
+                        return Some(Met::Replaced);
+                    }
                     continue;
                 }
             };
@@ -135,6 +152,7 @@ mod tests {
                 Met::Link(path) | Met::Closed(path, _) | Met::TooDeep(path) => {
                     others.push(String::from_utf8(path).unwrap());
                 }
+                Met::Replaced => {}
             }
         }
         files.sort();

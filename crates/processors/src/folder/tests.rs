@@ -4,6 +4,7 @@ use super::*;
 use crate::fixtures::item;
 use bytes::Bytes;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -295,4 +296,92 @@ async fn some_go_together_and_each_has_its_own_end() {
     }
     assert_eq!(std::fs::read_to_string(outbox.path("b/taken")).unwrap(), "somebody's");
     assert!(outbox.sink.export_all(Vec::new()).await.is_empty());
+}
+
+/// Does the file work without root's rights, where the test has them.
+fn as_nobody<F: Future<Output = ()>>(test: F) {
+    use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+    let give_up = || {
+        if Uid::effective().is_root() {
+            setfsgid(Gid::from_raw(65_534));
+            setfsuid(Uid::from_raw(65_534));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().on_thread_start(give_up).build().unwrap();
+    runtime.block_on(test);
+}
+
+#[test]
+fn what_can_not_be_looked_at_is_not_taken_for_foreign() {
+    use std::os::unix::fs::PermissionsExt;
+    let outbox = plain();
+    let chmod =
+        |name: &str, mode| std::fs::set_permissions(outbox.dir.path().join(name), PermissionsExt::from_mode(mode));
+    std::fs::create_dir_all(outbox.path("sub")).unwrap();
+    std::fs::write(outbox.path("a"), "same").unwrap();
+    std::fs::write(outbox.path("sub/a"), "same").unwrap();
+    ["", "out", "out/sub"].iter().for_each(|name| chmod(name, 0o777).unwrap());
+    as_nobody(async {
+        // The file itself, and the folder it is in.
+        for (closed, target) in [("out/a", "a"), ("out/sub", "sub/a")] {
+            chmod(closed, 0).unwrap();
+            let mut all = vec![export(target, b"same"), export(target, b"else")];
+            all[1].ours = Some(ContentHash::of(b"same"));
+            for (n, export) in all.into_iter().enumerate() {
+                let fault = outbox.sink.export(export).await.unwrap_err();
+                assert_eq!(fault.code, "no-rights", "{closed} {n}: {fault}");
+                assert_eq!(fault.kind, FaultKind::Unavailable, "{closed} {n}: {fault}");
+            }
+            chmod(closed, 0o777).unwrap();
+            assert_eq!(outbox.sink.export(export(target, b"same")).await.unwrap(), ExportEnd::Written);
+        }
+        // What is to be replaced need not be seen.
+        chmod("out/a", 0).unwrap();
+        let replacing = Export { overwrite: true, ..export("a", b"same") };
+        assert_eq!(outbox.sink.export(replacing).await.unwrap(), ExportEnd::Written);
+    });
+    assert_eq!((outbox.names(), outbox.read("a")), (vec!["a".to_owned(), "sub".to_owned()], b"same".to_vec()));
+}
+
+/// In a process of its own, whose descriptors run out at one place after the other.
+#[test]
+fn without_descriptors_nothing_is_taken_for_foreign() {
+    use nix::sys::resource::{Resource, setrlimit};
+    const INSIDE: &str = "OPENDMP_TEST_DESCRIPTORS";
+    if std::env::var_os(INSIDE).is_none() {
+        let name = std::thread::current().name().unwrap().to_owned();
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let status = again.args([&name, "--exact", "--nocapture"]).env(INSIDE, "1").status().unwrap();
+        assert!(status.success());
+        return;
+    }
+    let outbox = plain();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        assert_eq!(outbox.sink.export(export("sub/a", b"one")).await.unwrap(), ExportEnd::Written);
+        let next = std::os::fd::AsRawFd::as_raw_fd(&File::open("/dev/null").unwrap());
+        let (mut starved, mut written) = (0, 0);
+        for spare in 0..16 {
+            setrlimit(Resource::RLIMIT_NOFILE, (next + spare) as u64, 4_096).unwrap();
+            for (content, ours) in [(&b"one"[..], None), (b"two", Some(ContentHash::of(b"one")))] {
+                let export = Export { ours, ..export("sub/a", content) };
+                match outbox.sink.export(export).await {
+                    Ok(end) => {
+                        assert_eq!(end, ExportEnd::Written, "{spare}");
+                        written += 1;
+                    }
+                    Err(fault) => {
+                        assert_eq!(fault.kind, FaultKind::Unavailable, "{spare}: {fault}");
+                        starved += 1;
+                    }
+                }
+            }
+            // As it was.
+            setrlimit(Resource::RLIMIT_NOFILE, 4_096, 4_096).unwrap();
+            let export = Export { overwrite: true, ..export("sub/a", b"one") };
+            outbox.sink.export(export).await.unwrap();
+        }
+        assert!(starved > 4 && written > 4, "{starved} {written}");
+    });
+    assert_eq!(std::fs::read_dir(outbox.path("sub")).unwrap().count(), 1);
 }

@@ -1,12 +1,13 @@
 //! Begins a look at names.
 
 use super::super::aside::Place;
-use super::super::no_root;
 use super::super::walk::DEEPEST;
+use super::super::{failed, no_root};
 use super::{Found, Pass, Scanner, Shared};
-use crate::beneath::{Folder, is_folder, names, split, version};
+use crate::beneath::{is_folder, names, split, version};
 use crate::template::OWN_PREFIX;
 use opendmp_processor::SourceError;
+use std::io;
 
 /// How long after a folder came it is looked through once more, in milliseconds: a watcher that follows it in may have
 /// begun after files were put there.
@@ -22,21 +23,31 @@ impl Pass {
         if names.is_empty() && offered.is_empty() {
             return Ok(None);
         }
-        let root = match Folder::open(&shared.root) {
+        let root = match shared.roots.now() {
             Ok(root) => root,
             Err(error) => {
                 scanner.unseen = true;
-                return Err(no_root(&shared.root, &error));
+                return Err(no_root(&shared.roots.location, &error));
             }
         };
+        // Of another folder than the one that was looked at as a whole, these names are not all there is.
+        scanner.unseen |= scanner.looked_at.is_some_and(|looked_at| looked_at != root.identity);
         let mut pass = Self::of(root, scanner.passes, shared);
         pass.walked = true;
         let mut found: Vec<Found> = Vec::new();
         for name in names {
             if let Some(place) = Place::from_key(&name) {
-                let looked = place.open(&pass.root).and_then(|(folder, name)| folder.stat(name));
-                // What is gone was released meanwhile.
-                found.extend(looked.ok().map(|stat| Found::Left(place, version(&stat))));
+                let Some(reached) = shared.roots.of(&place, Some(&pass.root)) else { continue };
+                let looked = place.open(&reached.root.folder).and_then(|(folder, name)| folder.stat(name));
+                match looked {
+                    Ok(stat) => found.push(Found::Left(place, version(&stat))),
+                    // What is gone was released meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        scanner.unseen = true;
+                        scanner.problems.push((name_of(&place.path), failed("looking at", &place.path, &error)));
+                    }
+                }
                 continue;
             }
             // A folder that is looked through once more.
@@ -64,8 +75,12 @@ impl Pass {
 
     fn is_folder(&self, path: &[u8]) -> bool {
         let (folder, name) = split(path);
-        self.root.descend(folder).and_then(|folder| folder.stat(name)).is_ok_and(|stat| is_folder(&stat))
+        self.root.folder.descend(folder).and_then(|folder| folder.stat(name)).is_ok_and(|stat| is_folder(&stat))
     }
+}
+
+fn name_of(path: &[u8]) -> String {
+    opendmp_model::name::from_bytes(path)
 }
 
 impl Shared {

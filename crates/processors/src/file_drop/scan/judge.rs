@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::super::aside::{CLAIMED, Place, same_content};
 use super::super::lease::{self, Writer};
+use super::super::roots::Reached;
 use super::super::still::{Look, Verdict, recent_until, same};
 use super::super::{After, failed};
 use super::pass::{Pass, not_followed};
@@ -33,8 +34,11 @@ impl Pass {
                 // A claimed file stays offered until it is released; one that is gone needs no watching.
                 let claimed = key.starts_with(CLAIMED);
                 let is_over = if claimed {
-                    let there = self.root.descend(split(&key).0).and_then(|folder| folder.look(split(&key).1));
-                    matches!(there, Ok(None)) || there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+                    let reached = Place::from_key(&key).and_then(|at| call.shared.roots.of(&at, Some(&self.root)));
+                    reached.is_none_or(|Reached { root, .. }| {
+                        let there = root.folder.descend(split(&key).0).and_then(|folder| folder.look(split(&key).1));
+                        matches!(there, Ok(None)) || there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+                    })
                 } else {
                     let mut offered = call.shared.offered();
                     let stat = offered.get(&key).copied();
@@ -77,7 +81,7 @@ impl Pass {
         let (folder, file_name) = split(&path);
         let opened = match &self.near {
             Some((near, opened)) if near == folder => Ok(opened.clone()),
-            _ => self.root.descend(folder).map(Arc::new),
+            _ => self.root.folder.descend(folder).map(Arc::new),
         };
         let found = opened.and_then(|opened| {
             let stat = opened.look(file_name)?;
@@ -216,7 +220,7 @@ impl Pass {
     ) -> Result<(), SourceError> {
         let Some(file) = self.open(call, folder, (&path, &path), &stat) else { return Ok(()) };
         let Call { shared, owner, scanner, .. } = &mut *call;
-        let area = scanner.areas.take(&self.root, owner, &shared.life, shared.after, &path);
+        let area = scanner.areas.take(&shared.roots, &self.root, owner, &shared.life, shared.after, &path);
         let (token, area) = area.map_err(|error| no_aside(&error))?;
         let asked = leases(call.shared, &area)?.then(|| lease::writer(&file));
         if asked == Some(Writer::Someone) {
@@ -293,7 +297,8 @@ impl Pass {
         if call.shared.offered().contains_key(&key) {
             return;
         }
-        let opened = place.open(&self.root).and_then(|(folder, name)| Ok((folder.look(name)?, folder)));
+        let Some(reached) = call.shared.roots.of(place, Some(&self.root)) else { return };
+        let opened = place.open(&reached.root.folder).and_then(|(folder, name)| Ok((folder.look(name)?, folder)));
         let (folder, stat) = match opened {
             Ok((Some(stat), folder)) if is_file(&stat) => (folder, version(&stat)),
             Ok(_) => return,

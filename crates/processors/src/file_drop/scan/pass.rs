@@ -1,6 +1,7 @@
 //! One look: what it has gathered and not yet judged, and how it gathers.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,6 +9,7 @@ use opendmp_model::ledger::FileStat;
 use opendmp_processor::SourceError;
 
 use super::super::aside::{self, CLAIMED, Place};
+use super::super::roots::Root;
 use super::super::walk::{Met, Walk};
 use super::super::{area, failed, no_root};
 use super::{Answer, Call, Found, POLL, Scanner, Shared};
@@ -24,14 +26,14 @@ const MOST_TOKENS: usize = 10_000;
 /// A look under way.
 pub(super) struct Pass {
     pub number: u64,
-    pub root: Folder,
+    pub root: Arc<Root>,
     pub foreign_clock: bool,
-    /// The folders of claims that are to be walked, before the folder itself.
-    pub tokens: VecDeque<Vec<u8>>,
+    /// The folders of claims that are to be walked, before the folder itself, and what they are in.
+    pub tokens: VecDeque<(Arc<Root>, Vec<u8>)>,
     /// The folders that are to be walked of a look at names: those that are new.
     pub folders: VecDeque<Vec<u8>>,
     /// The walk under way, and the claim's folder it goes through.
-    pub walk: Option<(Option<Place>, Walk)>,
+    pub walk: Option<(Option<(Arc<Root>, Place)>, Walk)>,
     pub walked: bool,
     pub window: VecDeque<Found>,
     pub batch: VecDeque<(Found, Answer)>,
@@ -47,33 +49,65 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    pub(super) fn begin(scanner: &Scanner, shared: &Shared, owner: &[u8]) -> Result<Self, SourceError> {
-        let root = Folder::open(&shared.root).map_err(|error| no_root(&shared.root, &error))?;
+    pub(super) fn begin(scanner: &mut Scanner, shared: &Shared, owner: &[u8]) -> Result<Self, SourceError> {
+        let no_root = |error: io::Error| no_root(&shared.roots.location, &error);
+        let root = shared.roots.now();
+        scanner.areas.leave_all_but(root.as_ref().ok());
+        if root.is_err() {
+            // Where all was finished in the folder that was there, it is not missed.
+            shared.roots.tidy(None);
+        }
+        let root = root.map_err(no_root)?;
+        let missing = shared.roots.missing(&root, owner).map_err(no_root)?;
+        scanner.issues.clear();
+        if !missing.is_empty() {
+            scanner.issues.push(shared.roots.missed(missing.len()));
+        }
+        scanner.looked_at = Some(root.identity);
         let mut pass = Self::of(root, scanner.passes, shared);
-        if let Ok(area) = pass.root.descend(&join(CLAIMED, owner)) {
-            for (token, _) in area.list().into_iter().flatten().flatten() {
-                if !shared.life.looks_after(&token) {
-                    continue;
-                }
-                if pass.tokens.len() >= MOST_TOKENS {
-                    (pass.complete, pass.unseen) = (false, true);
-                    break;
-                }
-                // Folders that a crash left empty.
-                if shared.life.made(&token) || !area::remove(&pass.root, owner, &token) {
-                    pass.tokens.push_back(token);
-                }
-            }
-            if pass.tokens.is_empty() {
-                aside::remove_bare(&pass.root, owner);
+        let root = Arc::clone(&pass.root);
+        for held in shared.roots.held().iter().filter(|held| !Arc::ptr_eq(held, &root)) {
+            // What can't be reached in a folder that is elsewhere by now stands in nobody's way here.
+            if let Err(error) = pass.claims_in(held, shared, owner) {
+                pass.complete = false;
+                scanner.issues.push(failed("listing", CLAIMED, &error));
             }
         }
+        pass.claims_in(&root, shared, owner).map_err(|error| failed("listing", CLAIMED, &error))?;
         pass.window = shared.offered().keys().map(|key| Found::Offered(key.clone())).collect();
         Ok(pass)
     }
 
-    pub(super) fn of(root: Folder, number: u64, shared: &Shared) -> Self {
-        let foreign_clock = *shared.foreign_clock.get_or_init(|| root.foreign_clock());
+    /// Notes the folders of claims in a folder.
+    fn claims_in(&mut self, root: &Arc<Root>, shared: &Shared, owner: &[u8]) -> io::Result<()> {
+        let listing = match root.folder.descend(&join(CLAIMED, owner)).and_then(|area| area.list()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listing => listing?,
+        };
+        let before = self.tokens.len();
+        for token in listing {
+            let (token, _) = token?;
+            if !shared.life.looks_after(&token) {
+                continue;
+            }
+            if self.tokens.len() >= MOST_TOKENS {
+                (self.complete, self.unseen) = (false, true);
+                break;
+            }
+            // Folders that a crash left empty.
+            if shared.life.made(&token) || !area::remove(&root.folder, owner, &token) {
+                self.tokens.push_back((Arc::clone(root), token));
+            }
+        }
+        if self.tokens.len() == before {
+            aside::remove_bare(&root.folder, owner);
+            return Ok(());
+        }
+        shared.roots.hold(root, owner)
+    }
+
+    pub(super) fn of(root: Arc<Root>, number: u64, shared: &Shared) -> Self {
+        let foreign_clock = *shared.foreign_clock.get_or_init(|| root.folder.foreign_clock());
         Self {
             number,
             root,
@@ -94,27 +128,34 @@ impl Pass {
 
     /// Begins the next walk, if there is one more.
     fn next_walk(&mut self, call: &Call<'_>) -> Result<bool, SourceError> {
-        while let Some(token) = self.tokens.pop_front() {
+        while let Some((root, token)) = self.tokens.pop_front() {
             let place = Place { owner: call.owner.to_vec(), token, path: Vec::new() };
-            let folder = self.root.descend(&join(CLAIMED, &join(&place.owner, &place.token)));
-            // Gone, if it can't be opened: its files were released.
-            if let Ok(walk) = folder.and_then(|folder| Walk::new(folder, true)) {
-                self.walk = Some((Some(place), walk));
-                return Ok(true);
+            match place.area(&root.folder).and_then(|folder| Walk::new(folder, true)) {
+                Ok(walk) => {
+                    self.walk = Some((Some((root, place)), walk));
+                    return Ok(true);
+                }
+                // Its files were released.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed("listing", &place.within(), &error)),
             }
         }
         while let Some(path) = self.folders.pop_front() {
-            let folder = self.root.descend(&path);
-            if let Ok(walk) = folder.and_then(|folder| Walk::within(folder, path, true)) {
-                self.walk = Some((None, walk));
-                return Ok(true);
+            match self.root.folder.descend(&path).and_then(|folder| Walk::within(folder, path, true)) {
+                Ok(walk) => {
+                    self.walk = Some((None, walk));
+                    return Ok(true);
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                // A look at everything says what is in the way.
+                Err(_) => self.unseen = true,
             }
         }
         if std::mem::replace(&mut self.walked, true) {
             return Ok(false);
         }
         call.shared.listed.fetch_add(1, Ordering::Relaxed);
-        let walk = self.root.again().and_then(|root| Walk::new(root, call.shared.recursive));
+        let walk = self.root.folder.again().and_then(|root| Walk::new(root, call.shared.recursive));
         self.walk = Some((None, walk.map_err(|error| failed("listing", b".", &error))?));
         Ok(true)
     }
@@ -139,13 +180,25 @@ impl Pass {
                         found.push(Found::Fresh(path));
                         continue;
                     };
+                    let (root, of) = of;
                     let place = Place { path, ..of.clone() };
-                    let looked = place.open(&self.root).and_then(|(folder, name)| folder.stat(name));
-                    // What is gone was released meanwhile.
-                    found.extend(looked.ok().map(|stat| Found::Left(place, version(&stat))));
+                    match place.open(&root.folder).and_then(|(folder, name)| folder.stat(name)) {
+                        Ok(stat) => found.push(Found::Left(place, version(&stat))),
+                        // What is gone was released meanwhile.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => {
+                            self.complete = false;
+                            call.tell(&place.path, none, failed("looking at", &place.path, &error));
+                        }
+                    }
                 }
                 Some(Met::Link(path)) => call.tell(&path, none, not_followed()),
-                Some(Met::Closed(path, error)) => call.tell(&path, none, failed("listing", &path, &error)),
+                Some(Met::Closed(path, error)) => {
+                    // What is not there for us is left out; what could not be looked at for now is not.
+                    self.complete &= error.kind() == io::ErrorKind::PermissionDenied;
+                    call.tell(&path, none, failed("listing", &path, &error));
+                }
+                Some(Met::Replaced) => (self.complete, self.unseen) = (false, true),
                 Some(Met::TooDeep(path)) => call.tell(
                     &path,
                     none,

@@ -1,7 +1,6 @@
 //! What all calls of an open source share.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -11,12 +10,13 @@ use super::super::After;
 use super::super::area::Present;
 use super::super::aside::{CLAIMED, Life};
 use super::super::pattern::{Matcher, Patterns};
+use super::super::roots::Roots;
 use super::{Changed, Found};
-use crate::beneath::Folder;
+use crate::location::Location;
 
 /// What does not change while a source is open, and what all its calls share.
 pub(crate) struct Shared {
-    pub root: PathBuf,
+    pub roots: Roots,
     pub written: String,
     pub matcher: Matcher,
     /// As written.
@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     pub recursive: bool,
     pub settle: i64,
     pub after: After,
-    pub to: Option<PathBuf>,
+    pub to: Option<Location>,
     pub life: Life,
     /// The folder that claims are set aside in now.
     pub present: Present,
@@ -69,10 +69,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if self.present.is_some()
-            && let Ok(root) = Folder::open(&self.root)
-        {
-            self.present.end(&root);
-        }
+        self.present.end();
+        self.roots.tidy(None);
     }
 }

@@ -1,0 +1,448 @@
+//! A folder that a flow names by a path, looked up each time it is used: what has the path may be renamed, replaced,
+//! unmounted or mounted anew at any time.
+//!
+//! A folder below an unmounted file system looks like an empty one, or can be made anew as if nothing had happened. So it
+//! is recorded below which mount point a location was last, and a location whose mount point is none any more is refused
+//! until it is mounted again, or a person says that the folder which is there now is meant: by making the file
+//! [`ACCEPT`] in it. Recorded too is in which folders files may lie claimed, see the source `file_drop`.
+//!
+//! The records are files in the data directory, because what is mounted is a matter of this machine. They may be deleted:
+//! then whatever is there is taken for what is meant.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use opendmp_model::ids::{PathHash, base32};
+use opendmp_model::name;
+use serde::{Deserialize, Serialize};
+
+use crate::beneath::{Folder, FolderId, Identity};
+use crate::life;
+
+/// The file by which a person says that the folder it is in is meant. It is removed once that is recorded.
+pub(crate) const ACCEPT: &str = ".opendmp-accept";
+
+/// The version of the format of records.
+const FORMAT: u32 = 1;
+
+/// Records are read, changed and written by one at a time.
+static RECORDS: Mutex<()> = Mutex::new(());
+
+/// What is recorded of a location. Paths are written as item names are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    format: u32,
+    path: String,
+    /// The folder that was there last.
+    folder: Option<String>,
+    /// The mount point that it was below.
+    mount: Option<String>,
+    /// Where claimed files may lie.
+    #[serde(default)]
+    claims: Vec<Claims>,
+}
+
+/// A folder in which files may lie claimed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Claims {
+    folder: String,
+    owner: String,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Location {
+    path: PathBuf,
+    /// The file of its record.
+    file: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What was there when it was checked last.
+    checked: Option<Identity>,
+    /// The path without links, as it was found last.
+    real: Option<PathBuf>,
+    /// The record, where it has no file.
+    record: Record,
+}
+
+impl Location {
+    /// The folder that has `path`, an absolute path. Its record is kept in the folder `records`; where there is none, it
+    /// is forgotten with this value.
+    pub(crate) fn new(path: PathBuf, records: Option<&Path>) -> Self {
+        let file = records.map(|records| {
+            let mut file = base32(&PathHash::of("opendmp 2026 location v1", &[path.as_os_str().as_encoded_bytes()]).0);
+            file.truncate(26);
+            records.join(file + ".json")
+        });
+        Self { path, file, state: Mutex::default() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path, as it is shown.
+    pub(crate) fn shown(&self) -> String {
+        shown(&self.path)
+    }
+
+    /// The path without links. While it can't be followed to its end (nothing is mounted there, or there is no looking at
+    /// it) it is what it was last, so that one place does not seem to be another; else it is followed as far as it goes.
+    pub(crate) fn real(&self) -> PathBuf {
+        match self.path.canonicalize() {
+            Ok(real) => {
+                self.state().real = Some(real.clone());
+                real
+            }
+            Err(_) => self.state().real.clone().unwrap_or_else(|| crate::beneath::real(&self.path)),
+        }
+    }
+
+    /// Opens what has the path now.
+    ///
+    /// # Errors
+    /// Of the system; an [`Unmounted`] where the file system it was on is not mounted.
+    pub(crate) fn open(&self) -> io::Result<(Folder, Identity)> {
+        let folder = match Folder::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.check_parents()?;
+                return Err(error);
+            }
+            opened => opened?,
+        };
+        let identity = folder.identify()?;
+        self.check(&folder, &identity)?;
+        Ok((folder, identity))
+    }
+
+    /// The same; the folder and its parents are made where they are missing, and what is made is durable.
+    pub(crate) fn open_or_make(&self) -> io::Result<Folder> {
+        match self.open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return Ok(opened?.0),
+        }
+        Folder::open_or_make(&self.path)?;
+        Ok(self.open()?.0)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses an open folder that is not on the file system which was mounted there.
+    fn check(&self, folder: &Folder, identity: &Identity) -> io::Result<()> {
+        if self.state().checked == Some(*identity) {
+            return Ok(());
+        }
+        let real = self.path.canonicalize()?;
+        let mount = mount_point(&real)?;
+        if Identity::at(&real)? != *identity {
+            return Err(io::Error::other("it is being replaced"));
+        }
+        let id = identity.folder();
+        let record = self.record()?;
+        let is_known = record.folder().is_some_and(|known| known.is(&id));
+        if !is_known && let Some(unmounted) = self.unmounted(&record, &mount)? {
+            if !self.accept(folder, &id, &mount)? {
+                return Err(io::Error::other(unmounted));
+            }
+        }
+        let (folder, mount) = (id.to_string(), as_text(&mount));
+        if record.folder.as_ref() != Some(&folder) || record.mount.as_ref() != Some(&mount) {
+            self.change(|record| (record.folder, record.mount) = (Some(folder), Some(mount)))?;
+        }
+        // What was accepted is recorded by now; a second location of the same path finds it in the record.
+        self.state().checked = Some(*identity);
+        Ok(())
+    }
+
+    /// Whether a person said that this folder is meant; the folders that were there before are forgotten then.
+    fn accept(&self, folder: &Folder, id: &FolderId, mount: &Path) -> io::Result<bool> {
+        if folder.look(ACCEPT.as_bytes())?.is_none() {
+            return Ok(false);
+        }
+        tracing::info!(path = self.shown(), "the folder that is there now is the one that is meant");
+        self.change(|record| {
+            (record.folder, record.mount) = (Some(id.to_string()), Some(as_text(mount)));
+            let here = |claims: &Claims| FolderId::parse(&claims.folder).is_some_and(|folder| folder.is(id));
+            record.claims.retain(here);
+        })?;
+        // Where it can't be removed it does no harm: it says what is so.
+        let _ = folder.unlink(ACCEPT.as_bytes());
+        Ok(true)
+    }
+
+    /// The same, once more than where something is not mounted: where files may lie claimed in folders that are not there.
+    pub(crate) fn accept_now(&self, folder: &Folder, id: &FolderId) -> io::Result<bool> {
+        let mount = mount_point(&self.path.canonicalize()?)?;
+        self.accept(folder, id, &mount)
+    }
+
+    /// Refuses a missing folder where the file system it was on is not mounted, so that it is not made elsewhere.
+    fn check_parents(&self) -> io::Result<()> {
+        for parent in self.path.ancestors().skip(1) {
+            let real = match parent.canonicalize() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                real => real?,
+            };
+            return match self.unmounted(&self.record()?, &mount_point(&real)?)? {
+                Some(unmounted) => Err(io::Error::other(unmounted)),
+                None => Ok(()),
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether what is below the mount point `now` was below another one, which is none any more.
+    fn unmounted(&self, record: &Record, now: &Path) -> io::Result<Option<Unmounted>> {
+        let Some(before) = record.mount.as_deref().map(|mount| PathBuf::from(bytes_to_os(name::to_bytes(mount))))
+        else {
+            return Ok(None);
+        };
+        if before == now || !before.starts_with(now) || is_mount_point(&before)? {
+            return Ok(None);
+        }
+        Ok(Some(Unmounted { path: self.shown(), mount: shown(&before) }))
+    }
+
+    /// Says, durably, that files may lie claimed in a folder, before the first is.
+    pub(crate) fn add_claims(&self, folder: &FolderId, owner: &[u8]) -> io::Result<()> {
+        let claims = Claims { folder: folder.to_string(), owner: name::from_bytes(owner) };
+        if self.record()?.claims.contains(&claims) {
+            return Ok(());
+        }
+        self.change(|record| record.claims.push(claims))
+    }
+
+    /// Says that no files lie claimed any more in folders.
+    pub(crate) fn remove_claims(&self, gone: impl Fn(&FolderId, &[u8]) -> bool) -> io::Result<()> {
+        let is_gone = |claims: &Claims| {
+            FolderId::parse(&claims.folder).is_none_or(|folder| gone(&folder, &name::to_bytes(&claims.owner)))
+        };
+        if !self.record()?.claims.iter().any(is_gone) {
+            return Ok(());
+        }
+        self.change(|record| record.claims.retain(|claims| !is_gone(claims)))
+    }
+
+    /// The folders in which files may lie claimed, and whose.
+    pub(crate) fn claims(&self) -> io::Result<Vec<(FolderId, Vec<u8>)>> {
+        let claims = self.record()?.claims.into_iter();
+        Ok(claims.filter_map(|c| Some((FolderId::parse(&c.folder)?, name::to_bytes(&c.owner)))).collect())
+    }
+
+    fn record(&self) -> io::Result<Record> {
+        let Some(file) = &self.file else { return Ok(self.state().record.clone()) };
+        let damaged = |why: &str| io::Error::other(format!("the record {} {why}; remove it", shown(file)));
+        match std::fs::read(file) {
+            Ok(bytes) => match serde_json::from_slice::<Record>(&bytes) {
+                Ok(record) if record.format == FORMAT => Ok(record),
+                Ok(_) => Err(damaged("was written by another version of OpenDMP")),
+                Err(_) => Err(damaged("is damaged")),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Changes the record, durably.
+    fn change(&self, change: impl FnOnce(&mut Record)) -> io::Result<()> {
+        let _one = RECORDS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut record = self.record()?;
+        change(&mut record);
+        (record.format, record.path) = (FORMAT, as_text(&self.path));
+        let Some(file) = &self.file else {
+            self.state().record = record;
+            return Ok(());
+        };
+        let Some(folder) = file.parent() else { return Ok(()) };
+        if !folder.exists() {
+            Folder::open_or_make(folder)?;
+        }
+        let new = folder.join(format!("{}.tmp", life::new()));
+        let written = (|| {
+            let mut out = std::fs::File::create_new(&new)?;
+            out.write_all(&serde_json::to_vec_pretty(&record)?)?;
+            out.sync_all()?;
+            std::fs::rename(&new, file)?;
+            std::fs::File::open(folder)?.sync_all()
+        })();
+        if written.is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
+        written
+    }
+}
+
+impl Record {
+    fn folder(&self) -> Option<FolderId> {
+        FolderId::parse(self.folder.as_deref()?)
+    }
+}
+
+/// A folder lies below a mount point at which nothing is mounted any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Unmounted {
+    path: String,
+    mount: String,
+}
+
+impl Unmounted {
+    /// A short stable name.
+    pub(crate) const CODE: &str = "not-mounted";
+
+    /// What an error says, if it says that.
+    pub(crate) fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    pub(crate) fn hint(&self) -> String {
+        let Self { path, mount } = self;
+        format!(
+            "mount `{mount}` again; if the folder without it is meant: `mkdir -p '{path}' && touch '{path}/{ACCEPT}'`"
+        )
+    }
+}
+
+impl std::fmt::Display for Unmounted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { path, mount } = self;
+        write!(f, "`{path}` was on the file system at `{mount}`, where nothing is mounted now")
+    }
+}
+
+impl std::error::Error for Unmounted {}
+
+/// The mount point that a path without links is below, or is itself.
+fn mount_point(real: &Path) -> io::Result<PathBuf> {
+    let mut at = real;
+    let mount = Identity::at(real)?.mount;
+    while let Some(parent) = at.parent() {
+        if Identity::at(parent)?.mount != mount {
+            break;
+        }
+        at = parent;
+    }
+    Ok(at.to_owned())
+}
+
+/// Whether something is mounted at that very path.
+fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let Some(parent) = path.parent() else { return Ok(true) };
+    let mount = |path: &Path| match Identity::at(path) {
+        Ok(identity) => Ok(Some(identity.mount)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let own = mount(path)?;
+    Ok(own.is_some() && own != mount(parent)?)
+}
+
+fn bytes_to_os(bytes: Vec<u8>) -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes)
+}
+
+/// A path as it is recorded.
+fn as_text(path: &Path) -> String {
+    name::from_bytes(path.as_os_str().as_encoded_bytes())
+}
+
+fn shown(path: &Path) -> String {
+    name::printable(&as_text(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u64) -> FolderId {
+        FolderId::parse(&format!("{n:x}-0")).unwrap()
+    }
+
+    #[test]
+    fn records_outlast_the_process_and_may_be_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, records) = (dir.path().join("in"), dir.path().join("records"));
+        std::fs::create_dir(&path).unwrap();
+        let one = || Location::new(path.clone(), Some(&records));
+        one().add_claims(&id(1), b"a").unwrap();
+        one().add_claims(&id(1), b"a").unwrap();
+        one().add_claims(&id(2), b"b").unwrap();
+        assert_eq!(one().claims().unwrap(), [(id(1), b"a".to_vec()), (id(2), b"b".to_vec())]);
+        one().remove_claims(|folder, _| folder.is(&id(1))).unwrap();
+        assert_eq!(one().claims().unwrap(), [(id(2), b"b".to_vec())]);
+        let other = Location::new(dir.path().join("out"), Some(&records));
+        assert_eq!(other.claims().unwrap(), []);
+        std::fs::remove_dir_all(&records).unwrap();
+        assert_eq!(one().claims().unwrap(), []);
+        one().open().unwrap();
+        let file = std::fs::read_dir(&records).unwrap().next().unwrap().unwrap().path();
+        std::fs::write(&file, "{").unwrap();
+        let error = one().open().unwrap_err().to_string();
+        assert!(error.contains("damaged") && error.contains(file.to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn a_folder_made_anew_on_the_same_file_system_is_the_one_that_is_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::new(dir.path().join("a/out"), Some(&dir.path().join("records")));
+        location.open_or_make().unwrap();
+        std::fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+        assert_eq!(location.open().unwrap_err().kind(), io::ErrorKind::NotFound);
+        location.open_or_make().unwrap();
+        assert!(dir.path().join("a/out").exists());
+    }
+
+    #[test]
+    fn what_was_below_a_mount_point_is_refused_where_nothing_is_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk/out");
+        let records = dir.path().join("records");
+        let location = Location::new(path.clone(), Some(&records));
+        // As if a disk had been mounted at `disk`, and its root had been another folder.
+        let disk = as_text(&dir.path().canonicalize().unwrap().join("disk"));
+        location.change(|record| (record.folder, record.mount) = (Some("1-1".to_owned()), Some(disk))).unwrap();
+        let refused =
+            |error: &io::Error| Unmounted::of(error).is_some_and(|unmounted| unmounted.hint().contains("touch"));
+        for _ in 0..2 {
+            assert!(refused(&location.open().unwrap_err()) && refused(&location.open_or_make().unwrap_err()));
+            assert!(!path.exists(), "nothing is made below the mount point");
+        }
+        std::fs::create_dir_all(&path).unwrap();
+        assert!(refused(&location.open().unwrap_err()) && refused(&location.open_or_make().unwrap_err()));
+        std::fs::write(path.join(ACCEPT), "").unwrap();
+        location.open().unwrap();
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+        // From then on it is what is meant, for others and after a restart too.
+        Location::new(path, Some(&records)).open_or_make().unwrap();
+    }
+
+    #[test]
+    fn a_place_that_can_not_be_followed_is_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, link) = (dir.path().join("disk"), dir.path().join("disk/link"));
+        std::fs::create_dir_all(disk.join("data")).unwrap();
+        std::os::unix::fs::symlink("data", &link).unwrap();
+        let location = Location::new(link, None);
+        let real = location.real();
+        assert!(real.ends_with("disk/data"));
+        std::fs::rename(&disk, dir.path().join("away")).unwrap();
+        assert_eq!(location.real(), real);
+        assert!(Location::new(disk.join("link"), None).real().ends_with("disk/link"), "as far as it goes");
+    }
+
+    #[test]
+    fn mount_points_are_found() {
+        assert_eq!(mount_point(Path::new("/")).unwrap(), Path::new("/"));
+        assert!(is_mount_point(Path::new("/")).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        let mount = mount_point(&real).unwrap();
+        assert!(real.starts_with(&mount) && mount != real && is_mount_point(&mount).unwrap());
+        assert!(!is_mount_point(&real).unwrap() && !is_mount_point(&real.join("missing")).unwrap());
+    }
+}
