@@ -107,7 +107,11 @@ struct TaskNote {
 /// Only what makes a settlement impossible, such as a version that can't be loaded for want of a service; the task
 /// stays claimed then, and is to be handed back.
 pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, Error> {
-    let loaded = engine.load(claimed.version).await?;
+    let loaded = match engine.load(claimed.version).await {
+        Ok(loaded) => loaded,
+        Err(error) if error.kind == ErrorKind::Damaged => return superseded(engine, claimed, error).await,
+        Err(error) => return Err(error),
+    };
     spans::of_flow(&loaded.plan.slug);
     let mut work = Work {
         engine,
@@ -164,6 +168,42 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
     work.waiting.insert((node.planned.rank, node.index, task.to.input), items);
     work.run(true).await?;
     work.settlement().await
+}
+
+/// What becomes of a task whose version this program can't compile, because an older one accepted more. While it is the
+/// flow's present version the task waits: that is a health issue, and the older program could still go on. Once the flow was
+/// corrected nothing will ever run the old version, so its items become dead letters, which a retry sends to the new one.
+async fn superseded(engine: &Engine, claimed: &Claimed, error: Error) -> Result<Settlement, Error> {
+    let task = &claimed.task;
+    if task.load != Load::Items || engine.journal.flow(claimed.flow).await?.version == claimed.version {
+        return Err(error);
+    }
+    let fault = Fault::new(FaultKind::Rejected, "old-version", error.message)
+        .with_hint("retry: the flow's present version takes it from here");
+    let letter = |item: &Item| NewDeadLetter {
+        id: dead_letter_id(item.id, &task.to),
+        at: task.to.clone(),
+        item: item.clone(),
+        fault: fault.clone(),
+        attempts: claimed.attempt,
+        log: Vec::new(),
+    };
+    let counts = StepCounts { dead: task.items.len() as u64, ..StepCounts::default() };
+    Ok(Settlement {
+        task: task.id,
+        lease: engine.lease,
+        attempt: claimed.attempt,
+        tasks: Vec::new(),
+        held: Vec::new(),
+        closing: None,
+        revisions: Vec::new(),
+        dead_letters: task.items.iter().map(letter).collect(),
+        history: Vec::new(),
+        memos: Vec::new(),
+        counts: BTreeMap::from([(Arc::clone(&task.to.processor), counts)]),
+        at: engine.clock.now(),
+        actor: "engine".into(),
+    })
 }
 
 impl Work<'_> {

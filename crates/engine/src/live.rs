@@ -1,7 +1,7 @@
 //! What keeps an engine going by itself: claims tasks as there is room, carries intents out, and sweeps now and then for
 //! what a lost hint left. The sources of enabled flows are looked at by `sources`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ const FORGET: Duration = Duration::from_secs(600);
 
 /// How long nothing is taken in for a flow that has enough to do.
 const FULL: Duration = Duration::from_millis(100);
+
+/// How many suspects that were handed back are remembered.
+const MAX_RETURNED: usize = 100;
 
 /// How long one worker goes on with what follows from what it did.
 const GO_ON: Duration = Duration::from_secs(1);
@@ -197,7 +200,8 @@ struct Workers {
 async fn tasks(workers: Workers) {
     let Workers { engine, scope, in_work, mut stopped, .. } = workers.clone();
     let mut listener = engine.transport.listen();
-    let mut running: JoinSet<()> = JoinSet::new();
+    // Each answers the task that it handed back, if it could not be worked on.
+    let mut running: JoinSet<Option<TaskId>> = JoinSet::new();
     let run = match scope {
         Scope::All => None,
         Scope::Run(run) => Some(run),
@@ -212,26 +216,51 @@ async fn tasks(workers: Workers) {
     };
     let mut looked_for_idle = tokio::time::Instant::now();
     let mut heard = false;
-    let start = |running: &mut JoinSet<()>, claimed: Claimed, goes_on: bool| {
+    let start = |running: &mut JoinSet<Option<TaskId>>, claimed: Claimed, goes_on: bool| {
         in_work.tasks().insert(claimed.task.id, claimed.flow);
         running.spawn(work(workers.clone(), claimed, goes_on));
     };
     warm_up(&engine).await;
     let mut look_for_suspects = true;
+    // Suspects that were handed back. They stay the first in the queue, and must hold up nothing else: they are left out until
+    // suspects are looked for again.
+    let mut returned: BTreeSet<TaskId> = BTreeSet::new();
     let mut looked_for_suspects = tokio::time::Instant::now();
     while !*stopped.borrow() {
         while running.try_join_next().is_some() {}
         if look_for_suspects && running.is_empty() {
             looked_for_suspects = tokio::time::Instant::now();
-            match engine.journal.claim(request(1, true)).await {
-                Ok(mut claimed) => match claimed.pop() {
-                    Some(claimed) => {
-                        start(&mut running, claimed, false);
-                        let _ = tokio::time::timeout(ALONE, running.join_next()).await;
-                        continue;
+            match engine.journal.claim(request(1 + returned.len(), true)).await {
+                Ok(claimed) => {
+                    let (mut next, mut back) = (None, Vec::new());
+                    for one in claimed {
+                        match next {
+                            None if !returned.contains(&one.task.id) => next = Some(one),
+                            _ => back.push(one.task.id),
+                        }
                     }
-                    None => look_for_suspects = false,
-                },
+                    if !back.is_empty()
+                        && let Err(error) = engine.journal.unclaim(engine.lease, back).await
+                    {
+                        complain(&engine, &error).await;
+                    }
+                    match next {
+                        Some(one) => {
+                            start(&mut running, one, false);
+                            if let Ok(Some(Ok(Some(task)))) = tokio::time::timeout(ALONE, running.join_next()).await {
+                                returned.insert(task);
+                            }
+                            if returned.len() < MAX_RETURNED {
+                                continue;
+                            }
+                            (look_for_suspects, returned) = (false, BTreeSet::new());
+                        }
+                        None => {
+                            look_for_suspects = false;
+                            returned.clear();
+                        }
+                    }
+                }
                 Err(error) => complain(&engine, &error).await,
             }
         }
@@ -312,8 +341,9 @@ pub(crate) async fn complain(engine: &Engine, error: &opendmp_ports::Error) {
     engine.clock.sleep(Duration::from_secs(1)).await;
 }
 
-/// Works on a task, and for a while on what its settlement was claimed along with.
-async fn work(workers: Workers, first: Claimed, goes_on: bool) {
+/// Works on a task, and for a while on what its settlement was claimed along with. Answers the task that was handed back
+/// last, because it could not be worked on.
+async fn work(workers: Workers, first: Claimed, goes_on: bool) -> Option<TaskId> {
     let Workers { engine, scope, in_work, outside, stopped } = workers;
     let run = match scope {
         Scope::All => None,
@@ -322,6 +352,7 @@ async fn work(workers: Workers, first: Claimed, goes_on: bool) {
     let began = tokio::time::Instant::now();
     let room = || outside.room().min(INTENTS_OF_ONE);
     let mut next = Some(first);
+    let mut returned = None;
     while let Some(claimed) = next.take() {
         let about = format!("flow {}, processor {}", claimed.flow, claimed.task.to.processor);
         let task = goes_on && began.elapsed() < GO_ON && !*stopped.borrow();
@@ -336,6 +367,7 @@ async fn work(workers: Workers, first: Claimed, goes_on: bool) {
         match failed {
             None => engine.clear_trouble(&about),
             Some(error) => {
+                returned = Some(claimed.task.id);
                 engine.trouble(&about, &error.to_string(), error.hint.as_deref());
                 // Handed back: whoever claims it next meets the same trouble, so not at once.
                 engine.clock.sleep(Duration::from_secs(1)).await;
@@ -343,6 +375,7 @@ async fn work(workers: Workers, first: Claimed, goes_on: bool) {
         }
         next = task;
     }
+    returned
 }
 
 /// Carries intents out as they come.

@@ -76,7 +76,9 @@ impl Loaded {
         };
         let (saved, checked, plan) = run_blocking(compile).await?;
         let plan = plan.map_err(|problems| {
-            damaged(format!("flow version {} does not compile with this program: {problems}", row.hash))
+            damaged(format!("flow version {} does not compile with this program: {problems}", row.hash)).with_hint(
+                "correct the flow and enable it again; what waits here becomes dead letters then, to be retried",
+            )
         })?;
         let docs = checked.flow.map(|flow| flow.processors).unwrap_or_default();
         let mut nodes = Vec::with_capacity(plan.processors.len());

@@ -12,6 +12,8 @@ macro_rules! table {
 pub const CODES: &[CodeInfo] = table! {
     "bad-config": "A kind could not read its config although its schema allows it. The message is the decoder's.";
     "bad-expression": "The condition is not a CEL expression, is too long or nested too deeply, or names something it can't look at. Conditions look at `name`, `size`, `media_type` and `attributes.KEY`.";
+    "expression-too-costly": "Conditions are evaluated for every item, beside everything else that the server does, so each has to be quick for any item. This one could take long: its loops are nested or go over what has no known length, it makes long texts or lists, or its pattern is large. Loops go over lists that are written out, and patterns are written out. What needs more is decided by a `script`, which sets an attribute for the condition to ask for.";
+    "too-much-text": "The name and the attributes of the item are longer than conditions look at. Attributes are for short facts; long texts belong into the content.";
     "reserved-port": "The port `otherwise` is where items go for which no condition holds; no route may be named so.";
     "duplicate-name": "Two inline items have the same name. Names tell them apart, so each is used once.";
     "bad-attribute": "An attribute is a text, a number, true or false, so that it can stand in names and conditions.";

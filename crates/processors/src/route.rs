@@ -2,12 +2,21 @@
 //!
 //! Expressions are CEL (<https://cel.dev>) over `name`, `size`, `media_type` and `attributes`. What is missing is
 //! false, not an error. They look at no content, so none is opened.
+//!
+//! They are evaluated where they are, on the threads that everything else runs on. So an expression is only accepted if it
+//! takes a bounded number of steps for any item: `docs/decisions/0024-expressions-are-bounded.md`.
+
+#[cfg(test)]
+mod bounds;
+mod cost;
+mod expression;
+mod tokens;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use cel::{Env, ExecutionError, Program, Value as Cel};
+use cel::{ExecutionError, Value as Cel};
 use opendmp_model::document::ProcessorDoc;
 use opendmp_model::fault::{Fault, FaultKind, LogLine};
 use opendmp_model::item::Item;
@@ -18,6 +27,9 @@ use opendmp_processor::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use cost::VARIABLES;
+use expression::{Expression, Functions};
 
 /// The config of a `route`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,15 +53,14 @@ pub struct Route {
     pub when: String,
 }
 
+/// How many steps are taken before others on the thread have their turn.
+const STEPS_AT_ONCE: u64 = cost::MAX_STEPS;
+
 /// The port of items for which no condition holds.
 const OTHERWISE: &str = "otherwise";
 
-/// What expressions may look at.
-const VARIABLES: [&str; 4] = ["name", "size", "media_type", "attributes"];
-
-/// The longest expression, in bytes, and the deepest nesting: the parser's memory and stack grow faster than its input.
-const MOST_BYTES: usize = 500;
-const MOST_NESTING: usize = 24;
+/// The longest text that the log says of a condition, in bytes: an error may quote what the item has.
+const MAX_NOTE: usize = 300;
 
 /// The processor kind `route`.
 #[derive(Debug, Default)]
@@ -58,6 +69,10 @@ pub struct Kind;
 const DOCS: &str = "\
 Sends each item, unchanged, to the first port whose condition holds, else to the port `otherwise`. A condition that asks \
 for what an item has not (an attribute, a media type) does not hold.
+
+Conditions are cheap: they loop over lists that are written out (`['a', 'b'].exists(x, name.startsWith(x))`), not over \
+attributes, and the patterns of `matches` are written out. A condition that could take long is refused when the flow is \
+checked. An item whose name and attributes have more than 64 KiB of text is a dead letter.
 
 An output that nobody reads is a warning, and its items are dropped: read `otherwise` where nothing may get lost.
 ";
@@ -86,9 +101,22 @@ impl ProcessorKind for Kind {
         let read: Config = config(&doc.config).map_err(|problem| vec![problem])?;
         let mut problems = Vec::new();
         let mut ports: Vec<String> = Vec::new();
+        let mut steps = 0u64;
         for (n, route) in read.routes.iter().enumerate() {
-            if let Err(problem) = parse(&route.when) {
-                problems.push(problem.below(&format!("/routes/{n}/when")));
+            let pointer = format!("/routes/{n}/when");
+            match Expression::parse(&route.when) {
+                Ok(expression) => {
+                    let before = steps;
+                    steps = steps.saturating_add(expression.steps);
+                    if before <= cost::MAX_STEPS && steps > cost::MAX_STEPS {
+                        let limit = cost::MAX_STEPS;
+                        let message =
+                            format!("up to here the conditions may take more than {limit} steps for one item");
+                        let hint = "use two `route` steps, the second for the `otherwise` of the first";
+                        problems.push(Problem::new(pointer, expression::COSTLY, message).hint(hint));
+                    }
+                }
+                Err(problem) => problems.push(problem.below(&pointer)),
             }
             if route.port == OTHERWISE {
                 let message = "`otherwise` is the port of what no condition holds for";
@@ -117,58 +145,23 @@ impl ProcessorKind for Kind {
         let read: Config = saved_config(&doc.config)?;
         let mut routes = Vec::with_capacity(read.routes.len());
         for route in read.routes {
-            let program =
-                parse(&route.when).map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
-            routes.push((Arc::from(route.port), program));
+            let expression = Expression::parse(&route.when)
+                .map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
+            routes.push((Arc::from(route.port), expression));
         }
         Ok(Opened::Transform(Arc::new(Router::new(routes))))
     }
 }
 
-/// Reads an expression, with everything about it that can be known beforehand.
-fn parse(text: &str) -> Result<Program, Problem> {
-    let bad = |message: String| Problem::new("", "bad-expression", message);
-    if text.len() > MOST_BYTES {
-        return Err(bad(format!("the expression is longer than {MOST_BYTES} bytes")).hint("say it in a script"));
-    }
-    let mut nesting = 0usize;
-    for c in text.chars() {
-        match c {
-            '(' | '[' | '{' => nesting += 1,
-            ')' | ']' | '}' => nesting = nesting.saturating_sub(1),
-            _ => {}
-        }
-        if nesting > MOST_NESTING {
-            return Err(bad(format!("the expression is nested deeper than {MOST_NESTING}")).hint("say it in a script"));
-        }
-    }
-    let program = Program::compile(text).map_err(|errors| {
-        let first = errors.errors.first();
-        let message = first.map_or_else(|| errors.to_string(), |error| error.msg.clone());
-        let problem = bad(format!("this is not a CEL expression: {}", message.trim().replace('\n', " ")))
-            .hint("for example `attributes.island == \"Biscoe\" && size > 0`");
-        match first.map(|error| error.pos) {
-            // Lines and columns are told from 1 and 0 or 1; what is out of range says nothing.
-            Some((line, column)) if line >= 1 && column >= 0 => problem.at(line as usize, column.max(1) as usize),
-            _ => problem,
-        }
-    })?;
-    let references = program.references();
-    let unknown = references.variables().into_iter().find(|name| !VARIABLES.contains(name)).map(str::to_owned);
-    if let Some(name) = unknown {
-        let hint = format!("known are {}; an attribute is written `attributes.{name}`", VARIABLES.join(", "));
-        return Err(bad(format!("there is no `{name}`")).hint(hint));
-    }
-    Ok(program)
-}
-
 /// An open route.
 struct Router {
-    routes: Vec<(Arc<str>, Program)>,
-    env: Arc<Env>,
+    routes: Vec<(Arc<str>, Expression)>,
+    functions: Functions,
     otherwise: Arc<str>,
     /// Which of [`VARIABLES`] the conditions name: no other is made for an item.
     named: [bool; VARIABLES.len()],
+    /// How many items are looked at before others have their turn.
+    at_once: usize,
 }
 
 #[async_trait]
@@ -182,26 +175,47 @@ impl Processor for Router {
     }
 
     async fn process(&self, inputs: Vec<Input>) -> Result<Vec<Done>, Fault> {
-        let root = cel::Context::with_env(Arc::clone(&self.env));
-        Ok(inputs.into_iter().map(|input| self.route(&root, &input.item)).collect())
+        let mut done = Vec::with_capacity(inputs.len());
+        for (n, inputs) in inputs.chunks(self.at_once).enumerate() {
+            if n > 0 {
+                tokio::task::yield_now().await;
+            }
+            let root = self.functions.context();
+            done.extend(inputs.iter().map(|input| self.route(&root, &input.item)));
+        }
+        Ok(done)
     }
 }
 
 impl Router {
-    fn new(routes: Vec<(Arc<str>, Program)>) -> Self {
-        let named = VARIABLES.map(|name| routes.iter().any(|(_, program)| program.references().has_variable(name)));
-        Self { routes, env: Arc::new(Env::stdlib()), otherwise: OTHERWISE.into(), named }
+    fn new(routes: Vec<(Arc<str>, Expression)>) -> Self {
+        let named = VARIABLES.map(|name| routes.iter().any(|(_, expression)| expression.variables.contains(name)));
+        let functions = Functions::of(routes.iter().map(|(_, expression)| expression));
+        let steps = routes.iter().map(|(_, expression)| expression.steps).fold(1, u64::saturating_add);
+        let at_once = (STEPS_AT_ONCE / steps).max(1) as usize;
+        Self { routes, functions, otherwise: OTHERWISE.into(), named, at_once }
     }
 
     fn route(&self, root: &cel::Context<'_, '_>, item: &Item) -> Done {
         let mut context = root.new_inner_scope();
+        let mut text = 0;
         for (name, _) in VARIABLES.iter().zip(self.named).filter(|(_, named)| *named) {
-            context.add_variable_from_value(*name, variable(name, item));
+            let (value, bytes) = variable(name, item);
+            context.add_variable_from_value(*name, value);
+            text += bytes;
+        }
+        if text as u64 > cost::MAX_TEXT {
+            let limit = cost::MAX_TEXT >> 10;
+            let message = format!(
+                "the item's name and attributes have {text} bytes of text, and conditions look at {limit} KiB at most"
+            );
+            let fault = Fault::new(FaultKind::Rejected, "too-much-text", message);
+            return Done::silent(Outcome::Fault(fault.with_hint("keep long texts in the content, not in attributes")));
         }
         let mut log = Vec::new();
         let mut taken = Arc::clone(&self.otherwise);
-        for (port, program) in &self.routes {
-            match program.execute(&context) {
+        for (port, expression) in &self.routes {
+            match expression.evaluate(&context) {
                 Ok(Cel::Bool(true)) => {
                     taken = Arc::clone(port);
                     break;
@@ -218,18 +232,28 @@ impl Router {
     }
 }
 
-fn note(port: &str, text: String) -> LogLine {
+fn note(port: &str, mut text: String) -> LogLine {
+    if text.len() > MAX_NOTE {
+        text.truncate(text.floor_char_boundary(MAX_NOTE));
+        text.push('…');
+    }
     LogLine { level: "warning".to_owned(), text: format!("the condition of `{port}` does not hold: {text}") }
 }
 
-/// One of [`VARIABLES`], of an item.
-fn variable(name: &str, item: &Item) -> Cel {
-    let text = |text: &str| Cel::String(Arc::new(text.to_owned()));
+/// One of [`VARIABLES`], of an item, and how many bytes of text it has.
+fn variable(name: &str, item: &Item) -> (Cel, usize) {
+    let text = |text: &str| (Cel::String(Arc::new(text.to_owned())), text.len());
     match name {
         "name" => text(&item.name),
-        "size" => Cel::Int(i64::try_from(item.content.size).unwrap_or(i64::MAX)),
+        "size" => (Cel::Int(i64::try_from(item.content.size).unwrap_or(i64::MAX)), 0),
         "media_type" => text(item.media_type.as_deref().unwrap_or("")),
-        _ => item.attributes.iter().map(|(key, value)| (key.clone(), scalar(value))).collect::<HashMap<_, _>>().into(),
+        _ => {
+            // What an attribute takes beside its text is counted too: very many short ones are as much work.
+            let bytes = |(key, value): (&String, &Value)| 8 + key.len() + value.as_str().map_or(0, str::len);
+            let map: HashMap<String, Cel> =
+                item.attributes.iter().map(|(key, value)| (key.clone(), scalar(value))).collect();
+            (map.into(), item.attributes.iter().map(bytes).sum())
+        }
     }
 }
 
@@ -309,11 +333,11 @@ mod tests {
     #[test]
     fn bad_expressions_are_told_at_once() {
         let long = "a".repeat(501);
-        let deep = "(".repeat(40);
+        let deep = "[".repeat(40);
         for (when, word) in [
             ("size >", "not a CEL"),
             ("island == 'x'", "no `island`"),
-            (long.as_str(), "longer"),
+            (long.as_str(), "500 are the limit"),
             (deep.as_str(), "nested"),
         ] {
             let problems =
@@ -323,6 +347,34 @@ mod tests {
             assert_eq!(problems[0].pointer, "/routes/0/when");
         }
         assert_eq!(prepare(json!([{ "port": "otherwise", "when": "true" }])).unwrap_err()[0].code, "reserved-port");
+    }
+
+    #[test]
+    fn all_conditions_together_have_a_bound() {
+        let when = "['a', 'b', 'c', 'd'].exists(x, name.contains(x)) || attributes.a.endsWith('x')";
+        let routes = |n: usize| Value::from_iter((0..n).map(|n| json!({ "port": format!("p{n}"), "when": when })));
+        assert!(prepare(routes(20)).is_ok());
+        let problems = prepare(routes(100)).unwrap_err();
+        assert_eq!((problems.len(), problems[0].code), (1, "expression-too-costly"));
+        assert!(problems[0].pointer.ends_with("/when") && problems[0].hint.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_item_with_very_long_attributes_is_refused() {
+        let doc = doc(json!([{ "port": "yes", "when": "has(attributes.a)" }]));
+        let context = crate::fixtures::context(std::path::Path::new("/"));
+        let Ok(Opened::Transform(router)) = Kind.open(&Registry::default(), &doc, &context).await else {
+            panic!("a route opens")
+        };
+        for (length, refused) in [(60 << 10, false), (65 << 10, true)] {
+            let item = with(json!({ "a": "x".repeat(length) }));
+            let done = router.process(vec![Input { item, body: opendmp_processor::Body::Unread }]).await.unwrap();
+            let fault = match &done[0].outcome {
+                Outcome::Fault(fault) => Some((fault.kind, fault.code.as_str())),
+                _ => None,
+            };
+            assert_eq!(fault, refused.then_some((FaultKind::Rejected, "too-much-text")), "{length}");
+        }
     }
 
     #[test]

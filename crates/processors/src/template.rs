@@ -23,6 +23,9 @@ const LONGEST_NAME: usize = 255;
 /// The longest path that programs take, in bytes.
 const LONGEST_PATH: usize = 4_095;
 
+/// The longest text of a template, in bytes: what Linux takes as one argument of a command.
+const LONGEST_TEMPLATE: usize = 128 << 10;
+
 /// Names that begin so are the program's own, and swept.
 pub(crate) const OWN_PREFIX: &[u8] = b".opendmp-";
 
@@ -92,6 +95,9 @@ impl Template {
         if text.is_empty() {
             return Err(error(0, "the name is empty", "write a name such as `{name}`"));
         }
+        if text.len() > LONGEST_PATH {
+            return Err(error(0, "the name is longer than any path can be", "write a name such as `{name}`"));
+        }
         if text.starts_with('/') {
             return Err(error(
                 0,
@@ -114,6 +120,11 @@ impl Template {
 
     /// Reads a template that may also have the placeholders `own`.
     pub(crate) fn parse_with(text: &str, own: &[&str]) -> Result<Self, TemplateError> {
+        if text.len() > LONGEST_TEMPLATE {
+            let message = format!("the text has {} bytes, and {LONGEST_TEMPLATE} are the limit", text.len());
+            let hint = "put what is long into a file that the command reads";
+            return Err(TemplateError { offset: 0, message, hint: hint.to_owned() });
+        }
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut at = 0;
@@ -273,6 +284,11 @@ fn placeholder(text: &str, at: usize, own: &[&str]) -> Result<Part, TemplateErro
         ("date", format) => {
             let format = format.unwrap_or("%Y-%m-%d");
             match date(format, 0) {
+                // A width (`%255Y`) makes much of little.
+                Ok(text) if text.len() > LONGEST_NAME => Err(error(
+                    format!("the date is {} bytes long, over {LONGEST_NAME}", text.len()),
+                    "write it as strftime does, for example `{date:%Y-%m}`".into(),
+                )),
                 Ok(_) => Ok(Part::Date(format.to_owned())),
                 Err(reason) => Err(error(
                     format!("the date format `{format}` can't be used: {reason}"),
@@ -285,7 +301,9 @@ fn placeholder(text: &str, at: usize, own: &[&str]) -> Result<Part, TemplateErro
         }
         _ => {
             let known = PLACEHOLDERS.iter().chain(own);
-            let near = known.clone().map(|known| (strsim::damerau_levenshtein(word, known), known)).min();
+            // What is much longer was not meant as one of these, and to compare it would take much memory.
+            let comparable = known.clone().filter(|_| word.len() <= 100);
+            let near = comparable.map(|known| (strsim::damerau_levenshtein(word, known), known)).min();
             let hint = match near {
                 Some((0..=2, near)) => format!("did you mean `{{{near}}}`?"),
                 _ => {
@@ -443,6 +461,22 @@ mod tests {
         assert!(unknown.hint.starts_with("known are `{name}`, `{stem}`"), "{}", unknown.hint);
         let problem = Template::parse("é{x}").unwrap_err().problem("/name", "é{x}");
         assert_eq!(problem.offset, Some((1, 2)));
+    }
+
+    #[test]
+    fn no_template_is_too_much() {
+        let date = |width: usize| format!("{{date:%{width}Y}}");
+        assert!(Template::parse(&date(255)).is_ok());
+        for (template, word) in [
+            ("x".repeat(200_000), "131072 are the limit"),
+            (date(255).replace("%255Y", &"%255Y".repeat(20)), "bytes long"),
+            // To compare it with what is known would take hundreds of bytes for each of its own.
+            (format!("{{{}}}", "n".repeat(100_000)), "no placeholder"),
+        ] {
+            let error = Template::parse(&template).unwrap_err();
+            assert!(error.message.contains(word), "{}", error.message);
+        }
+        assert!(Template::parse_path(&"x".repeat(5_000)).unwrap_err().message.contains("longer than any path"));
     }
 
     #[test]

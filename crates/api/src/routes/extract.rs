@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use opendmp_model::ids::ContentHash;
 use opendmp_model::name::printable;
 use serde::de::DeserializeOwned;
@@ -39,6 +39,38 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Ask<T> {
     }
 }
 
+/// The longest query, and the longest values of it that many names are compared with: words, and a pattern. In bytes.
+const MAX_QUERY: usize = 32 << 10;
+const MAX_WORDS: usize = 500;
+const MAX_NAME: usize = 4 << 10;
+
+/// Refuses a query that would take long for its length alone.
+fn bounded(uri: &Uri) -> Result<(), Problem> {
+    let query = uri.query().unwrap_or_default();
+    let too_long = |what: &str, limit: usize| {
+        Problem::new(414, "too-long", format!("{what} is longer than {limit} bytes")).with_hint("ask for fewer words")
+    };
+    if query.len() > MAX_QUERY {
+        return Err(too_long("the query", MAX_QUERY));
+    }
+    if query.len() <= MAX_WORDS {
+        return Ok(());
+    }
+    let axum::extract::Query(pairs) = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|error: QueryRejection| Problem::new(400, "bad-request", error.body_text()))?;
+    for (key, value) in pairs {
+        let limit = match key.as_str() {
+            "q" => MAX_WORDS,
+            "name" => MAX_NAME,
+            _ => continue,
+        };
+        if value.len() > limit {
+            return Err(too_long(&format!("`{key}`"), limit));
+        }
+    }
+    Ok(())
+}
+
 /// A query; what is wrong with it is a [`Problem`].
 pub(crate) struct Query<T>(pub(crate) T);
 
@@ -46,6 +78,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        bounded(&parts.uri)?;
         let read = axum::extract::Query::<T>::from_request_parts(parts, state).await;
         read.map(|axum::extract::Query(value)| Self(value))
             .map_err(|error: QueryRejection| Problem::new(400, "bad-request", error.body_text()))
@@ -102,5 +135,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Actor {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let said = parts.headers.get(ACTOR).and_then(|value| value.to_str().ok());
         Ok(Self(said.filter(|name| !name.is_empty()).unwrap_or("someone").to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_have_a_bound() {
+        let long = |key: &str, length: usize| format!("/datasets?flow=a&{key}={}", "a+".repeat(length / 2));
+        for (uri, refused) in [
+            (long("q", 400), false),
+            (long("q", 600), true),
+            (long("name", 600), false),
+            (long("name", 5_000), true),
+            (long("other", 5_000), false),
+            (long("other", 40_000), true),
+        ] {
+            let result = bounded(&uri.parse().unwrap());
+            assert_eq!(result.err().map(|problem| problem.status), refused.then_some(414), "{}", uri.len());
+        }
     }
 }

@@ -4,6 +4,7 @@ mod backup;
 mod damage;
 mod events;
 mod exits;
+mod expressions;
 mod flows;
 mod gc;
 mod help;

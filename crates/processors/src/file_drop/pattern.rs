@@ -11,6 +11,11 @@ use serde_json::Value;
 
 use crate::beneath;
 
+/// The longest pattern, and the longest all of one ingest together, in bytes. They become one automaton, whose size, and the
+/// time to build it, grow with them; and the crate recurses into nested `{`.
+const MAX_PATTERN: usize = 1_000;
+const MAX_PATTERNS: usize = 64 << 10;
+
 /// One pattern or several, as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patterns(pub Vec<String>);
@@ -78,12 +83,23 @@ impl Patterns {
     pub(super) fn compile(&self, recursive: bool) -> Result<Matcher, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut sets = [const { Vec::new() }; 4];
+        let all: usize = self.0.iter().map(String::len).sum();
+        if all > MAX_PATTERNS {
+            let message = format!("the patterns have {all} bytes together, and {MAX_PATTERNS} are the limit");
+            let hint = "write fewer, with `*` for what differs, or put the files into folders of their own";
+            return Err(vec![Problem::new("", codes::BAD_FORMAT, message).hint(hint)]);
+        }
         for (n, written) in self.0.iter().enumerate() {
             let pointer = if self.0.len() == 1 { String::new() } else { format!("/{n}") };
             let pattern = written.strip_prefix("./").unwrap_or(written);
             let mut say = |code, message: String, hint: &str| {
                 problems.push(Problem::new(pointer.as_str(), code, message).hint(hint));
             };
+            if pattern.len() > MAX_PATTERN {
+                let message = format!("the pattern has {} bytes, and {MAX_PATTERN} are the limit", pattern.len());
+                say(codes::BAD_FORMAT, message, "write several shorter ones as a list");
+                continue;
+            }
             let has_folders = pattern.contains('/');
             if pattern.is_empty() {
                 say(codes::BAD_FORMAT, "the pattern is empty".to_owned(), "write `*` for all files");
@@ -182,6 +198,24 @@ mod tests {
         assert_eq!(pointers, ["/0", "/1", "/2", "/3"]);
         assert!(problems.iter().all(|problem| problem.hint.is_some()));
         assert_eq!(Patterns(vec!["[a".into()]).compile(false).unwrap_err()[0].pointer, "");
+    }
+
+    #[test]
+    fn no_pattern_is_too_much() {
+        // The crate would go as deep as this is nested, and end the process when the stack does.
+        let deep = |depth: usize| format!("{}a{}", "{".repeat(depth), "}".repeat(depth));
+        for depth in [100, 499, 500, 100_000] {
+            let compiled = Patterns(vec![deep(depth)]).compile(true);
+            assert_eq!(compiled.is_ok(), depth < 200, "{depth}");
+        }
+        let many = |n: usize, one: &str| Patterns((0..n).map(|n| format!("{one}{n}")).collect());
+        assert_eq!(many(1_000, &"*a".repeat(60)).compile(true).unwrap_err()[0].code, codes::BAD_FORMAT);
+        let matcher = many(500, &"*a".repeat(60)).compile(true).unwrap();
+        assert!(!matcher.takes("a".repeat(255).as_bytes()));
+        for costly in ["?".repeat(990), "{a*b,a}".repeat(140), "[!a-zé-ü一-龥]".repeat(45)] {
+            // Refused or compiled, within the limits of the crate.
+            let _ = many(60, &costly).compile(true);
+        }
     }
 
     #[test]
