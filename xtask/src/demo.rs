@@ -36,11 +36,20 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     let address = if std::net::TcpListener::bind(ADDRESS).is_ok() { ADDRESS } else { "127.0.0.1:0" };
     let mut serve = serve(&binary, &folder, address);
     println!("$ {}", shell::describe(&serve));
-    println!("The link that follows opens the page; the flow works on what lies in its inbox. Drop more of it into");
+    println!(
+        "The link that follows opens the page, once; the flow works on what lies in its inbox. Drop more of it into"
+    );
     println!("  {}", folder.join("penguins").join("inbox").display());
     println!("and look on. Ctrl-C stops the server; what it has is kept.\n");
-    // The server takes this process's place, so that Ctrl-C is its own.
-    Err(serve.exec()).context("can't start the server")
+    // Beside the server, which is not there yet: a shell of its own, which ends when it has the link.
+    let ask = shell::describe(&opendmp(&binary, &folder, &["token", "--link"]));
+    println!("$ {ask}");
+    let wait = format!("(i=0; until \"$@\" 2>/dev/null || [ $i -gt 300 ]; do i=$((i+1)); sleep 0.2; done) &");
+    let mut later = Command::new("/bin/sh");
+    later.current_dir(&folder).args(["-c", &wait, "sh"]).arg(&binary).args(["token", "--link", "--data-dir", "data"]);
+    shell::run(&mut later)?;
+    // The server takes this process's place, so that Ctrl-C is its own. Its own link would be another one.
+    Err(serve.stdout(Stdio::null()).exec()).context("can't start the server")
 }
 
 /// The binary, and the page beside it, which Node builds while the compiler works.
@@ -110,12 +119,16 @@ pub fn show(binary: &Path, folder: &Path) -> Result<()> {
     let lines = child.stdout.take().map(BufReader::new).context("the server has no output")?;
     let mut server = Server(child);
     let mut lines = lines.lines();
-    let link = loop {
+    loop {
         let line = lines.next().context("the server ended before it was ready")??;
-        if let Some(link) = line.strip_prefix("open ") {
-            break link.to_owned();
+        if line.contains("token=") {
+            bail!("the server wrote its token into a pipe");
         }
-    };
+        if line.starts_with("listening on ") {
+            break;
+        }
+    }
+    let link = shell::capture(&mut opendmp(binary, folder, &["token", "--link"]))?.trim().to_owned();
     let outbox = folder.join("penguins").join("outbox");
     let expected = files::list(&original().join("expected"))?;
     let begin = Instant::now();

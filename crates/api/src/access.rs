@@ -15,8 +15,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use opendmp_ports::Clock;
 
 use crate::ask::Problem;
+use crate::links::Links;
 use crate::{ACTOR, page};
 
 /// The query parameter with the token.
@@ -53,6 +55,8 @@ pub struct Access {
     /// Whether it was asked to answer other machines: then `Host` may be any address, but no name.
     network: bool,
     owner: String,
+    /// Links that sign in once, for those who shall not have the token or have no terminal that shows it.
+    once: Links<()>,
 }
 
 impl Access {
@@ -69,17 +73,28 @@ impl Access {
             address,
             network: !address.ip().is_loopback(),
             owner: owner.to_owned(),
+            once: Links::default(),
         }
     }
 
-    /// The link that signs a browser in.
+    /// The link that signs a browser in, whenever it is opened.
     pub fn link(&self) -> String {
+        self.link_with(&self.token)
+    }
+
+    /// A link that signs a browser in once, and until when, milliseconds since 1970.
+    pub(crate) fn one_time_link(&self, now: i64) -> (String, i64) {
+        let (secret, expires) = self.once.give((), now);
+        (self.link_with(&secret), expires)
+    }
+
+    fn link_with(&self, secret: &str) -> String {
         let host = if self.address.ip().is_unspecified() {
             format!("127.0.0.1:{}", self.address.port())
         } else {
             self.address.to_string()
         };
-        format!("http://{host}/?{TOKEN}={}", self.token)
+        format!("http://{host}/?{TOKEN}={secret}")
     }
 
     fn is_token(&self, given: &str) -> bool {
@@ -163,12 +178,16 @@ fn hosts_name(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::HOST).and_then(|host| host.to_str().ok())
 }
 
-/// Routes for those who have the token alone.
-pub(crate) fn guarded(routes: Router, access: Arc<Access>) -> Router {
-    routes.layer(from_fn_with_state(access, guard))
+/// Routes for those who have the token alone. The clock says which links that sign in once are still good.
+pub(crate) fn guarded(routes: Router, access: Arc<Access>, clock: Arc<dyn Clock>) -> Router {
+    routes.layer(from_fn_with_state((access, clock), guard))
 }
 
-async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
+async fn guard(
+    State((access, clock)): State<(Arc<Access>, Arc<dyn Clock>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if let Err(problem) = access.is_proper(&request) {
         return closed(problem.into_response());
     }
@@ -177,7 +196,8 @@ async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Ne
     if let Some(token) =
         token_of(request.uri()).filter(|_| request.method() == Method::GET && !path.starts_with("/api/"))
     {
-        return closed(if access.is_token(&token) { sign_in(&access, request.uri()) } else { page::sign_in(true) });
+        let known = access.is_token(&token) || access.once.take(&token, clock.now()).is_some();
+        return closed(if known { sign_in(&access, request.uri()) } else { page::sign_in(true) });
     }
     let open = OPEN.contains(&path) || path.starts_with(LINKS);
     let via = match (access.has_token(request.headers()), open) {
@@ -197,7 +217,7 @@ async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Ne
 
 fn not_signed_in() -> Problem {
     Problem::new(401, "not-signed-in", "this needs the access token of the server")
-        .with_hint("open the link that `opendmp serve` printed; programs send `Authorization: Bearer` with what is in the file `access-token` of the data directory")
+        .with_hint("open the link that `opendmp token --link` makes; programs send `Authorization: Bearer` with what is in the file `access-token` of the data directory")
 }
 
 /// What every answer says to browsers, unless it said something stricter or its own.
@@ -289,6 +309,8 @@ mod tests {
         assert_eq!(access("127.0.0.1:7").link(), "http://127.0.0.1:7/?token=secret");
         assert_eq!(access("[::1]:7").link(), "http://[::1]:7/?token=secret");
         assert_eq!(access("0.0.0.0:7").link(), "http://127.0.0.1:7/?token=secret");
+        let (link, ends) = access("127.0.0.1:7").one_time_link(1_000);
+        assert!(link.starts_with("http://127.0.0.1:7/?token=") && !link.contains("secret") && ends > 1_000, "{link}");
     }
 
     #[test]

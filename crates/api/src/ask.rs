@@ -38,6 +38,15 @@ pub struct Upload {
     pub base: String,
 }
 
+/// A link that signs a browser in once.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SignInLink {
+    /// The whole address to open.
+    pub url: String,
+    /// Until when it can be.
+    pub expires: String,
+}
+
 /// What becomes of a draft when the flow that it was is enabled.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]

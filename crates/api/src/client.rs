@@ -18,7 +18,8 @@ use tower::ServiceExt;
 
 use crate::ask::{
     BackupRequest, DeleteRequest, Deleted, Discarded, Event, Follow, Found, Letters, Listing, Problem, Reference,
-    ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Runs, Status, Upload, WhichRevision,
+    ReprocessForeseen, ReprocessRequest, ReprocessStopped, Retried, RunRequest, Runs, SignInLink, Status, Upload,
+    WhichRevision,
 };
 use crate::garbage::CollectRequest;
 use crate::rows::{
@@ -198,6 +199,11 @@ impl Client {
     /// How the service is.
     pub async fn status(&self) -> Result<Status, Problem> {
         self.get("/api/v1/status").await
+    }
+
+    /// A link that signs a browser in once.
+    pub async fn sign_in_link(&self) -> Result<SignInLink, Problem> {
+        self.json(Method::POST, "/api/v1/sign-in-link", Body::empty()).await
     }
 
     /// All flows.

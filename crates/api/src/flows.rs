@@ -11,7 +11,7 @@ use opendmp_ports::journal::{DEFAULT_SPACE, FlowRow, VersionId, VersionInfo};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::access::Via;
+use crate::access::{Access, Via};
 use crate::ask::FileContent;
 use crate::diff::{self, Diff, Written};
 use crate::drafts::name_in;
@@ -199,6 +199,13 @@ impl Service {
     pub fn with_home(self: Arc<Self>, home: PathBuf) -> Arc<Self> {
         // Given once, where the server begins.
         let _ = self.home.set(home);
+        self
+    }
+
+    /// Has the service make links that this access lets in once.
+    #[must_use]
+    pub fn with_access(self: Arc<Self>, access: Arc<Access>) -> Arc<Self> {
+        let _ = self.access.set(access);
         self
     }
 

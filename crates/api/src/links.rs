@@ -1,4 +1,4 @@
-//! Links to one answer each: a browser follows one without the token that the page has, once, and soon.
+//! Links that can be followed once, and soon, without the token that the page has: to one answer, or to sign in.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,43 +19,54 @@ pub(crate) struct Target {
 }
 
 #[derive(Debug)]
-struct Link {
-    target: Target,
+struct Link<T> {
+    target: T,
     expires: i64,
     order: u64,
 }
 
-/// The links that were given out. They do not outlive the server.
-#[derive(Debug, Default)]
-pub(crate) struct Links(Mutex<BTreeMap<String, Link>>);
+/// The links that were given out, by the hash of their secret part: whoever reads this memory can follow none. They do not
+/// outlive the server.
+#[derive(Debug)]
+pub(crate) struct Links<T>(Mutex<BTreeMap<[u8; 32], Link<T>>>);
 
-impl Links {
+impl<T> Default for Links<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+fn key(token: &str) -> [u8; 32] {
+    *blake3::hash(token.as_bytes()).as_bytes()
+}
+
+impl<T: Copy> Links<T> {
     /// A new link; answers its secret part, and when it ends.
-    pub(crate) fn give(&self, target: Target, now: i64) -> (String, i64) {
+    pub(crate) fn give(&self, target: T, now: i64) -> (String, i64) {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         links.retain(|_, link| link.expires > now);
         let order = links.values().map(|link| link.order).max().unwrap_or(0) + 1;
         if links.len() >= MOST
-            && let Some(oldest) = links.iter().min_by_key(|(_, link)| link.order).map(|(token, _)| token.clone())
+            && let Some(oldest) = links.iter().min_by_key(|(_, link)| link.order).map(|(key, _)| *key)
         {
             links.remove(&oldest);
         }
         let token = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
         let expires = now.saturating_add(TIME);
-        links.insert(token.clone(), Link { target, expires, order });
+        links.insert(key(&token), Link { target, expires, order });
         (token, expires)
     }
 
     /// Where a link would lead.
-    pub(crate) fn see(&self, token: &str, now: i64) -> Option<Target> {
+    pub(crate) fn see(&self, token: &str, now: i64) -> Option<T> {
         let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        links.get(token).filter(|link| link.expires > now).map(|link| link.target)
+        links.get(&key(token)).filter(|link| link.expires > now).map(|link| link.target)
     }
 
     /// Where a link leads; it does so once.
-    pub(crate) fn take(&self, token: &str, now: i64) -> Option<Target> {
+    pub(crate) fn take(&self, token: &str, now: i64) -> Option<T> {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        links.remove(token).filter(|link| link.expires > now).map(|link| link.target)
+        links.remove(&key(token)).filter(|link| link.expires > now).map(|link| link.target)
     }
 }
 

@@ -82,7 +82,11 @@ fn document() -> Response {
 
 /// The page for those who have no token yet, or a wrong one.
 pub(crate) fn sign_in(wrong: bool) -> Response {
-    let why = if wrong { "<p role=alert>This is not the token of this server.</p>" } else { "" };
+    let why = if wrong {
+        "<p role=alert>This is not the token of this server, or a link that was used or is older than ten minutes.</p>"
+    } else {
+        ""
+    };
     html(StatusCode::UNAUTHORIZED, &plain(&SIGN_IN.replace("<!-- why -->", why)))
 }
 
@@ -137,8 +141,8 @@ cargo build --release</code></pre>
 ";
 
 const SIGN_IN: &str = "<!-- why -->
-<p>Open the link that <code>opendmp serve</code> printed when it started, or paste its access token here. It is also in the \
-file <code>access-token</code> of the data directory.</p>
+<p>On the machine of the server, <code>opendmp token --link</code> makes a link that opens this page, once. Or paste the \
+access token here: it is in the file <code>access-token</code> of the data directory.</p>
 <form method=get action='/'>
 <label for=token>Access token</label>
 <input id=token name=token type=password autocomplete=current-password autofocus required>

@@ -23,7 +23,8 @@ pub fn router(service: Arc<Service>) -> axum::Router {
 /// Everything and the web page, over TCP, for those who have the token.
 pub fn http(service: Arc<Service>, access: Arc<Access>) -> axum::Router {
     let routes = all().fallback(page_or_nothing).with_state(Arc::clone(&service));
-    access::guarded(routes, access).layer(from_fn_with_state(service, request::around))
+    let clock = Arc::clone(&service.engine().clock);
+    access::guarded(routes, access, clock).layer(from_fn_with_state(service, request::around))
 }
 
 fn all() -> axum::Router<Arc<Service>> {

@@ -17,6 +17,7 @@ mod letters;
 mod past;
 mod runs;
 mod serving;
+mod sign_in;
 mod tryout;
 mod upkeep;
 
@@ -49,6 +50,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
         .merge(events::routes())
         .merge(tryout::routes())
         .merge(past::routes())
+        .merge(sign_in::routes())
 }
 
 #[derive(OpenApi)]
@@ -70,6 +72,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Service>> {
         (name = "items", description = "What goes, and went, from one step to the next."),
         (name = "dead letters", description = "What could not be processed, and waits for a person."),
         (name = "try-outs", description = "A processor on a sample, with nothing left behind; and the samples."),
+        (name = "access", description = "How browsers sign in."),
         (name = "upkeep", description = "Backups and garbage."),
     ),
     components(schemas(Problem, FlowNumbers, Order, opendmp_ports::journal::RunsMeant)),
@@ -86,7 +89,7 @@ impl utoipa::Modify for Access {
         let components = openapi.components.get_or_insert_default();
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
         let words = "What is in the file `access-token` of the data directory. Browsers have a cookie in its place, which \
-                     the link that `opendmp serve` prints gives them; on the Unix socket nothing is needed.";
+                     a link as `opendmp token --link` makes it gives them; on the Unix socket nothing is needed.";
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.description(Some(words)).build()));
         answer::describe_refusals(components);
     }

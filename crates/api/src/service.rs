@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use crate::access::Access;
 use crate::access::Via;
 use crate::ask::{
     Event, Follow, Found, Letters, Listing, Mode, Problem, Reference, ReprocessForeseen, ReprocessRequest, Retried,
@@ -31,7 +32,7 @@ use crate::ask::{
 use crate::backup::Backups;
 use crate::events::Hub;
 use crate::flows::Brief;
-use crate::links::Links;
+use crate::links::{Links, Target};
 use crate::request;
 use crate::rows::{Flow, Run, Setting, time};
 
@@ -78,7 +79,9 @@ pub struct Service {
     pub(crate) settings: OnceLock<Vec<Setting>>,
     pub(crate) briefs: Mutex<HashMap<VersionId, Arc<Brief>>>,
     pub(crate) backups: OnceLock<Arc<dyn Backups>>,
-    pub(crate) links: Links,
+    pub(crate) links: Links<Target>,
+    /// Whom it lets in over TCP, where it listens there.
+    pub(crate) access: OnceLock<Arc<Access>>,
     /// Who publishes what happens; only a server does.
     pub(crate) hub: OnceLock<Arc<Hub>>,
 }
@@ -105,6 +108,7 @@ impl Service {
             briefs: Mutex::default(),
             backups: OnceLock::new(),
             links: Links::default(),
+            access: OnceLock::new(),
             hub: OnceLock::new(),
             runtime: OnceLock::new(),
         })

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use opendmp_api::ask::Problem;
-use opendmp_api::{Access, Service, http};
+use opendmp_api::ask::{Problem, SignInLink};
+use opendmp_api::{Access, Service, http, router};
 use opendmp_engine::{Engine, Options};
 use opendmp_ports::clock::ManualClock;
 use opendmp_ports::content::MemoryContent;
@@ -19,17 +19,35 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const HERE: &str = "127.0.0.1:7117";
 
 fn door() -> axum::Router {
+    doors().0
+}
+
+/// TCP, the Unix socket, and the clock of both.
+fn doors() -> (axum::Router, axum::Router, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::at(1_795_356_131_042));
     let engine = Engine::new(
         Arc::new(MemoryJournal::default()),
         Arc::new(MemoryContent::default()),
         Arc::new(InProcess::default()),
-        Arc::new(ManualClock::at(1_795_356_131_042)),
+        Arc::clone(&clock) as _,
         Arc::new(Registry::default()),
         Options::default(),
         Lease::default(),
     );
-    let access = Access::new(TOKEN, HERE.parse().unwrap(), "me");
-    http(Service::command(Arc::new(engine)), Arc::new(access))
+    let access = Arc::new(Access::new(TOKEN, HERE.parse().unwrap(), "me"));
+    let service = Service::command(Arc::new(engine)).with_access(Arc::clone(&access));
+    (http(Arc::clone(&service), access), router(service), clock)
+}
+
+/// A link to sign in, from its path on.
+async fn link(socket: &axum::Router) -> String {
+    let response = ask(socket, "POST", "/api/v1/sign-in-link", &[]).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let link: SignInLink = serde_json::from_slice(&bytes).unwrap();
+    let path = link.url.strip_prefix(&format!("http://{HERE}")).unwrap();
+    assert!(path.starts_with("/?token=") && !path.contains(TOKEN) && link.expires > "2026".to_owned(), "{link:?}");
+    path.to_owned()
 }
 
 async fn ask(door: &axum::Router, method: &str, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
@@ -50,6 +68,38 @@ async fn code(response: Response<Body>) -> (u16, String) {
 
 fn bearer() -> String {
     format!("Bearer {TOKEN}")
+}
+
+#[tokio::test]
+async fn a_one_time_link_signs_in_once_and_soon() {
+    let (door, socket, clock) = doors();
+    let path = link(&socket).await;
+    let html = [("host", HERE), ("accept", "text/html")];
+    // Programs that look at links before people open them, and answers to nobody who has it as a token.
+    assert_ne!(ask(&door, "HEAD", &path, &html).await.status(), StatusCode::SEE_OTHER);
+    let secret = path.split('=').nth(1).unwrap();
+    let as_token = format!("Bearer {secret}");
+    let refused = ask(&door, "GET", "/api/v1/flows", &[("host", HERE), ("authorization", &as_token)]).await;
+    assert_eq!(code(refused).await, (401, "not-signed-in".to_owned()));
+    // A page of another server can't use it up.
+    let strange = ask(&door, "GET", &path, &[("host", "evil.example")]).await;
+    assert_eq!(strange.status(), StatusCode::FORBIDDEN);
+
+    let opened = ask(&door, "GET", &path, &html).await;
+    assert_eq!((opened.status(), opened.headers()[header::LOCATION].to_str().unwrap()), (StatusCode::SEE_OTHER, "/"));
+    let cookie = opened.headers()[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert!(!cookie.contains(secret));
+    let inside = ask(&door, "GET", "/api/v1/flows", &[("host", HERE), ("cookie", &cookie)]).await;
+    assert_eq!(inside.status(), StatusCode::OK);
+    assert_eq!(ask(&door, "GET", &path, &html).await.status(), StatusCode::UNAUTHORIZED, "once");
+
+    let late = link(&socket).await;
+    clock.advance(10 * 60 * 1_000);
+    assert_eq!(ask(&door, "GET", &late, &html).await.status(), StatusCode::UNAUTHORIZED, "soon");
+    // Who has the token, or a page that runs with the cookie, can't make links that outlive it.
+    let bearer = bearer();
+    let asked = ask(&door, "POST", "/api/v1/sign-in-link", &[("host", HERE), ("authorization", &bearer)]).await;
+    assert_eq!(code(asked).await, (403, "not-over-http".to_owned()));
 }
 
 #[tokio::test]

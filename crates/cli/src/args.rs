@@ -59,6 +59,8 @@ pub enum Verb {
     Run(verbs::run::Args),
     /// Work on all enabled flows for as long as it runs
     Serve(verbs::serve::Args),
+    /// Make a link that opens the page of the running server, or show its access token
+    Token(verbs::token::Args),
     /// List, enable, disable and delete flows
     Flows(verbs::flows::Args),
     /// List and show runs

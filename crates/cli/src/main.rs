@@ -69,6 +69,7 @@ async fn verb(args: Args, given: &ArgMatches, term: &Term) -> Result<ExitCode, F
         Verb::Plan(args) => verbs::plan::plan(&args, term),
         Verb::Run(args) => verbs::run::run(args, &target, term).await,
         Verb::Serve(args) => verbs::serve::serve(args, settings::of("serve", given), &target, term).await,
+        Verb::Token(args) => verbs::token::token(&args, &target, term).await,
         Verb::Flows(args) => verbs::flows::flows(args, &target, term).await,
         Verb::Runs(args) => verbs::runs::runs(args, &target, term).await,
         Verb::Collections(args) => verbs::collections::collections(&args, &target, term).await,

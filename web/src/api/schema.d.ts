@@ -871,6 +871,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sign-in-link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A link that signs a browser in
+         * @description It can be opened once, within ten minutes. Only those who reach the server by its Unix socket can have one made: a link
+         *     outlives the page or the program that asked for it.
+         */
+        post: operations["sign_in_link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/status": {
         parameters: {
             query?: never;
@@ -3193,6 +3214,13 @@ export interface components {
          * @enum {string}
          */
         Severity: "error" | "warning";
+        /** @description A link that signs a browser in once. */
+        SignInLink: {
+            /** @description Until when it can be. */
+            expires: string;
+            /** @description The whole address to open. */
+            url: string;
+        };
         /** @description A place in a text. */
         Span: {
             /** @description From 1, in Unicode characters. */
@@ -5520,6 +5548,31 @@ export interface operations {
             };
             401: components["responses"]["Refused401"];
             403: components["responses"]["Refused403"];
+            500: components["responses"]["Refused500"];
+            503: components["responses"]["Refused503"];
+        };
+    };
+    sign_in_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The link. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInLink"];
+                };
+            };
+            401: components["responses"]["Refused401"];
+            403: components["responses"]["Refused403"];
+            409: components["responses"]["Refused409"];
             500: components["responses"]["Refused500"];
             503: components["responses"]["Refused503"];
         };

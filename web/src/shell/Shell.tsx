@@ -185,7 +185,7 @@ function SignedOut() {
   if (!out) return null
   return (
     <Box role="alert" sx={{ px: 2, py: 1, bgcolor: 'warning.main', color: 'warning.contrastText', fontSize: 13 }}>
-      You are not signed in, or not any more. Open the link that `opendmp serve` prints; what you have typed here stays. <Button color="inherit" variant="outlined" onClick={() => location.reload()}>Reload</Button>
+      You are not signed in, or not any more. Open the link that `opendmp token --link` prints; what you have typed here stays. <Button color="inherit" variant="outlined" onClick={() => location.reload()}>Reload</Button>
     </Box>
   )
 }

@@ -124,8 +124,10 @@ impl Server {
         let lines = child.stdout.take().map(BufReader::new).context("the server has no output")?;
         let mut server = Self { child, url: String::new(), token: String::new() };
         for line in lines.lines() {
-            if let Some((url, token)) = line?.strip_prefix("open ").and_then(|link| link.split_once("/?token=")) {
-                (server.url, server.token) = (url.to_owned(), token.to_owned());
+            if let Some(url) = line?.strip_prefix("listening on ") {
+                server.url = url.to_owned();
+                let token = fs::read_to_string(folder.join("data/access-token")).context("there is no access token")?;
+                server.token = token.trim().to_owned();
                 return Ok(server);
             }
         }

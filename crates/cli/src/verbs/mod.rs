@@ -18,6 +18,7 @@ pub mod restore;
 pub mod run;
 pub mod runs;
 pub mod serve;
+pub mod token;
 pub mod validate;
 pub mod verify;
 

@@ -30,7 +30,7 @@ use crate::words;
 const LOG: &str = "OPENDMP_LOG";
 
 /// The file with the access token, in the data directory.
-const TOKEN: &str = "access-token";
+pub(super) const TOKEN: &str = "access-token";
 
 /// The shortest token that is taken.
 const LENGTH: usize = 32;
@@ -55,9 +55,10 @@ Examples:
   opendmp serve --data-root /srv/data --log-format json
   curl -H \"Authorization: Bearer $(cat DATA_DIR/access-token)\" http://127.0.0.1:7117/metrics
 
-The link that it prints opens the web page; the token in it is kept in the file `access-token` of
-the data directory, and made anew where that is missing. Without the token only /healthz, /readyz
-and /livez are answered, each in one word. The verbs of the command line need no token: they reach
+On a terminal it prints a link that opens the web page. Elsewhere (a pipe, a file, a service's
+journal) it does not, since others may read that: `opendmp token --link` makes a link for one visit.
+The access token in the first link is kept in the file `access-token` of the data directory, and made
+anew where that is missing. Without it only /healthz, /readyz and /livez are answered, each in one word. The verbs of the command line need no token: they reach
 the server through a socket in the data directory that only its owner may use.
 
 SIGTERM or Ctrl-C stops it: what is in work may finish for as long as --grace says, the rest is
@@ -151,7 +152,9 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
     let Some((opened, service)) = begin(&data, locked, &bounds, &mut signals).await? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let service = service.with_home(home).with_settings(settings.into_iter().chain([sandbox()]).collect());
+    let access = Arc::new(Access::new(&token, bound, &crate::data::actor()));
+    let settings = settings.into_iter().chain([sandbox()]).collect();
+    let service = service.with_home(home).with_settings(settings).with_access(Arc::clone(&access));
     let socket = {
         let _within = front.handle.enter();
         bind(&data)?
@@ -162,7 +165,6 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let unix = front.spawn(serve_unix(socket, router(Arc::clone(&service)), stopped(stop.subscribe())));
-    let access = Arc::new(Access::new(&token, bound, &crate::data::actor()));
     let tcp = http(Arc::clone(&service), Arc::clone(&access));
     let tcp = front.spawn(serve_tcp(listener, tcp, stopped(stop.subscribe())));
     tracing::info!(
@@ -172,7 +174,13 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
         "ready"
     );
     // For people, and for programs that wait for the port.
-    term.out(&format!("listening on http://{bound}\nopen {}\n", access.link())).or_else(broken)?;
+    // The token goes to a terminal alone: a log or a service's journal has more readers, and keeps it.
+    let page = if term.out_is_terminal {
+        format!("open {}", access.link())
+    } else {
+        format!("for a link to the page: opendmp token --link --data-dir {}", data.path().display())
+    };
+    term.out(&format!("listening on http://{bound}\n{page}\n")).or_else(broken)?;
     for missing in &opendmp_sandbox::protection().missing {
         tracing::warn!(missing.means, missing.why, hint = missing.hint, "{}", missing.effect);
     }
@@ -435,7 +443,8 @@ fn access_token(data: &DataDir) -> Result<String, Fail> {
     Ok(token)
 }
 
-fn is_token(text: &str) -> bool {
+/// Whether a text can be a token.
+pub(super) fn is_token(text: &str) -> bool {
     text.len() >= LENGTH && text.len() <= 512 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 

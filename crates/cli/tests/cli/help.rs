@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use crate::place::Place;
 
 /// Every verb and verb of a verb.
-const VERBS: [&[&str]; 42] = [
+const VERBS: [&[&str]; 43] = [
     &[],
     &["init"],
     &["validate"],
     &["plan"],
     &["run"],
     &["serve"],
+    &["token"],
     &["flows"],
     &["flows", "list"],
     &["flows", "enable"],

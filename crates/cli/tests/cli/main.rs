@@ -18,5 +18,6 @@ mod remote;
 mod reprocess;
 mod retention;
 mod server;
+mod token;
 mod tryout;
 mod validate;

@@ -36,7 +36,7 @@ export function Access({ dataset, newest }: { dataset: Dataset; newest: boolean 
             <CopyButton text={lines} what="Lines" />
           </Stack>
           <Box component="pre" tabIndex={0} aria-label={`Lines for ${NAMES[language]}`} sx={{ m: 0, p: 1.5, border: 1, borderColor: 'divider', borderRadius: 1, bgcolor: 'background.default', overflow: 'auto', fontSize: 12.5, lineHeight: 1.55 }}>{lines}</Box>
-          {language !== 'opendmp' && <Hint>OPENDMP_TOKEN is the server's token: it stands behind <code>token=</code> in the link that <code>opendmp serve</code> prints when it starts.</Hint>}
+          {language !== 'opendmp' && <Hint>OPENDMP_TOKEN is the server's access token: <code>opendmp token --show</code> prints it on the server's machine.</Hint>}
         </Part>
         <OnceLink dataset={dataset} />
         <Part title="Exported to">

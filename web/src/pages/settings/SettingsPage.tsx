@@ -148,8 +148,8 @@ function Access() {
     <Section title="Access">
       <Box sx={{ display: 'grid', gap: 1, maxWidth: 680 }}>
         <div>
-          Who has the server's token may do everything. <code>opendmp serve</code> prints a link with it when it starts; opened
-          once, the browser keeps it as a cookie for this address and the token leaves the address bar.
+          Who has the server's token may do everything. On the server's machine, <code>opendmp token --link</code> prints a link
+          that opens this page once; the browser then stays signed in at this address.
         </div>
         <div>Programs send it with each request: <code>Authorization: Bearer TOKEN</code>. Each dataset has lines to paste under Access.</div>
         <div>On the server's own machine the command line needs no token: it talks through a socket that only the owner of the data directory may use.</div>
