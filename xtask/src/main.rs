@@ -22,7 +22,7 @@ usage: cargo xtask COMMAND
   test [FILTER] [--list]                every check and test; FILTER is a step, or part of the names of tests
   test e2e JOURNEY                      only journeys through the page whose names have JOURNEY
   advisories                            known vulnerabilities of the dependencies; needs the network to github.com
-  bench [W1|W1c|W2p|W2b|W2d|W3|W4|W5|W4-1000|W5z|growth|flows|split|kept|listing|watchers|page]...
+  bench [W1|W1c|W2p|W2b|W2d|W3|W4|W5|W4-1000|W5z|growth|flows|split|kept|commands|listing|watchers|page]...
         [--peers] [--runs N] [--scale F] [--debug] [--binary PATH]
                                         the workloads beside their floors, on a release build unless told otherwise;
                                         those after W5 take long and are measured only when named

@@ -4,6 +4,7 @@
 //! `bench/peers`. A run whose results are wrong is void: it ends the whole measurement with an error.
 
 mod asked;
+mod commands;
 mod fanout;
 mod growth;
 mod kept;
@@ -87,6 +88,7 @@ const WORKLOADS: &[Workload] = &[
     long("flows", growth::flows),
     long("split", fanout::measure),
     long("kept", kept::measure),
+    long("commands", commands::measure),
     long("listing", asked::listing),
     long("watchers", asked::watchers),
     long("page", asked::page),
