@@ -10,6 +10,7 @@
 mod bounds;
 mod cost;
 mod expression;
+mod pattern;
 mod tokens;
 
 use std::collections::HashMap;

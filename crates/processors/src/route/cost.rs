@@ -9,11 +9,14 @@ use std::collections::BTreeSet;
 
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators};
+use regex::Regex;
+
+use super::pattern;
 
 /// What expressions may look at.
 pub(super) const VARIABLES: [&str; 4] = ["name", "size", "media_type", "attributes"];
 
-/// How many steps all conditions of a `route` may take for one item: some ten milliseconds.
+/// How many steps all conditions of a `route` may take for one item: a few milliseconds in a release build.
 pub(super) const MAX_STEPS: u64 = 20_000;
 
 /// How deeply an expression may be nested in all, operators included. Its evaluation recurses, and a level takes some 30 KiB
@@ -26,9 +29,6 @@ pub(super) const MAX_TEXT: u64 = 64 << 10;
 /// How many bytes of text are looked at in one step.
 const TEXT_STEP: u64 = 1 << 10;
 
-/// The steps of one `matches`: it looks at a text more than once.
-const MATCHES: u64 = 200;
-
 /// What copying all attributes of an item takes: an attribute has at least some bytes of text.
 const ATTRIBUTES: u64 = MAX_TEXT / 8;
 
@@ -39,8 +39,8 @@ pub(super) struct Found {
     pub steps: u64,
     /// The variables it reads.
     pub variables: BTreeSet<&'static str>,
-    /// The patterns of its `matches`, each with the number of that call.
-    pub patterns: Vec<(String, usize)>,
+    /// The patterns of its `matches`, compiled.
+    pub patterns: Vec<(String, Regex)>,
 }
 
 /// Why an expression is refused, and where.
@@ -50,7 +50,7 @@ pub(super) struct Refused {
     pub place: Place,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Why {
     /// It takes too many steps.
     Steps,
@@ -58,6 +58,8 @@ pub(super) enum Why {
     OpenLoop,
     /// A pattern is not a literal.
     Pattern,
+    /// A pattern can't be read, or is too large.
+    Regex(regex::Error),
     /// It is nested too deeply.
     Depth,
     /// There is no such variable.
@@ -161,7 +163,7 @@ struct Walk {
     /// Variables of the loops around, the innermost last.
     scope: Vec<(String, Size)>,
     variables: BTreeSet<&'static str>,
-    patterns: Vec<(String, usize)>,
+    patterns: Vec<(String, Regex)>,
 }
 
 type Costs = Result<(Size, u64), Refused>;
@@ -291,8 +293,10 @@ impl Walk {
                     Some(Expr::Literal(LiteralValue::String(pattern))) => pattern.inner().to_owned(),
                     _ => return Err(Refused { why: Why::Pattern, place: Place::Call(nth) }),
                 };
-                self.patterns.push((pattern, nth));
-                (scalar(), all.saturating_add(MATCHES))
+                let (regex, cost) = pattern::compile(&pattern)
+                    .map_err(|error| Refused { why: Why::Regex(error), place: Place::Call(nth) })?;
+                self.patterns.push((pattern, regex));
+                (scalar(), all.saturating_add(cost))
             }
             // Numbers and truth values are written in a few bytes.
             ("string" | "bytes", false, (Some(of), None, None)) => (Size::text(of.bytes.saturating_add(32)), all),

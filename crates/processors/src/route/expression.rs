@@ -8,10 +8,10 @@ use cel::objects::ResolveResult;
 use cel::parser::PrattParser;
 use cel::{Env, ExecutionError, IdedExpr, Value};
 use opendmp_model::kinds::Problem;
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
-use super::cost;
 use super::tokens::Tokens;
+use super::{cost, pattern};
 
 /// The longest expression, in bytes.
 const MAX_BYTES: usize = 500;
@@ -21,14 +21,6 @@ const MAX_NESTING: u16 = 24;
 
 /// How many nodes an expression may have, after `all`, `exists` and the like became loops.
 const MAX_NODES: usize = 4_000;
-
-/// The largest program that a pattern of `matches` may become, in bytes, and the same for what is built from it while it
-/// is used. `\w` takes some 10 KiB.
-const MAX_PATTERN: usize = 128 << 10;
-const MAX_PATTERN_CACHE: usize = 256 << 10;
-
-/// How deeply groups of a pattern may nest.
-const MAX_PATTERN_NESTING: u32 = 32;
 
 /// The longest text that `matches` is asked about, in bytes: the longest path. In the worst case it looks at every
 /// character once for each state of the pattern.
@@ -79,12 +71,7 @@ impl Expression {
             }
         })?;
         let found = cost::of(&tree).map_err(|refused| at(problem(&refused.why), text, refused.place))?;
-        let mut patterns = Vec::new();
-        for (pattern, call) in found.patterns {
-            let regex = compile(&pattern).map_err(|error| at(error, text, cost::Place::Call(call)))?;
-            patterns.push((pattern, regex));
-        }
-        Ok(Self { tree, steps: found.steps, variables: found.variables, patterns })
+        Ok(Self { tree, steps: found.steps, variables: found.variables, patterns: found.patterns })
     }
 
     /// Evaluates it in a scope of [`context`].
@@ -127,6 +114,18 @@ fn problem(why: &cost::Why) -> Problem {
             "the pattern of `matches` is not written out".to_owned(),
             "write it as text: `name.matches(\"^[a-z]+-[0-9]{4}\")`; to look for the text of an attribute use `contains`",
         ),
+        cost::Why::Regex(regex::Error::CompiledTooBig(_)) => costly(
+            format!("the pattern of `matches` needs more than {} KiB", pattern::MAX_BYTES >> 10),
+            "repeat less (`{1000}`), or write `[a-z]` and `[0-9]` for the larger `\\w` and `\\d`",
+        ),
+        cost::Why::Regex(error) => {
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            bad(
+                format!("the pattern of `matches` can't be read: {last}"),
+                "as in `^[a-z]+-[0-9]{4}`; backslashes are written twice, or once in r\"…\"",
+            )
+        }
         cost::Why::Depth => bad(format!("the expression is nested deeper than {}", cost::MAX_DEPTH), SCRIPT),
         cost::Why::Variable(name) => bad(
             format!("there is no `{name}`"),
@@ -140,27 +139,6 @@ fn problem(why: &cost::Why) -> Problem {
         ),
         cost::Why::Message => bad("there are no message types".to_owned(), "a map is written `{\"key\": value}`"),
     }
-}
-
-/// Compiles a pattern, within bounds.
-fn compile(pattern: &str) -> Result<Regex, Problem> {
-    RegexBuilder::new(pattern)
-        .size_limit(MAX_PATTERN)
-        .dfa_size_limit(MAX_PATTERN_CACHE)
-        .nest_limit(MAX_PATTERN_NESTING)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => {
-                Problem::new("", COSTLY, format!("the pattern of `matches` needs more than {} KiB", MAX_PATTERN >> 10))
-                    .hint("repeat less (`{1000}`), or write `[a-z]` and `[0-9]` for the larger `\\w` and `\\d`")
-            }
-            other => {
-                let text = other.to_string();
-                let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                Problem::new("", BAD, format!("the pattern of `matches` can't be read: {last}"))
-                    .hint("as in `^[a-z]+-[0-9]{4}`; backslashes are written twice, or once in r\"…\"")
-            }
-        })
 }
 
 /// What conditions are evaluated in: the standard functions, and `matches` with patterns that were compiled before.
