@@ -44,9 +44,9 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     // Beside the server, which is not there yet: a shell of its own, which ends when it has the link.
     let ask = shell::describe(&opendmp(&binary, &folder, &["token", "--link"]));
     println!("$ {ask}");
-    let wait = format!("(i=0; until \"$@\" 2>/dev/null || [ $i -gt 300 ]; do i=$((i+1)); sleep 0.2; done) &");
+    let wait = "(i=0; until \"$@\" 2>/dev/null || [ $i -gt 300 ]; do i=$((i+1)); sleep 0.2; done) &";
     let mut later = Command::new("/bin/sh");
-    later.current_dir(&folder).args(["-c", &wait, "sh"]).arg(&binary).args(["token", "--link", "--data-dir", "data"]);
+    later.current_dir(&folder).args(["-c", wait, "sh"]).arg(&binary).args(["token", "--link", "--data-dir", "data"]);
     shell::run(&mut later)?;
     // The server takes this process's place, so that Ctrl-C is its own. Its own link would be another one.
     Err(serve.stdout(Stdio::null()).exec()).context("can't start the server")
