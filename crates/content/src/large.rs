@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -215,7 +215,7 @@ impl Inner {
     /// gives the file back if it could not be moved.
     pub fn name(&self, temp: NamedTempFile, key: FileKey, size: u64) -> Result<bool, (NamedTempFile, io::Error)> {
         let (dir, path) = (self.layout.file_dir(key.0), self.layout.file(key.0, key.1));
-        match fs::DirBuilder::new().create(&dir) {
+        match self.layout.with_folders(|| fs::DirBuilder::new().mode(0o700).create(&dir)) {
             Ok(()) => {
                 let private = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
                 self.lock().dirs.insert(self.layout.files());

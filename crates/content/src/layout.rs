@@ -14,7 +14,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -210,14 +210,51 @@ impl Layout {
         Paths(&self.root).tmp()
     }
 
+    /// Does something that needs the folders of a store; where one is missing because somebody removed it, it is made
+    /// again. What was in it is lost.
+    pub fn with_folders<T>(&self, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match work() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.make_folders()? => work(),
+            done => done,
+        }
+    }
+
+    /// Makes the folders that are missing. Answers whether there was one; not where the root itself is missing.
+    fn make_folders(&self) -> io::Result<bool> {
+        let mut made = false;
+        for dir in [self.packs(), self.files(), self.tmp()] {
+            match DirBuilder::new().mode(0o700).create(&dir) {
+                Ok(()) => {
+                    tracing::error!(folder = %dir.display(), "a folder of the content was removed, and is made again");
+                    made = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if made {
+            sync_dir(&self.root)?;
+        }
+        Ok(made)
+    }
+
+    /// Whether an open file is still what a path names.
+    pub fn has(&self, path: &Path, file: &File) -> bool {
+        let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
+        let (named, open) = (fs::symlink_metadata(path).map(identity), file.metadata().map(identity));
+        named.is_ok_and(|named| open.is_ok_and(|open| named == open))
+    }
+
     /// A new file (0600), removed when dropped.
     pub fn temp(&self) -> io::Result<NamedTempFile> {
-        tempfile::Builder::new().prefix("put-").tempfile_in(self.tmp())
+        self.with_folders(|| tempfile::Builder::new().prefix("put-").tempfile_in(self.tmp()))
     }
 
     /// A new, empty pack.
     pub fn create_pack(&self, number: u64) -> io::Result<File> {
-        OpenOptions::new().write(true).read(true).create_new(true).mode(0o600).open(self.pack(number))
+        let mut open = OpenOptions::new();
+        open.write(true).read(true).create_new(true).mode(0o600);
+        self.with_folders(|| open.open(self.pack(number)))
     }
 }
 

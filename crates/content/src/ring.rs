@@ -7,9 +7,9 @@
 //! what is read is hashed again. The oldest segment makes room for the newest bytes.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,7 +89,7 @@ impl Ring {
     /// Where the folder can't be made or no thread started.
     pub fn open(folder: &Path, most: u64) -> Result<Self, Error> {
         let failed = |error| Error::io("open recent", folder.display(), &error);
-        fs::create_dir_all(folder).map_err(failed)?;
+        make_folder(folder).map_err(failed)?;
         let before = files(folder).map_err(failed)?;
         let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u64>().ok();
         let next = before.iter().filter_map(number).max().map_or(0, |last| last + 1);
@@ -141,6 +141,14 @@ impl Recent for Ring {
         let mut bytes = vec![0; spot.length as usize];
         file.read_exact_at(&mut bytes, spot.at).ok()?;
         (ContentHash::of(&bytes) == hash).then(|| bytes.into())
+    }
+}
+
+/// Makes the folder for nobody else to read. The one above it must be there.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }
 
@@ -214,7 +222,16 @@ impl Kept {
 
     fn begin(&mut self) -> io::Result<()> {
         let path = self.folder.join(format!("{:08}", self.next));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).create_new(true).mode(0o600);
+        let file = match open.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Removed meanwhile: what was in it can be made again.
+                make_folder(&self.folder)?;
+                open.open(&path)?
+            }
+            opened => opened?,
+        };
         let (number, file) = (self.next, Arc::new(file));
         self.next += 1;
         self.segments.push_back(Segment { number, file, path, length: 0, contents: 0 });

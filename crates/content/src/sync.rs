@@ -119,6 +119,12 @@ impl Syncer {
                 other.insert(OpenPack { number, file, durable: 0, suspect: false })
             }
         };
+        // Removed while it was open, by whoever: what it holds is still in the open file.
+        if !pack.suspect && !inner.layout.has(&inner.layout.pack(number), &pack.file) {
+            tracing::error!(pack = number, "a pack was removed while it was written; it will be written anew");
+            pack.suspect = true;
+            inner.lock().tail.close(number);
+        }
         if pack.suspect {
             pack.write_anew(inner, pieces)?;
         } else {
@@ -150,7 +156,9 @@ impl Syncer {
                     state.stored -= if named { 0 } else { size };
                 }
                 Err((temp, error)) => {
-                    left.push(Fresh { temp, key, size, suspect: false });
+                    // Where its temporary file was removed, it is written again from what is still open.
+                    let suspect = !inner.layout.has(temp.path(), temp.as_file());
+                    left.push(Fresh { temp, key, size, suspect });
                     result = result.and(Err(write_error(SYNC, "naming content", &error)));
                 }
             }
@@ -175,6 +183,8 @@ impl OpenPack {
             at += read as u64;
         }
         let durable = inner.write_pieces(temp.as_file(), pieces, |file| inner.disk.sync_data(file))?;
+        // By its own path, so that a folder that is missing is made first.
+        inner.layout.with_folders(|| inner.disk.sync_dir(&inner.layout.packs()))?;
         let file = temp.persist(inner.layout.pack(self.number)).map_err(|error| error.error)?;
         inner.lock().dirs.insert(inner.layout.packs());
         inner.packs.forget(self.number);
@@ -207,7 +217,10 @@ fn dirs(inner: &Inner) -> Result<()> {
         let Some(dir) = inner.lock().dirs.pop_first() else { return Ok(()) };
         if let Err(error) = inner.disk.sync_dir(&dir) {
             let what = format!("syncing {}", dir.display());
-            inner.lock().dirs.insert(dir);
+            // Where somebody removed it, its names are gone with it; that is told once.
+            if error.kind() != io::ErrorKind::NotFound {
+                inner.lock().dirs.insert(dir);
+            }
             return Err(write_error(SYNC, what, &error));
         }
     }

@@ -568,3 +568,37 @@ async fn small_content_does_not_keep_its_neighbours_in_memory() {
     let Body::Bytes(bytes) = content.open(&put[3]).await.unwrap() else { unreachable!("it is small") };
     assert!(bytes.try_into_mut().is_ok_and(|bytes| bytes.capacity() < 2_000), "a slice of something larger");
 }
+
+#[tokio::test]
+async fn folders_that_are_removed_cost_only_what_was_in_them() {
+    let mut store = Store::new(SCARCE);
+    let content = store.content();
+    let before = content.put_many(vec![Bytes::from_static(b"before")]).await.unwrap().remove(0);
+    content.sync().await.unwrap();
+    let large = vec![7; SMALL as usize + 1];
+    for folder in ["packs", "files", "tmp"] {
+        // One that waits for the sync, in memory or as a temporary file.
+        let waits = put_file(&content, &[&large[..], folder.as_bytes()].concat()).await;
+        fs::remove_dir_all(store.root().join(folder)).unwrap();
+        let small = content.put_many(vec![Bytes::from(folder)]).await.unwrap().remove(0);
+        let mut synced = content.sync().await;
+        for _ in 0..3 {
+            if synced.is_ok() {
+                break;
+            }
+            // Told once, and tried again, as the engine does.
+            synced = content.sync().await;
+        }
+        synced.unwrap();
+        store.content = None;
+        drop(content.clone());
+        assert_eq!(read(&content, &small).await.unwrap(), folder);
+        assert_eq!(read(&content, &waits).await.unwrap().len(), large.len() + folder.len());
+        let mode = fs::metadata(store.root().join(folder)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{folder}");
+    }
+    drop(content);
+    store.reopen();
+    // The pack that was being written was still open, so that it could be written again.
+    assert_eq!(read(&store.content(), &before).await.unwrap(), "before");
+}

@@ -197,7 +197,16 @@ impl Uploads {
         shared.let_go_old();
         shared.look_at_disk()?;
         let id = format!("{:032x}", rand::random::<u128>());
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(shared.folder.join(&id));
+        let mut open = OpenOptions::new();
+        open.write(true).create_new(true).mode(0o600);
+        let file = match open.open(shared.folder.join(&id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Somebody removed the folder; the one above it is not ours to make.
+                let made = DirBuilder::new().mode(0o700).create(&shared.folder);
+                made.and_then(|()| open.open(shared.folder.join(&id)))
+            }
+            opened => opened,
+        };
         let file = file.map_err(|error| failed("making", &error))?;
         Ok(Writing::new(shared, id, name, media_type, file))
     }

@@ -3,11 +3,11 @@
 //!
 //! What is made of the bytes is decided elsewhere.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -284,7 +284,7 @@ impl Spill {
         if let Some(file) = &mut self.large {
             return file.write_all(bytes);
         }
-        std::fs::create_dir_all(&self.scratch)?;
+        make_scratch(&self.scratch)?;
         let mut file = tempfile::Builder::new().prefix("blocks-").tempfile_in(&self.scratch)?;
         file.write_all(&std::mem::take(&mut self.small))?;
         file.write_all(bytes)?;
@@ -316,6 +316,11 @@ impl Write for Spill {
 
 fn unread(error: &io::Error) -> Fault {
     Fault::new(FaultKind::Unavailable, "content", format!("reading the content: {error}"))
+}
+
+/// Makes the folder for scratch files where it is missing, for nobody else to read: it may have been removed meanwhile.
+pub(crate) fn make_scratch(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// A scratch file that could not be written: the machine's fault, not the item's.

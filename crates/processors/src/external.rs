@@ -405,7 +405,7 @@ impl External {
             None => own_name.clone(),
         };
         let make = move || -> io::Result<Room> {
-            std::fs::create_dir_all(&scratch)?;
+            crate::blocks::make_scratch(&scratch)?;
             let folder = tempfile::Builder::new().prefix("external-").tempdir_in(&scratch)?;
             let at = |folder: &Path, name: &str| folder.join(OsString::from_vec(safe(name)));
             let (inputs, out, outputs) =

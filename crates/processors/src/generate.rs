@@ -336,7 +336,7 @@ fn in_memory(seed: u64, number: u32, size: u64) -> Bytes {
 /// The content in a file without a name, which is gone with its last user.
 fn in_file(seed: u64, number: u32, size: u64, scratch: &PathBuf, stop: &Stop) -> Result<File, Fault> {
     let failed = |error: std::io::Error| blocks::scratch(&error);
-    std::fs::create_dir_all(scratch).map_err(failed)?;
+    blocks::make_scratch(scratch).map_err(failed)?;
     let mut file = tempfile::tempfile_in(scratch).map_err(failed)?;
     let mut content = content(seed, number);
     let mut block = vec![0; BLOCK];

@@ -307,13 +307,17 @@ impl ProcessorKind for Kind {
         let read: Config = saved_config(&doc.config)?;
         let code = self.code(&doc.id, &read, &context.files);
         let (code, file_name) = code.map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
-        let environment = match &context.lock {
-            Some(text) => {
-                let lock = Lock::parse(text).map_err(|error| fault(&error))?;
-                let id = doc.id.clone();
-                let tell: Progress = Arc::new(move |line| tracing::info!(processor = id, "{line}"));
-                environment::ensure(&lock, &self.tools, &self.environments, tell).await
-            }
+        let packages = match &context.lock {
+            Some(text) => Some(Packages {
+                lock: Lock::parse(text).map_err(|error| fault(&error))?,
+                processor: doc.id.clone(),
+                tools: self.tools.clone(),
+                folder: self.environments.clone(),
+            }),
+            None => None,
+        };
+        let environment = match &packages {
+            Some(packages) => packages.ensure().await,
             None => self.system().await,
         };
         let environment = environment.map_err(|error| fault(&error))?;
@@ -330,7 +334,7 @@ impl ProcessorKind for Kind {
             rules,
             parameters: serde_json::Value::Null,
         };
-        Ok(Opened::Transform(Arc::new(Script { pools: Arc::clone(&self.pools), key, spec: Arc::new(spec) })))
+        Ok(Opened::Transform(Arc::new(Script { pools: Arc::clone(&self.pools), key, spec: Arc::new(spec), packages })))
     }
 }
 
@@ -342,11 +346,19 @@ fn no_check(message: &str, hint: Option<String>) -> Problem {
     }
 }
 
-/// An error of the machinery around scripts: the world's, so that the item is tried again.
+/// An error of the machinery around scripts. What the script itself does while it is loaded is its own fault; that
+/// nothing can be started at all is not, and is tried again for as long as it takes.
 fn fault(error: &opendmp_script::Error) -> Fault {
-    let mut fault = Fault::new(FaultKind::Failed, "script-not-started", error.to_string());
+    use opendmp_script::Error;
+    let kind = match error {
+        Error::Interpreter { .. } | Error::Start { .. } | Error::Environment { .. } | Error::Closed => {
+            FaultKind::Unavailable
+        }
+        _ => FaultKind::Failed,
+    };
+    let mut fault = Fault::new(kind, "script-not-started", error.to_string());
     fault.hint = error.hint();
-    if let opendmp_script::Error::Load { failure, .. } = error {
+    if let Error::Load { failure, .. } = error {
         place(&mut fault, failure);
     }
     fault
@@ -363,11 +375,29 @@ fn place(fault: &mut Fault, failure: &opendmp_script::Failure) {
     }
 }
 
+/// The packages of a script, of which its environment is made.
+struct Packages {
+    lock: Lock,
+    processor: String,
+    tools: Tools,
+    folder: PathBuf,
+}
+
+impl Packages {
+    /// The environment, made where it is not there.
+    async fn ensure(&self) -> Result<Environment, opendmp_script::Error> {
+        let processor = self.processor.clone();
+        let tell: Progress = Arc::new(move |line| tracing::info!(processor, "{line}"));
+        environment::ensure(&self.lock, &self.tools, &self.folder, tell).await
+    }
+}
+
 /// An open script.
 struct Script {
     pools: Arc<Pools>,
     key: PoolKey,
     spec: Arc<ScriptSpec>,
+    packages: Option<Packages>,
 }
 
 #[async_trait]
@@ -403,6 +433,12 @@ impl Processor for Script {
                     })?),
                 },
             });
+        }
+        // Environments may be deleted, also while they are in use.
+        if let Some(packages) = &self.packages
+            && !tokio::fs::try_exists(&self.spec.environment.interpreter).await.unwrap_or(true)
+        {
+            packages.ensure().await.map_err(|error| fault(&error))?;
         }
         let results = self.pools.call(&self.key, &self.spec, items).await.map_err(|error| fault(&error))?;
         Ok(results.into_iter().map(done).collect())

@@ -13,7 +13,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ use crate::launch;
 pub(crate) struct Scratch {
     path: PathBuf,
     /// Kept open: its lock says that the set lives.
-    _lock: File,
+    lock: Mutex<File>,
     /// Interpreters that the worker program was compiled for.
     compiled: Mutex<HashSet<PathBuf>>,
     next: AtomicU64,
@@ -41,7 +41,7 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Make one beneath `root`, and remove those that dead servers left.
     pub(crate) fn create(root: &Path) -> io::Result<Arc<Self>> {
-        fs::create_dir_all(root)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
         let root = root.canonicalize()?;
         let guard = open_lock(&root.join(".lock"))?;
         guard.lock()?;
@@ -51,11 +51,8 @@ impl Scratch {
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(&root)?
             .keep();
-        let lock = open_lock(&path.join("lock"))?;
-        lock.lock()?;
-        fs::create_dir(path.join("lib"))?;
-        fs::write(path.join("lib").join(crate::PYTHON_WORKER_FILE), crate::PYTHON_WORKER)?;
-        Ok(Arc::new(Self { path, _lock: lock, compiled: Mutex::default(), next: AtomicU64::new(1) }))
+        let lock = Mutex::new(furnish(&path)?);
+        Ok(Arc::new(Self { path, lock, compiled: Mutex::default(), next: AtomicU64::new(1) }))
     }
 
     /// The directory of the set, which no script sees.
@@ -83,8 +80,28 @@ impl Scratch {
         }
     }
 
+    /// Makes the directory again where somebody removed it while the set lives.
+    fn restore(&self) -> io::Result<()> {
+        let program = self.path.join("lib").join(crate::PYTHON_WORKER_FILE);
+        let mut lock = self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if program.exists() {
+            return Ok(());
+        }
+        tracing::warn!(path = %self.path.display(), "the scratch directory of scripts was removed, and is made again");
+        let Some(root) = self.path.parent() else { return Err(io::ErrorKind::NotFound.into()) };
+        let mut private = fs::DirBuilder::new();
+        private.mode(0o700).recursive(true);
+        private.create(root)?;
+        let guard = open_lock(&root.join(".lock"))?;
+        guard.lock()?;
+        private.create(&self.path)?;
+        *lock = furnish(&self.path)?;
+        Ok(())
+    }
+
     /// A directory for a new worker.
     pub(crate) fn worker(self: &Arc<Self>) -> io::Result<Arc<WorkerDir>> {
+        self.restore()?;
         let path = self.path.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         let mut private = fs::DirBuilder::new();
         private.mode(0o700);
@@ -104,6 +121,18 @@ impl Drop for Scratch {
         let path = std::mem::take(&mut self.path);
         launch::in_background(move || remove(&path));
     }
+}
+
+/// Puts into the directory of a set what it needs, and locks it.
+fn furnish(path: &Path) -> io::Result<File> {
+    let lock = open_lock(&path.join("lock"))?;
+    lock.lock()?;
+    let lib = path.join("lib");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&lib)?;
+    let mut program = OpenOptions::new();
+    program.write(true).create(true).truncate(true).mode(0o600);
+    program.open(lib.join(crate::PYTHON_WORKER_FILE))?.write_all(crate::PYTHON_WORKER.as_bytes())?;
+    Ok(lock)
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
@@ -156,6 +185,11 @@ impl WorkerDir {
     /// Working directory and home of temporary files.
     pub(crate) fn tmp(&self) -> PathBuf {
         self.path.join("tmp")
+    }
+
+    /// Whether it is still there: somebody may have removed it, and whoever works in it can't write any more.
+    pub(crate) fn is_there(&self) -> bool {
+        self.tmp().is_dir() && self.out().is_dir()
     }
 
     /// Where large results are put.
@@ -327,6 +361,20 @@ mod tests {
         let _second = Scratch::create(root.path()).unwrap();
         assert!(living.path.exists() && other.exists());
         assert!(!left.exists() && !half_made.exists());
+    }
+
+    #[test]
+    fn what_was_removed_is_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let scratch = Scratch::create(root.path()).unwrap();
+        fs::remove_dir_all(root.path()).unwrap();
+        let dir = scratch.worker().unwrap();
+        assert!(dir.tmp().is_dir() && scratch.lib().join(crate::PYTHON_WORKER_FILE).is_file());
+        let mode = fs::metadata(root.path()).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700);
+        // Another server takes it for living.
+        let _other = Scratch::create(root.path()).unwrap();
+        assert!(scratch.lib().is_dir());
     }
 
     #[test]

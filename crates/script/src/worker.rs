@@ -328,7 +328,7 @@ impl Worker {
 
     /// Whether it can be given another call.
     pub(crate) fn is_alive(&self) -> bool {
-        !self.process.has_ended()
+        !self.process.has_ended() && self.dir.is_there()
     }
 
     /// Run a script on `items[pending[0]]`, `items[pending[1]]`, …, and put what comes of each into `results`.
