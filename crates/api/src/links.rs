@@ -25,6 +25,13 @@ struct Link<T> {
     order: u64,
 }
 
+impl<T> Link<T> {
+    /// Whether it leads somewhere. Where the clock was set back, it does so no longer than it was to.
+    fn is_good(&self, now: i64) -> bool {
+        self.expires > now && self.expires <= now.saturating_add(TIME)
+    }
+}
+
 /// The links that were given out, by the hash of their secret part: whoever reads this memory can follow none. They do not
 /// outlive the server.
 #[derive(Debug)]
@@ -44,7 +51,7 @@ impl<T: Copy> Links<T> {
     /// A new link; answers its secret part, and when it ends.
     pub(crate) fn give(&self, target: T, now: i64) -> (String, i64) {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        links.retain(|_, link| link.expires > now);
+        links.retain(|_, link| link.is_good(now));
         let order = links.values().map(|link| link.order).max().unwrap_or(0) + 1;
         if links.len() >= MOST
             && let Some(oldest) = links.iter().min_by_key(|(_, link)| link.order).map(|(key, _)| *key)
@@ -60,13 +67,13 @@ impl<T: Copy> Links<T> {
     /// Where a link would lead.
     pub(crate) fn see(&self, token: &str, now: i64) -> Option<T> {
         let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        links.get(&key(token)).filter(|link| link.expires > now).map(|link| link.target)
+        links.get(&key(token)).filter(|link| link.is_good(now)).map(|link| link.target)
     }
 
     /// Where a link leads; it does so once.
     pub(crate) fn take(&self, token: &str, now: i64) -> Option<T> {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        links.remove(&key(token)).filter(|link| link.expires > now).map(|link| link.target)
+        links.remove(&key(token)).filter(|link| link.is_good(now)).map(|link| link.target)
     }
 }
 

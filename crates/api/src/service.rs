@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use opendmp_engine::control::{FlowText, GivenFile, Refusal, RunEvent};
 use opendmp_engine::live::{Live, Scope};
 use opendmp_engine::watch::Folders;
-use opendmp_engine::{Engine, Loaded};
+use opendmp_engine::{Engine, Loaded, Trouble};
 use opendmp_model::ids::ContentHash;
 use opendmp_ports::content::Body;
 use opendmp_ports::journal::{
@@ -54,14 +54,8 @@ const LOOK_BACK: usize = 1_000;
 /// How often those who follow a run are told of troubles.
 const TROUBLES: Duration = Duration::from_millis(250);
 
-/// How long a health check waits for the journal.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
-
 /// How long a single command waits for what is searched to be made.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(600);
-
-/// Troubles that concern everything, not one flow.
-const CENTRAL: [&str; 4] = ["journal", "content", "queue", "intents"];
 
 /// See the module.
 pub struct Service {
@@ -179,13 +173,10 @@ impl Service {
 
     /// How it is. The HTTP status that says the same, and whether the journal answers, come with it.
     pub async fn status(&self) -> (u16, Status) {
-        let asked = tokio::time::timeout(HEALTH_PATIENCE, self.engine.journal.backlog(None));
-        let backlog = asked.await.ok().and_then(Result::ok);
-        let usage = self.engine.content.usage().await.ok();
+        let (backlog, usage) = self.engine.check().await;
+        // Both what it is called and what is listed follow from this.
         let troubles = self.engine.troubles();
-        let full = usage.and_then(|usage| usage.free).is_some_and(|free| free < self.engine.options.reserve);
-        let central = troubles.iter().any(|trouble| CENTRAL.contains(&trouble.about.as_str()));
-        let (code, status) = match (backlog.is_none() || full || central, troubles.is_empty()) {
+        let (code, status) = match (troubles.iter().any(Trouble::is_central), troubles.is_empty()) {
             (true, _) => (503, "troubled"),
             (false, false) => (200, "degraded"),
             (false, true) => (200, "ok"),
@@ -457,7 +448,7 @@ impl Service {
             self.engine.clock.sleep(TROUBLES).await;
             for trouble in self.engine.troubles() {
                 // Of a server's many flows it can't be told here whose trouble it is.
-                let ours = self.mode == Mode::Command || CENTRAL.contains(&trouble.about.as_str());
+                let ours = self.mode == Mode::Command || trouble.is_central();
                 if ours && told.insert((trouble.about.clone(), trouble.message.clone())) {
                     tell.now(Event::Trouble(trouble));
                 }

@@ -2,6 +2,7 @@
 //! do is tested with the real ones elsewhere.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -111,6 +112,8 @@ async fn health_says_what_is_wrong_with_everything_or_with_one_flow() {
     let (status, said, troubles) = look(&service).await;
     assert_eq!((status, said.as_str(), &troubles[1]["hint"]), (503, "troubled", &"make room".into()));
     service.engine().clear_trouble("journal");
+    assert_eq!(look(&service).await.0, 503, "not before that has held for a while");
+    service.engine().clock.sleep(Duration::from_secs(5)).await;
     assert_eq!(look(&service).await.0, 200);
 }
 
@@ -187,7 +190,7 @@ async fn a_backup_is_followed_and_ends_with_the_service() {
     let mut events = Client::here(router(Arc::clone(&service)), "me").back_up(&request).await.unwrap();
     let first = events.next().await.unwrap();
     assert!(matches!(&first, Some(Event::Damaged(damaged)) if damaged.why == "torn"), "{first:?}");
-    service.stop(std::time::Duration::from_secs(30)).await;
+    service.stop(Duration::from_secs(30)).await;
     assert_eq!(events.next().await.unwrap_err().code, "stopped");
 }
 

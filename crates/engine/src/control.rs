@@ -333,10 +333,16 @@ impl Engine {
         let mut told = std::collections::BTreeSet::new();
         for node in loaded.ingests() {
             loop {
-                if self.holds_back(loaded.flow.id).await.is_some() {
+                let about = format!("flow {}, ingest {}", loaded.plan.slug, node.id);
+                if let Some(reason) = self.holds_back(loaded.flow.id).await {
+                    match reason {
+                        Some((message, hint)) => self.trouble(&about, &message, Some(hint)),
+                        None => self.clear_trouble(&about),
+                    }
                     self.clock.sleep(Duration::from_millis(50)).await;
                     continue;
                 }
+                self.clear_trouble(&about);
                 let report = self
                     .ingest_once(loaded, node, Some(run))
                     .instrument(spans::source(&loaded.plan.slug, &node.id))

@@ -1,6 +1,7 @@
 //! The engine itself: its ports, its lease, and the versions it has open.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use opendmp_ports::{Clock, Content, Error, Journal, Transport};
 use opendmp_processor::{Ledger, Registry, SourceError};
 use tokio::sync::{OnceCell, Semaphore, watch};
 
+use crate::issues::{Issues, Log};
 use crate::loaded::Loaded;
 use crate::metrics::Metrics;
 use crate::metrics::ports::{MeteredContent, MeteredJournal, MeteredTransport};
@@ -102,7 +104,9 @@ pub struct Engine {
     pub metrics: Arc<Metrics>,
     loaded: Mutex<HashMap<VersionId, Arc<OnceCell<Arc<Loaded>>>>>,
     sources: Mutex<HashMap<String, SourceId>>,
-    troubles: Mutex<HashMap<String, Trouble>>,
+    troubles: Mutex<Issues>,
+    /// Until when ages are in doubt because the clock jumped, by the steady clock.
+    doubted: AtomicI64,
     pub(crate) dead: Counted,
     pub(crate) recent: Option<Arc<dyn Recent>>,
     pub(crate) uploads: Option<Uploads>,
@@ -136,6 +140,7 @@ impl Engine {
             loaded: Mutex::default(),
             sources: Mutex::default(),
             troubles: Mutex::default(),
+            doubted: AtomicI64::new(i64::MIN),
             dead: Counted::default(),
             recent: None,
             uploads: None,
@@ -250,34 +255,39 @@ impl Engine {
         call.await
     }
 
-    /// Notes a trouble; told in the log once until it is over.
+    /// Raises a health issue; logged when it is new, and not each time that it comes back.
     pub fn trouble(&self, about: &str, message: &str, hint: Option<&str>) {
-        let mut troubles = lock(&self.troubles);
-        let known = troubles.get(about).is_some_and(|trouble| trouble.message == message);
-        if !known {
+        let log = lock(&self.troubles).raise(about, message, hint, self.clock.now(), self.clock.steady());
+        if log == Log::Raised {
             tracing::error!(about, hint, "{message}");
-            let trouble = Trouble {
-                about: about.to_owned(),
-                message: message.to_owned(),
-                hint: hint.map(str::to_owned),
-                since: self.clock.now(),
-            };
-            troubles.insert(about.to_owned(), trouble);
         }
     }
 
-    /// Says that a trouble is over.
+    /// Says that what a health issue is about works. The issue is resolved when that holds for a while.
     pub fn clear_trouble(&self, about: &str) {
-        if lock(&self.troubles).remove(about).is_some() {
-            tracing::info!(about, "works again");
-        }
+        lock(&self.troubles).clear(about, || self.clock.steady());
+    }
+
+    /// Drops health issues that concern what is no longer there.
+    pub fn withdraw_troubles(&self, concerns: impl Fn(&str) -> bool) {
+        lock(&self.troubles).withdraw(concerns);
     }
 
     /// What keeps the engine from going on at present.
     pub fn troubles(&self) -> Vec<Trouble> {
-        let mut all: Vec<Trouble> = lock(&self.troubles).values().cloned().collect();
-        all.sort_by(|a, b| a.about.cmp(&b.about));
-        all
+        let mut issues = lock(&self.troubles);
+        issues.settle(self.clock.steady(), |about| tracing::info!(about, "works again"));
+        issues.open()
+    }
+
+    /// Has nothing be judged by its age until then, by the steady clock: the clock jumped.
+    pub(crate) fn doubt_ages(&self, until: i64) {
+        self.doubted.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether ages are in doubt.
+    pub(crate) fn doubts_ages(&self) -> bool {
+        self.clock.steady() < self.doubted.load(Ordering::Relaxed)
     }
 }
 

@@ -117,7 +117,7 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
         engine,
         loaded: &loaded,
         claimed,
-        began: engine.clock.now(),
+        began: engine.clock.steady(),
         waiting: BTreeMap::new(),
         tasks: Vec::new(),
         held: BTreeMap::new(),
@@ -231,7 +231,7 @@ impl Work<'_> {
     }
 
     fn is_late(&self) -> bool {
-        self.engine.clock.now().saturating_sub(self.began) > COMMIT_AFTER.as_millis() as i64
+        self.engine.clock.steady().saturating_sub(self.began) > COMMIT_AFTER.as_millis() as i64
     }
 
     fn handed_back(&self) -> TaskNote {
@@ -326,6 +326,9 @@ impl Work<'_> {
                 next += 1;
                 match done {
                     Ok(done) => {
+                        if done.iter().any(|done| matches!(done.outcome, Said::Emit { .. } | Said::Stream(_))) {
+                            self.engine.clear_trouble(&node.about);
+                        }
                         for (live, done) in part.into_iter().zip(done) {
                             entries.push(self.take(node, to, &*processor, live, done, failures).await?);
                         }
@@ -508,6 +511,10 @@ impl Work<'_> {
         let input = live.item.id;
         let result = match after {
             After::Retry { due, failures } => {
+                if fault.kind == FaultKind::Unavailable {
+                    let message = format!("waits, and is tried again: {fault}");
+                    self.engine.trouble(&node.about, &message, fault.hint.as_deref());
+                }
                 let own = *to == self.claimed.task.to;
                 let generation = if own { self.claimed.task.generation + 1 } else { 1 };
                 let note = TaskNote { failures, generation, due: Some(due), fault: Some(fault), ..TaskNote::default() };

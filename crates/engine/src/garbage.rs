@@ -103,7 +103,7 @@ impl Engine {
     /// Applies retention and collects garbage hourly, and when the disk is nearly full, until `stop`; uploads go when it
     /// is time.
     pub(crate) async fn keep_clean(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut last = self.clock.now();
+        let mut last = self.clock.steady();
         while !*stop.borrow() {
             tokio::select! {
                 () = self.clock.sleep(LOOK) => {}
@@ -112,14 +112,16 @@ impl Engine {
             if let Some(uploads) = &self.uploads {
                 uploads.sweep().await;
             }
-            let since = Duration::from_millis(self.clock.now().saturating_sub(last).max(0) as u64);
+            let since = Duration::from_millis(self.clock.steady().saturating_sub(last).max(0) as u64);
             if since < OFTEN && !(since >= AGAIN && self.is_nearly_full().await) {
                 continue;
             }
-            last = self.clock.now();
+            last = self.clock.steady();
             let stopped = Arc::new(AtomicBool::new(false));
             let collected = async {
-                self.keep_retention(&stopped).await;
+                if !self.doubts_ages() {
+                    self.keep_retention(&stopped).await;
+                }
                 self.collect_garbage(false, Arc::clone(&stopped)).await
             };
             tokio::pin!(collected);

@@ -10,6 +10,7 @@
 //!
 //! The engine knows no database, no broker, no web framework: it sees ports and kinds.
 
+mod clock_watch;
 pub mod control;
 pub mod decide;
 pub mod drops;
@@ -18,8 +19,10 @@ pub mod execute;
 pub mod explain;
 pub mod failpoint;
 pub mod garbage;
+pub mod health;
 mod ingest;
 mod intents;
+mod issues;
 pub mod items;
 pub mod lineage;
 pub mod live;

@@ -42,6 +42,9 @@ const MAX_RETURNED: usize = 100;
 /// How long one worker goes on with what follows from what it did.
 const GO_ON: Duration = Duration::from_secs(1);
 
+/// What the health issues of a reprocess are about, before the number of its run.
+const REPROCESS: &str = "reprocess in run ";
+
 /// What a live engine works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -92,9 +95,11 @@ impl Live {
             tokio::spawn(intents(Arc::clone(&engine), outside.clone(), stopped.clone())),
             tokio::spawn(Outside::gather(Arc::clone(&engine), gathered, stopped.clone())),
             tokio::spawn(reprocesses(Arc::clone(&engine), scope, stopped.clone())),
+            tokio::spawn(Arc::clone(&engine).watch_clock(stopped.clone())),
         ];
         if scope == Scope::All {
             loops.push(tokio::spawn(Arc::clone(&engine).keep_clean(stopped.clone())));
+            loops.push(tokio::spawn(Arc::clone(&engine).watch_health(watcher.clone(), stopped.clone())));
             loops.push(tokio::spawn(flows(Arc::clone(&engine), watcher, stopped)));
         }
         Self { engine, stop, loops, in_work, outside }
@@ -418,9 +423,13 @@ async fn reprocesses(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Rece
         let mut wait = SWEEP;
         match engine.journal.reprocesses().await {
             Ok(open) => {
+                engine.withdraw_troubles(|about| {
+                    let run = about.strip_prefix(REPROCESS);
+                    run.is_some_and(|run| !open.iter().any(|one| one.run.to_string() == run))
+                });
                 let ours = open.iter().filter(|one| scope == Scope::All || scope == Scope::Run(one.run));
                 for one in ours {
-                    let about = format!("reprocess in run {}", one.run);
+                    let about = format!("{REPROCESS}{}", one.run);
                     wait = match engine.holds_back(one.flow).await {
                         Some(reason) => {
                             if let Some((message, hint)) = reason {

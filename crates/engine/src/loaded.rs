@@ -37,6 +37,8 @@ pub struct Node {
     pub index: usize,
     /// Its id.
     pub id: Arc<str>,
+    /// What the health issue is about that says why its items wait.
+    pub about: String,
     /// Its plan.
     pub planned: PlannedProcessor,
     /// By output port: who reads it, as the queue names them, with the index of each.
@@ -177,6 +179,7 @@ impl Node {
         };
         Self {
             index,
+            about: format!("flow {}, step {}", plan.slug, planned.id),
             id: planned.id.as_str().into(),
             readers,
             context,

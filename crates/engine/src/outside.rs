@@ -131,7 +131,8 @@ impl Outside {
 }
 
 async fn carry_out(engine: &Engine, intents: Vec<Intent>) {
-    if let Err(error) = engine.carry_out(intents).await {
-        engine.trouble("intents", &error.to_string(), error.hint.as_deref());
+    match engine.carry_out(intents).await {
+        Ok(()) => engine.clear_trouble("intents"),
+        Err(error) => engine.trouble("intents", &error.to_string(), error.hint.as_deref()),
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::health::WATCHER_HINT;
 use crate::live::{complain, pause};
 use crate::loaded::run_blocking;
 use crate::watch::{Folders, News, Told, Watching};
@@ -37,16 +38,18 @@ const REST_UNTOLD: u32 = 4;
 const GATHER: Duration = Duration::from_millis(1);
 
 /// How long a flow that has enough to do takes nothing in.
-const FULL: i64 = 100;
+const FULL: Duration = Duration::from_millis(100);
 
-/// How long a source that can't be looked at is left alone, in milliseconds.
-const BROKEN: i64 = 2_000;
+/// How long a source that can't be looked at is left alone.
+const BROKEN: Duration = Duration::from_secs(2);
 
 /// How many flows are made ready for work that is not there yet: those that changed last.
 const READY: usize = 8;
 
 /// One ingest that is being looked at.
 struct Watched {
+    /// What its health issues are about.
+    about: String,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -154,6 +157,7 @@ pub(crate) async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mu
                 let enabled: Vec<&FlowRow> = rows.iter().filter(|row| row.state == FlowState::Enabled).collect();
                 make_ready(&engine, &enabled, &mut ready);
                 let mut wanted: BTreeSet<Key> = BTreeSet::new();
+                engine.withdraw_idle(&rows);
                 for row in enabled {
                     if *stopped.borrow() {
                         break;
@@ -175,8 +179,14 @@ pub(crate) async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mu
                     }
                 }
                 let gone: Vec<Key> = watched.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
-                for old in gone.iter().filter_map(|key| watched.remove(key)).collect::<Vec<_>>() {
+                for key in gone {
+                    let Some(old) = watched.remove(&key) else { continue };
+                    let about = old.about.clone();
                     old.end().await;
+                    // Where another version has that ingest, it says itself what is wrong.
+                    if !watched.values().any(|other| other.about == about) {
+                        engine.withdraw_troubles(|other| other == about || other == unwatched(&about));
+                    }
                 }
                 engine.unload(&rows).await;
             }
@@ -215,13 +225,18 @@ impl Watched {
         let (stop, ended) = watch::channel(false);
         let source = SourceLoop::new(common, *version, flow, processor);
         let span = spans::source(flow, processor);
-        Self { stop, task: tokio::spawn(source.run(ended).instrument(span)) }
+        Self { about: source.about.clone(), stop, task: tokio::spawn(source.run(ended).instrument(span)) }
     }
 
     async fn end(self) {
         let _ = self.stop.send(true);
         let _ = self.task.await;
     }
+}
+
+/// What the health issue of an ingest is about whose folder can't be watched.
+fn unwatched(about: &str) -> String {
+    format!("{about}, watcher")
 }
 
 /// Looks at one source for as long as its flow is enabled.
@@ -232,14 +247,14 @@ struct SourceLoop {
     about: String,
     told: Arc<Told>,
     watching: Option<Watching>,
-    /// Why it is not watched, and whether that was told.
-    unwatched: Option<(String, bool)>,
+    /// Why it is not watched, and how often all of it was looked at without.
+    unwatched: Option<(String, u32)>,
     /// Names that were told and not yet looked at.
     names: Vec<Vec<u8>>,
-    /// When names are to be looked at again, milliseconds since 1970.
-    again: Option<i64>,
-    /// Until when nothing is taken in, because the flow has enough to do; milliseconds since 1970.
-    full: Option<i64>,
+    /// When names are to be looked at again. This and the next are by a clock that nobody can set back.
+    again: Option<Instant>,
+    /// Until when nothing is taken in, because the flow has enough to do.
+    full: Option<Instant>,
     /// When everything is to be looked at.
     everything: Instant,
     /// Whether that has time: it was looked at before, and nothing says that anything was missed.
@@ -326,13 +341,12 @@ impl SourceLoop {
 
     /// What is to be done, once there is something to do.
     async fn next(&mut self, ended: &mut watch::Receiver<bool>) -> Next {
-        let now = self.common.engine.clock.now();
-        let until = |at: i64| Duration::from_millis(at.saturating_sub(now).max(1) as u64);
+        let now = Instant::now();
         self.full = self.full.filter(|at| *at > now);
         if let Some(full) = self.full {
             tokio::select! {
                 _ = ended.changed() => {}
-                () = tokio::time::sleep(until(full)) => {}
+                () = tokio::time::sleep_until(full) => {}
             }
             return Next::Wait;
         }
@@ -356,7 +370,7 @@ impl SourceLoop {
             _ = ended.changed() => Next::Wait,
             () = self.told.changed() => Next::Wait,
             turn = due => turn.map_or(Next::Wait, Next::Everything),
-            () = tokio::time::sleep(self.again.map_or(RECONCILE, until)) => Next::Wait,
+            () = tokio::time::sleep_until(self.again.unwrap_or(now + RECONCILE)) => Next::Wait,
         }
     }
 
@@ -377,9 +391,14 @@ impl SourceLoop {
             }
         });
         match watched.await.unwrap_or_else(|error| Err(error.to_string())) {
-            Ok(watching) => (self.watching, self.unwatched) = (Some(watching), None),
-            Err(message) if self.unwatched.is_none() => self.unwatched = Some((message, false)),
-            Err(_) => {}
+            Ok(watching) => {
+                (self.watching, self.unwatched) = (Some(watching), None);
+                self.common.engine.clear_trouble(&unwatched(&self.about));
+            }
+            Err(message) => {
+                let looks = self.unwatched.take().map_or(0, |(_, looks)| looks);
+                self.unwatched = Some((message, looks));
+            }
         }
         self.untold = request.remote || self.watching.is_none();
     }
@@ -398,25 +417,21 @@ impl SourceLoop {
 
     /// Looks, and works out when to look again.
     async fn look(&mut self, at: At) {
-        let now = || self.common.engine.clock.now();
-        let after = |at: i64| Instant::now() + Duration::from_millis(at.saturating_sub(now()).max(0) as u64);
+        let now = self.common.engine.clock.now();
+        let after = |at: i64| Instant::now() + Duration::from_millis(at.saturating_sub(now).max(0) as u64);
         let all = at == At::Everything;
         match look(&self.common.engine, self.version, &self.processor, &self.about, &mut self.room, at).await {
             Ok(Look::Full(at)) => {
-                self.full = Some(now() + FULL);
+                self.full = Some(Instant::now() + FULL);
                 if let At::Names(names) = at {
                     self.names = names;
                     self.again = self.full;
                 }
             }
             Ok(Look::Saw(report)) => {
-                if let Some((message, told @ false)) = &mut self.unwatched {
-                    tracing::warn!(self.about, message, "changes are found by looking now and then");
-                    *told = true;
-                }
-                self.again = report.again;
+                self.again = report.again.map(after);
                 if !report.complete && report.again.is_none() && report.everything.is_none() {
-                    self.again = Some(if report.arrived > 0 { now() } else { now() + FULL });
+                    self.again = Some(Instant::now() + if report.arrived > 0 { Duration::ZERO } else { FULL });
                 }
                 match report.everything {
                     // A long look goes on.
@@ -425,9 +440,24 @@ impl SourceLoop {
                     Some(at) => (self.everything, self.slowly) = (self.everything.min(after(at)), false),
                     None => {}
                 }
+                if let Some((message, looks)) = self.unwatched.as_mut().filter(|_| all) {
+                    *looks = looks.saturating_add(1);
+                    if *looks == 1 {
+                        // Perhaps the folder was made just now: once more, soon.
+                        (self.everything, self.slowly) = (self.everything.min(Instant::now() + BROKEN), false);
+                    } else {
+                        let message = format!("{message}: the folder is scanned now and then instead");
+                        self.common.engine.trouble(&unwatched(&self.about), &message, Some(WATCHER_HINT));
+                    }
+                }
             }
             // What was told is not known any more.
-            Err(()) => (self.everything, self.slowly) = (after(now() + BROKEN), false),
+            Err(()) => {
+                (self.everything, self.slowly) = (Instant::now() + BROKEN, false);
+                if let Some((_, looks)) = &mut self.unwatched {
+                    *looks = 0;
+                }
+            }
         }
     }
 }

@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, EventKind, RecursiveMode, Watcher};
 use opendmp_processor::WatchRequest;
 use tokio::sync::Notify;
 
@@ -103,8 +104,28 @@ fn identity(folder: &Path) -> Option<Identity> {
 pub struct Folders {
     /// Held for as long as a folder begins or ends to be watched, so that who leaves does not take the watch of who has
     /// just come.
-    watcher: Mutex<RecommendedWatcher>,
+    watcher: Mutex<Box<dyn Watcher + Send>>,
     wakes: Wakes,
+    probe: Option<Arc<Probe>>,
+}
+
+/// By what it is known whether the watcher still tells: a file that it watches, and that is opened now and then.
+#[derive(Debug)]
+struct Probe {
+    path: PathBuf,
+    /// It was opened, and nothing was heard of that yet.
+    is_open: AtomicBool,
+}
+
+/// What came of a probe.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// The watcher tells.
+    Alive,
+    /// It did not, and another has taken its place.
+    Restarted,
+    /// There is none, in words.
+    Failed(String),
 }
 
 /// A folder that is watched.
@@ -130,10 +151,43 @@ impl Folders {
     /// In words, where the operating system gives none.
     pub fn start() -> Result<Self, String> {
         let wakes = Wakes::default();
-        let told = Arc::clone(&wakes);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| tell(&told, event))
-            .map_err(|error| format!("changes of folders can't be watched: {error}"))?;
-        Ok(Self { watcher: Mutex::new(watcher), wakes })
+        Ok(Self { watcher: Mutex::new(started(&wakes, None)?), wakes, probe: None })
+    }
+
+    /// The same, with a file by which [`Folders::probe`] finds out whether the watcher works: one that is there all the
+    /// time, and that others hardly ever open.
+    ///
+    /// # Errors
+    /// As there, and where the file can't be watched.
+    pub fn start_probed(file: &Path) -> Result<Self, String> {
+        let path = file.canonicalize().map_err(|error| format!("{}: {error}", file.display()))?;
+        let (wakes, probe) = (Wakes::default(), Arc::new(Probe { path, is_open: AtomicBool::new(false) }));
+        Ok(Self { watcher: Mutex::new(started(&wakes, Some(&probe))?), wakes, probe: Some(probe) })
+    }
+
+    /// Whether what the last probe did was told; if not, starts another watcher, and has everybody watch and look at
+    /// everything anew. To be called now and then. Blocks.
+    pub fn probe(&self) -> Probed {
+        let Some(probe) = &self.probe else { return Probed::Alive };
+        if probe.is_open.load(Ordering::Acquire) {
+            match started(&self.wakes, Some(probe)) {
+                Ok(watcher) => {
+                    let dead = std::mem::replace(&mut *lock(&self.watcher), watcher);
+                    // It panics when it is dropped and its thread is gone.
+                    std::mem::forget(dead);
+                }
+                Err(message) => return Probed::Failed(message),
+            }
+            probe.is_open.store(false, Ordering::Release);
+            lock(&self.wakes).values().flatten().for_each(|wake| wake.told.everything(true));
+            return Probed::Restarted;
+        }
+        probe.is_open.store(true, Ordering::Release);
+        if std::fs::File::open(&probe.path).is_err() {
+            // Not the watcher's fault.
+            probe.is_open.store(false, Ordering::Release);
+        }
+        Probed::Alive
     }
 
     /// Notes in `told` from now on what changes in the folder.
@@ -168,7 +222,7 @@ impl Folders {
         self.end(&mut lock(&self.watcher), watching, told);
     }
 
-    fn end(&self, watcher: &mut RecommendedWatcher, watching: &Watching, told: &Arc<Told>) {
+    fn end(&self, watcher: &mut Box<dyn Watcher + Send>, watching: &Watching, told: &Arc<Told>) {
         let mut wakes = lock(&self.wakes);
         let Some(list) = wakes.get_mut(&watching.folder) else { return };
         list.retain(|wake| !Arc::ptr_eq(&wake.told, told));
@@ -179,6 +233,25 @@ impl Folders {
             let _ = watcher.unwatch(&watching.folder);
         }
     }
+}
+
+/// A watcher that tells those in `wakes`, and notes what it hears of the probe.
+fn started(wakes: &Wakes, probe: Option<&Arc<Probe>>) -> Result<Box<dyn Watcher + Send>, String> {
+    let failed = |error| format!("changes of folders can't be watched: {error}");
+    let (told, heard) = (Arc::clone(wakes), probe.cloned());
+    let hear = move |event: notify::Result<Event>| {
+        if let (Some(probe), Ok(event)) = (&heard, &event)
+            && event.paths.contains(&probe.path)
+        {
+            probe.is_open.store(false, Ordering::Release);
+        }
+        tell(&told, event);
+    };
+    let mut watcher = notify::recommended_watcher(hear).map_err(failed)?;
+    if let Some(probe) = probe {
+        watcher.watch(&probe.path, RecursiveMode::NonRecursive).map_err(failed)?;
+    }
+    Ok(Box::new(watcher))
 }
 
 /// What is begun with this is our own doing, or nobody's business: see `OWN_PREFIX` of the kinds.
@@ -333,6 +406,35 @@ mod tests {
         let watching = folders.watch(&request(&link, false), &told).unwrap();
         assert!(!watching.is_stale());
         std::fs::write(other.join("a"), b"x").unwrap();
+        while !next(&told).await.names.contains(&b"a"[..]) {}
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_tells_nothing_any_more_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, file) = (dir.path().join("in"), dir.path().join("probe"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let folders = Folders::start_probed(&file).unwrap();
+        let told = Arc::<Told>::default();
+        let watching = folders.watch(&request(&folder, false), &told).unwrap();
+        for _ in 0..3 {
+            assert_eq!(folders.probe(), Probed::Alive);
+            let probe = folders.probe.as_ref().unwrap();
+            let heard = async {
+                while probe.is_open.load(Ordering::Acquire) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), heard).await.expect("the probe is heard of");
+        }
+        // As when its thread has ended.
+        *lock(&folders.watcher) = Box::new(notify::NullWatcher);
+        assert_eq!((folders.probe(), folders.probe()), (Probed::Alive, Probed::Restarted));
+        assert!(next(&told).await.gone, "who watches has to watch anew");
+        folders.unwatch(&watching, &told);
+        folders.watch(&request(&folder, false), &told).unwrap();
+        std::fs::write(folder.join("a"), b"x").unwrap();
         while !next(&told).await.names.contains(&b"a"[..]) {}
     }
 

@@ -1,7 +1,8 @@
 //! The lock of a data directory: one server, or one command without a server, at a time.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use opendmp_ports::{Error, ErrorKind, Result};
@@ -27,10 +28,11 @@ impl DataDirLock {
         let operation = "lock data directory";
         let path = dir.join(FILE);
         let io = |error: std::io::Error| Error::io(operation, path.display(), &error);
-        std::fs::create_dir_all(dir).map_err(io)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
         // Not truncated at opening: what stands there is the holder's number, for the message below.
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = open.open(&path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -50,6 +52,13 @@ impl DataDirLock {
         file.seek(SeekFrom::Start(0)).map_err(io)?;
         writeln!(file, "{}", std::process::id()).map_err(io)?;
         Ok(Self { file, path })
+    }
+
+    /// Whether the lock file is still where it was: where it was removed, another process could take a lock of that name.
+    pub fn is_in_place(&self) -> bool {
+        let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let (named, held) = (std::fs::symlink_metadata(&self.path).map(identity), self.file.metadata().map(identity));
+        named.is_ok_and(|named| held.is_ok_and(|held| named == held))
     }
 
     /// The lock file.

@@ -19,7 +19,7 @@ use opendmp_ports::journal::{
     ClaimRequest, Claimed, Claims, Closing, DEFAULT_SPACE, Edit, End, ExportState, Feed, Filter, Finished, FlowChange,
     FlowId, FlowState, Found, HeldPart, HeldRow, HoldRule, Ingest, Intent, Lease, LetGo, LetGoPart, MemoKey, MemoLimit,
     MemoryJournal, NewArrival, NewDeadLetter, NewExport, NewHeld, NewMemo, NewReprocess, NewRevision, NewTask,
-    NewVersion, Reader, Records, Reentry, RevisionRule, RunChoice, RunId, RunMode, Search, Selection,
+    NewVersion, Reader, Records, Reentry, RevisionRule, RunChoice, RunId, RunMode, Search, Selection, SetBack,
     SettledAndClaimed, Settlement, Sort, SortBy, SourceId, VersionId, dead_letter_id, decide,
 };
 use opendmp_ports::transport::StepCounts;
@@ -523,7 +523,11 @@ impl Twins {
             70..86 => self.exports().await,
             86..91 => self.people().await,
             91..94 => self.reprocess().await,
-            94..96 => self.save().await,
+            94 => {
+                let back = SetBack { by: self.rng.random_range(1..4), from: self.now + self.rng.random_range(-2..9) };
+                let _ = both!(self, clock_set_back(back));
+            }
+            95 => self.save().await,
             96..98 => self.let_go().await,
             _ => self.take_over().await,
         }

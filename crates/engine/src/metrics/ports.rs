@@ -18,7 +18,7 @@ use opendmp_ports::journal::{
     DraftChanged, DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow,
     HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named,
     NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
-    Search, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId,
+    Search, Selection, Seq, SetBack, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId,
     VersionInfo, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
@@ -95,6 +95,7 @@ calls! {
     fn group(flow: FlowId, group: PathHash) -> Option<GroupRow>;
     fn held(flow: FlowId, group: PathHash, after: Option<HeldKey>, limit: usize) -> Vec<HeldRow>;
     fn watermark(flow: FlowId, processors: Vec<Arc<str>>) -> Arrival;
+    fn clock_set_back(back: SetBack) -> u64;
     fn backlog(flow: Option<FlowId>) -> Backlog;
     fn abandon(flow: FlowId, limit: usize, actor: &str, at: i64) -> u64;
     fn dead_groups(filter: Filter) -> Page<DeadGroup>;

@@ -45,6 +45,7 @@ macro_rules! journal {
             group(flow: FlowId, group: PathHash) -> Option<GroupRow>;
             held(flow: FlowId, group: PathHash, after: Option<HeldKey>, limit: usize) -> Vec<HeldRow>;
             watermark(flow: FlowId, processors: Vec<Arc<str>>) -> Arrival;
+            clock_set_back(back: SetBack) -> u64;
             backlog(flow: Option<FlowId>) -> Backlog;
             abandon(flow: FlowId, limit: usize, actor: &str, at: i64) -> u64;
             dead_groups(filter: Filter) -> Page<DeadGroup>;

@@ -61,6 +61,10 @@ impl Clock for SimClock {
         self.world.time.now() + self.skew
     }
 
+    fn steady(&self) -> i64 {
+        self.world.time.now()
+    }
+
     async fn sleep(&self, duration: Duration) {
         sleep(&self.world, duration.as_millis() as i64).await;
     }

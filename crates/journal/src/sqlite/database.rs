@@ -1,7 +1,8 @@
 //! Opening the file: formats, migrations, settings.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use opendmp_ports::{Error, ErrorKind};
@@ -42,6 +43,7 @@ const READER_CACHE: i64 = 2 << 10;
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     check_header(path)?;
     super::log::check(path)?;
+    create_private(path)?;
     let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     check_owner(&conn)?;
     // FULL: a commit is on the disk before it is answered.
@@ -49,6 +51,17 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     conn.execute_batch(&format!("PRAGMA cache_size = -{WRITER_CACHE};"))?;
     migrate(&mut conn)?;
     Ok(conn)
+}
+
+/// Makes an empty file for a database that nobody else may read, where there is none; SQLite gives what it puts beside it
+/// the same rights. A file that is there is not opened: closing it again would end the locks that SQLite has on it.
+pub(crate) fn create_private(path: &Path) -> Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::io("open journal", path.display(), &error).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens a migrated database for reading.

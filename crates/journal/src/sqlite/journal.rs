@@ -13,8 +13,8 @@ use opendmp_ports::journal::{
     DraftChanged, DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow,
     HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit,
     Named, NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode,
-    RunRow, Search, Selection, Seq, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId,
-    VersionInfo, VersionRow, decide,
+    RunRow, Search, Selection, Seq, SetBack, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver,
+    VersionId, VersionInfo, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -228,6 +228,10 @@ impl Journal for SqliteJournal {
             t.end_runs()
         };
         self.write_in(lane, "journal finish", work).await
+    }
+
+    async fn clock_set_back(&self, back: SetBack) -> Result<u64> {
+        self.write_in(Lane::Last, "journal clock set back", move |t| t.clock_set_back(back)).await
     }
 
     async fn backlog(&self, flow: Option<FlowId>) -> Result<Backlog> {

@@ -22,6 +22,8 @@ mod tests;
 mod work;
 mod writer;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -97,7 +99,8 @@ impl SqliteJournal {
     /// `Unavailable` where the disk does not let it be opened.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         let operation = "open journal";
-        std::fs::create_dir_all(dir).map_err(|error| Error::io(operation, dir.display(), &error))?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|error| Error::io(operation, dir.display(), &error))?;
         Self::start(dir, &options).map_err(|fail| fail.told(operation, dir))
     }
 

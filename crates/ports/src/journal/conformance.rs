@@ -60,13 +60,13 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             recent_versions_go_by_content, a_lost_lease_takes_nothing_in, runs_are_chosen, odd_paths_stay_as_they_are, large_ingests_are_cut,
         }
         queue {
-            claims_are_exclusive, claims_keep_order, due_times_are_kept, suspects_stand_apart, runs_are_claimed_alone,
+            claims_are_exclusive, claims_keep_order, due_times_are_kept, a_clock_set_back_stops_nothing, suspects_stand_apart, runs_are_claimed_alone,
             flows_take_turns,
             unclaimed_is_unharmed, tasks_come_back_whole, many_claim_at_once,
         }
         held {
             what_is_held_is_looked_at_when_it_is_full, a_part_of_a_row_may_be_taken, a_look_may_be_put_off,
-            rows_come_in_order_and_in_parts, quiet_groups_are_looked_at_in_time, a_run_that_ends_closes_its_groups,
+            rows_come_in_order_and_in_parts, quiet_groups_are_looked_at_in_time, a_clock_set_back_keeps_no_group_open, a_run_that_ends_closes_its_groups,
             the_last_export_of_a_run_closes_its_groups,
             a_persons_run_closes_what_it_added_to, a_deleted_flow_closes_what_it_holds, what_is_held_may_be_abandoned,
             watermarks_tell_how_far_all_has_come, manifests_count_for_what_they_hold,

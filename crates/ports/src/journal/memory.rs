@@ -426,6 +426,23 @@ impl Journal for MemoryJournal {
         Ok(work)
     }
 
+    async fn clock_set_back(&self, back: SetBack) -> Result<u64> {
+        let mut state = self.lock();
+        let mut changed = 0;
+        let mut correct = |due: &mut i64| {
+            if *due > 0 && *due >= back.from {
+                *due = back.correct(*due);
+                changed += 1;
+            }
+        };
+        state.tasks.values_mut().filter_map(|task| task.task.due.as_mut()).for_each(&mut correct);
+        state.intents.values_mut().for_each(|stored| correct(&mut stored.due));
+        for group in state.groups.values_mut().filter(|group| group.row.items > 0) {
+            group.row.changed = back.correct(group.row.changed);
+        }
+        Ok(changed)
+    }
+
     async fn backlog(&self, flow: Option<FlowId>) -> Result<Backlog> {
         let state = self.lock();
         let tasks = || state.tasks.values().filter(|task| flow.is_none_or(|f| f == task.origin.flow));

@@ -165,6 +165,10 @@ pub trait Journal: Send + Sync {
     /// work: a run has nothing else left, so that the groups that end with it are to be closed.
     async fn finish(&self, batch: Vec<Finished>) -> Result<bool>;
 
+    /// Brings due times that were given by a clock which has been set back since to where they belong: see [`SetBack`].
+    /// Answers how many tasks and outbox entries it changed.
+    async fn clock_set_back(&self, back: SetBack) -> Result<u64>;
+
     /// What waits, of one flow or of all.
     async fn backlog(&self, flow: Option<FlowId>) -> Result<Backlog>;
 

@@ -986,6 +986,23 @@ pub struct TakeOver {
     pub intents: u64,
 }
 
+/// The clock was set back. What is due at `from` or later becomes due earlier by `by`, as does the last change of a group
+/// at `from` or later, so that waits keep their length instead of lasting until the clock shows the old time again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetBack {
+    /// Milliseconds that the clock was set back by, more than 0.
+    pub by: i64,
+    /// Milliseconds since 1970; earlier times stay.
+    pub from: i64,
+}
+
+impl SetBack {
+    /// Where a time belongs; never 0 or before, which would stand for no time.
+    pub fn correct(self, time: i64) -> i64 {
+        if time >= self.from { time.saturating_sub(self.by).max(1) } else { time }
+    }
+}
+
 /// What waits, in numbers, for back pressure, health and `doctor`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

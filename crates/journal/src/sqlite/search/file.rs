@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
+use crate::sqlite::database::create_private;
 use crate::sqlite::fail::{Fail, Result};
 
 /// The file in the data directory.
@@ -132,6 +133,7 @@ pub(crate) fn create(dir: &Path, state: &State) -> Result<Connection> {
             _ => {}
         }
     }
+    create_private(&dir.join(FILE))?;
     let conn = connect(dir, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     settings(&conn)?;
     // All or nothing: a file without its number is made anew.

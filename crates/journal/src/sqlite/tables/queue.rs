@@ -6,7 +6,7 @@ use opendmp_model::fault::Fault;
 use opendmp_model::ids::{ItemId, TaskId};
 use opendmp_model::manifest::{Load, decode_load, encode_load};
 use opendmp_ports::journal::{
-    ClaimRequest, Claimed, FlowId, Lease, NewTask, Reader, RunId, RunMode, Seq, VersionId, decide,
+    ClaimRequest, Claimed, FlowId, Lease, NewTask, Reader, RunId, RunMode, Seq, SetBack, VersionId, decide,
 };
 use rusqlite::{ErrorCode, OptionalExtension, Row, params};
 
@@ -278,6 +278,18 @@ impl Tables<'_> {
             statement.execute(params![id.to_bytes(), lease.0 as i64])?;
         }
         Ok(())
+    }
+
+    pub(crate) fn clock_set_back(&mut self, back: SetBack) -> Result<u64> {
+        let given = params![back.from.max(1), back.by];
+        let mut changed = 0;
+        for table in ["task", "intent"] {
+            let sql = format!("UPDATE {table} SET due = max(due - ?2, 1) WHERE due >= ?1");
+            changed += self.sql(&sql)?.execute(given)?;
+        }
+        let sql = "UPDATE held_group SET changed = max(changed - ?2, 1) WHERE items > 0 AND changed >= ?1";
+        self.sql(sql)?.execute(given)?;
+        Ok(changed as u64)
     }
 
     /// Takes all claimed tasks from whoever has them.

@@ -158,7 +158,9 @@ pub(super) async fn refused_exports_are_repeated_alone(d: Desk) {
 pub(super) async fn retries_wait(d: Desk) {
     d.collect("a", "one", Some(to("a.csv", IfExists::Version))).await;
     let (intent, _) = d.export().await;
-    d.finish(&intent, End::Retry { due: 5_000, fault: fault("away") }).await;
+    d.finish(&intent, End::Retry { due: 95_000, fault: fault("away") }).await;
+    // Given by a clock that has been set back since.
+    assert_eq!(d.j().await.clock_set_back(SetBack { by: 90_000, from: 95_000 }).await.expect(OK), 1);
     let waiting = d.backlog().await;
     assert_eq!((waiting.intents, waiting.due), (1, Some(5_000)));
     assert_eq!(d.j().await.backlog(Some(d.flow)).await.expect(OK), waiting);

@@ -126,6 +126,17 @@ pub(super) async fn quiet_groups_are_looked_at_in_time(d: Desk) {
     assert_eq!(d.j().await.claim(then).await.expect(OK).len(), 1);
 }
 
+/// A group that was changed while the clock showed a time far ahead is closed when it was quiet for long enough.
+pub(super) async fn a_clock_set_back_keeps_no_group_open(d: Desk) {
+    d.hold("a", HoldRule { quiet: Some(300), ..HoldRule::default() }).await;
+    let changed = d.group_row().await.changed;
+    let by = changed - 10;
+    assert_eq!(d.j().await.clock_set_back(SetBack { by, from: changed }).await.expect(OK), 1);
+    assert_eq!((d.group_row().await.changed, d.backlog().await.due), (10, Some(310)));
+    let then = ClaimRequest { now: 310, ..d.request(9) };
+    assert_eq!(d.j().await.claim(then).await.expect(OK).len(), 1);
+}
+
 pub(super) async fn a_run_that_ends_closes_its_groups(d: Desk) {
     let rule = HoldRule { end_of_run: true, ..HoldRule::default() };
     let claimed = d.arrive("a").await;

@@ -45,6 +45,28 @@ async fn later(d: &Desk, claimed: &Claimed, due: Option<i64>) -> TaskId {
     id
 }
 
+/// The clock showed a time far ahead for a while: what got its due time then waits as long as it was to wait.
+pub(super) async fn a_clock_set_back_stops_nothing(d: Desk) {
+    const AHEAD: i64 = 10 * 365 * 24 * 3_600_000;
+    let mut ids = Vec::new();
+    for (path, due) in [("a", Some(AHEAD + 5_000)), ("b", Some(AHEAD + 700)), ("c", Some(900))] {
+        let claimed = d.arrive(path).await;
+        ids.push(later(&d, &claimed, due).await);
+    }
+    let back = SetBack { by: AHEAD, from: 1_000 };
+    assert_eq!(d.j().await.clock_set_back(back).await.expect(OK), 2);
+    assert_eq!(d.backlog().await.due, Some(700));
+    let due = |now| ClaimRequest { now, ..d.request(9) };
+    let claimed = d.j().await.claim(due(1_000)).await.expect(OK);
+    assert_eq!(claimed.iter().map(|claimed| claimed.task.id).collect::<Vec<_>>(), ids[1..]);
+    assert_eq!(d.j().await.claim(due(5_000)).await.expect(OK).len(), 1);
+    // Never a time that stands for none.
+    let claimed = d.arrive("d").await;
+    later(&d, &claimed, Some(AHEAD)).await;
+    assert_eq!(d.j().await.clock_set_back(SetBack { by: AHEAD + 9, from: AHEAD }).await.expect(OK), 1);
+    assert_eq!(d.backlog().await.due, Some(1));
+}
+
 pub(super) async fn due_times_are_kept(d: Desk) {
     let mut ids = Vec::new();
     for (path, due) in [("a", Some(5_000)), ("b", Some(4_000)), ("c", None), ("d", Some(900))] {
