@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use opendmp_model::document::slug;
 use opendmp_model::document::tree::{self, Node};
+use opendmp_model::document::{ByteSize, slug};
 use opendmp_model::ids::ContentHash;
 use opendmp_ports::journal::{self, DEFAULT_SPACE, DraftChange, DraftChanged, NewDraft};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,15 @@ use crate::service::Service;
 
 /// The format drafts are stored in.
 const FORMAT: u16 = 1;
+
+/// How many drafts there may be, how large one may be as it is stored, and all together, in bytes.
+const MAX_DRAFTS: usize = 1_000;
+const MAX_DRAFT: u64 = 8 << 20;
+const MAX_BYTES: u64 = 64 << 20;
+
+/// How large the drafts are that were looked at, by slug, each as it was with that etag.
+#[derive(Debug, Default)]
+pub(crate) struct DraftSizes(BTreeMap<String, (ContentHash, u64)>);
 
 /// A draft to be written.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -165,10 +174,45 @@ impl Service {
         let (draft, name, body) = encoded
             .map_err(|error| Problem::new(500, "draft", format!("the draft could not be read: {error}")))?
             .map_err(|error| Problem::new(500, "draft", format!("the draft can't be written: {error}")))?;
+        // Held until it is written, so that two do not both take what room is left.
+        let mut sizes = self.draft_sizes.lock().await;
+        self.has_room(&mut sizes, flow, body.len() as u64).await?;
         let new = NewDraft { name, body: body.into(), based_on: draft.based_on.clone() };
         let row = self.change_draft(flow, seen, Some(new), actor).await?;
+        drop(sizes);
         let row = row.ok_or_else(|| Problem::new(500, "draft", "the draft was not kept"))?;
         Ok((Draft::new(&row, draft), seen == Seen::Nothing))
+    }
+
+    /// Whether a draft of that size may be written. One that becomes smaller always may.
+    async fn has_room(&self, sizes: &mut DraftSizes, flow: &str, size: u64) -> Result<(), Problem> {
+        if size > MAX_DRAFT {
+            let message = format!("a draft may take {}, and this one takes {size} bytes", ByteSize::bytes(MAX_DRAFT));
+            return Err(Problem::new(413, "draft-too-large", message)
+                .with_hint("leave large files out of it: a script can read them from a folder of its own"));
+        }
+        let rows = self.engine.journal.drafts(DEFAULT_SPACE).await?;
+        sizes.0.retain(|slug, (etag, _)| rows.iter().any(|row| row.slug == *slug && row.etag == *etag));
+        for row in rows.iter().filter(|row| !sizes.0.contains_key(&row.slug)).collect::<Vec<_>>() {
+            if let Some((row, body)) = self.engine.journal.draft(DEFAULT_SPACE, &row.slug).await? {
+                sizes.0.insert(row.slug.clone(), (row.etag, body.len() as u64));
+            }
+        }
+        let before = sizes.0.get(flow).map(|(_, size)| *size);
+        let others: u64 = sizes.0.values().map(|(_, size)| size).sum::<u64>() - before.unwrap_or(0);
+        let full = |message: String| {
+            Err(Problem::new(409, "drafts-full", message)
+                .with_hint("enable or drop drafts that are not needed any more (`GET /api/v1/drafts` lists them)"))
+        };
+        match before {
+            None if sizes.0.len() >= MAX_DRAFTS => {
+                full(format!("there are {MAX_DRAFTS} drafts, as many as there may be"))
+            }
+            _ if others + size > MAX_BYTES && before.is_none_or(|before| size > before) => {
+                full(format!("all drafts together may take {}", ByteSize::bytes(MAX_BYTES)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Drops a draft.
@@ -234,4 +278,68 @@ fn read(body: &[u8]) -> Result<DraftText, Problem> {
     let damaged = |error| Problem::new(500, "draft", format!("the draft can't be read: {error}"));
     let stored: Stored = serde_json::from_slice(body).map_err(damaged)?;
     if stored.format > FORMAT { Err(newer(stored.format)) } else { Ok(stored.draft) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use opendmp_engine::{Engine, Options};
+    use opendmp_ports::clock::SystemClock;
+    use opendmp_ports::content::MemoryContent;
+    use opendmp_ports::journal::{Lease, MemoryJournal};
+    use opendmp_ports::transport::InProcess;
+    use opendmp_processor::Registry;
+
+    use super::*;
+
+    fn service() -> Arc<Service> {
+        let engine = Engine::new(
+            Arc::new(MemoryJournal::default()),
+            Arc::new(MemoryContent::default()),
+            Arc::new(InProcess::default()),
+            Arc::new(SystemClock),
+            Arc::new(Registry::default()),
+            Options::default(),
+            Lease::default(),
+        );
+        Service::command(Arc::new(engine))
+    }
+
+    async fn write(service: &Service, flow: &str, bytes: usize, seen: Seen) -> Result<Seen, String> {
+        let draft = DraftText { text: "x".repeat(bytes), ..DraftText::default() };
+        let written = service.write_draft(flow, draft, seen, "ada").await.map_err(|problem| problem.code)?;
+        Ok(Seen::Draft(ContentHash::from_hex(&written.0.etag).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn drafts_take_so_much_room_and_no_more() {
+        let (service, large) = (service(), (MAX_DRAFT - 1_000) as usize);
+        assert_eq!(write(&service, "huge", MAX_DRAFT as usize, Seen::Nothing).await, Err("draft-too-large".to_owned()));
+        let mut last = Seen::Nothing;
+        for n in 0..MAX_BYTES / MAX_DRAFT {
+            last = write(&service, &format!("large-{n}"), large, Seen::Nothing).await.unwrap();
+        }
+        assert_eq!(write(&service, "one-more", large, Seen::Nothing).await, Err("drafts-full".to_owned()));
+        // What is there may change, and become smaller, which makes room.
+        let flow = format!("large-{}", MAX_BYTES / MAX_DRAFT - 1);
+        let same = write(&service, &flow, large - 1, last).await.unwrap();
+        write(&service, &flow, 10, same).await.unwrap();
+        write(&service, "one-more", 10, Seen::Nothing).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_drafts_and_no_more() {
+        let service = service();
+        let mut first = Seen::Nothing;
+        for n in 0..MAX_DRAFTS {
+            let seen = write(&service, &format!("draft-{n}"), 1, Seen::Nothing).await.unwrap();
+            first = if n == 0 { seen } else { first };
+        }
+        assert_eq!(write(&service, "one-more", 1, Seen::Nothing).await, Err("drafts-full".to_owned()));
+        write(&service, "draft-0", 2, first).await.unwrap();
+        let row = service.drafts().await.unwrap().into_iter().find(|row| row.flow == "draft-1").unwrap();
+        service.drop_draft("draft-1", ContentHash::from_hex(&row.etag).unwrap(), "ada").await.unwrap();
+        write(&service, "one-more", 1, Seen::Nothing).await.unwrap();
+    }
 }

@@ -34,6 +34,7 @@ pub mod tryout;
 use std::time::Duration;
 
 pub use access::Access;
+pub use axum::Router;
 pub use client::{Client, Content, Events};
 pub use router::{http, router};
 pub use routes::description;

@@ -30,6 +30,7 @@ use crate::ask::{
     RunEnd, RunRequest, Status, Upload, processors,
 };
 use crate::backup::Backups;
+use crate::drafts::DraftSizes;
 use crate::events::Hub;
 use crate::flows::Brief;
 use crate::links::{Links, Target};
@@ -76,6 +77,7 @@ pub struct Service {
     pub(crate) links: Links<Target>,
     /// Whom it lets in over TCP, where it listens there.
     pub(crate) access: OnceLock<Arc<Access>>,
+    pub(crate) draft_sizes: tokio::sync::Mutex<DraftSizes>,
     /// Who publishes what happens; only a server does.
     pub(crate) hub: OnceLock<Arc<Hub>>,
 }
@@ -103,6 +105,7 @@ impl Service {
             backups: OnceLock::new(),
             links: Links::default(),
             access: OnceLock::new(),
+            draft_sizes: tokio::sync::Mutex::default(),
             hub: OnceLock::new(),
             runtime: OnceLock::new(),
         })

@@ -391,6 +391,7 @@ export interface paths {
         /**
          * Writes a draft
          * @description It may hold a flow that is broken. A new name in its text does not rename it. One of the two headers must be there.
+         *     There are 1,000 drafts at most, each of 8 MiB at most and all together of 64 MiB, with the files that they name.
          */
         put: operations["write_draft"];
         post?: never;
@@ -4565,6 +4566,7 @@ export interface operations {
             400: components["responses"]["Refused400"];
             401: components["responses"]["Refused401"];
             403: components["responses"]["Refused403"];
+            409: components["responses"]["Refused409"];
             412: components["responses"]["Refused412"];
             413: components["responses"]["Refused413"];
             415: components["responses"]["Refused415"];

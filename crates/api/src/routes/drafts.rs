@@ -58,6 +58,7 @@ async fn draft(State(service): Asked, Path(flow): Path<String>) -> Result<Respon
 /// Writes a draft
 ///
 /// It may hold a flow that is broken. A new name in its text does not rename it. One of the two headers must be there.
+/// There are 1,000 drafts at most, each of 8 MiB at most and all together of 64 MiB, with the files that they name.
 #[utoipa::path(
     put,
     path = "/api/v1/drafts/{flow}",
@@ -82,6 +83,7 @@ async fn draft(State(service): Asked, Path(flow): Path<String>) -> Result<Respon
             body = Draft,
             headers(("etag" = String, description = "What to give as `If-Match` to change it.")),
         ),
+        Refused<409>,
         Refused<412>,
         Refused<428>,
     ),
