@@ -27,7 +27,7 @@ use opendmp_script::{Numbers, Pools};
 
 use crate::backup::{Maker, RESTORING};
 use crate::fail::Fail;
-use crate::machine;
+use crate::{limits, machine, private};
 
 /// How long a verb waits for another one that has the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -77,13 +77,23 @@ impl DataDir {
         stat.blocks_available() * stat.fragment_size() < NO_ROOM
     }
 
-    /// Makes it, for nobody else to read.
+    /// Makes it, for nobody else to read; takes the rights of others away where it was there.
     pub fn make(&self) -> Result<(), Fail> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
         made.map_err(|error| {
             Fail::io(format_args!("the data directory {} can't be made", self.path.display()), &error)
                 .hint("say where it may be with --data-dir DIR")
-        })
+        })?;
+        self.close_to_others()
+    }
+
+    /// Takes the rights of others away; refuses a directory that is somebody else's.
+    pub fn close_to_others(&self) -> Result<(), Fail> {
+        if private::tighten(&self.path)? {
+            let path = self.path.display();
+            tracing::warn!("others could use {path}; now only its owner can. What they read before, they have read");
+        }
+        Ok(())
     }
 
     /// A path by which the server's socket can be named, however long the directory's own is.
@@ -153,6 +163,7 @@ impl Session {
             }
             data.make()?;
         }
+        data.close_to_others()?;
         let begun = Instant::now();
         let lock = loop {
             let socket = data.socket()?;
@@ -173,6 +184,9 @@ impl Session {
                 taken => break taken?,
             }
         };
+        if need != Need::Look {
+            limits::enough()?;
+        }
         let opened = Opened::open(data, lock, need != Need::Look, Bounds::default()).await?;
         let service = Service::command(Arc::clone(&opened.engine)).with_backups(opened.backups());
         let client = Client::here(opendmp_api::router(Arc::clone(&service)), &actor());
@@ -247,6 +261,7 @@ impl Opened {
         let path = data.path().to_owned();
         let Bounds { roots, quotas, recent, writable } = bounds;
         let site = works.then(|| Site { hidden: vec![path.clone()], writable });
+        let written = journal_written(&path);
         let opening = tokio::task::spawn_blocking(move || open_blocking(&path, site));
         let (journal, content, registry, pools, instance) =
             opening.await.map_err(|error| Fail::new(format!("the data directory can't be opened: {error}")))??;
@@ -285,6 +300,9 @@ impl Opened {
             Some(uploads) => engine.with_uploads(uploads),
             None => engine,
         };
+        if let (true, Some(written)) = (works, written) {
+            engine.written_last(written).await;
+        }
         let metrics = Arc::clone(&engine.metrics);
         journal.on_commit(move |commit| metrics.committed(commit.calls, commit.took));
         if let Some(pools) = pools.clone() {
@@ -314,6 +332,15 @@ impl Opened {
         })
         .await;
     }
+}
+
+/// When the journal was written to last, milliseconds since 1970, as the file system says.
+fn journal_written(data: &Path) -> Option<i64> {
+    let time = |name: &str| {
+        let found = data.join(name).metadata().ok()?;
+        Some(std::os::unix::fs::MetadataExt::mtime(&found).saturating_mul(1_000))
+    };
+    ["journal.db", "journal.db-wal"].into_iter().filter_map(time).max()
 }
 
 /// Where what went in and out of steps is kept for a while; nowhere, where that is not asked for or can't be done.

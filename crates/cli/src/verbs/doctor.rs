@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::args::Format;
 use crate::data::{DataDir, Need, Session, reserve};
 use crate::fail::{FAILED, Fail};
+use crate::limits::{self, Short};
 use crate::target::Target;
 use crate::term::Term;
 use crate::{machine, table, words};
@@ -78,7 +79,7 @@ pub async fn doctor(args: &Args, target: &Target, term: &Term) -> Result<ExitCod
     if data.exists() {
         checks.extend(kept(&data).await);
     }
-    checks.extend(limits());
+    checks.extend(system_limits());
     checks.push(terminal(term));
     match args.format {
         Format::Json => term.out(&table::json(&checks)?)?,
@@ -270,7 +271,7 @@ fn told(status: &Status, own: bool) -> Vec<Check> {
     checks
 }
 
-fn limits() -> Vec<Check> {
+fn system_limits() -> Vec<Check> {
     let mut checks = Vec::new();
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let watches = number("/proc/sys/fs/inotify/max_user_watches");
@@ -285,13 +286,18 @@ fn limits() -> Vec<Check> {
             false => Check::new("watches", State::Ok, message),
         });
     }
-    if let Ok((soft, hard)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) {
+    // As a server does when it begins.
+    limits::raise();
+    let short = limits::short();
+    for Short { what, fatal, message, hint } in &short {
+        let state = if *fatal { State::Fail } else { State::Warn };
+        checks.push(Check::new(what, state, message.clone()).hint(hint.clone()));
+    }
+    if !short.iter().any(|short| short.what == "open files")
+        && let Ok((soft, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+    {
         let message = format!("{} can be open at once", words::count(soft, "file"));
-        checks.push(match soft < 1_024 {
-            true => Check::new("open files", State::Warn, message)
-                .hint(format!("raise the limit with `ulimit -n {}`", hard.clamp(1_024, 65_536))),
-            false => Check::new("open files", State::Ok, message),
-        });
+        checks.push(Check::new("open files", State::Ok, message));
     }
     checks
 }

@@ -15,6 +15,7 @@ use crate::fail::{DEAD, FAILED, Fail, INTERRUPTED, TIMED_OUT, USAGE};
 use crate::flow::FlowFile;
 use crate::machine::Checker;
 use crate::progress::Progress;
+use crate::signals::Signals;
 use crate::summary::{Summary, TOLD};
 use crate::target::Target;
 use crate::term::Term;
@@ -176,30 +177,6 @@ enum Stopping {
     Done,
 }
 
-/// How a person stops a command.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Fail> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let failed = |error: std::io::Error| Fail::io("signals can't be waited for", &error);
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 impl Watch {
     /// Shows a run until it ends, or until the person stops it; answers the exit code.
     pub async fn follow(&self, mut events: Events, session: &Session, term: &Term) -> Result<u8, Fail> {
@@ -213,7 +190,7 @@ impl Watch {
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
-                () = signals.next() => {
+                _ = signals.next() => {
                     if !session.is_own() {
                         return Ok(shown.left(term));
                     }

@@ -1,7 +1,7 @@
 //! `opendmp serve`: the server, until it is asked to stop.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,19 +9,22 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use opendmp_api::rows::{Setting, SettingFrom};
-use opendmp_api::{Access, SOCKET, Service, http, router, serve_tcp, serve_unix};
+use opendmp_api::{Access, SOCKET, Service, http, router, serve_tcp};
 use opendmp_engine::Quotas;
+use opendmp_engine::health::{WATCHER, WATCHER_HINT};
 use opendmp_engine::watch::Folders;
 use opendmp_journal::lock::DataDirLock;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::data::{Bounds, DataDir, Opened};
 use crate::fail::Fail;
+use crate::keeper::{Keeper, Place, Socket};
+use crate::limits::{self, Short};
+use crate::signals::Signals;
 use crate::target::Target;
 use crate::term::Term;
 use crate::words;
@@ -61,8 +64,9 @@ The access token in the first link is kept in the file `access-token` of the dat
 anew where that is missing. Without it only /healthz, /readyz and /livez are answered, each in one word. The verbs of the command line need no token: they reach
 the server through a socket in the data directory that only its owner may use.
 
-SIGTERM or Ctrl-C stops it: what is in work may finish for as long as --grace says, the rest is
-handed back unharmed; a second signal ends the grace.
+SIGTERM, Ctrl-C or closing its terminal stops it: what is in work may finish for as long as
+--grace says, the rest is handed back unharmed; a second signal ends the grace. Under `nohup` a
+closed terminal does not stop it.
 
 When the disk of the data directory has less than OPENDMP_RESERVE left (64 MiB), nothing more is
 taken in until there is room again.")]
@@ -134,13 +138,13 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
     let bounds = Bounds { roots: roots(&args.roots, "--data-root")?, quotas, recent: args.recent, writable };
     let home = home(&bounds.roots)?;
     let data = target.data_dir("`serve`")?;
+    let short = limits::enough()?;
     data.make()?;
     let mut signals = Signals::new()?;
     let locked = match lock(&data).await {
         Err(fail) if !data.is_full() => return Err(fail),
         locked => locked,
     };
-    private(&data);
     let token = access_token(&data)?;
     let front = Front::new()?;
     // Before anything is begun: a port that is taken ends the start.
@@ -155,16 +159,22 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
     let access = Arc::new(Access::new(&token, bound, &crate::data::actor()));
     let settings = settings.into_iter().chain([sandbox()]).collect();
     let service = service.with_home(home).with_settings(settings).with_access(Arc::clone(&access));
-    let socket = {
-        let _within = front.handle.enter();
-        bind(&data)?
-    };
+    for Short { what, message, hint, .. } in &short {
+        service.engine().trouble(what, message, Some(hint));
+    }
     let stop = watch::Sender::new(false);
     let stopped = |mut stop: watch::Receiver<bool>| async move {
         // The sender lives until the end.
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    let unix = front.spawn(serve_unix(socket, router(Arc::clone(&service)), stopped(stop.subscribe())));
+    let keeper = {
+        let _within = front.handle.enter();
+        let place = Place::of(&data);
+        let routes = router(Arc::clone(&service));
+        let socket = Socket::serve(&data, bind(&data)?, routes.clone());
+        Keeper::new(place, Arc::clone(&service), routes, socket, bind)
+    };
+    let unix = front.spawn(keeper.keep(stop.subscribe()));
     let tcp = http(Arc::clone(&service), Arc::clone(&access));
     let tcp = front.spawn(serve_tcp(listener, tcp, stopped(stop.subscribe())));
     tracing::info!(
@@ -196,18 +206,21 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
         );
     }
 
-    signals.next().await;
-    tracing::info!("stopping: what is in work may go on for {} s; a second signal stops at once", args.grace.as_secs());
+    let signal = signals.next().await;
+    tracing::info!(
+        signal,
+        "stopping: what is in work may go on for {} s; a second signal stops at once",
+        args.grace.as_secs()
+    );
     let path = data.path().join(SOCKET);
     let in_order = async {
-        // First of all, so that no verb takes this for a server that will answer.
-        let _ = std::fs::remove_file(&path);
         stop.send_replace(true);
+        // First of all, so that no verb takes this for a server that will answer; after the keeper has ended, which would
+        // bind it again. A listener that holds on to a connection does not hold up the end.
+        let _ = tokio::time::timeout(Duration::from_secs(2), unix).await;
+        let _ = std::fs::remove_file(&path);
         service.stop(args.grace).await;
-        for server in [unix, tcp] {
-            // A listener that holds on to a connection does not hold up the end.
-            let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
-        }
+        let _ = tokio::time::timeout(Duration::from_secs(1), tcp).await;
     };
     let hurried = async {
         signals.next().await;
@@ -288,17 +301,10 @@ async fn begin(
     bounds: &Bounds,
     signals: &mut Signals,
 ) -> Result<Option<(Opened, Arc<Service>)>, Fail> {
-    let watcher = match Folders::start() {
-        Ok(watcher) => Some(Arc::new(watcher)),
-        Err(message) => {
-            tracing::warn!(message, "changes are found by looking now and then");
-            None
-        }
-    };
     let mut told = false;
     loop {
         let tried = match locked {
-            Ok(lock) => begin_once(data, lock, bounds.clone(), watcher.clone()).await,
+            Ok(lock) => begin_once(data, lock, bounds.clone()).await,
             Err(fail) => Err(fail),
         };
         match tried {
@@ -315,18 +321,13 @@ async fn begin(
         }
         tokio::select! {
             () = tokio::time::sleep(FULL) => {}
-            () = signals.next() => return Ok(None),
+            _ = signals.next() => return Ok(None),
         }
         locked = lock(data).await;
     }
 }
 
-async fn begin_once(
-    data: &DataDir,
-    lock: DataDirLock,
-    bounds: Bounds,
-    watcher: Option<Arc<Folders>>,
-) -> Result<(Opened, Arc<Service>), Fail> {
+async fn begin_once(data: &DataDir, lock: DataDirLock, bounds: Bounds) -> Result<(Opened, Arc<Service>), Fail> {
     let opened = Opened::open(data, lock, true, bounds).await?;
     if opened.left.tasks + opened.left.intents > 0 {
         tracing::warn!(
@@ -335,6 +336,14 @@ async fn begin_once(
             "an earlier process ended in the middle of work; it is taken over"
         );
     }
+    // The lock file is there all the time, and hardly anybody opens it.
+    let watcher = match Folders::start_probed(&data.path().join("lock")) {
+        Ok(watcher) => Some(Arc::new(watcher)),
+        Err(message) => {
+            opened.engine.trouble(WATCHER, &message, Some(WATCHER_HINT));
+            None
+        }
+    };
     match Service::server(Arc::clone(&opened.engine), watcher).await {
         Ok(service) => {
             let service = service.with_backups(opened.backups());
@@ -358,8 +367,12 @@ fn log(format: LogFormat, term: &Term) -> Result<(), Fail> {
         Fail::usage(format!("{LOG} is not understood: {error}"))
             .hint("write `info`, `debug`, or `opendmp_engine=debug,info`")
     })?;
-    let subscriber =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(term.err_colors());
+    // A log that can't be written (its reader has left, its disk is full) is no reason to end: by default it would be.
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_ansi(term.err_colors());
     let set = match format {
         LogFormat::Text => subscriber.with_target(false).try_init(),
         // `spans` has all of them; `span` would be the innermost once more.
@@ -424,7 +437,12 @@ async fn lock(data: &DataDir) -> Result<DataDirLock, Fail> {
 fn access_token(data: &DataDir) -> Result<String, Fail> {
     let path = data.path().join(TOKEN);
     let failed = |error: std::io::Error| Fail::io(path.display(), &error);
-    match std::fs::read_to_string(&path) {
+    let read = || {
+        let mut text = String::new();
+        let open = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&path);
+        open.and_then(|mut file| std::io::Read::read_to_string(&mut file, &mut text)).map(|_| text)
+    };
+    match read() {
         Ok(text) if is_token(text.trim()) => return Ok(text.trim().to_owned()),
         Ok(_) => {
             return Err(Fail::usage(format!("{} holds no token", path.display())).hint(format!(
@@ -448,16 +466,6 @@ pub(super) fn is_token(text: &str) -> bool {
     text.len() >= LENGTH && text.len() <= 512 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Warns where others can read what is kept.
-fn private(data: &DataDir) {
-    let Ok(meta) = data.path().metadata() else { return };
-    let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        let path = data.path().display();
-        tracing::warn!("others than its owner may use {path} (mode {mode:o}); `chmod 700 {path}` keeps it private");
-    }
-}
-
 /// The socket that the verbs use: nobody else's from the first moment, and in the place of a killed server's.
 fn bind(data: &DataDir) -> Result<UnixListener, Fail> {
     let failed =
@@ -471,28 +479,6 @@ fn bind(data: &DataDir) -> Result<UnixListener, Fail> {
     std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     std::fs::rename(&made, data.path().join(SOCKET)).map_err(failed)?;
     Ok(listener)
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Fail> {
-        let failed = |error: std::io::Error| Fail::io("signals can't be waited for", &error);
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -139,6 +139,37 @@ impl Place {
         self.server = Some(command.spawn().unwrap());
     }
 
+    /// Runs in a shell, after what `setup` sets there.
+    pub fn shell(&self, setup: &str, arguments: &[&str]) -> Output {
+        self.in_shell(setup, &[], arguments).output().unwrap()
+    }
+
+    fn in_shell(&self, setup: &str, around: &[&str], arguments: &[&str]) -> Command {
+        let shell = ["sh", "-c", "eval \"$0\"; exec \"$@\"", setup, env!("CARGO_BIN_EXE_opendmp"), "--data-dir"];
+        let mut all = around.iter().chain(&shell);
+        let mut command = Command::new(all.next().unwrap());
+        command.args(all).arg(self.path("data")).args(arguments).current_dir(self.root.path());
+        command.env_remove("OPENDMP_DATA_DIR").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the server by a shell, after what `setup` sets there; `around`: a command that runs the shell.
+    pub fn start_by(&mut self, setup: &str, around: &[&str]) {
+        assert!(self.server.is_none(), "one server at a time");
+        let log = OpenOptions::new().create(true).append(true).open(self.path("server.log")).unwrap();
+        let mut command = self.in_shell(setup, around, &["serve", "--listen", "127.0.0.1:0"]);
+        self.server = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// Whether the server has ended; forgotten then.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.server.as_mut().is_none_or(|server| server.try_wait().unwrap().is_some());
+        if ended {
+            self.server = None;
+        }
+        ended
+    }
+
     /// Starts the server and waits until it answers.
     pub fn start_and_wait(&mut self) {
         self.start(&[]);

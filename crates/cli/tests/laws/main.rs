@@ -5,6 +5,7 @@ mod failpoints;
 mod fan;
 mod garbage;
 mod harness;
+mod health;
 mod keep;
 mod memory;
 mod mounts;

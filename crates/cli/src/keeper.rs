@@ -1,0 +1,238 @@
+//! Keeps what a server needs of its data directory while it runs: the lock, the socket, and the folders for what is
+//! temporary are made again where somebody removed them; what can't be made again is a health issue.
+
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use opendmp_api::{Router, SOCKET, Service, serve_unix};
+use opendmp_journal::lock::DataDirLock;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::data::DataDir;
+use crate::fail::Fail;
+use crate::limits;
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Folders that may be removed at any time, and are made again.
+const FOLDERS: [&str; 3] = ["scratch", "uploads", "environments"];
+
+/// Folders without which content is lost.
+const CONTENT: [&str; 3] = ["content", "content/packs", "content/files"];
+
+/// What health issues are about.
+const DIRECTORY: &str = "data directory";
+const LOCK: &str = "lock";
+const ABOUT_SOCKET: &str = "socket";
+const ABOUT_CONTENT: &str = "stored content";
+const FOLDER: &str = "folders";
+const FILES: &str = "open files";
+
+/// Device and inode of what a path names, without following a link.
+type Identity = (u64, u64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    path.symlink_metadata().ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// The socket in its place, and who serves it.
+pub struct Socket {
+    is: Option<Identity>,
+    stop: watch::Sender<bool>,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+impl Socket {
+    /// Serves a listener that was bound to the socket of a data directory.
+    pub fn serve(data: &DataDir, listener: UnixListener, router: Router) -> Self {
+        let stop = watch::Sender::new(false);
+        let mut stopped = stop.subscribe();
+        let until = async move {
+            // Dropped: it ends, too.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        let served = tokio::spawn(serve_unix(listener, router, until));
+        Self { is: identity(&data.path().join(SOCKET)), stop, served }
+    }
+
+    fn is_in_place(&self, data: &DataDir) -> bool {
+        let path = data.path().join(SOCKET);
+        path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()) && identity(&path) == self.is
+    }
+
+    /// Answers what is under way, and ends.
+    async fn end(self) {
+        self.stop.send_replace(true);
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.served).await;
+    }
+}
+
+/// A data directory and its lock file as they are when a server takes them.
+#[derive(Clone, Debug)]
+pub struct Place {
+    data: DataDir,
+    is: Option<Identity>,
+    lock: Option<Identity>,
+}
+
+impl Place {
+    /// To be called under the lock.
+    pub fn of(data: &DataDir) -> Self {
+        Self { data: data.clone(), is: followed(data.path()), lock: identity(&lock_of(data)) }
+    }
+
+    /// Whether the path names another directory now, or none.
+    fn has_moved(&self) -> bool {
+        let now = followed(self.data.path());
+        now.is_none() || now != self.is
+    }
+}
+
+/// Device and inode of a folder, behind links.
+fn followed(path: &Path) -> Option<Identity> {
+    path.metadata().ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+fn lock_of(data: &DataDir) -> PathBuf {
+    data.path().join("lock")
+}
+
+/// See the module.
+pub struct Keeper {
+    place: Place,
+    service: Arc<Service>,
+    router: Router,
+    socket: Socket,
+    bind: fn(&DataDir) -> Result<UnixListener, Fail>,
+    /// The lock that the server began with is held elsewhere; this is the one of a file that was made in its place.
+    lock: Option<DataDirLock>,
+}
+
+impl Keeper {
+    /// Of a server that has begun.
+    pub fn new(
+        place: Place,
+        service: Arc<Service>,
+        router: Router,
+        socket: Socket,
+        bind: fn(&DataDir) -> Result<UnixListener, Fail>,
+    ) -> Self {
+        Self { place, service, router, socket, bind, lock: None }
+    }
+
+    /// Looks until `stop`, then ends the socket.
+    pub async fn keep(mut self, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            self.look().await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        self.socket.end().await;
+    }
+
+    async fn look(&mut self) {
+        let engine = Arc::clone(self.service.engine());
+        match limits::nearly_all_files() {
+            Some((open, limit)) => engine.trouble(
+                FILES,
+                &format!("{open} of the {limit} files that may be open at once are in use"),
+                Some("raise the limit (`ulimit -n`, LimitNOFILE=), or close connections"),
+            ),
+            None => engine.clear_trouble(FILES),
+        }
+        let path = self.place.data.path().to_owned();
+        if self.place.has_moved() {
+            let message = format!("{} was moved or removed while the server runs", path.display());
+            engine.trouble(DIRECTORY, &message, Some("stop the server, put the directory back, and start it again"));
+            // Whatever is there now is not this server's.
+            return;
+        }
+        engine.clear_trouble(DIRECTORY);
+        match self.keep_lock() {
+            Ok(()) => engine.clear_trouble(LOCK),
+            Err(fail) => {
+                let hint = "two processes may work on one data directory: stop this server at once";
+                engine.trouble(LOCK, &fail.message, Some(hint));
+                return;
+            }
+        }
+        match self.keep_socket().await {
+            Ok(()) => engine.clear_trouble(ABOUT_SOCKET),
+            Err(fail) => engine.trouble(ABOUT_SOCKET, &fail.message, fail.hint.as_deref()),
+        }
+        match keep_folders(&path) {
+            Ok(()) => engine.clear_trouble(FOLDER),
+            Err(fail) => engine.trouble(FOLDER, &fail.message, fail.hint.as_deref()),
+        }
+        match CONTENT.iter().find(|name| !path.join(name).is_dir()) {
+            Some(name) => engine.trouble(
+                ABOUT_CONTENT,
+                &format!("`{name}` was removed from {}: results and inputs that were in it are lost", path.display()),
+                Some("stop the server, and restore the directory from a backup (`opendmp restore`)"),
+            ),
+            None => engine.clear_trouble(ABOUT_CONTENT),
+        }
+    }
+
+    /// Locks the directory again where the lock file was removed, so that no second server can begin.
+    fn keep_lock(&mut self) -> Result<(), Fail> {
+        let in_place = match &self.lock {
+            Some(lock) => lock.is_in_place(),
+            None => identity(&lock_of(&self.place.data)) == self.place.lock,
+        };
+        if !in_place {
+            self.lock = Some(DataDirLock::acquire(self.place.data.path())?);
+            tracing::warn!(path = %lock_of(&self.place.data).display(), "the lock file was removed, and is made again");
+        }
+        Ok(())
+    }
+
+    /// Binds the socket again where it was removed or replaced.
+    async fn keep_socket(&mut self) -> Result<(), Fail> {
+        if self.socket.is_in_place(&self.place.data) {
+            return Ok(());
+        }
+        let listener = (self.bind)(&self.place.data)?;
+        let new = Socket::serve(&self.place.data, listener, self.router.clone());
+        tracing::warn!("the socket was removed, and is made again");
+        std::mem::replace(&mut self.socket, new).end().await;
+        Ok(())
+    }
+}
+
+/// Makes the folders that are missing.
+fn keep_folders(data: &Path) -> Result<(), Fail> {
+    for name in FOLDERS {
+        let path = data.join(name);
+        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => tracing::info!(path = %path.display(), "a folder was missing, and is made"),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Fail::io(format_args!("{} can't be made", path.display()), &error)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_made_again_for_nobody_else_to_read() {
+        let dir = tempfile::tempdir().unwrap();
+        keep_folders(dir.path()).unwrap();
+        std::fs::remove_dir(dir.path().join("uploads")).unwrap();
+        keep_folders(dir.path()).unwrap();
+        assert!(FOLDERS.iter().all(|name| dir.path().join(name).is_dir()));
+        let mode = dir.path().join("scratch").metadata().unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o700);
+        assert!(keep_folders(&dir.path().join("missing")).is_err(), "the directory itself is not made");
+    }
+}
