@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use opendmp_model::diagnostic::Diagnostics;
-use opendmp_model::document::{Version, slug};
+use opendmp_model::document::{Version, check, slug};
 use opendmp_ports::journal::{DEFAULT_SPACE, FlowRow, VersionId, VersionInfo};
+use opendmp_processor::check_at;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -376,10 +377,16 @@ impl Service {
 
     /// What is to be said of a flow.
     pub(crate) async fn validate(&self, flow: ToValidate) -> Result<Validated, Problem> {
-        let registry = Arc::clone(&self.engine.registry);
+        let (registry, policy) = (Arc::clone(&self.engine.registry), self.engine.options.policy.clone());
+        // Where it would be if it were enabled; a flow without a good name is nowhere.
+        let base = self.base("", &flow.text, Via::Socket).await.ok().filter(|base| !base.is_empty());
         beside(move || {
-            let files = flow.files.into_iter().map(|(path, content)| (path, content.0)).collect();
-            let (diagnostics, plan) = plan::plan(&flow.text, &files, &*registry);
+            let files: BTreeMap<_, _> = flow.files.into_iter().map(|(path, content)| (path, content.0)).collect();
+            let checked = match &base {
+                Some(base) => check_at(&registry, &policy, Path::new(base), &flow.text, &files),
+                None => check(&flow.text, &*registry, &files),
+            };
+            let (diagnostics, plan) = plan::of_checked(&checked, &*registry);
             let name = name_in(&flow.text);
             let identity = name.as_deref().map(slug).filter(|slug| !slug.is_empty());
             Validated { name, slug: identity, diagnostics, plan }
@@ -449,7 +456,7 @@ impl Service {
         if via == Via::Socket {
             return Ok(());
         }
-        let mut roots = self.engine.options.roots.clone();
+        let mut roots = self.engine.options.policy.roots().to_vec();
         if roots.is_empty() {
             roots.extend(self.home.get().cloned());
         }

@@ -70,10 +70,14 @@ pub struct Reads {
 /// Checks a flow and plans it: what is wrong with it and, if that does not stop it, the plan. Takes time with the size
 /// of the text: not for the threads of the runtime.
 pub(crate) fn plan(text: &str, files: &BTreeMap<String, Vec<u8>>, kinds: &dyn Kinds) -> (Diagnostics, Option<Plan>) {
-    let checked = check(text, kinds, files);
+    of_checked(&check(text, kinds, files), kinds)
+}
+
+/// The same of a document that was checked.
+pub(crate) fn of_checked(checked: &Checked, kinds: &dyn Kinds) -> (Diagnostics, Option<Plan>) {
     // The locks, which only a save makes, change nothing of what is shown.
-    match checked.version(BTreeMap::new()).and_then(|version| compile_checked(&checked, &version)) {
-        Ok((plan, warnings)) => (warnings, Some(shown(&checked, &plan, kinds))),
+    match checked.version(BTreeMap::new()).and_then(|version| compile_checked(checked, &version)) {
+        Ok((plan, warnings)) => (warnings, Some(shown(checked, &plan, kinds))),
         Err(problems) => (problems, None),
     }
 }

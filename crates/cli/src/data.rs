@@ -21,13 +21,13 @@ use opendmp_ports::clock::SystemClock;
 use opendmp_ports::journal::{Lease, TakeOver};
 use opendmp_ports::transport::InProcess;
 use opendmp_ports::{Clock, ErrorKind, Journal};
-use opendmp_processor::Registry;
+use opendmp_processor::{PathPolicy, Registry};
 use opendmp_sandbox::Site;
 use opendmp_script::{Numbers, Pools};
 
 use crate::backup::{Maker, RESTORING};
 use crate::fail::Fail;
-use crate::{limits, machine, private};
+use crate::{limits, machine, present, private};
 
 /// How long a verb waits for another one that has the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,6 +37,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The longest path a socket's address can hold, with some room (`sun_path` has 108 bytes on Linux, 104 elsewhere).
 const SOCKET_PATH: usize = 100;
+
+/// The file with the name of the installation.
+const INSTANCE: &str = "instance";
 
 /// With less bytes than this a disk is as good as full: a journal can't begin to work.
 const NO_ROOM: u64 = 1 << 20;
@@ -248,7 +251,8 @@ pub struct Opened {
     pub left: TakeOver,
     pools: Option<Arc<Pools>>,
     backups: Arc<Maker>,
-    lock: DataDirLock,
+    /// Held until it is closed.
+    pub lock: Arc<DataDirLock>,
 }
 
 impl Opened {
@@ -269,7 +273,8 @@ impl Opened {
         let clock = SystemClock;
         let recent = open_recent(data.path(), recent).await;
         let locations = Some(data.path().join("locations"));
-        let mut options = Options { worker: worker(), instance, roots, locations, quotas, ..Options::default() };
+        let policy = PathPolicy::new(roots, Some(data.path()));
+        let mut options = Options { worker: worker(), instance, policy, locations, quotas, ..Options::default() };
         if let Some(reserve) = reserve()? {
             options.reserve = reserve;
         }
@@ -303,6 +308,9 @@ impl Opened {
         if let (true, Some(written)) = (works, written) {
             engine.written_last(written).await;
         }
+        if works {
+            engine.check_storage().await?;
+        }
         let metrics = Arc::clone(&engine.metrics);
         journal.on_commit(move |commit| metrics.committed(commit.calls, commit.took));
         if let Some(pools) = pools.clone() {
@@ -311,7 +319,7 @@ impl Opened {
                 Workers { busy, idle, most, started, died }
             });
         }
-        Ok(Self { engine: Arc::new(engine), left, pools, backups: Arc::new(maker), lock })
+        Ok(Self { engine: Arc::new(engine), left, pools, backups: Arc::new(maker), lock: Arc::new(lock) })
     }
 
     /// What makes backups of it.
@@ -323,6 +331,8 @@ impl Opened {
     pub async fn close(self) {
         if let Some(pools) = self.pools {
             pools.shutdown().await;
+            // So that content knows how far its journal came; what is wrong is told at the next start.
+            let _ = self.engine.check_storage().await;
         }
         let (engine, backups, lock) = (self.engine, self.backups, self.lock);
         // The last owner waits for the journal's threads.
@@ -375,8 +385,18 @@ type Parts = (SqliteJournal, DirectoryContent, Registry, Option<Arc<Pools>>, Str
 
 /// `site`: what scripts and commands may see and write; none where none will run.
 fn open_blocking(path: &Path, site: Option<Site>) -> Result<Parts, Fail> {
-    let journal = SqliteJournal::open(path, opendmp_journal::Options::default())?;
+    let known = instance(path)?;
+    present::journal(path, known.is_some())?;
+    let options = opendmp_journal::Options { instance: known.clone(), ..Default::default() };
+    let journal = SqliteJournal::open(path, options)?;
+    present::content(path, journal.was_fresh())?;
     let content = DirectoryContent::open(&path.join("content"), opendmp_content::Options::default())?;
+    content.check_journal(&journal.opened_at())?;
+    let instance = journal.instance().to_owned();
+    if known.is_none() {
+        // Also where the file is gone: the journal knows the name.
+        keep_instance(path, &instance)?;
+    }
     let (registry, pools) = if let Some(site) = site {
         let scratch = path.join("scratch");
         // What commands of a dead process left there; scripts clean up after themselves.
@@ -392,30 +412,32 @@ fn open_blocking(path: &Path, site: Option<Site>) -> Result<Parts, Fail> {
     } else {
         (Registry::default(), None)
     };
-    Ok((journal, content, registry, pools, instance(path)?))
+    Ok((journal, content, registry, pools, instance))
 }
 
-/// The name of this installation, made once.
-fn instance(path: &Path) -> Result<String, Fail> {
-    let file = path.join("instance");
-    let failed = |error: std::io::Error| Fail::io(file.display(), &error);
+/// The name of this installation, as its file says.
+fn instance(path: &Path) -> Result<Option<String>, Fail> {
+    let file = path.join(INSTANCE);
     match std::fs::read_to_string(&file) {
-        Ok(text) if is_instance(text.trim()) => return Ok(text.trim().to_owned()),
-        Ok(_) => {
-            return Err(Fail::new(format!("{} is damaged", file.display())).hint(
-                "it holds 16 hexadecimal digits; sources mark with it what they set aside for this data directory",
-            ));
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+        Ok(text) if is_instance(text.trim()) => Ok(Some(text.trim().to_owned())),
+        Ok(_) => Err(Fail::new(format!("{} is damaged", file.display())).hint(
+            "it holds 16 hexadecimal digits, by which files are known that were set aside at sources; the journal knows \
+             them, too: remove the file, and it is made again",
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Fail::io(file.display(), &error)),
     }
-    let name = format!("{:016x}", rand::random::<u64>());
+}
+
+/// Writes it down.
+fn keep_instance(path: &Path, name: &str) -> Result<(), Fail> {
+    let file = path.join(INSTANCE);
+    let failed = |error: std::io::Error| Fail::io(file.display(), &error);
     let mut new = tempfile::NamedTempFile::new_in(path).map_err(failed)?;
     writeln!(new, "{name}").map_err(failed)?;
     new.as_file().sync_all().map_err(failed)?;
     new.persist(&file).map_err(|error| failed(error.error))?;
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    Ok(name)
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 fn is_instance(text: &str) -> bool {
@@ -453,11 +475,19 @@ mod tests {
     #[test]
     fn an_installation_keeps_its_name() {
         let folder = tempfile::tempdir().unwrap();
-        let name = instance(folder.path()).unwrap();
-        assert!(is_instance(&name));
-        assert_eq!(instance(folder.path()).unwrap(), name);
-        std::fs::write(folder.path().join("instance"), "other").unwrap();
+        let name = || open_blocking(folder.path(), None).unwrap().4;
+        let first = name();
+        assert!(is_instance(&first));
+        assert_eq!(name(), first);
+        let file = folder.path().join(INSTANCE);
+        // The journal knows it.
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(name(), first);
+        assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), first);
+        std::fs::write(&file, "other").unwrap();
         assert!(instance(folder.path()).unwrap_err().message.contains("damaged"));
+        std::fs::write(&file, "0123456789abcdef").unwrap();
+        assert!(open_blocking(folder.path(), None).err().unwrap().message.contains("another data directory"));
     }
 
     #[tokio::test]

@@ -10,7 +10,9 @@ use opendmp_api::ask::{FileContent, Upload};
 use opendmp_model::diagnostic::Diagnostics;
 use opendmp_model::document::{Checked, check};
 use opendmp_model::kinds::{FileProblem, Files, Kinds, MOST_FILE_BYTES, clean_path};
+use opendmp_processor::{PathPolicy, Registry, check_at};
 
+use crate::data::DataDir;
 use crate::fail::Fail;
 use crate::target::Target;
 
@@ -65,10 +67,26 @@ impl FlowFile {
 
     /// Checks it and everything it names.
     pub fn check(self, kinds: &dyn Kinds) -> CheckedFlow {
+        self.check_with(|text, _, files| check(text, kinds, files))
+    }
+
+    /// The same, and whether it may use its folders where it is. A server at an address has other folders, and checks
+    /// them itself.
+    pub fn check_for(self, target: &Target, registry: &Registry) -> CheckedFlow {
+        if target.is_remote() {
+            return self.check(registry);
+        }
+        // Without a home there is none, and nothing can be run either.
+        let data = target.data_dir("checking a flow").ok();
+        let policy = PathPolicy::new(Vec::new(), data.as_ref().map(DataDir::path));
+        self.check_with(|text, base, files| check_at(registry, &policy, base, text, files))
+    }
+
+    fn check_with(self, check: impl Fn(&str, &Path, &dyn Files) -> Checked) -> CheckedFlow {
         let folder = Folder { base: self.base.clone(), read: RefCell::default() };
         let (text, checked, problems) = match self.text {
             Ok(text) => {
-                let checked = check(&text, kinds, &folder);
+                let checked = check(&text, &self.base, &folder);
                 let problems = checked.diagnostics.clone();
                 (text, Some(checked), problems)
             }

@@ -2,7 +2,7 @@
 //! temporary are made again where somebody removed them; what can't be made again is a health issue.
 
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const FOLDERS: [&str; 3] = ["scratch", "uploads", "environments"];
 const CONTENT: [&str; 3] = ["content", "content/packs", "content/files"];
 
 /// What health issues are about.
-const DIRECTORY: &str = "data directory";
+const DIRECTORY: &str = "path of the data directory";
 const LOCK: &str = "lock";
 const ABOUT_SOCKET: &str = "socket";
 const ABOUT_CONTENT: &str = "stored content";
@@ -72,18 +72,17 @@ impl Socket {
     }
 }
 
-/// A data directory and its lock file as they are when a server takes them.
+/// A data directory as it is when a server takes it.
 #[derive(Clone, Debug)]
 pub struct Place {
     data: DataDir,
     is: Option<Identity>,
-    lock: Option<Identity>,
 }
 
 impl Place {
     /// To be called under the lock.
     pub fn of(data: &DataDir) -> Self {
-        Self { data: data.clone(), is: followed(data.path()), lock: identity(&lock_of(data)) }
+        Self { data: data.clone(), is: followed(data.path()) }
     }
 
     /// Whether the path names another directory now, or none.
@@ -98,10 +97,6 @@ fn followed(path: &Path) -> Option<Identity> {
     path.metadata().ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
-fn lock_of(data: &DataDir) -> PathBuf {
-    data.path().join("lock")
-}
-
 /// See the module.
 pub struct Keeper {
     place: Place,
@@ -109,8 +104,7 @@ pub struct Keeper {
     router: Router,
     socket: Socket,
     bind: fn(&DataDir) -> Result<UnixListener, Fail>,
-    /// The lock that the server began with is held elsewhere; this is the one of a file that was made in its place.
-    lock: Option<DataDirLock>,
+    lock: Arc<DataDirLock>,
 }
 
 impl Keeper {
@@ -121,8 +115,9 @@ impl Keeper {
         router: Router,
         socket: Socket,
         bind: fn(&DataDir) -> Result<UnixListener, Fail>,
+        lock: Arc<DataDirLock>,
     ) -> Self {
-        Self { place, service, router, socket, bind, lock: None }
+        Self { place, service, router, socket, bind, lock }
     }
 
     /// Looks until `stop`, then ends the socket.
@@ -155,13 +150,13 @@ impl Keeper {
             return;
         }
         engine.clear_trouble(DIRECTORY);
-        match self.keep_lock() {
-            Ok(()) => engine.clear_trouble(LOCK),
-            Err(fail) => {
-                let hint = "two processes may work on one data directory: stop this server at once";
-                engine.trouble(LOCK, &fail.message, Some(hint));
+        let lock = Arc::clone(&self.lock);
+        match tokio::task::spawn_blocking(move || lock.renew()).await {
+            Ok(Err(error)) => {
+                engine.trouble(LOCK, &error.message, error.hint.as_deref());
                 return;
             }
+            Ok(Ok(())) | Err(_) => engine.clear_trouble(LOCK),
         }
         match self.keep_socket().await {
             Ok(()) => engine.clear_trouble(ABOUT_SOCKET),
@@ -179,19 +174,6 @@ impl Keeper {
             ),
             None => engine.clear_trouble(ABOUT_CONTENT),
         }
-    }
-
-    /// Locks the directory again where the lock file was removed, so that no second server can begin.
-    fn keep_lock(&mut self) -> Result<(), Fail> {
-        let in_place = match &self.lock {
-            Some(lock) => lock.is_in_place(),
-            None => identity(&lock_of(&self.place.data)) == self.place.lock,
-        };
-        if !in_place {
-            self.lock = Some(DataDirLock::acquire(self.place.data.path())?);
-            tracing::warn!(path = %lock_of(&self.place.data).display(), "the lock file was removed, and is made again");
-        }
-        Ok(())
     }
 
     /// Binds the socket again where it was removed or replaced.

@@ -10,6 +10,7 @@ mod flow;
 mod keeper;
 mod limits;
 mod machine;
+mod present;
 mod private;
 mod progress;
 mod settings;
@@ -69,7 +70,7 @@ async fn verb(args: Args, given: &ArgMatches, term: &Term) -> Result<ExitCode, F
     let target = args.target;
     match args.verb {
         Verb::Init(args) => verbs::init::init(&args, term),
-        Verb::Validate(args) => verbs::validate::validate(&args, term),
+        Verb::Validate(args) => verbs::validate::validate(&args, &target, term),
         Verb::Plan(args) => verbs::plan::plan(&args, term),
         Verb::Run(args) => verbs::run::run(args, &target, term).await,
         Verb::Serve(args) => verbs::serve::serve(args, settings::of("serve", given), &target, term).await,

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Place};
-use opendmp_ports::content::{Body, Collection, Content, Hold, PositionedReader, SMALL, Usage};
+use opendmp_ports::content::{Body, Collection, Content, Hold, PositionedReader, SMALL, Usage, may_follow};
+use opendmp_ports::journal::JournalMark;
 use opendmp_ports::{Error, ErrorKind, Result};
 
 use crate::collect::Marking;
@@ -74,6 +75,8 @@ pub(crate) struct Inner {
     pub syncer: Arc<tokio::sync::Mutex<Syncer>>,
     options: Options,
     state: Mutex<State>,
+    /// The journal that was followed last; `None` until the first time.
+    mark: Mutex<Option<JournalMark>>,
     /// A sync in the background is under way.
     syncing: AtomicBool,
 }
@@ -124,6 +127,30 @@ impl Inner {
     pub fn lock(&self) -> MutexGuard<'_, State> {
         // Each change of the state is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journal that was followed last.
+    fn known_mark(&self) -> Result<MutexGuard<'_, Option<JournalMark>>> {
+        self.layout.check_place()?;
+        let mut known = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            *known = self.layout.read_mark()?;
+        }
+        Ok(known)
+    }
+
+    fn may_follow(&self, known: Option<&JournalMark>, now: &JournalMark) -> Result<()> {
+        may_follow(known, now, &self.layout.mark().display().to_string())
+    }
+
+    fn follow(&self, now: &JournalMark) -> Result<()> {
+        let mut known = self.known_mark()?;
+        self.may_follow(known.as_ref(), now)?;
+        if known.as_ref() != Some(now) {
+            self.layout.write_mark(now)?;
+            *known = Some(now.clone());
+        }
+        Ok(())
     }
 
     /// Holds a put back while too much waits for a sync, and has the waiting written in the background before.
@@ -202,9 +229,18 @@ impl DirectoryContent {
             syncer: Arc::default(),
             options,
             state: Mutex::new(state),
+            mark: Mutex::default(),
             syncing: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Errs where [`Content::follow_journal`] would refuse this journal; remembers nothing. Blocks.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_journal(&self, now: &JournalMark) -> Result<()> {
+        self.inner.may_follow(self.inner.known_mark()?.as_ref(), now)
     }
 
     /// Reads one content whole, by streaming, and compares its hash.
@@ -326,6 +362,11 @@ impl Content for DirectoryContent {
         let inner = Arc::clone(&self.inner);
         let marking = blocking("content collect", move || Marking::begin(&inner)).await?;
         Ok(Box::new(marking))
+    }
+
+    async fn follow_journal(&self, mark: &JournalMark) -> Result<()> {
+        let (inner, mark) = (Arc::clone(&self.inner), mark.clone());
+        blocking("content follow journal", move || inner.follow(&mark)).await
     }
 
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {

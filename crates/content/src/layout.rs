@@ -3,6 +3,7 @@
 //! ```text
 //! format               the format of all this, in words
 //! lock                 locked by the process that uses it
+//! journal              whose content it is, and how far its journal had come: name and sequence number
 //! whole                locked by who copies or checks everything, shared, or collects garbage
 //! packs/NNNNNNNN.pack  small content (see `record`)
 //! packs/NNNNNNNN.freed what was let go of it (see `freed`)
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use opendmp_model::ids::ContentHash;
+use opendmp_ports::journal::{JournalMark, Seq};
 use opendmp_ports::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
@@ -29,6 +31,10 @@ use crate::record::PACK_HEADER;
 const FORMAT: u32 = 1;
 const FORMAT_TITLE: &str = "opendmp content";
 const START: &str = "content start";
+const FOLLOW: &str = "content follow journal";
+
+/// The file that is locked.
+const LOCK: &str = "lock";
 
 /// How long the start waits for the lock: the last calls of a store that was just dropped may still be ending.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -37,7 +43,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Layout {
     root: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// What is in a store.
@@ -76,7 +82,7 @@ impl Layout {
             sync_dir(parent).map_err(failed("making the directory"))?;
         }
         let lock = lock(root)?;
-        let layout = Self { root: root.to_owned(), _lock: lock };
+        let layout = Self { root: root.to_owned(), lock };
         layout.check_format()?;
         for dir in [layout.packs(), layout.files(), layout.tmp()] {
             match DirBuilder::new().mode(0o700).create(&dir) {
@@ -97,6 +103,60 @@ impl Layout {
             }
         }
         Ok(layout)
+    }
+
+    /// Errs where the directory is not in its place any more: what is written would come into another one.
+    pub fn check_place(&self) -> Result<()> {
+        let operation = "content place";
+        let path = self.root.join(LOCK);
+        let failed = |error: io::Error| Error::io(operation, path.display(), &error);
+        let held = self.lock.metadata().map_err(failed)?;
+        match path.metadata() {
+            Ok(found) if (found.dev(), found.ino()) == (held.dev(), held.ino()) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            Ok(_) | Err(_) => {
+                let message = format!("{} was removed or replaced while it was in use", self.root.display());
+                Err(Error::new(ErrorKind::Unavailable, operation, message)
+                    .with_hint("put the very folder back where it was, with the file `lock` in it; then work goes on"))
+            }
+        }
+    }
+
+    /// The journal that was followed last.
+    pub fn read_mark(&self) -> Result<Option<JournalMark>> {
+        let path = self.mark();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(FOLLOW, path.display(), &error)),
+        };
+        let parsed = text
+            .trim_end()
+            .split_once(' ')
+            .and_then(|(journal, seq)| Some(JournalMark { journal: journal.to_owned(), seq: Seq(seq.parse().ok()?) }));
+        parsed.map(Some).ok_or_else(|| {
+            Error::new(ErrorKind::Damaged, FOLLOW, format!("{} is not as written", path.display())).with_hint(
+                "it says whose content this is; if nothing else is wrong with the data directory, remove that file",
+            )
+        })
+    }
+
+    /// Writes it, durably.
+    pub fn write_mark(&self, mark: &JournalMark) -> Result<()> {
+        let path = self.mark();
+        let write = || {
+            let mut temp = self.temp()?;
+            writeln!(temp, "{} {}", mark.journal, mark.seq.0)?;
+            temp.as_file().sync_all()?;
+            temp.persist(&path).map_err(|error| error.error)?;
+            sync_dir(&self.root)
+        };
+        write().map_err(|error| write_error(FOLLOW, format_args!("writing {}", path.display()), &error))
+    }
+
+    /// The file with the mark of the journal.
+    pub fn mark(&self) -> PathBuf {
+        self.root.join("journal")
     }
 
     fn check_format(&self) -> Result<()> {
@@ -337,7 +397,7 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
 }
 
 fn lock(root: &Path) -> Result<File> {
-    let path = root.join("lock");
+    let path = root.join(LOCK);
     let failed = |error: io::Error| write_error(START, format_args!("locking {}", path.display()), &error);
     let mut open = OpenOptions::new();
     let file = open.write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;

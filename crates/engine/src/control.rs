@@ -2,12 +2,11 @@
 //! function here, which the API and the command line call; how it is asked and shown lives there.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opendmp_model::diagnostic::Diagnostics;
-use opendmp_model::document::check;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::history::Context;
 use opendmp_model::ids::TaskId;
@@ -20,7 +19,7 @@ use opendmp_ports::journal::{
 };
 use opendmp_ports::transport::{Hint, StepCounts};
 use opendmp_ports::{Error, ErrorKind};
-use opendmp_processor::Audit;
+use opendmp_processor::{Audit, check_at};
 use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 
@@ -160,8 +159,12 @@ impl Engine {
         actor: &str,
         progress: &opendmp_processor::Progress,
     ) -> Result<Saved, Refusal> {
-        let registry = Arc::clone(&self.registry);
-        let (checked, files) = run_blocking(move || (check(&text.text, &*registry, &text.files), text.files)).await?;
+        let (registry, policy) = (Arc::clone(&self.registry), self.options.policy.clone());
+        let check = move || {
+            let checked = check_at(&registry, &policy, Path::new(&text.base), &text.text, &text.files);
+            (checked, text.files)
+        };
+        let (checked, files) = run_blocking(check).await?;
         let mut locks = BTreeMap::new();
         for doc in checked.flow.iter().flat_map(|flow| &flow.processors) {
             let kind = self.registry.processor_kind(&doc.kind)?;
@@ -188,13 +191,18 @@ impl Engine {
     }
 
     /// Enables a saved version: new items go through it from now on.
+    ///
+    /// # Errors
+    /// Also where it uses a folder that may not be used, or gets in the way of another enabled flow.
     pub async fn enable(&self, saved: &Saved, base: &str, actor: &str) -> Result<FlowRow, Refusal> {
+        let _one_at_a_time = self.enabling.lock().await;
         let before = self.journal.flow(saved.flow).await?;
         if before.state == FlowState::Deleting {
             return Err(refused("flow-deleting", format!("the flow `{}` is being deleted", before.slug))
                 .with_hint("wait until it is drained, then enable it again")
                 .into());
         }
+        self.may_be_enabled(saved, base).await?;
         let change = FlowChange {
             flow: saved.flow,
             state: FlowState::Enabled,
@@ -584,11 +592,7 @@ impl Engine {
 }
 
 /// Opens a file given by hand. Each time it is given it is a new version of its path, because a person asked for it.
-async fn open_given(
-    path: &std::path::Path,
-    now: i64,
-    nth: usize,
-) -> Result<(Arc<std::fs::File>, FileStat, Vec<u8>), Refusal> {
+async fn open_given(path: &Path, now: i64, nth: usize) -> Result<(Arc<std::fs::File>, FileStat, Vec<u8>), Refusal> {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
     let path = path.to_owned();

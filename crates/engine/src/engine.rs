@@ -13,7 +13,7 @@ use opendmp_ports::content::Recent;
 use opendmp_ports::journal::{FlowRow, Lease, SourceId, VersionId};
 use opendmp_ports::transport::Hint;
 use opendmp_ports::{Clock, Content, Error, Journal, Transport};
-use opendmp_processor::{Ledger, Registry, SourceError};
+use opendmp_processor::{Ledger, PathPolicy, Registry, SourceError};
 use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::issues::{Issues, Log};
@@ -37,8 +37,8 @@ pub struct Options {
     pub parallel: usize,
     /// Items that may wait in a flow before its sources are no longer looked at.
     pub backlog: u64,
-    /// Folders that the paths of enabled flows may not leave; empty: no limit.
-    pub roots: Vec<std::path::PathBuf>,
+    /// Which folders sources and destinations may use.
+    pub policy: PathPolicy,
     /// Where it is recorded which folders of this machine were used; see [`opendmp_processor::Context::locations`].
     pub locations: Option<std::path::PathBuf>,
     /// Free bytes below which nothing is taken in.
@@ -60,7 +60,7 @@ impl Default for Options {
             tasks: cores * 2,
             parallel: cores,
             backlog: 20_000,
-            roots: Vec::new(),
+            policy: PathPolicy::default(),
             locations: None,
             reserve: 64 << 20,
             quotas: Quotas::default(),
@@ -112,6 +112,8 @@ pub struct Engine {
     pub(crate) uploads: Option<Uploads>,
     /// How many try-outs there may be besides.
     pub(crate) tries: Semaphore,
+    /// Held while a flow is enabled, so that two that get in each other's way are not enabled at the same time.
+    pub(crate) enabling: tokio::sync::Mutex<()>,
     /// How often flows were compared with what is looked at.
     pub(crate) rounds: watch::Sender<Rounds>,
 }
@@ -145,6 +147,7 @@ impl Engine {
             recent: None,
             uploads: None,
             tries: Semaphore::new(crate::tryout::AT_ONCE),
+            enabling: tokio::sync::Mutex::default(),
             rounds: watch::Sender::default(),
         }
     }

@@ -28,6 +28,12 @@ const LOOK: Duration = Duration::from_secs(30);
 /// How long it is waited between two collections although the disk is nearly full: what the first one left is named.
 const AGAIN: Duration = Duration::from_secs(10 * 60);
 
+/// How often it is checked whether journal and content are in their place.
+const CHECK: Duration = Duration::from_secs(5);
+
+/// What a health issue is about where they are not.
+pub const STORAGE: &str = "data directory";
+
 /// Batches of references on their way to the store.
 const BATCHES: usize = 4;
 
@@ -45,8 +51,10 @@ impl Engine {
     /// early.
     ///
     /// # Errors
-    /// `Conflict` while garbage is being collected already, or a backup or a verification goes on; those of the ports.
+    /// `Conflict` while garbage is being collected already, or a backup or a verification goes on; `Damaged` where the
+    /// journal is not the one that names this content; those of the ports.
     pub async fn collect_garbage(&self, dry: bool, stopped: Arc<AtomicBool>) -> Result<Freed, Error> {
+        self.check_storage().await?;
         let mut collection = self.content.collect().await?;
         reach("gc-fence");
         self.roots(&mut *collection).await?;
@@ -60,6 +68,30 @@ impl Engine {
             tracing::info!(contents = freed.contents, bytes = freed.bytes, disk = freed.disk, "garbage was let go");
         }
         Ok(freed)
+    }
+
+    /// Whether the journal is in its place and is the one that names this content, which remembers it.
+    ///
+    /// # Errors
+    /// Those of [`Journal::mark`](opendmp_ports::Journal::mark) and
+    /// [`Content::follow_journal`](opendmp_ports::Content::follow_journal).
+    pub async fn check_storage(&self) -> Result<(), Error> {
+        let mark = self.journal.mark().await?;
+        self.content.follow_journal(&mark).await
+    }
+
+    /// Checks that now and then until `stop`, and reports where it is not so.
+    pub(crate) async fn watch_storage(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            match self.check_storage().await {
+                Ok(()) => self.clear_trouble(STORAGE),
+                Err(error) => self.trouble(STORAGE, &error.message, error.hint.as_deref()),
+            }
+            tokio::select! {
+                () = self.clock.sleep(CHECK) => {}
+                _ = stop.changed() => {}
+            }
+        }
     }
 
     /// Names to a collection all content that must stay: what the journal names, and what is listed in manifests that
@@ -160,4 +192,65 @@ pub(crate) fn named(settlement: &Settlement) -> Vec<ContentRef> {
         Load::Items | Load::Look(_) => None,
     });
     tasks.chain(revisions).chain(letters).chain(held).chain(manifests).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use opendmp_ports::clock::SystemClock;
+    use opendmp_ports::content::MemoryContent;
+    use opendmp_ports::journal::{DEFAULT_SPACE, Lease, MemoryJournal, NewVersion};
+    use opendmp_ports::transport::InProcess;
+    use opendmp_ports::{Content, Journal};
+    use opendmp_processor::Registry;
+
+    use super::*;
+    use crate::Options;
+
+    fn engine(journal: &Arc<MemoryJournal>, content: &Arc<MemoryContent>) -> Engine {
+        Engine::new(
+            Arc::clone(journal) as Arc<dyn Journal>,
+            Arc::clone(content) as Arc<dyn Content>,
+            Arc::new(InProcess::default()),
+            Arc::new(SystemClock),
+            Arc::new(Registry::default()),
+            Options::default(),
+            Lease(1),
+        )
+    }
+
+    async fn used() -> Arc<MemoryJournal> {
+        let journal = Arc::<MemoryJournal>::default();
+        let version = NewVersion {
+            space: DEFAULT_SPACE,
+            slug: "a".to_owned(),
+            name: "A".to_owned(),
+            hash: "1".to_owned(),
+            body: Bytes::new(),
+            at: 0,
+            actor: "test".to_owned(),
+        };
+        journal.save_version(version).await.unwrap();
+        journal
+    }
+
+    /// What a new journal, or one that was taken back, does not name may be named by the one that is gone.
+    #[tokio::test]
+    async fn a_journal_that_is_younger_than_the_content_frees_nothing() {
+        let content = Arc::<MemoryContent>::default();
+        let stored = content.put(Bytes::from_static(b"named by the journal that is gone")).await.unwrap();
+        content.sync().await.unwrap();
+        let journal = used().await;
+        assert!(journal.mark().await.unwrap().seq.0 > 0);
+        engine(&journal, &content).check_storage().await.unwrap();
+        let new = engine(&Arc::default(), &content);
+        for dry in [true, false] {
+            let refused = new.collect_garbage(dry, Arc::default()).await.unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Damaged);
+        }
+        assert!(content.open(&stored).await.is_ok());
+        // The right one decides.
+        let freed = engine(&journal, &content).collect_garbage(false, Arc::default()).await.unwrap();
+        assert_eq!(freed.contents, 1);
+    }
 }

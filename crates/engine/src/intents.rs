@@ -100,6 +100,8 @@ impl Engine {
     async fn release(&self, intents: &[Intent]) -> Vec<End> {
         let Some(first) = intents.first() else { return Vec::new() };
         let source = async {
+            // What is deleted or moved is known to a journal that will be there after a restart.
+            self.journal.mark().await.map_err(port_fault)?;
             let loaded = self.load(first.version).await.map_err(port_fault)?;
             spans::of_flow(&loaded.plan.slug);
             let node = loaded.node(&first.processor).ok_or_else(gone)?;

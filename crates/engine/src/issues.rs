@@ -21,7 +21,7 @@ const REMEMBERED: i64 = 600_000;
 const LOGGED: i64 = 10_000;
 
 /// What all of the engine can't go on without. Everything else concerns single flows, or a part of what helps.
-const CENTRAL: [&str; 6] = ["journal", JOURNAL_READ, "content", "queue", "intents", DISK];
+const CENTRAL: [&str; 7] = ["journal", JOURNAL_READ, "content", "queue", "intents", DISK, crate::garbage::STORAGE];
 
 /// The journal does not answer, as seen by who asks how the engine is.
 pub(crate) const JOURNAL_READ: &str = "journal reads";

@@ -30,6 +30,7 @@ mod loaded;
 pub mod metrics;
 mod outside;
 pub mod past;
+mod places;
 mod quota;
 pub mod recent;
 pub mod reprocess;

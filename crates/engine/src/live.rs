@@ -100,6 +100,7 @@ impl Live {
         if scope == Scope::All {
             loops.push(tokio::spawn(Arc::clone(&engine).keep_clean(stopped.clone())));
             loops.push(tokio::spawn(Arc::clone(&engine).watch_health(watcher.clone(), stopped.clone())));
+            loops.push(tokio::spawn(Arc::clone(&engine).watch_storage(stopped.clone())));
             loops.push(tokio::spawn(flows(Arc::clone(&engine), watcher, stopped)));
         }
         Self { engine, stop, loops, in_work, outside }

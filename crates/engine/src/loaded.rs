@@ -96,6 +96,11 @@ impl Loaded {
         self.nodes.iter().find(|node| &*node.id == id)
     }
 
+    /// The documents of its processors.
+    pub(crate) fn docs(&self) -> impl Iterator<Item = &ProcessorDoc> + Clone {
+        self.nodes.iter().map(|node| &node.doc)
+    }
+
     /// The ingests.
     pub fn ingests(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.planned.role == Role::Ingest)
@@ -170,7 +175,7 @@ impl Node {
         let open_with = Context {
             flow: plan.slug.clone(),
             base: PathBuf::from(&flow.base),
-            roots: engine.options.roots.clone(),
+            policy: engine.options.policy.clone(),
             files: saved.files.clone(),
             lock: saved.locks.get(&planned.id).cloned(),
             timeout: planned.settings.timeout.get(),

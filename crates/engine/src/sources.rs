@@ -473,12 +473,16 @@ enum Look {
 struct Room {
     asked: Option<Instant>,
     arrived: u64,
+    /// When it was checked last whether the flow would take its own results in.
+    checked: Option<Instant>,
 }
 
 impl Room {
     /// So many items later, or so much time, it is asked again.
     const ITEMS: u64 = 1_000;
     const TIME: Duration = Duration::from_millis(200);
+    /// How often the folders of the flow are checked.
+    const CHECK: Duration = Duration::from_secs(1);
 
     fn is_known(&self) -> bool {
         self.arrived < Self::ITEMS && self.asked.is_some_and(|asked| asked.elapsed() < Self::TIME)
@@ -501,8 +505,15 @@ async fn look(
     let tell = |message: &str, hint: Option<&str>| engine.trouble(about, message, hint);
     let loaded = engine.load(version).await.map_err(|error| tell(&error.to_string(), error.hint.as_deref()))?;
     let node = loaded.node(processor).ok_or(())?;
+    if room.checked.is_none_or(|checked| checked.elapsed() >= Room::CHECK) {
+        if let Err(fault) = engine.may_take_in(&loaded).await {
+            tell(&fault.message, fault.hint.as_deref());
+            return Err(());
+        }
+        room.checked = Some(Instant::now());
+    }
     if !room.is_known() {
-        *room = Room::default();
+        *room = Room { checked: room.checked, ..Room::default() };
         if let Some(reason) = engine.holds_back(loaded.flow.id).await {
             if let Some((message, hint)) = reason {
                 tell(&message, Some(hint));

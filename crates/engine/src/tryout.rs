@@ -202,7 +202,7 @@ impl Engine {
         // nothing.
         let slug = checked.flow.as_ref().map(|flow| flow.slug.clone());
         // A flow that has no folder yet has nothing in it.
-        let base = match (request.flow.base.is_empty(), self.options.roots.first()) {
+        let base = match (request.flow.base.is_empty(), self.options.policy.roots().first()) {
             (false, _) => PathBuf::from(request.flow.base),
             (true, Some(root)) => root.clone(),
             (true, None) => PathBuf::from("/"),
@@ -210,7 +210,7 @@ impl Engine {
         let mut context = Context {
             flow: format!("try/{}", slug.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()))),
             base,
-            roots: self.options.roots.clone(),
+            policy: self.options.policy.clone(),
             files,
             lock: None,
             timeout,

@@ -17,6 +17,7 @@ use opendmp_ports::clock::SystemClock;
 use opendmp_ports::content::MemoryContent;
 use opendmp_ports::journal::{Filter, Lease, MemoryJournal};
 use opendmp_ports::transport::InProcess;
+use opendmp_processor::PathPolicy;
 use opendmp_processors::{Host, register};
 use opendmp_script::environment::Tools;
 use opendmp_script::{Options as PoolOptions, Pools};
@@ -48,7 +49,7 @@ impl Bench {
             Arc::new(InProcess::default()),
             clock,
             Arc::new(register(host)),
-            Options { roots: vec![folder.path().to_owned()], ..Options::default() },
+            Options { policy: PathPolicy::new(vec![folder.path().to_owned()], None), ..Options::default() },
             Lease::default(),
         );
         Self { pools, engine: Arc::new(engine.with_uploads(uploads)), folder }

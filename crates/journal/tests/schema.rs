@@ -39,7 +39,7 @@ fn dump(path: &Path) -> String {
 }
 
 /// The migrations that led to each earlier schema.
-const EARLIER: [&str; 8] = [
+const EARLIER: [&str; 9] = [
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_held.sql"),
     include_str!("../migrations/0003_memo.sql"),
@@ -48,6 +48,7 @@ const EARLIER: [&str; 8] = [
     include_str!("../migrations/0006_drafts.sql"),
     include_str!("../migrations/0007_changes.sql"),
     include_str!("../migrations/0008_letters.sql"),
+    include_str!("../migrations/0009_slots.sql"),
 ];
 
 #[test]
@@ -65,10 +66,10 @@ fn earlier_schemas_are_frozen() {
 }
 
 #[test]
-fn schema_9_is_frozen() {
+fn schema_10_is_frozen() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v9.txt")).unwrap();
+    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v10.txt")).unwrap();
     let dumped = dump(&dir.path().join("journal.db"));
     assert!(dumped == golden, "a stored schema is never changed, make a new migration; it is now\n{dumped}");
 }

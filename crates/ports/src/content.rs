@@ -9,7 +9,8 @@ use bytes::Bytes;
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::ContentRef;
 
-use crate::Result;
+use crate::journal::JournalMark;
+use crate::{Error, ErrorKind, Result};
 
 pub mod conformance;
 mod memory;
@@ -128,6 +129,14 @@ pub trait Content: Send + Sync {
     /// `Conflict` while another collection goes on, or somebody copies or checks the content as a whole.
     async fn collect(&self) -> Result<Box<dyn Collection>>;
 
+    /// Remembers, durably, that this journal names its content, and how far it had come. To be called before a collection,
+    /// and now and then.
+    ///
+    /// # Errors
+    /// `Damaged` for another journal than before, and for one that is behind: what it does not name may be named by the
+    /// one that was there before. `Unavailable` where the store itself is not in its place any more.
+    async fn follow_journal(&self, mark: &JournalMark) -> Result<()>;
+
     /// Errs with `Conflict` where one of these is condemned or removed: a settlement must not name it. What was put
     /// under a hold that lives never is.
     async fn vouch(&self, named: &[ContentRef]) -> Result<()>;
@@ -169,6 +178,33 @@ pub trait Recent: Send + Sync {
 
     /// Bytes with this hash, if they are there. Blocks.
     fn find(&self, hash: ContentHash) -> Option<Bytes>;
+}
+
+/// Decides whether content that followed `before` may follow `now`; see [`Content::follow_journal`]. The hint names `file`,
+/// where what was remembered is kept.
+///
+/// # Errors
+/// As there.
+pub fn may_follow(before: Option<&JournalMark>, now: &JournalMark, file: &str) -> Result<()> {
+    let Some(before) = before else { return Ok(()) };
+    let hint = format!(
+        "stop the server and `opendmp restore` a backup into a new directory, or bring the right `journal.db` back; to go \
+         on with this one, remove `{file}`: content that it does not name is garbage then, and is removed for good"
+    );
+    let operation = "content follow journal";
+    if before.journal != now.journal {
+        let message =
+            format!("this content belongs to the journal {}, and the journal here is {}", before.journal, now.journal);
+        return Err(Error::new(ErrorKind::Damaged, operation, message).with_hint(hint));
+    }
+    if before.seq > now.seq {
+        let message = format!(
+            "the journal is older than its content: it ends at number {}, and was at {} before",
+            now.seq.0, before.seq.0
+        );
+        return Err(Error::new(ErrorKind::Damaged, operation, message).with_hint(hint));
+    }
+    Ok(())
 }
 
 /// Reads a file by position, so that clones of one open file don't disturb each other.

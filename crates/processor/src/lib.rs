@@ -5,16 +5,24 @@
 //! What runs them lives in `opendmp-engine`; the kinds that come with OpenDMP in `opendmp-processors`.
 
 mod aggregate;
+mod check_at;
 mod collect;
+mod location;
+mod names;
 mod outcome;
+mod places;
 mod registry;
 mod source;
 
 pub use aggregate::{Aggregate, Close, Join, JoinError, Joining};
+pub use check_at::{check_at, processor_places};
 pub use collect::{Collect, Export, ExportEnd, Sink};
+pub use location::{FolderId, Location, PathPolicy, PathRefused, Relation};
+pub use names::Names;
 pub use outcome::{Body, Done, Emission, Emissions, Input, NewContent, Outcome, ScratchFile, Stream};
+pub use places::{Access, Conflict, FoundPlace, Place, ProcessorPlaces, ReadAccess, conflicts};
 pub use registry::{
-    Context, Opened, ProcessorKind, Progress, Registry, SharedFiles, SinkKind, SourceKind, config, is_within,
+    Context, KindsAt, Opened, ProcessorKind, Progress, Registry, SharedFiles, SinkKind, SourceKind, config, is_within,
     saved_config,
 };
 pub use source::{

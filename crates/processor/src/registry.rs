@@ -12,7 +12,8 @@ use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::kinds::{Class, Facts, Files, KindInfo, Kinds, Nested, Problem};
 use serde_json::{Map, Value};
 
-use crate::{Aggregate, Collect, Processor, Sink, Source};
+use crate::location::Location;
+use crate::{Aggregate, Collect, PathPolicy, Place, Processor, Sink, Source};
 
 /// A type of processor, as its author writes it: descriptor, offline check, constructor.
 #[async_trait]
@@ -23,6 +24,12 @@ pub trait ProcessorKind: Send + Sync {
     /// Checks what can be checked without touching anything but `files`, and says what it is. The config satisfies the
     /// schema. All problems at once.
     fn prepare(&self, registry: &Registry, doc: &ProcessorDoc, files: &dyn Files) -> Result<Facts, Vec<Problem>>;
+
+    /// The folders outside that it reads and writes, for a flow whose paths begin at `base`; pointers are within the
+    /// processor. Pure; the config was found right.
+    fn places(&self, _registry: &Registry, _doc: &ProcessorDoc, _base: &Path) -> Vec<Place> {
+        Vec::new()
+    }
 
     /// Resolves the environment the processor runs in, when a version is saved: the text of the lock, or `None` where
     /// it needs none. May take minutes; `progress` is told a line now and then.
@@ -54,6 +61,12 @@ pub trait SourceKind: Send + Sync {
     /// Checks a config offline; pointers are within it.
     fn prepare(&self, config: &Map<String, Value>) -> Vec<Problem>;
 
+    /// The folders it uses, for a flow whose paths begin at `base`; pointers are within the config. Pure; the config was
+    /// found right.
+    fn places(&self, _config: &Map<String, Value>, _base: &Path) -> Vec<Place> {
+        Vec::new()
+    }
+
     /// Opens the source.
     fn open(&self, config: &Map<String, Value>, context: &Context) -> Result<Arc<dyn Source>, Fault>;
 }
@@ -66,6 +79,12 @@ pub trait SinkKind: Send + Sync {
     /// Checks a config offline; pointers are within it.
     fn prepare(&self, config: &Map<String, Value>) -> Vec<Problem>;
 
+    /// The folders it uses, for a flow whose paths begin at `base`; pointers are within the config. Pure; the config was
+    /// found right.
+    fn places(&self, _config: &Map<String, Value>, _base: &Path) -> Vec<Place> {
+        Vec::new()
+    }
+
     /// Opens the destination.
     fn open(&self, config: &Map<String, Value>, context: &Context) -> Result<Arc<dyn Sink>, Fault>;
 }
@@ -77,8 +96,8 @@ pub struct Context {
     pub flow: String,
     /// The folder that relative paths begin at.
     pub base: PathBuf,
-    /// The folders that paths may not leave; empty: wherever the user may go (a flow run by hand).
-    pub roots: Vec<PathBuf>,
+    /// Which folders paths may lead to.
+    pub policy: PathPolicy,
     /// Files of the version by clean path.
     pub files: BTreeMap<String, Vec<u8>>,
     /// The environment lock made when the version was saved.
@@ -100,19 +119,22 @@ impl Context {
     /// A fault where the path leaves the roots.
     pub fn resolve(&self, written: &str) -> Result<PathBuf, Fault> {
         let path = normal(&self.base.join(written));
-        if self.roots.is_empty() {
+        let roots = self.policy.roots();
+        if roots.is_empty() || is_within(&path, roots) {
             return Ok(path);
         }
-        if is_within(&path, &self.roots) {
-            return Ok(path);
+        Err(self.policy.outside(written, &Location::of(&path)).fault(FaultKind::Failed))
+    }
+
+    /// The path of a place, if it may be used.
+    ///
+    /// # Errors
+    /// A fault where the path leaves the roots, or would let the data directory be read or written.
+    pub fn allowed(&self, place: &Place) -> Result<PathBuf, Fault> {
+        match self.policy.refuses(place) {
+            None => Ok(place.path.clone()),
+            Some(refused) => Err(refused.fault(FaultKind::Failed)),
         }
-        let roots: Vec<String> = self.roots.iter().map(|root| root.display().to_string()).collect();
-        Err(Fault::new(
-            FaultKind::Failed,
-            "outside-roots",
-            format!("`{written}` is outside the data roots of this server"),
-        )
-        .with_hint(format!("the data roots are: {}; `opendmp serve --data-root` adds one", roots.join(", "))))
     }
 }
 
@@ -123,7 +145,7 @@ pub fn is_within(path: &Path, roots: &[PathBuf]) -> bool {
 }
 
 /// The path without `.` and `..`, by text.
-fn normal(path: &Path) -> PathBuf {
+pub(crate) fn normal(path: &Path) -> PathBuf {
     use std::path::Component;
     let mut out = PathBuf::new();
     for component in path.components() {
@@ -139,7 +161,7 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 /// The path with links resolved as far as it exists.
-fn real(path: &Path) -> PathBuf {
+pub(crate) fn real(path: &Path) -> PathBuf {
     for ancestor in path.ancestors() {
         if let Ok(real) = ancestor.canonicalize() {
             let rest = path.strip_prefix(ancestor).unwrap_or(Path::new(""));
@@ -231,6 +253,21 @@ impl Registry {
         self.sink_kind(&nested.kind).map_or_else(|_| Vec::new(), |kind| kind.prepare(&nested.config))
     }
 
+    /// The folders that a processor uses, see [`ProcessorKind::places`].
+    pub fn places(&self, doc: &ProcessorDoc, base: &Path) -> Vec<Place> {
+        self.processor_kind(&doc.kind).map_or_else(|_| Vec::new(), |kind| kind.places(self, doc, base))
+    }
+
+    /// Those of a nested source; pointers begin at the nested config.
+    pub fn places_of_source(&self, nested: &Nested, base: &Path) -> Vec<Place> {
+        self.source_kind(&nested.kind).map_or_else(|_| Vec::new(), |kind| kind.places(&nested.config, base))
+    }
+
+    /// Those of a nested destination; pointers begin at the nested config.
+    pub fn places_of_sink(&self, nested: &Nested, base: &Path) -> Vec<Place> {
+        self.sink_kind(&nested.kind).map_or_else(|_| Vec::new(), |kind| kind.places(&nested.config, base))
+    }
+
     fn unknown(&self, class: Class, name: &str) -> Fault {
         let known: Vec<&str> =
             self.list().into_iter().filter(|kind| kind.class == class).map(|kind| kind.name.as_str()).collect();
@@ -260,6 +297,41 @@ impl Kinds for Registry {
             Ok(kind) => kind.prepare(self, doc, files),
             Err(fault) => Err(vec![Problem::new("/type", "unknown-kind", fault.message)]),
         }
+    }
+}
+
+/// Kinds that also check where the folders of a flow are: on this machine, for a flow whose paths begin at `base`.
+pub struct KindsAt<'a> {
+    /// The kinds.
+    pub registry: &'a Registry,
+    /// Where paths begin, absolute.
+    pub base: &'a Path,
+    /// Which folders may be used.
+    pub policy: &'a PathPolicy,
+}
+
+impl Kinds for KindsAt<'_> {
+    fn get(&self, class: Class, name: &str) -> Option<&KindInfo> {
+        self.registry.get(class, name)
+    }
+
+    fn list(&self) -> Vec<&KindInfo> {
+        self.registry.list()
+    }
+
+    fn codes(&self) -> &'static [CodeInfo] {
+        self.registry.codes()
+    }
+
+    fn prepare(&self, doc: &ProcessorDoc, files: &dyn Files) -> Result<Facts, Vec<Problem>> {
+        let facts = self.registry.prepare(doc, files)?;
+        let places = self.registry.places(doc, self.base);
+        let refused = places.iter().filter_map(|place| {
+            let refused = self.policy.refuses(place)?;
+            Some(Problem::new(place.pointer.as_str(), refused.code, refused.message).hint(refused.hint))
+        });
+        let problems: Vec<Problem> = refused.collect();
+        if problems.is_empty() { Ok(facts) } else { Err(problems) }
     }
 }
 

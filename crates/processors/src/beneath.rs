@@ -6,16 +6,90 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use opendmp_model::ledger::FileStat;
+use opendmp_processor::{Access, Location, PathPolicy, PathRefused, Place};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 
 /// An open folder. It needs no right to list it until [`Folder::list`] or [`Folder::sync`].
 #[derive(Debug)]
 pub(crate) struct Folder {
     handle: OwnedFd,
+    /// What it was opened by; it goes along to every folder below.
+    guard: Option<Arc<Guard>>,
+}
+
+/// Opens the folder of a source or a destination, each time only if it may be used as it is then: a link may have been
+/// set since the flow was enabled. No folder below it is entered that is the data directory.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    policy: PathPolicy,
+    written: String,
+    access: Access,
+}
+
+impl Guard {
+    pub(crate) fn new(policy: &PathPolicy, place: Place) -> Arc<Self> {
+        Arc::new(Self { policy: policy.clone(), written: place.written, access: place.access })
+    }
+
+    /// Opens a folder by path, through links.
+    ///
+    /// # Errors
+    /// One that [`refused`] knows where it may not be used.
+    pub(crate) fn open(self: &Arc<Self>, path: &Path) -> io::Result<Folder> {
+        let mut folder = Folder::open(path)?;
+        self.admit(&folder, path)?;
+        folder.guard = Some(Arc::clone(self));
+        Ok(folder)
+    }
+
+    /// The same, making it and its parents where they are missing. What is made is durable.
+    pub(crate) fn open_or_make(self: &Arc<Self>, path: &Path) -> io::Result<Folder> {
+        match self.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        // Before anything is made.
+        match self.policy.refuses_at(&Location::of(path), &self.written, &self.access) {
+            Some(refused) => return Err(refused_error(refused)),
+            None => drop(Folder::open_or_make(path)?),
+        }
+        self.open(path)
+    }
+
+    /// Whether what the path leads to now may not be used.
+    pub(crate) fn refuses(&self, path: &Path) -> bool {
+        self.policy.refuses_at(&Location::of(path), &self.written, &self.access).is_some()
+    }
+
+    fn admit(&self, folder: &Folder, path: &Path) -> io::Result<()> {
+        // What was opened, whatever has its path by now.
+        let opened = PathBuf::from(format!("/proc/self/fd/{}", folder.handle.as_raw_fd()));
+        let found = Location::of(if cfg!(target_os = "linux") { &opened } else { path });
+        self.policy
+            .refuses_at(&found, &self.written, &self.access)
+            .map_or(Ok(()), |refused| Err(refused_error(refused)))
+    }
+
+    fn enters(&self, folder: &Folder) -> io::Result<()> {
+        match self.policy.is_own(folder.identity()?) {
+            true => Err(refused_error(self.policy.never_entered())),
+            false => Ok(()),
+        }
+    }
+}
+
+fn refused_error(refused: PathRefused) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, refused)
+}
+
+/// Why a folder may not be used, where that is the error.
+pub(crate) fn refused(error: &io::Error) -> Option<&PathRefused> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// How a rename treats what has the new name.
@@ -34,7 +108,7 @@ const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEX
 impl Folder {
     /// Opens a folder by path, through links. The `.` has a file system mounted there that is mounted on demand.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { handle: rustix::fs::openat(CWD, path.join("."), HANDLE, Mode::empty())? })
+        Ok(Self { handle: rustix::fs::openat(CWD, path.join("."), HANDLE, Mode::empty())?, guard: None })
     }
 
     /// Opens a folder by path, making it and its parents where they are missing. What is made is durable.
@@ -55,7 +129,12 @@ impl Folder {
 
     /// The folder of that name within this one; not through a link.
     pub(crate) fn enter(&self, name: &[u8]) -> io::Result<Self> {
-        Ok(Self { handle: rustix::fs::openat(&self.handle, name, HANDLE | OFlags::NOFOLLOW, Mode::empty())? })
+        let handle = rustix::fs::openat(&self.handle, name, HANDLE | OFlags::NOFOLLOW, Mode::empty())?;
+        let folder = Self { handle, guard: self.guard.clone() };
+        if let Some(guard) = &folder.guard {
+            guard.enters(&folder)?;
+        }
+        Ok(folder)
     }
 
     /// The folder at a relative path.
@@ -86,7 +165,7 @@ impl Folder {
 
     /// A second handle of the same folder.
     pub(crate) fn again(&self) -> io::Result<Self> {
-        Ok(Self { handle: self.handle.try_clone()? })
+        Ok(Self { handle: self.handle.try_clone()?, guard: self.guard.clone() })
     }
 
     /// Makes a folder, unless something of that name is there: whether it was made.

@@ -45,5 +45,9 @@ pub const CODES: &[CodeInfo] = table! {
     "unknown-method": "A member of the zip archive was packed in a way that `split` can't read. It reads members that were stored or deflated.";
     "sparse-member": "The tar archive has a sparse file in the form of pax archives, which can't be read. GNU archives with sparse files can.";
     "too-many-children": "The item would have more children than can be told apart by a number of 32 bits.";
+    "data-directory": "A source or a destination is, contains or lies within the data directory, where OpenDMP keeps everything: its own files would be taken in, deleted or replaced. Links and mounts are followed to find that out.";
+    "outside-roots": "The server was started with `--data-root`, and this path leads to a folder outside all of these, perhaps by a symbolic link.";
+    "feedback-loop": "What comes of a file is written where a source takes files in, under a name that it matches, so that each result is taken in again, for ever. Where that is meant, the source says `feedback: true`.";
+    "shared-source": "Two sources take the same files, and one of them deletes or moves what it takes, so that each file comes to one of them only. Where that is meant, both say `shared: true`.";
     "window-too-large": "The zstd archive was made with a window of more than 128 MiB (`--long=28` and above), so that much memory would be needed to read it. Make it again with a smaller one.";
 };

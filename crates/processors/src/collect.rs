@@ -1,5 +1,6 @@
 //! Processor `collect`: puts results on a shelf, and exports them where that is wanted.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use opendmp_model::diagnostic::codes;
 use opendmp_model::document::{DatasetRetention, ProcessorDoc};
 use opendmp_model::fault::Fault;
 use opendmp_model::kinds::{Class, DestinationConfig, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
-use opendmp_processor::{Collect, Context, Opened, ProcessorKind, Registry, config, saved_config};
+use opendmp_processor::{Collect, Context, Opened, Place, ProcessorKind, Registry, config, saved_config};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,12 @@ impl ProcessorKind for Kind {
             return Err(problems);
         }
         Ok(Facts { default_output: false, determinism: Determinism::ByConstruction, ..Facts::default() })
+    }
+
+    fn places(&self, registry: &Registry, doc: &ProcessorDoc, base: &Path) -> Vec<Place> {
+        let destination = config::<Config>(&doc.config).ok().and_then(|read| read.destination);
+        let places = destination.map(|nested| registry.places_of_sink(&nested.0, base)).unwrap_or_default();
+        places.into_iter().map(|place| place.below("/destination")).collect()
     }
 
     async fn open(&self, registry: &Registry, doc: &ProcessorDoc, context: &Context) -> Result<Opened, Fault> {

@@ -35,7 +35,8 @@ use opendmp_model::kinds::{Class, KindInfo, Problem, Role, schema_of};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::name;
 use opendmp_processor::{
-    Audit, Claim, Claimed, Context, Ledger, Scan, Source, SourceError, SourceKind, WatchRequest, config, saved_config,
+    Access, Audit, Claim, Claimed, Context, Ledger, Place as FolderPlace, ReadAccess, Scan, Source, SourceError,
+    SourceKind, WatchRequest, config, saved_config,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,7 @@ use self::pattern::Patterns;
 use self::roots::{Reached, Roots};
 use self::scan::{Answer, At, Changed, Found, Next, Over, Scanner, Shared};
 use self::still::same;
-use crate::beneath::{self, is_file, split, version};
+use crate::beneath::{self, Guard, is_file, split, version};
 use crate::location::{Location, Unmounted};
 use crate::temporary::Swept;
 
@@ -76,6 +77,18 @@ pub struct Config {
     /// name that is taken there gets a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// Whether other sources may take files from this folder as well, though one of them deletes or moves them: each
+    /// file then comes to one of the sources only. All of them have to say so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shared: bool,
+    /// Whether what comes of a file may be written into this folder and taken in again, which never ends by itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub feedback: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn default_settle() -> HumanDuration {
@@ -136,6 +149,22 @@ impl Config {
         problems
     }
 
+    /// The folder that files are taken from, and the one they are moved to.
+    fn places(&self, base: &Path) -> (FolderPlace, Option<FolderPlace>) {
+        let names = self.pattern.names(self.recursive);
+        let read = ReadAccess {
+            names: names.clone(),
+            recursive: self.recursive,
+            hidden: self.pattern.means_hidden_folders(),
+            removes: self.after != After::Keep,
+            shared: self.shared,
+            feedback: self.feedback,
+        };
+        let from = FolderPlace::new("/path", &self.path, base, Access::Read(read));
+        let to = self.to.as_deref().map(|to| FolderPlace::new("/to", to, base, Access::Write(names.or_numbered())));
+        (from, to)
+    }
+
     /// What is wrong with moving from `path` to `to`.
     fn moves_within(&self, path: &Path, to: &Path) -> Option<Problem> {
         let within = to == path || self.recursive && to.starts_with(path);
@@ -187,6 +216,11 @@ impl SourceKind for Kind {
         }
     }
 
+    fn places(&self, map: &Map<String, Value>, base: &Path) -> Vec<FolderPlace> {
+        let places = config::<Config>(map).map(|read| read.places(base));
+        places.map_or_else(|_| Vec::new(), |(from, to)| std::iter::once(from).chain(to).collect())
+    }
+
     fn open(&self, map: &Map<String, Value>, context: &Context) -> Result<Arc<dyn Source>, Fault> {
         Ok(Arc::new(FileDrop::open(saved_config(map)?, context)?))
     }
@@ -209,6 +243,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 fn no_root(root: &Location, error: &io::Error) -> SourceError {
+    if let Some(refused) = beneath::refused(error) {
+        return refused.clone().source_error();
+    }
     let shown = root.shown();
     match error.kind() {
         io::ErrorKind::NotFound => SourceError {
@@ -227,6 +264,9 @@ fn no_root(root: &Location, error: &io::Error) -> SourceError {
 
 /// An error with a file, in words.
 fn failed(doing: &str, path: &[u8], error: &io::Error) -> SourceError {
+    if let Some(refused) = beneath::refused(error) {
+        return refused.clone().source_error();
+    }
     if let Some(unmounted) = Unmounted::of(error) {
         let (message, hint) = (unmounted.to_string(), Some(unmounted.hint()));
         return SourceError { code: Unmounted::CODE, message, hint };
@@ -250,22 +290,24 @@ impl FileDrop {
         let matcher = read.pattern.compile(read.recursive).map_err(|mut problems| {
             wrong(problems.pop().unwrap_or_else(|| Problem::new("", codes::BAD_FORMAT, "the pattern can't be used")))
         })?;
-        let root = context.resolve(&read.path)?;
-        let to = read.to.as_deref().map(|to| context.resolve(to)).transpose()?;
+        let (from, moved) = read.places(&context.base);
+        let root = context.allowed(&from)?;
+        let to = moved.as_ref().map(|place| context.allowed(place)).transpose()?;
         if let Some(problem) = to.as_deref().and_then(|to| read.moves_within(&beneath::real(&root), &beneath::real(to)))
         {
             return Err(wrong(problem));
         }
-        let location = |path| Location::new(path, context.locations.as_deref());
+        let location =
+            |path, place| Location::new(path, context.locations.as_deref()).guarded(Guard::new(&context.policy, place));
         let shared = Shared {
-            roots: Roots::new(location(root)),
+            roots: Roots::new(location(root, from)),
             written: read.path,
             matcher,
             patterns: read.pattern,
             recursive: read.recursive,
             settle: i64::try_from(read.settle.as_millis()).unwrap_or(i64::MAX),
             after: read.after,
-            to: to.map(location),
+            to: to.zip(moved).map(|(to, place)| location(to, place)),
             life: Life::begin(),
             present: Present::default(),
             changed: Mutex::new(Changed::default()),

@@ -25,7 +25,7 @@ pub(crate) fn context(base: &std::path::Path) -> opendmp_processor::Context {
     opendmp_processor::Context {
         flow: "test".to_owned(),
         base: base.to_owned(),
-        roots: Vec::new(),
+        policy: opendmp_processor::PathPolicy::default(),
         files: std::collections::BTreeMap::new(),
         lock: None,
         timeout: std::time::Duration::from_secs(60),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -18,12 +19,12 @@ use opendmp_model::item::Item;
 use opendmp_model::kinds::{Class, KindInfo, Problem, Role, schema_of};
 use opendmp_model::ledger::FileStat;
 use opendmp_model::name;
-use opendmp_processor::{Body, Context, Export, ExportEnd, Sink, SinkKind, config, saved_config};
+use opendmp_processor::{Access, Body, Context, Export, ExportEnd, Place, Sink, SinkKind, config, saved_config};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::beneath::{self, Folder, Taken, is_file, version, version_of};
+use crate::beneath::{self, Folder, Guard, Taken, is_file, version, version_of};
 use crate::location::{Location, Unmounted};
 use crate::template::Template;
 use crate::temporary::{ATTEMPTS, Swept, Temporary};
@@ -81,10 +82,26 @@ impl SinkKind for Kind {
         Template::parse_path(&read.name).err().map(|error| error.problem("/name", &read.name)).into_iter().collect()
     }
 
+    fn places(&self, map: &Map<String, Value>, base: &Path) -> Vec<Place> {
+        config::<Config>(map).ok().and_then(|read| read.place(base)).into_iter().collect()
+    }
+
     fn open(&self, map: &Map<String, Value>, context: &Context) -> Result<Arc<dyn Sink>, Fault> {
         let read: Config = saved_config(map)?;
-        let root = context.resolve(&read.path)?;
-        Ok(Arc::new(FolderSink::new(&read, Location::new(root, context.locations.as_deref()))?))
+        let Some(place) = read.place(&context.base) else {
+            return Err(Fault::new(FaultKind::Failed, "bad-template", "the name of the files can't be read"));
+        };
+        let root = context.allowed(&place)?;
+        let location = Location::new(root, context.locations.as_deref());
+        Ok(Arc::new(FolderSink::new(&read, location.guarded(Guard::new(&context.policy, place)))?))
+    }
+}
+
+impl Config {
+    /// The folder that it writes to.
+    fn place(&self, base: &Path) -> Option<Place> {
+        let names = Template::parse_path(&self.name).ok()?.names().or_numbered();
+        Some(Place::new("/path", &self.path, base, Access::Write(names)))
     }
 }
 
@@ -209,6 +226,12 @@ impl Stop {
 
     fn fault(self, shown: &str) -> Fault {
         use io::ErrorKind as E;
+        if let Stop::Io(_, error) = &self
+            && let Some(refused) = beneath::refused(error)
+        {
+            // Not the item's fault: it is exported once the folder is another one.
+            return refused.clone().fault(FaultKind::Unavailable);
+        }
         let (kind, code, message, hint) = match self {
             Stop::Unmounted(unmounted) => {
                 let fault = Fault::new(FaultKind::Unavailable, Unmounted::CODE, unmounted.to_string());
@@ -281,8 +304,11 @@ impl Stop {
     }
 }
 
-/// An error of the system once more.
+/// An error once more.
 fn same(error: &io::Error) -> io::Error {
+    if let Some(refused) = beneath::refused(error) {
+        return io::Error::new(error.kind(), refused.clone());
+    }
     error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }
 

@@ -1,12 +1,13 @@
 //! Processor `ingest`: takes items from a source.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use opendmp_model::document::ProcessorDoc;
 use opendmp_model::fault::Fault;
 use opendmp_model::kinds::{Class, Determinism, Facts, Files, KindInfo, Problem, Role, SourceConfig, schema_of};
-use opendmp_processor::{Context, Opened, ProcessorKind, Registry, config, saved_config};
+use opendmp_processor::{Context, Opened, Place, ProcessorKind, Registry, config, saved_config};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,11 @@ impl ProcessorKind for Kind {
             return Err(problems);
         }
         Ok(Facts { determinism: Determinism::ByConstruction, ..Facts::default() })
+    }
+
+    fn places(&self, registry: &Registry, doc: &ProcessorDoc, base: &Path) -> Vec<Place> {
+        let Ok(read) = config::<Config>(&doc.config) else { return Vec::new() };
+        registry.places_of_source(&read.source.0, base).into_iter().map(|place| place.below("/source")).collect()
     }
 
     async fn open(&self, registry: &Registry, doc: &ProcessorDoc, context: &Context) -> Result<Opened, Fault> {

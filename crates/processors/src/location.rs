@@ -11,13 +11,13 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opendmp_model::ids::{PathHash, base32};
 use opendmp_model::name;
 use serde::{Deserialize, Serialize};
 
-use crate::beneath::{Folder, FolderId, Identity};
+use crate::beneath::{Folder, FolderId, Guard, Identity};
 use crate::life;
 
 /// The file by which a person says that the folder it is in is meant. It is removed once that is recorded.
@@ -54,6 +54,8 @@ struct Claims {
 #[derive(Debug)]
 pub(crate) struct Location {
     path: PathBuf,
+    /// Opens it only where it may be used.
+    guard: Option<Arc<Guard>>,
     /// The file of its record.
     file: Option<PathBuf>,
     state: Mutex<State>,
@@ -78,7 +80,16 @@ impl Location {
             file.truncate(26);
             records.join(file + ".json")
         });
-        Self { path, file, state: Mutex::default() }
+        Self { path, guard: None, file, state: Mutex::default() }
+    }
+
+    /// The same, opened only as far as it may be used.
+    pub(crate) fn guarded(self, guard: Arc<Guard>) -> Self {
+        Self { guard: Some(guard), ..self }
+    }
+
+    fn open_folder(&self) -> io::Result<Folder> {
+        self.guard.as_ref().map_or_else(|| Folder::open(&self.path), |guard| guard.open(&self.path))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -93,6 +104,10 @@ impl Location {
     /// The path without links. While it can't be followed to its end (nothing is mounted there, or there is no looking at
     /// it) it is what it was last, so that one place does not seem to be another; else it is followed as far as it goes.
     pub(crate) fn real(&self) -> PathBuf {
+        // Where a link leads now that must not be followed, it will not lead when anything is written.
+        if self.guard.as_ref().is_some_and(|guard| guard.refuses(&self.path)) {
+            return self.state().real.clone().unwrap_or_else(|| self.path.clone());
+        }
         match self.path.canonicalize() {
             Ok(real) => {
                 self.state().real = Some(real.clone());
@@ -107,7 +122,7 @@ impl Location {
     /// # Errors
     /// Of the system; an [`Unmounted`] where the file system it was on is not mounted.
     pub(crate) fn open(&self) -> io::Result<(Folder, Identity)> {
-        let folder = match Folder::open(&self.path) {
+        let folder = match self.open_folder() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.check_parents()?;
                 return Err(error);
@@ -125,7 +140,10 @@ impl Location {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return Ok(opened?.0),
         }
-        Folder::open_or_make(&self.path)?;
+        match &self.guard {
+            Some(guard) => drop(guard.open_or_make(&self.path)?),
+            None => drop(Folder::open_or_make(&self.path)?),
+        }
         Ok(self.open()?.0)
     }
 

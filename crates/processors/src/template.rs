@@ -13,6 +13,7 @@ use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::item::Item;
 use opendmp_model::kinds::Problem;
 use opendmp_model::name;
+use opendmp_processor::Names;
 use serde_json::Value;
 
 /// The placeholders, as the help of a config field lists them.
@@ -172,6 +173,29 @@ impl Template {
     /// Whether it has the `n`-th of the caller's own placeholders.
     pub(crate) fn has_own(&self, n: usize) -> bool {
         self.parts.contains(&Part::Own(n))
+    }
+
+    /// The paths that it can give, see [`Template::path`].
+    pub(crate) fn names(&self) -> Names {
+        let mut names = Names::exactly(b"");
+        let mut may_be_empty = false;
+        for part in &self.parts {
+            let was_empty = std::mem::take(&mut may_be_empty);
+            names = match part {
+                // An empty name between folders is left out with its `/`.
+                Part::Literal(text) if was_empty && text.starts_with('/') => {
+                    names.then_path().then(&text.as_bytes()[1..])
+                }
+                Part::Literal(text) => names.then(text.as_bytes()),
+                Part::Date(format) if !format.contains(['/', 'D']) => names.then_text(),
+                Part::Path | Part::Date(_) | Part::Own(_) => names.then_path(),
+                Part::Name | Part::Stem | Part::Hash(_) | Part::Index(_) | Part::Ext | Part::Attribute(_) => {
+                    names.then_text()
+                }
+            };
+            may_be_empty = matches!(part, Part::Path | Part::Ext | Part::Attribute(_) | Part::Own(_));
+        }
+        names
     }
 
     /// The text for an item, as it stands; `own` gives the values of the caller's placeholders.
@@ -405,6 +429,33 @@ mod tests {
     #[test]
     fn an_empty_folder_collapses() {
         assert_eq!(path("{path}/{name}", &item("a", b"")).as_deref(), Ok("a"));
+    }
+
+    #[test]
+    fn the_names_it_can_give_are_known() {
+        let may = |template: &str, pattern: &str| {
+            Template::parse_path(template).unwrap().names().may_meet(&Names::glob(pattern))
+        };
+        for (template, pattern) in [
+            ("{name}", "*.txt"),
+            ("{stem}.upper.txt", "*.txt"),
+            ("{stem}.{ext}", "*.txt"),
+            ("{path}/{name}", "*.txt"),
+            ("{ext}/{name}", "*.txt"),
+            ("{attributes.site}/{hash:8}.csv", "*.csv"),
+            ("{date:%Y}/{name}", "2026/*"),
+        ] {
+            assert!(may(template, pattern), "{template} and {pattern}");
+        }
+        for (template, pattern) in [
+            ("{stem}.csv", "*.txt"),
+            ("out/{name}", "*"),
+            ("{date:%Y}/{name}", "*"),
+            ("a-{index:4}", "b*"),
+            ("{{x}}", "x"),
+        ] {
+            assert!(!may(template, pattern), "{template} and {pattern}");
+        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn under_way(outstanding: u64) -> String {
 }
 
 async fn enable(flow: &std::path::Path, format: Format, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
-    let flow = run::checked(flow, term)?;
+    let flow = run::checked(flow, target, term)?;
     let inbox: Vec<String> = sources(&flow);
     let upload = flow.upload(target)?;
     let session = target.session(Need::Begin).await?;

@@ -58,7 +58,7 @@ pub async fn run(args: Args, target: &Target, term: &Term) -> Result<ExitCode, F
         return Err(Fail::usage("--input takes files of this machine, which a server at an address can't read")
             .hint("put them where its flow looks for them"));
     }
-    let flow = checked(&args.flow, term)?;
+    let flow = checked(&args.flow, target, term)?;
     let given = given(&args.inputs, flow.checked.as_ref().and_then(|checked| checked.flow.as_ref()))?;
     let trigger = match given.len() {
         0 => "run by hand".to_owned(),
@@ -87,9 +87,9 @@ pub async fn ended(result: Result<u8, Fail>, session: Session) -> Result<ExitCod
 }
 
 /// Reads and checks a flow file; draws what is wrong or probably not meant.
-pub fn checked(path: &std::path::Path, term: &Term) -> Result<crate::flow::CheckedFlow, Fail> {
+pub fn checked(path: &std::path::Path, target: &Target, term: &Term) -> Result<crate::flow::CheckedFlow, Fail> {
     let checker = Checker::new()?;
-    let flow = FlowFile::read(path)?.check(&*checker.kinds);
+    let flow = FlowFile::read(path)?.check_for(target, &checker.kinds);
     let drawn = draw::flow(&flow, term);
     if !drawn.is_empty() {
         term.err(drawn.trim_end_matches('\n'));

@@ -172,7 +172,7 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
         let place = Place::of(&data);
         let routes = router(Arc::clone(&service));
         let socket = Socket::serve(&data, bind(&data)?, routes.clone());
-        Keeper::new(place, Arc::clone(&service), routes, socket, bind)
+        Keeper::new(place, Arc::clone(&service), routes, socket, bind, Arc::clone(&opened.lock))
     };
     let unix = front.spawn(keeper.keep(stop.subscribe()));
     let tcp = http(Arc::clone(&service), Arc::clone(&access));

@@ -10,6 +10,7 @@ use crate::args::Format;
 use crate::fail::{Fail, USAGE};
 use crate::flow::FlowFile;
 use crate::machine::Checker;
+use crate::target::Target;
 use crate::term::Term;
 use crate::{draw, table};
 
@@ -42,11 +43,11 @@ struct Row {
 }
 
 /// Checks flows.
-pub fn validate(args: &Args, term: &Term) -> Result<ExitCode, Fail> {
+pub fn validate(args: &Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let checker = Checker::new()?;
     let mut rows = Vec::new();
     for path in &args.flows {
-        let flow = FlowFile::read(path)?.check(&*checker.kinds);
+        let flow = FlowFile::read(path)?.check_for(target, &checker.kinds);
         let problems = flow.problems.clone();
         if args.format == Format::Text {
             let drawn = draw::flow(&flow, term);

@@ -154,11 +154,15 @@ fn a_flow_without_a_folder_gets_one_of_its_own_and_no_other_place_is_named_over_
         let refused = ask(&server, "POST", path, &[], Some(body)).body;
         assert_eq!(refused["code"], "outside-roots", "{path}: {refused}");
     }
-    // On the machine itself any place may be named; and then over HTTP the flow keeps it.
+    // On the machine itself any folder may be the flow's, if those that it uses are within the roots; and then over HTTP
+    // the flow keeps it.
     place.write("flow.yaml", flow("Local", UPPER, ""));
-    place.ok(&["flows", "enable", "flow.yaml"]);
+    place.run(&["flows", "enable", "flow.yaml"]).exits(2);
+    fs::create_dir(root.join("elsewhere")).unwrap();
+    place.write("root/elsewhere/flow.yaml", flow("Local", UPPER, ""));
+    place.ok(&["flows", "enable", "root/elsewhere/flow.yaml"]);
     let kept = enable("Local", "");
-    assert_eq!(kept["flow"]["base"].as_str(), Some(place.path("").canonicalize().unwrap().to_str().unwrap()), "{kept}");
+    assert_eq!(kept["flow"]["base"].as_str(), root.join("elsewhere").to_str(), "{kept}");
 }
 
 #[test]

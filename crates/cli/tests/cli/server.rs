@@ -165,7 +165,7 @@ fn flows_stay_within_the_data_roots() {
     place.write("elsewhere/inbox/a.txt", "a");
     let server = place.serve(&["--data-root", "roots"]);
     place.ok(&["run", "roots/in/flow.yaml"]);
-    let refused = place.run(&["run", "elsewhere/flow.yaml"]).exits(1);
+    let refused = place.run(&["run", "elsewhere/flow.yaml"]).exits(2);
     assert!(refused.err.contains("is outside the data roots of this server"), "{}", refused.err);
     assert!(!place.path("elsewhere/outbox").exists());
     server.stop().exits(0);

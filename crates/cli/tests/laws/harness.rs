@@ -114,9 +114,13 @@ impl Place {
 
     /// Starts the server; `environment` beside what it inherits.
     pub fn start(&mut self, environment: &[(&str, &str)]) {
+        self.start_command(self.server_command(&[], environment));
+    }
+
+    fn server_command(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.envs(environment.iter().copied());
-        self.start_command(command);
+        command.args(arguments).envs(environment.iter().copied());
+        command
     }
 
     /// Starts the server by a command of its own.
@@ -172,7 +176,12 @@ impl Place {
 
     /// Starts the server and waits until it answers.
     pub fn start_and_wait(&mut self) {
-        self.start(&[]);
+        self.start_with(&[]);
+    }
+
+    /// The same, with further arguments.
+    pub fn start_with(&mut self, arguments: &[&str]) {
+        self.start_command(self.server_command(arguments, &[]));
         self.wait_for("the server answers", |place| {
             std::os::unix::net::UnixStream::connect(place.path("data/opendmp.sock")).is_ok()
         });

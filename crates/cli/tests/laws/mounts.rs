@@ -32,6 +32,11 @@ pub fn mount(folder: &Path, mebibytes: u64) {
     call(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder));
 }
 
+/// Mounts a folder at another one, too.
+pub fn bind(folder: &Path, at: &Path) {
+    call(Command::new("mount").arg("--bind").args([folder, at]));
+}
+
 /// Takes the file system away from a folder at once, whoever has files of it open.
 pub fn unmount(folder: &Path) {
     call(Command::new("umount").arg("--lazy").arg(folder));

@@ -72,6 +72,7 @@ fn failed(error: &io::Error) -> Error {
 impl Marking {
     /// Sets the fence.
     pub fn begin(inner: &Arc<Inner>) -> Result<Self> {
+        inner.layout.check_place()?;
         let file = whole(inner.layout.root()).map_err(|error| failed(&error))?;
         file.try_lock().map_err(|_| {
             let message = "all content is being copied or checked, or garbage is being collected already";

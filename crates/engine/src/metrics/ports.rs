@@ -16,10 +16,10 @@ use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadGroup, DeadHeld, DeadRow, DraftChange,
     DraftChanged, DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow,
-    HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGoPart, LetGone, Memo, MemoKey, MemoLimit, Named,
-    NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode, RunRow,
-    Search, Selection, Seq, SetBack, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver, VersionId,
-    VersionInfo, VersionRow,
+    HistoricPage, HistoryRow, Ingest, Ingested, Intent, JournalMark, Lease, LetGoPart, LetGone, Memo, MemoKey,
+    MemoLimit, Named, NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId,
+    RunMode, RunRow, Search, Selection, Seq, SetBack, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId,
+    TakeOver, VersionId, VersionInfo, VersionRow,
 };
 use opendmp_ports::transport::{Hint, Listener};
 use opendmp_ports::{Content, Error, Journal, Result, Transport};
@@ -118,6 +118,7 @@ calls! {
     fn search(search: Search) -> Found;
     fn revisions(slot: SlotId) -> Vec<RevisionRow>;
     fn arrival(arrival: Arrival) -> ArrivalRow;
+    fn mark() -> JournalMark;
     fn roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
     fn let_go(part: LetGoPart) -> LetGone;
     fn content_of(arrival: Arrival, hash: ContentHash) -> Vec<ContentRef>;
@@ -155,6 +156,10 @@ impl Content for MeteredContent {
 
     async fn collect(&self) -> Result<Box<dyn Collection>> {
         self.inner.collect().await
+    }
+
+    async fn follow_journal(&self, mark: &JournalMark) -> Result<()> {
+        self.inner.follow_journal(mark).await
     }
 
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {

@@ -210,6 +210,10 @@ impl Content for Forgetful {
         self.0.collect().await
     }
 
+    async fn follow_journal(&self, mark: &JournalMark) -> Result<()> {
+        self.0.follow_journal(mark).await
+    }
+
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
         self.0.vouch(named).await
     }

@@ -78,6 +78,7 @@ macro_rules! journal {
             let_go(part: LetGoPart) -> LetGone;
             content_of(arrival: Arrival, hash: ContentHash) -> Vec<ContentRef>;
             find_version(space: SpaceId, slug: &str, hash: &str) -> Option<VersionId>;
+            mark() -> JournalMark;
             roots(to: tokio::sync::mpsc::Sender<Vec<Named>>) -> ();
         }
     };
@@ -233,6 +234,10 @@ impl Content for SimContent {
 
     async fn collect(&self) -> Result<Box<dyn Collection>> {
         self.pass("content collect", self.0.world.content.collect()).await
+    }
+
+    async fn follow_journal(&self, mark: &JournalMark) -> Result<()> {
+        self.pass("content follow journal", self.0.world.content.follow_journal(mark)).await
     }
 
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {

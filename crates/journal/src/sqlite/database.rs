@@ -18,7 +18,7 @@ pub(crate) const FILE: &str = "journal.db";
 const APPLICATION_ID: u32 = 0x4f44_4d50;
 
 /// The schema's versions, in order. A released one is never changed (`tests/schema.rs` holds them).
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_held.sql"),
     include_str!("../../migrations/0003_memo.sql"),
@@ -28,6 +28,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0007_changes.sql"),
     include_str!("../../migrations/0008_letters.sql"),
     include_str!("../../migrations/0009_slots.sql"),
+    include_str!("../../migrations/0010_installation.sql"),
 ];
 
 /// The schema from which on dead letters have a group.
@@ -145,6 +146,35 @@ fn number(conn: &Connection, pragma: &str) -> Result<u32> {
 fn check_owner(conn: &Connection) -> Result<()> {
     let unmarked = number(conn, "application_id")? == 0;
     if unmarked && conn.prepare("SELECT 1 FROM sqlite_master LIMIT 1")?.exists([])? { Err(foreign()) } else { Ok(()) }
+}
+
+/// Whose journal it is, and whether it was ever worked with.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub instance: String,
+    pub fresh: bool,
+}
+
+/// The identity of a migrated journal. One that has no name yet gets `instance`, or a new one.
+///
+/// # Errors
+/// `Invalid` where it has another name than that.
+pub(crate) fn identity(conn: &Connection, instance: Option<&str>) -> Result<Identity> {
+    let used = "SELECT EXISTS (SELECT 1 FROM lease) OR EXISTS (SELECT 1 FROM version)";
+    let fresh = !conn.query_row(used, [], |row| row.get::<_, bool>(0))?;
+    let new = "INSERT OR IGNORE INTO installation (one, instance) VALUES (1, coalesce(?1, lower(hex(randomblob(8)))))";
+    conn.execute(new, [instance])?;
+    let own: String = conn.query_row("SELECT instance FROM installation", [], |row| row.get(0))?;
+    match instance {
+        Some(instance) if instance != own => {
+            let message = format!(
+                "`journal.db` is that of another data directory: its name is {own}, and this one is {instance}"
+            );
+            let hint = "bring the right `journal.db` back, or `opendmp restore` a backup into a new directory";
+            Err(Error::new(ErrorKind::Invalid, "open journal", message).with_hint(hint).into())
+        }
+        _ => Ok(Identity { instance: own, fresh }),
+    }
 }
 
 fn migrate(conn: &mut Connection) -> Result<()> {

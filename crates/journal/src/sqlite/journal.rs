@@ -11,10 +11,10 @@ use opendmp_model::ledger::Known;
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadGroup, DeadHeld, DeadRow, DraftChange,
     DraftChanged, DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow,
-    HistoricPage, HistoryRow, Ingest, Ingested, Intent, Lease, LetGo, LetGoPart, LetGone, Memo, MemoKey, MemoLimit,
-    Named, NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId, RunMode,
-    RunRow, Search, Selection, Seq, SetBack, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId, TakeOver,
-    VersionId, VersionInfo, VersionRow, decide,
+    HistoricPage, HistoryRow, Ingest, Ingested, Intent, JournalMark, Lease, LetGo, LetGoPart, LetGone, Memo, MemoKey,
+    MemoLimit, Named, NewReprocess, NewVersion, Page, Records, RecordsPage, Reentry, Reprocess, RevisionRow, RunId,
+    RunMode, RunRow, Search, Selection, Seq, SetBack, Settled, SettledAndClaimed, Settlement, SourceId, SpaceId,
+    TakeOver, VersionId, VersionInfo, VersionRow, decide,
 };
 use opendmp_ports::{Journal, Result};
 use tokio::sync::mpsc;
@@ -344,12 +344,26 @@ impl Journal for SqliteJournal {
         self.read("journal arrival", move |conn| read::arrival(conn, arrival)).await
     }
 
+    async fn mark(&self) -> Result<JournalMark> {
+        let (presence, journal) = (Arc::clone(&self.presence), self.instance().to_owned());
+        let work = move |conn: &rusqlite::Connection| {
+            presence.check("journal mark")?;
+            Ok(JournalMark { journal, seq: read::last_seq(conn)? })
+        };
+        self.read("journal mark", work).await
+    }
+
     async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()> {
         let operation = "journal roots";
         // Behind all that was sent to the writer before: that is committed then, also where its sender has left.
         self.write_in(Lane::Last, operation, |_| Ok(())).await?;
-        let file = self.dir.join(FILE);
-        let sent = tokio::task::spawn_blocking(move || roots::send(&file, &to)).await;
+        let (file, presence) = (self.dir.join(FILE), Arc::clone(&self.presence));
+        let send = move || {
+            roots::send(&file, &to)?;
+            // They were read from a file of that name: from this one.
+            Ok(presence.check(operation)?)
+        };
+        let sent = tokio::task::spawn_blocking(send).await;
         sent.map_err(|_| closed(operation))?.map_err(|fail| self.told(fail, operation))
     }
 

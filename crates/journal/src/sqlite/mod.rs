@@ -11,6 +11,7 @@ mod fail;
 mod journal;
 mod lanes;
 mod log;
+mod presence;
 mod read;
 mod readers;
 mod roots;
@@ -29,17 +30,20 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use opendmp_ports::journal::{JournalMark, Seq};
 use opendmp_ports::{Error, Result};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use checkpoint::{Gate, Limits};
+use database::Identity;
 use fail::Fail;
 use lanes::Lane;
+use presence::Presence;
 use readers::{Readers, closed};
 use search::{Feed, Search};
 use tables::Tables;
-use writer::{Call, Job, QUEUE, Writer};
+use writer::{Call, Job, QUEUE, Shared, Writer};
 
 /// How a journal uses its machine.
 #[derive(Clone, Debug)]
@@ -53,11 +57,13 @@ pub struct Options {
     pub log: u64,
     /// Datasets that are looked at for one page of a search, about.
     pub looked_at: usize,
+    /// The name of the data directory, where it is known: a journal that has another one is not opened.
+    pub instance: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { readers: 4, checkpoint: 4 << 20, log: 64 << 20, looked_at: 6_000 }
+        Self { readers: 4, checkpoint: 4 << 20, log: 64 << 20, looked_at: 6_000, instance: None }
     }
 }
 
@@ -83,6 +89,9 @@ pub struct SqliteJournal {
     search: Search,
     threads: Vec<JoinHandle<()>>,
     dir: PathBuf,
+    presence: Arc<Presence>,
+    identity: Identity,
+    opened_at: Seq,
 }
 
 impl std::fmt::Debug for SqliteJournal {
@@ -110,21 +119,44 @@ impl SqliteJournal {
         let observer = Arc::<Observer>::default();
         let feed = Arc::<Feed>::default();
         let conn = database::open_writer(&path)?;
-        let writer = Writer::new(conn, Arc::clone(&gate), Arc::clone(&observer), Arc::clone(&feed), dir.to_owned())?;
+        let identity = database::identity(&conn, options.instance.as_deref())?;
+        let opened_at = read::last_seq(&conn)?;
+        let presence = Arc::new(Presence::of(&path)?);
+        let shared =
+            Shared { gate: Arc::clone(&gate), observer: Arc::clone(&observer), presence: Arc::clone(&presence) };
+        let writer = Writer::new(conn, shared, Arc::clone(&feed), dir.to_owned())?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         // The journal owns the threads as soon as they run, so that an error on the way ends them.
         let mut journal = Self {
             jobs: Some(jobs),
-            readers: Arc::new(Readers::new(path.clone(), options.readers)),
+            readers: Arc::new(Readers::new(path.clone(), options.readers, Arc::clone(&presence))),
             gate: Arc::clone(&gate),
             observer,
             search: Search::new(dir, feed, options.looked_at),
             threads: Vec::new(),
             dir: dir.to_owned(),
+            presence,
+            identity,
+            opened_at,
         };
         journal.threads.push(checkpoint::start(&path, gate)?);
         journal.threads.push(writer.start(queue)?);
         Ok(journal)
+    }
+
+    /// The name of the data directory it belongs to.
+    pub fn instance(&self) -> &str {
+        &self.identity.instance
+    }
+
+    /// Whether nothing was ever done with it when it was opened.
+    pub fn was_fresh(&self) -> bool {
+        self.identity.fresh
+    }
+
+    /// How far it had come when it was opened.
+    pub fn opened_at(&self) -> JournalMark {
+        JournalMark { journal: self.identity.instance.clone(), seq: self.opened_at }
     }
 
     /// Has `tell` told of each commit from now on, on the thread that writes: it must be quick. Only the first one asked

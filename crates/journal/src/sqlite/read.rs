@@ -78,6 +78,12 @@ fn cached(conn: &Connection, known: &mut HashMap<i64, String>, id: i64, sql: &st
     Ok(text)
 }
 
+/// The sequence number given last.
+pub(crate) fn last_seq(conn: &Connection) -> Result<Seq> {
+    let last: i64 = conn.prepare_cached("SELECT seq FROM counter")?.query_row([], |row| row.get(0))?;
+    Ok(Seq(last as u64))
+}
+
 pub(crate) fn pending_releases(conn: &Connection, source: SourceId, limit: usize) -> Result<Vec<Vec<u8>>> {
     let sql = "SELECT name FROM release INDEXED BY release_name WHERE source = ?1 LIMIT ?2";
     let mut statement = conn.prepare_cached(sql)?;

@@ -9,18 +9,20 @@ use tokio::sync::Semaphore;
 
 use super::database;
 use super::fail::Result;
+use super::presence::Presence;
 
 #[derive(Debug)]
 pub(crate) struct Readers {
     path: PathBuf,
+    presence: Arc<Presence>,
     idle: Mutex<Vec<Connection>>,
     /// Taken for as long as a connection is used, also where nobody waits for the answer any more.
     pub(crate) permits: Arc<Semaphore>,
 }
 
 impl Readers {
-    pub(crate) fn new(path: PathBuf, most: usize) -> Self {
-        Self { path, idle: Mutex::default(), permits: Arc::new(Semaphore::new(most.max(1))) }
+    pub(crate) fn new(path: PathBuf, most: usize, presence: Arc<Presence>) -> Self {
+        Self { path, presence, idle: Mutex::default(), permits: Arc::new(Semaphore::new(most.max(1))) }
     }
 
     /// Runs `work` on a connection, on this thread. The caller holds a permit.
@@ -28,7 +30,11 @@ impl Readers {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let conn = match idle {
             Some(conn) => conn,
-            None => database::open_reader(&self.path)?,
+            None => {
+                // Another file by now would be read beside the one that is written.
+                self.presence.check("journal read")?;
+                database::open_reader(&self.path)?
+            }
         };
         let out = work(&conn);
         // One that failed may be in any state; the next call opens another.

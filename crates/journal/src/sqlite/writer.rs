@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checkpoint::Gate;
 use super::fail::{Fail, Result};
 use super::lanes::{Lane, Lanes};
+use super::presence::Presence;
 use super::search::Feed;
 use super::tables::{Memory, Tables};
 use super::{Commit, Observer};
@@ -93,11 +94,19 @@ where
     }
 }
 
+/// What the writer shares with the rest of the journal.
+pub(crate) struct Shared {
+    pub gate: Arc<Gate>,
+    pub observer: Arc<Observer>,
+    pub presence: Arc<Presence>,
+}
+
 pub(crate) struct Writer {
     conn: Connection,
     memory: Memory,
     gate: Arc<Gate>,
     observer: Arc<Observer>,
+    presence: Arc<Presence>,
     feed: Arc<Feed>,
     dir: PathBuf,
 }
@@ -106,20 +115,15 @@ pub(crate) struct Writer {
 type Ran = (Box<dyn Job>, std::result::Result<(), Error>);
 
 impl Writer {
-    pub(crate) fn new(
-        conn: Connection,
-        gate: Arc<Gate>,
-        observer: Arc<Observer>,
-        feed: Arc<Feed>,
-        dir: PathBuf,
-    ) -> Result<Self> {
+    pub(crate) fn new(conn: Connection, shared: Shared, feed: Arc<Feed>, dir: PathBuf) -> Result<Self> {
+        let Shared { gate, observer, presence } = shared;
         conn.wal_hook(Some(|_, pages| {
             LOG_PAGES.set(Some(pages.max(0) as u64));
             Ok(())
         }));
         let memory = Memory::load(&conn)?;
         feed.begin(memory.changes.last);
-        Ok(Self { conn, memory, gate, observer, feed, dir })
+        Ok(Self { conn, memory, gate, observer, presence, feed, dir })
     }
 
     /// Starts the thread; it ends when all senders are gone.
@@ -190,6 +194,7 @@ impl Writer {
     }
 
     fn commit(&mut self) -> Result<()> {
+        self.presence.check("journal commit")?;
         self.memory.store(&self.conn)?;
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         Ok(())

@@ -45,6 +45,19 @@ impl Checked {
         Version::new(FlowSource { text: self.text.clone(), files: self.files.clone(), locks })
     }
 
+    /// Adds what was found elsewhere; with an error among it the flow is refused.
+    pub fn add(&mut self, found: Diagnostics) {
+        self.diagnostics.append(found);
+        self.diagnostics.sort();
+        if self.diagnostics.has_errors()
+            && let Some(flow) = self.flow.take()
+        {
+            let (facts, details) = (std::mem::take(&mut self.facts), std::mem::take(&mut self.details));
+            let all = flow.processors.into_iter().zip(facts).zip(details);
+            self.apart = all.map(|((doc, facts), detail)| (doc, facts, detail.role)).collect();
+        }
+    }
+
     /// The one processor of that id, if it has no errors of its own, whatever is wrong elsewhere in the document: enough
     /// to open it by itself.
     pub fn processor(&self, id: &str) -> Option<(&ProcessorDoc, &Facts, Role)> {

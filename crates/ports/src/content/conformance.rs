@@ -15,6 +15,7 @@ use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Place};
 
 use super::{Body, Content, Freed, MemoryContent, SMALL, read_all};
+use crate::journal::{JournalMark, Seq};
 use crate::{Error, ErrorKind};
 
 /// A store under test, empty at first.
@@ -53,6 +54,7 @@ pub async fn all<S: Subject>(make: impl AsyncFn() -> S) {
     what_nobody_names_is_collected(&mut make().await).await;
     what_is_held_stays(&mut make().await).await;
     one_collects_at_a_time(&make().await).await;
+    only_its_own_journal_is_followed(&mut make().await).await;
 }
 
 /// Bytes that look random, equal for equal `seed` and length.
@@ -520,6 +522,26 @@ async fn one_collects_at_a_time(subject: &impl Subject) {
     drop(first);
     assert_reads(&*content, &put, &sample(1, 1_000)).await;
     assert_eq!(collected(&*content, &[], false).await.contents, 1);
+}
+
+/// Another journal, or one that is behind, decides nothing; also after a restart.
+async fn only_its_own_journal_is_followed(subject: &mut impl Subject) {
+    let mark = |journal: &str, seq| JournalMark { journal: journal.to_owned(), seq: Seq(seq) };
+    for (journal, seq) in [("one", 5), ("one", 5), ("one", 7)] {
+        subject.content().follow_journal(&mark(journal, seq)).await.unwrap();
+    }
+    for crashed in [false, true] {
+        if crashed {
+            subject.crash().await;
+        }
+        for (journal, seq) in [("one", 6), ("two", 9), ("", 9), ("one", 0)] {
+            let refused = subject.content().follow_journal(&mark(journal, seq)).await.unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Damaged, "{refused}");
+            assert!(refused.hint.is_some());
+        }
+        subject.content().follow_journal(&mark("one", 7)).await.unwrap();
+    }
+    subject.content().follow_journal(&mark("one", 8)).await.unwrap();
 }
 
 async fn usage_counts_what_is_stored(subject: &impl Subject) {

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Place};
 
-use super::{Body, Collection, Content, Freed, Hold, Usage, Watch, read_all};
+use super::{Body, Collection, Content, Freed, Hold, Usage, Watch, may_follow, read_all};
+use crate::journal::JournalMark;
 use crate::{Error, ErrorKind, Result};
 
 /// Content in memory: for tests and models. `crash` forgets what was not synced.
@@ -29,6 +30,8 @@ struct Memory {
     collecting: bool,
     /// Refuse puts as a full disk does.
     full: bool,
+    /// The journal that was seen last.
+    journal: Option<JournalMark>,
 }
 
 impl MemoryContent {
@@ -127,6 +130,13 @@ impl Content for MemoryContent {
         }
         let fence = memory.holds.values().min().map_or(memory.next, |held| memory.next.min(*held));
         Ok(Box::new(Marking { inner: Arc::clone(&self.inner), fence, named: BTreeSet::new() }))
+    }
+
+    async fn follow_journal(&self, mark: &JournalMark) -> Result<()> {
+        let mut memory = self.lock();
+        may_follow(memory.journal.as_ref(), mark, "the mark in memory")?;
+        memory.journal = Some(mark.clone());
+        Ok(())
     }
 
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {

@@ -629,6 +629,10 @@ impl Journal for MemoryJournal {
         row.ok_or_else(|| decide::missing("journal arrival", format!("arrival {}", arrival.0)))
     }
 
+    async fn mark(&self) -> Result<JournalMark> {
+        Ok(JournalMark { journal: "memory".to_owned(), seq: Seq(self.lock().last.seq) })
+    }
+
     async fn roots(&self, to: mpsc::Sender<Vec<Named>>) -> Result<()> {
         let named = self.lock().roots();
         let left = || Error::new(ErrorKind::Unavailable, "journal roots", "whoever asked has left");

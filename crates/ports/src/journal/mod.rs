@@ -260,6 +260,13 @@ pub trait Journal: Send + Sync {
     /// One arrival.
     async fn arrival(&self, arrival: Arrival) -> Result<ArrivalRow>;
 
+    /// Which journal it is, and how far it has come; no number of what was committed before is greater.
+    ///
+    /// # Errors
+    /// `Unavailable` where what is written can't be found again after a restart: its file was removed, replaced or cut
+    /// short. Nothing is committed then, by any call.
+    async fn mark(&self) -> Result<JournalMark>;
+
     /// Sends every reference to content that somebody may still follow: of open tasks, held items, open dead letters,
     /// intents, of dataset revisions and arrivals whose content was not let go, and what a person put in place of the
     /// content of items of such arrivals. What a manifest lists is not opened.

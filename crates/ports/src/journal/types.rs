@@ -975,6 +975,16 @@ pub struct RecordsPage {
     pub next: Option<Seq>,
 }
 
+/// Which journal it is, and how far it has come. Content remembers the last one, so that no other journal, and none that
+/// was taken back to an earlier moment, decides what of it is garbage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalMark {
+    /// Its name: the same for as long as it exists, copies of it included.
+    pub journal: String,
+    /// The sequence number given last.
+    pub seq: Seq,
+}
+
 /// What is known of a lost claim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TakeOver {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use globset::{Candidate, GlobBuilder, GlobSet};
 use opendmp_model::diagnostic::codes;
 use opendmp_model::kinds::Problem;
+use opendmp_processor::Names;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
@@ -140,6 +141,25 @@ impl Patterns {
     }
 }
 
+impl Patterns {
+    fn each(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|written| written.strip_prefix("./").unwrap_or(written))
+    }
+
+    /// The paths that can be matched.
+    pub(super) fn names(&self, recursive: bool) -> Names {
+        self.each().fold(Names::default(), |names, pattern| {
+            let these = Names::glob(pattern);
+            names.or(if recursive && !pattern.contains('/') { these.in_any_folder() } else { these })
+        })
+    }
+
+    /// Whether folders are entered whose names begin with a dot; see [`Matcher::enters`].
+    pub(super) fn means_hidden_folders(&self) -> bool {
+        self.each().any(|pattern| pattern.contains('/') && pattern.split('/').any(|name| name.starts_with('.')))
+    }
+}
+
 impl Matcher {
     /// Whether a file is to be taken.
     pub(super) fn takes(&self, path: &[u8]) -> bool {
@@ -181,6 +201,17 @@ mod tests {
         assert_eq!(taken(&[".git/*"], &paths), [".git/c.csv"]);
         assert_eq!(taken(&["**/*.csv"], &paths), ["a.csv", "sub/b.csv"]);
         assert_eq!(taken(&["{a,d}.*"], &paths), ["a.csv", "d.txt"]);
+    }
+
+    #[test]
+    fn what_can_be_matched_is_known() {
+        let of = |pattern: &str| Patterns(vec![pattern.to_owned()]);
+        let may = |pattern: &str, recursive, path: &str| {
+            of(pattern).names(recursive).may_meet(&Names::exactly(path.as_bytes()))
+        };
+        assert!(may("*.csv", true, "a/b.csv") && may("./*.csv", false, "b.csv") && may("a/*", true, "a/b"));
+        assert!(!may("*.csv", false, "a/b.csv") && !may("*.csv", true, "b.txt") && !may("a/*", true, "b/b"));
+        assert!(of(".git/*").means_hidden_folders() && !of(".*").means_hidden_folders());
     }
 
     #[test]

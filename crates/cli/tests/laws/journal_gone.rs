@@ -1,0 +1,351 @@
+//! A journal, content or lock that is missing, empty, cut short, replaced or taken back, before a start and while a server
+//! works: nothing begins anew, nothing is freed, nothing is settled into a file that is gone, and a restore brings it back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Place, files, hash};
+
+const FLOW: &str = "\
+name: Torture
+processors:
+  - { id: inbox, type: ingest, source: { type: file_drop, path: ./inbox, settle: 0s, after: delete } }
+  - { id: results, type: collect, inputs: [inbox], collection: Torture, destination: { type: folder, path: ./out } }
+";
+
+fn put(place: &Place, name: &str, content: &str) {
+    fs::write(place.path(&format!("inbox/.{name}")), content).unwrap();
+    fs::rename(place.path(&format!("inbox/.{name}")), place.path(&format!("inbox/{name}"))).unwrap();
+}
+
+/// A data directory with datasets in packs and files, and a backup of it.
+fn place() -> Place {
+    let place = Place::new();
+    place.write_flow(FLOW);
+    for n in 0..5 {
+        put(&place, &format!("small-{n}.txt"), &format!("small {n}"));
+    }
+    put(&place, "large.txt", &"large ".repeat(100_000));
+    place.ok(&["run", "flow.yaml"]);
+    assert_eq!(place.datasets().len(), 6);
+    place.ok(&["backup", place.path("backup").to_str().unwrap()]);
+    place
+}
+
+/// Every stored byte, by path.
+fn content(place: &Place) -> BTreeMap<PathBuf, String> {
+    fn walk(folder: &Path, out: &mut BTreeMap<PathBuf, String>) {
+        for entry in fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => walk(&entry.path(), out),
+                false => _ = out.insert(entry.path(), hash(&fs::read(entry.path()).unwrap())),
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(&place.path("data/content/packs"), &mut out);
+    walk(&place.path("data/content/files"), &mut out);
+    assert!(out.len() > 1);
+    out
+}
+
+/// A verb that fails with these words, and says what can be done.
+fn refused(place: &Place, arguments: &[&str], words: &str) {
+    let output = place.run(arguments);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{arguments:?} does not fail: {}", String::from_utf8_lossy(&output.stdout));
+    assert!(text.contains(words) && text.contains("hint:"), "{arguments:?}: {text}");
+}
+
+/// Everything that could work or free anything is refused, and nothing stored is touched.
+fn nothing_goes(place: &Place, before: &BTreeMap<PathBuf, String>, words: &str) {
+    for arguments in [
+        &["gc"][..],
+        &["gc", "--dry-run"],
+        &["run", "flow.yaml"],
+        &["flows", "enable", "flow.yaml"],
+        &["datasets", "list"],
+        &["serve", "--listen", "127.0.0.1:0"],
+        &["gc"],
+    ] {
+        refused(place, arguments, words);
+        assert_eq!(&content(place), before, "{arguments:?}");
+    }
+}
+
+/// A restore into a new directory brings everything back.
+fn restores(place: &Place) {
+    let again = place.path("again");
+    let again = again.to_str().unwrap();
+    place.ok(&["restore", place.path("backup").to_str().unwrap(), "--data-dir", again]);
+    let rows = place.json(&["datasets", "list", "--data-dir", again]);
+    assert_eq!(rows.len(), 6);
+    place.ok(&["gc", "--data-dir", again]);
+    place.ok(&["verify", "--data-dir", again]);
+    for row in rows {
+        let got = place.run(&["datasets", "get", row["id"].as_str().unwrap(), "--data-dir", again]);
+        assert_eq!(row["hash"], hash(&got.stdout).as_str());
+    }
+    fs::remove_dir_all(again).unwrap();
+}
+
+fn journal(place: &Place) -> PathBuf {
+    place.path("data/journal.db")
+}
+
+#[test]
+fn a_journal_that_is_missing_or_not_its_own_is_no_beginning() {
+    let place = place();
+    let before = content(&place);
+    let aside = place.path("aside.db");
+    fs::rename(journal(&place), &aside).unwrap();
+    nothing_goes(&place, &before, "is missing");
+    assert!(!journal(&place).exists(), "none was made");
+    // The name alone says that there was one.
+    fs::rename(place.path("data/content"), place.path("content-aside")).unwrap();
+    refused(&place, &["gc"], "is missing");
+    fs::rename(place.path("content-aside"), place.path("data/content")).unwrap();
+    // And so does content alone.
+    fs::rename(place.path("data/instance"), place.path("instance-aside")).unwrap();
+    nothing_goes(&place, &before, "is missing");
+    fs::rename(place.path("instance-aside"), place.path("data/instance")).unwrap();
+
+    fs::write(journal(&place), "").unwrap();
+    nothing_goes(&place, &before, "is empty");
+    for length in [50, 4_096, aside.metadata().unwrap().len() / 2 / 4_096 * 4_096, aside.metadata().unwrap().len() - 1]
+    {
+        fs::copy(&aside, journal(&place)).unwrap();
+        fs::File::options().write(true).open(journal(&place)).unwrap().set_len(length).unwrap();
+        nothing_goes(&place, &before, "");
+    }
+    fs::write(journal(&place), "another program's file, long enough to be one".repeat(100)).unwrap();
+    nothing_goes(&place, &before, "journal.db");
+
+    // Of another data directory, used and unused.
+    let other = place.path("other");
+    place.ok(&["run", "flow.yaml", "--data-dir", other.to_str().unwrap()]);
+    fs::copy(other.join("journal.db"), journal(&place)).unwrap();
+    nothing_goes(&place, &before, "another data directory");
+    fs::rename(place.path("data/instance"), place.path("instance-aside")).unwrap();
+    nothing_goes(&place, &before, "belongs to the journal");
+    fs::remove_file(place.path("data/instance")).unwrap_or_default();
+    fs::rename(place.path("instance-aside"), place.path("data/instance")).unwrap();
+    restores(&place);
+
+    // The right one goes on, without a word.
+    fs::copy(&aside, journal(&place)).unwrap();
+    assert_eq!(place.datasets().len(), 6);
+    place.ok(&["gc"]);
+    assert_eq!(place.datasets().len(), 6);
+    place.ok(&["verify"]);
+}
+
+#[test]
+fn a_journal_that_was_taken_back_frees_nothing() {
+    let mut place = place();
+    for suffix in ["", "-wal", "-shm"] {
+        assert_eq!(suffix.is_empty(), place.path(&format!("data/journal.db{suffix}")).exists());
+    }
+    let newest = place.path("newest.db");
+    put(&place, "later.txt", "stored after the backup");
+    place.ok(&["run", "flow.yaml"]);
+    fs::copy(journal(&place), &newest).unwrap();
+    let before = content(&place);
+    // By hand, as somebody might who knows where the backup has its journal.
+    fs::copy(place.path("backup/journal.db"), journal(&place)).unwrap();
+    nothing_goes(&place, &before, "older than its content");
+    fs::copy(&newest, journal(&place)).unwrap();
+    assert_eq!(place.datasets().len(), 7);
+    place.ok(&["verify"]);
+    // It is meant: then the rest is garbage.
+    fs::copy(place.path("backup/journal.db"), journal(&place)).unwrap();
+    fs::remove_file(place.path("data/content/journal")).unwrap();
+    place.start_and_wait();
+    assert_eq!(place.datasets().len(), 6);
+    place.stop();
+    place.ok(&["verify"]);
+    restores(&place);
+}
+
+#[test]
+fn content_that_is_missing_is_no_beginning() {
+    let place = place();
+    let aside = place.path("content-aside");
+    fs::rename(place.path("data/content"), &aside).unwrap();
+    for mounted in [false, true] {
+        if mounted {
+            // What a disk leaves that is not mounted.
+            fs::create_dir(place.path("data/content")).unwrap();
+        }
+        for arguments in
+            [&["gc"][..], &["run", "flow.yaml"], &["datasets", "list"], &["serve", "--listen", "127.0.0.1:0"]]
+        {
+            refused(&place, arguments, "is missing, or not what it was");
+        }
+        assert_eq!(files(&place.path("data/content")).len(), 0);
+    }
+    fs::remove_dir(place.path("data/content")).unwrap();
+    fs::rename(&aside, place.path("data/content")).unwrap();
+    place.ok(&["gc"]);
+    assert_eq!(place.datasets().len(), 6);
+    place.ok(&["verify"]);
+}
+
+#[test]
+fn what_can_be_made_again_may_be_missing() {
+    let place = place();
+    let instance = fs::read(place.path("data/instance")).unwrap();
+    for name in ["instance", "search.db", "content/journal", "lock", "content/lock"] {
+        fs::remove_file(place.path("data").join(name)).unwrap_or_default();
+    }
+    place.ok(&["gc"]);
+    assert_eq!(place.datasets().len(), 6);
+    assert_eq!(fs::read(place.path("data/instance")).unwrap(), instance, "the journal knows it");
+    put(&place, "more.txt", "more");
+    place.ok(&["run", "flow.yaml"]);
+    assert_eq!(place.datasets().len(), 7);
+    place.ok(&["verify"]);
+}
+
+/// What the server reports, as one text.
+fn issues(place: &Place) -> String {
+    String::from_utf8_lossy(&place.run(&["doctor", "--format", "json"]).stdout).into_owned()
+}
+
+/// Takes something away while a server works, drops a file, and puts it back: nothing is settled, released or freed
+/// meanwhile, and all goes on afterwards.
+fn taken_away(what: &str, words: &str, take: impl Fn(&Path), back: impl Fn(&Path)) {
+    let mut place = place();
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    place.start_and_wait();
+    put(&place, "before.txt", "before");
+    place.wait_for("it works", |place| place.path("out/before.txt").exists());
+    place.wait_for("nothing is set aside", |place| files(&place.path("inbox")).is_empty());
+    place.wait_for("nothing is under way", |place| place.json(&["flows", "list"])[0]["outstanding"] == 0);
+    let before = content(&place);
+    take(&place.path("data"));
+    put(&place, "during.txt", "what must not be lost");
+    place.wait_for("it is reported", |place| issues(place).contains(words));
+    let status = place.run(&["gc"]);
+    assert!(!status.status.success(), "{what}: {}", String::from_utf8_lossy(&status.stdout));
+    assert!(!place.path("out/during.txt").exists(), "{what}: nothing was settled");
+    // Its bytes are at their source, wherever they were set aside.
+    let at_source = walked(&place.path("inbox"));
+    assert!(at_source.iter().any(|content| content == b"what must not be lost"), "{what}: {at_source:?}");
+    back(&place.path("data"));
+    for (path, content) in &before {
+        let now = hash(&fs::read(path).unwrap_or_default());
+        assert!(path.extension().is_some_and(|it| it == "pack") || now == *content, "{what}: {}", path.display());
+    }
+    place.wait_for("it goes on", |place| place.path("out/during.txt").exists());
+    place.wait_for("it is well", |place| !issues(place).contains(words));
+    place.ok(&["gc"]);
+    place.stop();
+    assert_eq!(place.datasets().len(), 8, "{what}");
+    place.ok(&["verify"]);
+}
+
+/// The contents of all files below a folder.
+fn walked(folder: &Path) -> Vec<Vec<u8>> {
+    let mut out: Vec<Vec<u8>> = files(folder).into_values().collect();
+    for entry in fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            out.extend(walked(&entry.path()));
+        }
+    }
+    out
+}
+
+fn rename(data: &Path, from: &str, to: &str) {
+    fs::rename(data.join(from), data.join(to)).unwrap();
+}
+
+#[test]
+fn a_journal_that_is_removed_while_a_server_works_stops_it() {
+    let words = "journal.db was removed";
+    taken_away(
+        "removed",
+        words,
+        |data| rename(data, "journal.db", "../gone.db"),
+        |data| rename(data, "../gone.db", "journal.db"),
+    );
+}
+
+#[test]
+fn a_journal_that_is_replaced_while_a_server_works_stops_it() {
+    let replace = |data: &Path| {
+        rename(data, "journal.db", "../gone.db");
+        fs::copy(data.join("../backup/journal.db"), data.join("journal.db")).unwrap();
+    };
+    taken_away("replaced", "journal.db was replaced", replace, |data| rename(data, "../gone.db", "journal.db"));
+}
+
+#[test]
+fn a_log_that_is_removed_while_a_server_works_stops_it() {
+    let words = "journal.db-wal was removed";
+    taken_away(
+        "log",
+        words,
+        |data| rename(data, "journal.db-wal", "../gone"),
+        |data| rename(data, "../gone", "journal.db-wal"),
+    );
+}
+
+#[test]
+fn content_that_is_removed_while_a_server_works_is_not_collected() {
+    let mut place = place();
+    place.start_and_wait();
+    for replaced in [false, true] {
+        fs::rename(place.path("data/content"), place.path("gone")).unwrap();
+        if replaced {
+            fs::create_dir_all(place.path("data/content/packs")).unwrap();
+        }
+        refused(&place, &["gc"], "was removed or replaced");
+        place.wait_for("it is reported", |place| issues(place).contains("was removed or replaced"));
+        if replaced {
+            fs::remove_dir_all(place.path("data/content")).unwrap();
+        }
+        fs::rename(place.path("gone"), place.path("data/content")).unwrap();
+        place.wait_for("it is well", |place| !issues(place).contains("was removed or replaced"));
+    }
+    place.ok(&["gc"]);
+    place.stop();
+    assert_eq!(place.datasets().len(), 6);
+    place.ok(&["verify"]);
+}
+
+#[test]
+fn a_journal_that_is_cut_short_while_a_server_works_frees_nothing() {
+    let mut place = place();
+    place.start_and_wait();
+    let before = content(&place);
+    fs::File::options().write(true).open(journal(&place)).unwrap().set_len(0).unwrap();
+    assert!(!place.run(&["gc"]).status.success());
+    place.wait_for("it is reported", |place| issues(place).contains("cut short"));
+    place.kill();
+    nothing_goes(&place, &before, "");
+    assert_eq!(content(&place), before);
+    restores(&place);
+}
+
+#[test]
+fn a_lock_holds_by_more_than_its_name() {
+    let mut place = place();
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    place.start_and_wait();
+    for _ in 0..2 {
+        fs::remove_file(place.path("data/lock")).unwrap();
+        fs::remove_file(place.path("data/content/lock")).unwrap_or_default();
+        // The socket is taken for another server's, so that only the lock stands in the way.
+        fs::rename(place.path("data/opendmp.sock"), place.path("sock")).unwrap();
+        refused(&place, &["serve", "--listen", "127.0.0.1:0"], "in use by another opendmp");
+        refused(&place, &["gc"], "in use by another opendmp");
+        fs::rename(place.path("sock"), place.path("data/opendmp.sock")).unwrap();
+        place.wait_for("the file is made again", |place| {
+            let pid = fs::read_to_string(place.path("data/lock")).unwrap_or_default();
+            pid.trim() == place.pid().to_string()
+        });
+    }
+    place.stop();
+}
