@@ -107,7 +107,7 @@ impl From<Refusal> for Problem {
             Refusal::Fault(fault) => match (fault.code.as_str(), fault.kind) {
                 ("not-found", _) => 404,
                 (_, FaultKind::Rejected) => 409,
-                (_, FaultKind::Unavailable) => 503,
+                (_, FaultKind::Unavailable | FaultKind::NoSpace) => 503,
                 _ => 500,
             },
         };

@@ -265,10 +265,14 @@ impl Service {
         let runs: Vec<RunId> = resumed.into_iter().chain([run]).collect();
         let problems = AtomicU64::new(0);
         let fed = self.feed(run, &loaded, &given, until, tell, &problems);
-        let (fed, end) = self.drive(&runs, until, tell, fed).await?;
+        let (fed, mut end) = self.drive(&runs, until, tell, fed).await?;
         let row = self.engine.journal.run(run).await?;
-        if let Some(fed) = fed {
-            fed?;
+        if let Some(fed) = fed
+            && !fed?
+            && end == RunEnd::Done
+        {
+            // All that was taken in is done, but not everything was taken in.
+            end = RunEnd::TimedOut;
         }
         let mut resumed = Vec::new();
         for run in runs.iter().filter(|other| **other != run) {
@@ -363,6 +367,7 @@ impl Service {
         Ok(left)
     }
 
+    /// Feeds a run. Answers whether all was taken in before time ran out.
     async fn feed(
         &self,
         run: RunId,
@@ -371,20 +376,29 @@ impl Service {
         until: Option<Instant>,
         tell: &Teller,
         problems: &AtomicU64,
-    ) -> Result<(), Refusal> {
-        let told = |event: RunEvent| {
-            if let RunEvent::Problem { about, message, hint } = event
-                && problems.fetch_add(1, Ordering::Relaxed) < MOST_PROBLEMS
-            {
-                tell.now(Event::Problem { about, message, hint });
+    ) -> Result<bool, Refusal> {
+        let told = |event: RunEvent| match event {
+            RunEvent::Problem { about, message, hint } => {
+                if problems.fetch_add(1, Ordering::Relaxed) < MOST_PROBLEMS {
+                    tell.now(Event::Problem { about, message, hint });
+                }
             }
+            // No item is left out because of it, so it does not count among the problems.
+            RunEvent::Waits { about, message, hint } => {
+                let since = self.engine.clock.now();
+                tell.now(Event::Trouble(Trouble { about, message, hint: Some(hint), since }));
+            }
+            _ => {}
         };
         let feed = self.engine.feed(run, loaded, given, &told);
         let fed = match until {
-            None => feed.await,
+            None => feed.await.map(|()| true),
             Some(until) => match tokio::time::timeout_at(until.into(), feed).await {
-                Ok(fed) => fed,
-                Err(_) => Ok(self.engine.journal.close_run(run, self.engine.clock.now()).await?),
+                Ok(fed) => fed.map(|()| true),
+                Err(_) => {
+                    self.engine.journal.close_run(run, self.engine.clock.now()).await?;
+                    Ok(false)
+                }
             },
         };
         tell.send(Event::Fed).await;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use opendmp_api::{Client, GRACE, SOCKET, Service};
 use opendmp_content::{DirectoryContent, Ring};
 use opendmp_engine::metrics::Workers;
+use opendmp_engine::space::floor;
 use opendmp_engine::uploads::{UploadLimits, Uploads};
 use opendmp_engine::{Engine, Options, Quotas};
 use opendmp_journal::SqliteJournal;
@@ -40,6 +41,9 @@ const SOCKET_PATH: usize = 100;
 
 /// The file with the name of the installation.
 const INSTANCE: &str = "instance";
+
+/// Where steps work, in the data directory.
+const SCRATCH: &str = "scratch";
 
 /// With less bytes than this a disk is as good as full: a journal can't begin to work.
 const NO_ROOM: u64 = 1 << 20;
@@ -266,18 +270,17 @@ impl Opened {
         let Bounds { roots, quotas, recent, writable } = bounds;
         let site = works.then(|| Site { hidden: vec![path.clone()], writable });
         let written = journal_written(&path);
-        let opening = tokio::task::spawn_blocking(move || open_blocking(&path, site));
+        let reserve = reserve()?.unwrap_or_else(|| Options::default().reserve);
+        let opening = tokio::task::spawn_blocking(move || open_blocking(&path, site, floor(reserve)));
         let (journal, content, registry, pools, instance) =
             opening.await.map_err(|error| Fail::new(format!("the data directory can't be opened: {error}")))??;
         let maker = Maker { data: data.path().to_owned(), content: content.clone(), instance: instance.clone() };
         let clock = SystemClock;
         let recent = open_recent(data.path(), recent).await;
-        let locations = Some(data.path().join("locations"));
+        let (locations, scratch) = (Some(data.path().join("locations")), Some(data.path().join(SCRATCH)));
         let policy = PathPolicy::new(roots, Some(data.path()));
-        let mut options = Options { worker: worker(), instance, policy, locations, quotas, ..Options::default() };
-        if let Some(reserve) = reserve()? {
-            options.reserve = reserve;
-        }
+        let options =
+            Options { worker: worker(), instance, policy, locations, quotas, reserve, scratch, ..Options::default() };
         let uploads = match works {
             true => Some(open_uploads(data.path(), options.reserve, Arc::new(clock)).await?),
             false => None,
@@ -383,14 +386,16 @@ async fn open_uploads(data: &Path, reserve: u64, clock: Arc<dyn Clock>) -> Resul
 
 type Parts = (SqliteJournal, DirectoryContent, Registry, Option<Arc<Pools>>, String);
 
-/// `site`: what scripts and commands may see and write; none where none will run.
-fn open_blocking(path: &Path, site: Option<Site>) -> Result<Parts, Fail> {
+/// `site`: what scripts and commands may see and write; none where none will run. `floor`: bytes of the disk that large
+/// results leave free.
+fn open_blocking(path: &Path, site: Option<Site>, floor: u64) -> Result<Parts, Fail> {
     let known = instance(path)?;
     present::journal(path, known.is_some())?;
     let options = opendmp_journal::Options { instance: known.clone(), ..Default::default() };
     let journal = SqliteJournal::open(path, options)?;
     present::content(path, journal.was_fresh())?;
-    let content = DirectoryContent::open(&path.join("content"), opendmp_content::Options::default())?;
+    let content =
+        DirectoryContent::open(&path.join("content"), opendmp_content::Options { floor, ..Default::default() })?;
     content.check_journal(&journal.opened_at())?;
     let instance = journal.instance().to_owned();
     if known.is_none() {
@@ -398,7 +403,7 @@ fn open_blocking(path: &Path, site: Option<Site>) -> Result<Parts, Fail> {
         keep_instance(path, &instance)?;
     }
     let (registry, pools) = if let Some(site) = site {
-        let scratch = path.join("scratch");
+        let scratch = path.join(SCRATCH);
         // What commands of a dead process left there; scripts clean up after themselves.
         let external = scratch.join("external");
         match std::fs::remove_dir_all(&external) {
@@ -407,7 +412,7 @@ fn open_blocking(path: &Path, site: Option<Site>) -> Result<Parts, Fail> {
             }
             _ => {}
         }
-        let (registry, pools) = machine::kinds(&scratch, &path.join("environments"), site)?;
+        let (registry, pools) = machine::kinds(&scratch, floor, &path.join("environments"), site)?;
         (registry, Some(pools))
     } else {
         (Registry::default(), None)
@@ -475,7 +480,7 @@ mod tests {
     #[test]
     fn an_installation_keeps_its_name() {
         let folder = tempfile::tempdir().unwrap();
-        let name = || open_blocking(folder.path(), None).unwrap().4;
+        let name = || open_blocking(folder.path(), None, 0).unwrap().4;
         let first = name();
         assert!(is_instance(&first));
         assert_eq!(name(), first);
@@ -487,7 +492,7 @@ mod tests {
         std::fs::write(&file, "other").unwrap();
         assert!(instance(folder.path()).unwrap_err().message.contains("damaged"));
         std::fs::write(&file, "0123456789abcdef").unwrap();
-        assert!(open_blocking(folder.path(), None).err().unwrap().message.contains("another data directory"));
+        assert!(open_blocking(folder.path(), None, 0).err().unwrap().message.contains("another data directory"));
     }
 
     #[tokio::test]

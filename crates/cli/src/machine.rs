@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use opendmp_processor::Registry;
-use opendmp_processors::{Host, register};
+use opendmp_processors::{Host, Scratch, register};
 use opendmp_sandbox::Site;
 use opendmp_script::Pools;
 use opendmp_script::environment::Tools;
@@ -33,13 +33,13 @@ impl Checker {
         let scratch = scratch.map_err(|error| {
             Fail::io("a temporary folder can't be made", &error).hint("TMPDIR names where such folders are made")
         })?;
-        let (kinds, _) = kinds(scratch.path(), &scratch.path().join("environments"), Site::default())?;
+        let (kinds, _) = kinds(scratch.path(), 0, &scratch.path().join("environments"), Site::default())?;
         Ok(Self { kinds: Arc::new(kinds), _scratch: scratch })
     }
 }
 
 /// Kinds that can work, and their pools of script workers.
-pub fn kinds(scratch: &Path, environments: &Path, site: Site) -> Result<(Registry, Arc<Pools>), Fail> {
+pub fn kinds(scratch: &Path, floor: u64, environments: &Path, site: Site) -> Result<(Registry, Arc<Pools>), Fail> {
     let mut options = opendmp_script::Options::new(scratch.join("scripts"));
     options.site = site.clone();
     let pools = Pools::new(options).map_err(|error| {
@@ -54,7 +54,7 @@ pub fn kinds(scratch: &Path, environments: &Path, site: Site) -> Result<(Registr
         pools: Arc::clone(&pools),
         tools: Tools { site: site.clone(), ..Tools::find(python()) },
         environments: environments.to_owned(),
-        scratch: scratch.join("external"),
+        scratch: Scratch::new(scratch.join("external"), floor),
         site: Arc::new(site),
     };
     Ok((register(host), pools))

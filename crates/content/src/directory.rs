@@ -46,13 +46,16 @@ pub struct Options {
     pub unsynced_bytes: usize,
     /// Bytes of small content kept in memory after they are durable.
     pub recent_bytes: usize,
+    /// Free bytes of the disk below which large content is no longer written, so that the rest is left for what must be
+    /// written.
+    pub floor: u64,
     /// Large files that wait for a sync at most, about; a put then syncs. Each keeps two descriptors open.
     pub unsynced_files: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pack_bytes: 64 << 20, unsynced_bytes: 64 << 20, recent_bytes: 32 << 20, unsynced_files: 64 }
+        Self { pack_bytes: 64 << 20, unsynced_bytes: 64 << 20, recent_bytes: 32 << 20, unsynced_files: 64, floor: 0 }
     }
 }
 
@@ -73,7 +76,7 @@ pub(crate) struct Inner {
     pub packs: Packs,
     pub gone: Gone,
     pub syncer: Arc<tokio::sync::Mutex<Syncer>>,
-    options: Options,
+    pub options: Options,
     state: Mutex<State>,
     /// The journal that was followed last; `None` until the first time.
     mark: Mutex<Option<JournalMark>>,
@@ -473,13 +476,13 @@ impl Content for DirectoryContent {
     async fn usage(&self) -> Result<Usage> {
         let inner = Arc::clone(&self.inner);
         blocking("content usage", move || {
-            let stored = {
+            let (stored, waiting) = {
                 let state = inner.lock();
-                (state.stored + state.tail.appended()).saturating_sub(state.freed)
+                ((state.stored + state.tail.appended()).saturating_sub(state.freed), state.tail.pending())
             };
-            let disk = rustix::fs::statvfs(inner.layout.root())
-                .map_err(|error| Error::io("content usage", "asking for free room", &error.into()))?;
-            Ok(Usage { stored, free: Some(disk.f_bavail.saturating_mul(disk.f_frsize)) })
+            let free =
+                inner.layout.free().map_err(|error| Error::io("content usage", "asking for free room", &error))?;
+            Ok(Usage { stored, free: Some(free.saturating_sub(waiting as u64)) })
         })
         .await
     }

@@ -28,6 +28,9 @@ pub const BATCHED: u64 = 8 << 20;
 /// Bytes read and written at a time.
 const CHUNK: usize = 512 << 10;
 
+/// After so many bytes it is looked again whether the disk has room.
+const LOOK: u64 = 4 << 20;
+
 /// A temporary file, written whole.
 #[derive(Debug)]
 pub struct Written {
@@ -112,10 +115,27 @@ impl Inner {
     /// Writes bytes in memory to a temporary file. Blocks.
     pub fn receive_bytes(&self, bytes: &[u8]) -> Result<Written> {
         let failed = |error: io::Error| write_error(PUT, "writing content", &error);
+        self.leave_floor(PUT, bytes.len() as u64)?;
         let temp = self.layout.temp().map_err(failed)?;
         self.disk.write_at(temp.as_file(), bytes, 0).map_err(failed)?;
         self.disk.begin_writing(temp.as_file(), 0, bytes.len() as u64);
         Ok(Written { temp, hash: ContentHash::of(bytes), size: bytes.len() as u64 })
+    }
+
+    /// Whether `more` bytes may be written: not where too little would be left for what must be written.
+    fn leave_floor(&self, operation: &'static str, more: u64) -> Result<()> {
+        let floor = self.options.floor;
+        let free = match floor {
+            0 => return Ok(()),
+            // Where it can't be told, the write itself will say so.
+            _ => self.layout.free().unwrap_or(u64::MAX),
+        };
+        if free >= floor.saturating_add(more) {
+            return Ok(());
+        }
+        let message =
+            format!("{} MiB are left on the disk of {}, for the journal", free >> 20, self.layout.root().display());
+        Err(Error::new(ErrorKind::Full, operation, message).with_hint("make room on that disk; work goes on by itself"))
     }
 
     /// Reads to the end, writes what was read to `target`, and hashes it. Returns hash and size. Blocks.
@@ -126,11 +146,14 @@ impl Inner {
         failed: ReadError,
         target: Option<&File>,
     ) -> Result<(ContentHash, u64)> {
-        let (mut hasher, mut buffer, mut at, mut begun) = (blake3::Hasher::new(), vec![0; CHUNK], 0, 0);
+        let (mut hasher, mut buffer, mut at, mut begun) = (blake3::Hasher::new(), vec![0; CHUNK], 0u64, 0u64);
         loop {
             let read = fill(reader, &mut buffer).map_err(|error| failed(&error))?;
             let bytes = &buffer[..read];
             if let Some(target) = target {
+                if operation == PUT && at.is_multiple_of(LOOK) {
+                    self.leave_floor(operation, read as u64)?;
+                }
                 let written = self.disk.write_at(target, bytes, at);
                 written.map_err(|error| write_error(operation, "writing content", &error))?;
             }

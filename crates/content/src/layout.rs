@@ -70,6 +70,12 @@ pub fn write_error(operation: &'static str, what: impl std::fmt::Display, error:
 }
 
 impl Layout {
+    /// Free bytes of the disk.
+    pub fn free(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.root)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     /// Locks the root, makes or checks what must be in it, and empties `tmp`.
     pub fn open(root: &Path) -> Result<Self> {
         let failed = |what: &'static str| {

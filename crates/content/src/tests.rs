@@ -21,7 +21,7 @@ use crate::{DirectoryContent, Options};
 
 /// Little of everything, so that every limit is met.
 const SCARCE: Options =
-    Options { pack_bytes: 700_000, unsynced_bytes: 400_000, recent_bytes: 9_000, unsynced_files: 3 };
+    Options { pack_bytes: 700_000, unsynced_bytes: 400_000, recent_bytes: 9_000, unsynced_files: 3, floor: 0 };
 
 struct Store {
     dir: tempfile::TempDir,
@@ -601,4 +601,25 @@ async fn folders_that_are_removed_cost_only_what_was_in_them() {
     store.reopen();
     // The pack that was being written was still open, so that it could be written again.
     assert_eq!(read(&store.content(), &before).await.unwrap(), "before");
+}
+
+#[tokio::test]
+async fn large_content_leaves_the_floor_free() {
+    let store = Store::new(Options { floor: u64::MAX / 2, ..Options::default() });
+    let content = store.content();
+    let large = sample(7, SMALL * 40);
+    let file = Arc::new(file_of(&large));
+    for put in [
+        content.put(large.clone()).await,
+        content.put_file(file).await,
+        content.put_reader(Box::new(io::Cursor::new(large))).await,
+    ] {
+        let error = put.unwrap_err();
+        assert!(error.kind == ErrorKind::Full && error.hint.is_some(), "{error:?}");
+    }
+    assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0, "nothing is left of it");
+    // What is small is what work in progress has to settle.
+    let small = content.put(sample(8, 1_000)).await.unwrap();
+    content.sync().await.unwrap();
+    assert!(content.open(&small).await.is_ok());
 }

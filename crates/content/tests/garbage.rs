@@ -19,7 +19,7 @@ const WORKERS: usize = 4;
 
 /// Little of everything, so that packs are many.
 const SCARCE: Options =
-    Options { pack_bytes: 60_000, unsynced_bytes: 400_000, recent_bytes: 20_000, unsynced_files: 8 };
+    Options { pack_bytes: 60_000, unsynced_bytes: 400_000, recent_bytes: 20_000, unsynced_files: 8, floor: 0 };
 
 /// A small random generator that a seed repeats (SplitMix64).
 struct Rng(u64);

@@ -24,8 +24,10 @@ use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 
 use crate::engine::SourceLedger;
-use crate::ingest::{identity, port_fault, source_fault};
+use crate::ingest::identity;
 use crate::loaded::run_blocking;
+use crate::retry::{Cause, Policy, Waits, port_fault, source_fault};
+use crate::space::{MAKE_ROOM, Shortage};
 use crate::{Engine, Loaded, spans};
 
 /// A flow as a person hands it in.
@@ -124,6 +126,15 @@ pub enum RunEvent {
         processors: Vec<(String, String)>,
         /// Warnings about the flow, as text.
         warnings: Vec<String>,
+    },
+    /// It waits for space to take more in.
+    Waits {
+        /// The ingest that waits.
+        about: String,
+        /// Why.
+        message: String,
+        /// What can be done.
+        hint: String,
     },
     /// Numbers since the beginning, by processor.
     Progress {
@@ -325,7 +336,7 @@ impl Engine {
         let fed = if given.is_empty() {
             self.feed_sources(run, loaded, tell).await
         } else {
-            self.feed_files(run, loaded, given).await
+            self.feed_files(run, loaded, given, tell).await
         };
         self.journal.close_run(run, self.clock.now()).await?;
         self.transport.send(Hint::Run(run));
@@ -339,14 +350,17 @@ impl Engine {
         tell: &(dyn Fn(RunEvent) + Send + Sync),
     ) -> Result<(), Refusal> {
         let mut told = std::collections::BTreeSet::new();
+        let mut waits = Waits::new(Policy::SOURCE, &loaded.plan.slug);
         for node in loaded.ingests() {
+            let mut tell_shortage = waits_for_space(node, tell);
             loop {
                 let about = format!("flow {}, ingest {}", loaded.plan.slug, node.id);
                 if let Some(reason) = self.holds_back(loaded.flow.id).await {
-                    match reason {
-                        Some((message, hint)) => self.trouble(&about, &message, Some(hint)),
+                    match &reason {
+                        Some(Shortage { message, hint }) => self.trouble(&about, message, Some(hint)),
                         None => self.clear_trouble(&about),
                     }
+                    tell_shortage(reason);
                     self.clock.sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -364,6 +378,13 @@ impl Engine {
                 if report.complete && report.arrived == 0 {
                     break;
                 }
+                if report.arrived > 0 {
+                    waits.reset();
+                } else if report.shortage.is_some() {
+                    tell_shortage(report.shortage);
+                    self.clock.sleep(waits.next(Cause::TRANSIENT)).await;
+                    continue;
+                }
                 let now = self.clock.now();
                 // A long look goes on at once.
                 if report.arrived == 0 && report.everything.is_none_or(|at| at > now) {
@@ -376,7 +397,13 @@ impl Engine {
         Ok(())
     }
 
-    async fn feed_files(&self, run: RunId, loaded: &Loaded, given: &[GivenFile]) -> Result<(), Refusal> {
+    async fn feed_files(
+        &self,
+        run: RunId,
+        loaded: &Loaded,
+        given: &[GivenFile],
+        tell: &(dyn Fn(RunEvent) + Send + Sync),
+    ) -> Result<(), Refusal> {
         let ingests: Vec<&crate::Node> = loaded.ingests().collect();
         for (n, file) in given.iter().enumerate() {
             let node = match (&file.processor, ingests.as_slice()) {
@@ -396,8 +423,23 @@ impl Engine {
             let started = self.clock.now();
             let began = Instant::now();
             let (opened, stat, path) = open_given(&file.path, started, n).await?;
+            let (mut tell_shortage, mut waits) = (waits_for_space(node, tell), Waits::new(Policy::SOURCE, &node.id));
             let _hold = self.content.hold();
-            let content = self.content.put_file(opened).await?;
+            let content = loop {
+                let admitted = self.admit(&[stat.size]).await;
+                if admitted.fits == [true] {
+                    match self.content.put_file(Arc::clone(&opened)).await {
+                        Err(error) if error.kind == ErrorKind::Full => {
+                            tell_shortage(Some(Shortage { message: error.message, hint: MAKE_ROOM }));
+                        }
+                        put => break put?,
+                    }
+                } else {
+                    tell_shortage(admitted.shortage.clone());
+                }
+                drop(admitted);
+                self.clock.sleep(waits.next(Cause::TRANSIENT)).await;
+            };
             let source = self.source_id(&loaded.flow, &format!("{}/{}/given", loaded.plan.slug, node.id)).await?;
             let name = opendmp_model::name::from_bytes(path.rsplit(|b| *b == b'/').next().unwrap_or(&path));
             let arrival = NewArrival {
@@ -471,6 +513,16 @@ impl Engine {
         if kept.hash == letter.item.content.hash {
             return Err(refused("not-edited", "the upload has the very bytes that failed")
                 .with_hint("retry without an upload, or hand in the edited file")
+                .into());
+        }
+        let admitted = self.admit(&[kept.size]).await;
+        if admitted.fits != [true] {
+            let why = admitted
+                .shortage
+                .clone()
+                .map_or_else(|| "too much is being stored now".to_owned(), |shortage| shortage.message);
+            return Err(Fault::new(FaultKind::NoSpace, "no-space", why)
+                .with_hint("make room (`opendmp gc`), then retry")
                 .into());
         }
         // Until it is named.
@@ -588,6 +640,22 @@ impl Engine {
             out.push((node.id.to_string(), audit));
         }
         Ok(out)
+    }
+}
+
+/// Says of an ingest that it waits for space, each reason once.
+fn waits_for_space<'a>(
+    node: &crate::Node,
+    tell: &'a (dyn Fn(RunEvent) + Send + Sync),
+) -> impl FnMut(Option<Shortage>) + Send + 'a {
+    let about = format!("ingest {}", node.id);
+    let mut told: Option<Shortage> = None;
+    move |shortage| {
+        if let Some(shortage) = shortage.filter(|shortage| told.as_ref() != Some(shortage)) {
+            let message = format!("{}; it waits for space", shortage.message);
+            tell(RunEvent::Waits { about: about.clone(), message, hint: shortage.hint.to_owned() });
+            told = Some(shortage);
+        }
     }
 }
 

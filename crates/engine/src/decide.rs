@@ -2,51 +2,9 @@
 
 use std::time::Duration;
 
-use opendmp_model::document::{Memo, OnError};
-use opendmp_model::fault::FaultKind;
+use opendmp_model::document::Memo;
 use opendmp_ports::journal::GroupRow;
 use opendmp_ports::journal::decide::is_full;
-
-/// What becomes of an item that a step did not process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
-    /// Back to the queue until `due`, with so many failures counted.
-    Retry {
-        /// Milliseconds since 1970.
-        due: i64,
-        /// Failures so far.
-        failures: u32,
-    },
-    /// A dead letter.
-    Dead,
-}
-
-/// The shortest wait before anything is tried again, so that a `backoff: 0s` can't spin.
-const LEAST_WAIT: Duration = Duration::from_millis(10);
-
-/// Decides about a failed item. `failures` counts the attempts that used up a retry before this one; `asked` is the
-/// wait the step itself asked for.
-pub fn after_fault(kind: FaultKind, failures: u32, asked: Option<Duration>, on_error: &OnError, now: i64) -> After {
-    let (uses_up, may_retry) = match kind {
-        FaultKind::Rejected | FaultKind::Lost | FaultKind::ExportRefused | FaultKind::Abandoned => (false, false),
-        FaultKind::Unavailable => (false, true),
-        FaultKind::Failed | FaultKind::TimedOut | FaultKind::OverMemory | FaultKind::Crashed => {
-            (true, failures < u32::from(on_error.retries))
-        }
-    };
-    if !may_retry {
-        return After::Dead;
-    }
-    let failures = failures + u32::from(uses_up);
-    let wait = asked.unwrap_or_else(|| backoff(on_error, failures.max(1) - 1)).max(LEAST_WAIT);
-    After::Retry { due: now.saturating_add(wait.as_millis() as i64), failures }
-}
-
-/// The wait before retry `n`, from 0: doubled each time, up to `max_backoff`.
-pub fn backoff(on_error: &OnError, n: u32) -> Duration {
-    let first = on_error.backoff.get();
-    first.saturating_mul(1u32.checked_shl(n).unwrap_or(u32::MAX)).min(on_error.max_backoff.get().max(first))
-}
 
 /// How much of a group is to be taken now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,33 +75,6 @@ pub fn worth_remembering(memo: Memo, took: Duration, bytes: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opendmp_model::document::HumanDuration;
-
-    fn on_error(retries: u16) -> OnError {
-        OnError { retries, backoff: HumanDuration::from_secs(1), max_backoff: HumanDuration::from_secs(5) }
-    }
-
-    #[test]
-    fn failures_use_up_retries_with_growing_waits() {
-        let steps: Vec<After> = (0..5).map(|n| after_fault(FaultKind::Failed, n, None, &on_error(4), 0)).collect();
-        let retry = |due, failures| After::Retry { due, failures };
-        assert_eq!(steps, [retry(1000, 1), retry(2000, 2), retry(4000, 3), retry(5000, 4), After::Dead]);
-    }
-
-    #[test]
-    fn a_reject_uses_none_and_the_world_uses_none_up() {
-        assert_eq!(after_fault(FaultKind::Rejected, 0, None, &on_error(9), 0), After::Dead);
-        let asked = Some(Duration::from_secs(60));
-        let again = after_fault(FaultKind::Unavailable, 7, asked, &on_error(0), 0);
-        assert_eq!(again, After::Retry { due: 60_000, failures: 7 });
-    }
-
-    #[test]
-    fn no_backoff_does_not_spin() {
-        let none =
-            OnError { backoff: HumanDuration::from_millis(0), max_backoff: HumanDuration::from_millis(0), retries: 1 };
-        assert_eq!(after_fault(FaultKind::Failed, 0, None, &none, 0), After::Retry { due: 10, failures: 1 });
-    }
 
     #[test]
     fn what_is_dearer_than_remembering_is_remembered() {

@@ -2,20 +2,32 @@
 //! of every other file.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_ports::Content;
+use opendmp_ports::content::Usage;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::Engine;
 use crate::control::Refusal;
+use crate::space::{Shortage, below_reserve};
 
 /// Pieces on their way into the folder.
 const PIECES: usize = 4;
 
+/// After so many bytes it is looked again whether the data directory's disk, which the folder may lie on, has room.
+const LOOK: u64 = 4 << 20;
+
 /// A file that is coming in. Dropped before its end, it leaves nothing.
 pub struct Dropping {
+    content: Arc<dyn Content>,
+    reserve: u64,
+    written: u64,
+    /// Why the rest of it is not taken.
+    refused: Option<Fault>,
     /// `None` says that it is whole.
     pieces: mpsc::Sender<Option<Bytes>>,
     put: JoinHandle<Result<(), Fault>>,
@@ -38,17 +50,32 @@ impl Engine {
             return Err(fault.with_hint(format!("it has: {}", names.join(", "))).into());
         };
         let source = node.source(self).await?;
+        // The folder may lie on the data directory's disk. Elsewhere, the file would only wait there.
+        if let Some(Some(Shortage { message, hint })) = self.holds_back(flow.id).await {
+            return Err(Fault::new(FaultKind::NoSpace, "no-space", message).with_hint(hint).into());
+        }
         let (pieces, coming) = mpsc::channel(PIECES);
         let name = name.to_owned();
         let content = Box::new(Coming { coming, present: Bytes::new(), whole: false });
         let put = tokio::spawn(async move { source.put(&name, content, replace).await });
-        Ok(Dropping { pieces, put })
+        let (content, reserve) = (Arc::clone(&self.content), self.options.reserve);
+        Ok(Dropping { content, reserve, written: 0, refused: None, pieces, put })
     }
 }
 
 impl Dropping {
     /// Adds bytes. Answers whether they are wanted: where they are not, [`Dropping::end`] says why.
-    pub async fn write(&self, piece: Bytes) -> bool {
+    pub async fn write(&mut self, piece: Bytes) -> bool {
+        let before = self.written;
+        self.written += piece.len() as u64;
+        if before / LOOK != self.written / LOOK
+            && let Ok(Usage { free: Some(free), .. }) = self.content.usage().await
+            && free < self.reserve
+        {
+            let Shortage { message, hint } = below_reserve(self.reserve);
+            self.refused = Some(Fault::new(FaultKind::NoSpace, "no-space", message).with_hint(hint));
+            return false;
+        }
         self.pieces.send(Some(piece)).await.is_ok()
     }
 
@@ -57,6 +84,12 @@ impl Dropping {
     /// # Errors
     /// Why it is not.
     pub async fn end(self) -> Result<(), Fault> {
+        if let Some(refused) = self.refused {
+            // Without the rest nothing is left of it.
+            drop(self.pieces);
+            let _ = self.put.await;
+            return Err(refused);
+        }
         // Who reads no more has said why.
         let _ = self.pieces.send(None).await;
         let interrupted =

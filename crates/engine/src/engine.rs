@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use opendmp_model::fault::Tries;
 use opendmp_model::ids::Arrival;
 use opendmp_model::ledger::Known;
 use opendmp_ports::content::Recent;
@@ -21,7 +21,9 @@ use crate::loaded::Loaded;
 use crate::metrics::Metrics;
 use crate::metrics::ports::{MeteredContent, MeteredJournal, MeteredTransport};
 use crate::quota::{Counted, Quotas};
+use crate::retry::{self, Cause, Next, Policy, seed_of_name};
 use crate::sources::Rounds;
+use crate::space::Space;
 use crate::uploads::Uploads;
 
 /// What an engine may use.
@@ -41,8 +43,10 @@ pub struct Options {
     pub policy: PathPolicy,
     /// Where it is recorded which folders of this machine were used; see [`opendmp_processor::Context::locations`].
     pub locations: Option<std::path::PathBuf>,
-    /// Free bytes below which nothing is taken in.
+    /// Bytes of the data directory's disk that input leaves free; see [`crate::space`].
     pub reserve: u64,
+    /// Where steps write while they work, if that may be another disk.
+    pub scratch: Option<std::path::PathBuf>,
     /// How much is taken in at most.
     pub quotas: Quotas,
     /// Results of one item in one settlement at most; more are written down first, and expanded part by part.
@@ -63,6 +67,7 @@ impl Default for Options {
             policy: PathPolicy::default(),
             locations: None,
             reserve: 64 << 20,
+            scratch: None,
             quotas: Quotas::default(),
             fanout: 4_000,
             memory: 32 << 20,
@@ -108,6 +113,7 @@ pub struct Engine {
     /// Until when ages are in doubt because the clock jumped, by the steady clock.
     doubted: AtomicI64,
     pub(crate) dead: Counted,
+    pub(crate) space: Space,
     pub(crate) recent: Option<Arc<dyn Recent>>,
     pub(crate) uploads: Option<Uploads>,
     /// How many try-outs there may be besides.
@@ -144,6 +150,7 @@ impl Engine {
             troubles: Mutex::default(),
             doubted: AtomicI64::new(i64::MIN),
             dead: Counted::default(),
+            space: Space::default(),
             recent: None,
             uploads: None,
             tries: Semaphore::new(crate::tryout::AT_ONCE),
@@ -188,7 +195,7 @@ impl Engine {
             idle.iter().filter_map(|version| map.remove(version)?.get().cloned()).collect()
         };
         for loaded in idle {
-            loaded.close().await;
+            loaded.close(self).await;
         }
     }
 
@@ -196,7 +203,7 @@ impl Engine {
     pub(crate) async fn reopen(&self, version: VersionId) {
         let old = lock(&self.loaded).remove(&version);
         if let Some(loaded) = old.as_ref().and_then(|cell| cell.get()) {
-            loaded.close().await;
+            loaded.close(self).await;
         }
     }
 
@@ -205,7 +212,7 @@ impl Engine {
         let all: Vec<_> = lock(&self.loaded).drain().collect();
         for (_, cell) in all {
             if let Some(loaded) = cell.get() {
-                loaded.close().await;
+                loaded.close(self).await;
             }
         }
     }
@@ -226,19 +233,22 @@ impl Engine {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let mut wait = Duration::from_millis(50);
+        let mut tries = Tries::default();
         loop {
-            match attempt().await {
+            let error = match attempt().await {
                 Ok(value) => {
                     self.clear_trouble(about);
                     return Ok(value);
                 }
-                Err(error) if error.is_temporary() => {
+                Err(error) => error,
+            };
+            match retry::next(Cause::from(&error), tries, &Policy::PORT, seed_of_name(about)) {
+                Next::GiveUp => return Err(error),
+                Next::Wait { wait, tries: after } => {
                     self.trouble(about, &error.message, error.hint.as_deref());
                     self.clock.sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(2));
+                    tries = after;
                 }
-                Err(error) => return Err(error),
             }
         }
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
-use opendmp_model::fault::{Fault, FaultKind, LogLine};
+use opendmp_model::fault::{Fault, FaultClass, FaultKind, LogLine, Tries};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{ContentHash, PathHash, TaskId};
 use opendmp_model::item::{Attributes, BUNDLE_ITEMS, ContentRef, Item, Place, SharedAttributes, label};
@@ -36,9 +36,10 @@ use opendmp_processor::{
 use tracing::Instrument;
 
 use crate::Engine;
-use crate::decide::{After, COMMIT_AFTER, after_fault, chunk};
+use crate::decide::{COMMIT_AFTER, chunk};
 use crate::failpoint::reach;
 use crate::loaded::{Loaded, Node, run_blocking};
+use crate::retry::{Cause, Next, Policy, next, port_fault, seed_of_item};
 use crate::spans;
 
 use fan::{Siblings, Streamed};
@@ -93,7 +94,7 @@ type Call = (Vec<Live>, Result<Vec<Done>, Fault>);
 /// What is noted beside the items of a task that is made.
 #[derive(Clone, Debug, Default)]
 struct TaskNote {
-    failures: u32,
+    tries: Tries,
     generation: u32,
     due: Option<i64>,
     fault: Option<Fault>,
@@ -154,12 +155,8 @@ pub async fn execute(engine: &Engine, claimed: &Claimed) -> Result<Settlement, E
     if task.lost > 0 && task.items.len() > 1 {
         // One of them may have taken the host down: from here on each goes alone.
         for item in &task.items {
-            let note = TaskNote {
-                failures: task.failures,
-                generation: task.generation + 1,
-                lost: task.lost,
-                ..TaskNote::default()
-            };
+            let note =
+                TaskNote { tries: task.tries, generation: task.generation + 1, lost: task.lost, ..TaskNote::default() };
             work.tasks.push((task.to.clone(), vec![Live { item: item.clone(), bytes: None }], note));
         }
         return work.settlement().await;
@@ -236,7 +233,7 @@ impl Work<'_> {
 
     fn handed_back(&self) -> TaskNote {
         let task = &self.claimed.task;
-        TaskNote { failures: task.failures, generation: task.generation + 1, ..TaskNote::default() }
+        TaskNote { tries: task.tries, generation: task.generation + 1, ..TaskNote::default() }
     }
 
     /// Leaves all that waits to tasks of its own.
@@ -250,7 +247,7 @@ impl Work<'_> {
     /// Takes items through one processor. Answers those that were not begun.
     async fn step(&mut self, node: &Node, to: &Reader, all: Vec<Live>, first: bool) -> Result<Vec<Live>, Error> {
         let started = self.engine.clock.now();
-        let failures = if first { self.claimed.task.failures } else { 0 };
+        let tries = if first { self.claimed.task.tries } else { Tries::default() };
         let mut entries = Vec::with_capacity(all.len());
         let mut recalled = Vec::new();
         let mut rest = Vec::new();
@@ -258,14 +255,14 @@ impl Work<'_> {
             Ok(Opened::Transform(processor)) => {
                 let items;
                 (recalled, items) = self.recall(node, &**processor, all).await?;
-                rest = self.transform(node, to, Arc::clone(processor), items, failures, &mut entries).await?;
+                rest = self.transform(node, to, Arc::clone(processor), items, tries, &mut entries).await?;
             }
             Ok(Opened::Collect(collect)) => {
                 let collect = collect.clone();
                 // Finding out where that really is costs more than the rest, so once for all.
                 let destination: Option<Arc<str>> = collect.sink.as_ref().map(|sink| sink.destination().into());
                 for live in all {
-                    entries.push(self.collect(node, to, (&collect, destination.as_ref()), live, failures));
+                    entries.push(self.collect(node, to, (&collect, destination.as_ref()), live, tries).await);
                 }
             }
             Ok(Opened::Aggregate(aggregate)) => {
@@ -275,16 +272,18 @@ impl Work<'_> {
             Ok(Opened::Ingest(_)) => {
                 let fault = Fault::new(FaultKind::Rejected, "not-a-step", format!("`{}` takes no items", node.id));
                 for live in all {
-                    entries.push(self.fail(node, to, live, fault.clone(), None, failures, Vec::new(), 0));
+                    entries.push(self.fail(node, to, live, fault.clone(), tries, Vec::new(), 0).await);
                 }
             }
             Err(fault) => {
                 for live in all {
-                    entries.push(self.fail(node, to, live, fault.clone(), None, failures, Vec::new(), 0));
+                    entries.push(self.fail(node, to, live, fault.clone(), tries, Vec::new(), 0).await);
                 }
             }
         }
         self.count(node, &entries);
+        let over = entries.iter().filter(|entry| entry.result != Outcome::Retried);
+        node.end_report(self.engine, over.map(|entry| entry.input));
         entries.extend(recalled);
         if !entries.is_empty() {
             let context = self.engine.patiently("journal", || node.context(self.engine)).await?;
@@ -299,7 +298,7 @@ impl Work<'_> {
         to: &Reader,
         processor: Arc<dyn Processor>,
         items: Vec<Live>,
-        failures: u32,
+        tries: Tries,
         entries: &mut Vec<Entry>,
     ) -> Result<Vec<Live>, Error> {
         let mut left = items.into_iter().collect::<std::collections::VecDeque<_>>();
@@ -326,16 +325,13 @@ impl Work<'_> {
                 next += 1;
                 match done {
                     Ok(done) => {
-                        if done.iter().any(|done| matches!(done.outcome, Said::Emit { .. } | Said::Stream(_))) {
-                            self.engine.clear_trouble(&node.about);
-                        }
                         for (live, done) in part.into_iter().zip(done) {
-                            entries.push(self.take(node, to, &*processor, live, done, failures).await?);
+                            entries.push(self.take(node, to, &*processor, live, done, tries).await?);
                         }
                     }
                     Err(fault) => {
                         for live in part {
-                            entries.push(self.fail(node, to, live, fault.clone(), None, failures, Vec::new(), 0));
+                            entries.push(self.fail(node, to, live, fault.clone(), tries, Vec::new(), 0).await);
                         }
                     }
                 }
@@ -352,7 +348,7 @@ impl Work<'_> {
         processor: &dyn Processor,
         live: Live,
         done: Done,
-        failures: u32,
+        tries: Tries,
     ) -> Result<Entry, Error> {
         let Done { outcome, log, took: time, note } = done;
         let took = time.as_micros() as u64;
@@ -369,12 +365,9 @@ impl Work<'_> {
                 Ok(Streamed::Many(manifest)) => {
                     return Ok(self.spooled(node, to, live, manifest, took, (log, note)));
                 }
-                Err(fault) => return Ok(self.fail(node, to, live, fault, None, failures, log, took)),
+                Err(fault) => return Ok(self.fail(node, to, live, fault, tries, log, took).await),
             },
-            Said::Fault(fault) => return Ok(self.fail(node, to, live, fault, None, failures, log, took)),
-            Said::Retry { fault, after } => {
-                return Ok(self.fail(node, to, live, fault, after, failures, log, took));
-            }
+            Said::Fault(fault) => return Ok(self.fail(node, to, live, fault, tries, log, took).await),
         };
         // What is too cheap to be remembered, however small, is not gathered for it.
         let memorable = self.may_remember(node, time);
@@ -386,11 +379,11 @@ impl Work<'_> {
             let port = emission.port.clone();
             let made = match self.make(node, &live, emission, ordinal as u32, many, &mut names).await {
                 Ok(made) => made,
-                // The step's process has changed its own result: nothing of this item is kept.
-                Err(error) if error.kind == ErrorKind::Invalid => {
-                    return Ok(self.fail(node, to, live, result_lost(error), None, failures, log, took));
-                }
-                Err(error) => return Err(error),
+                // Nothing of this item is kept.
+                Err(error) => match not_taken(error) {
+                    Ok(fault) => return Ok(self.fail(node, to, live, fault, tries, log, took).await),
+                    Err(error) => return Err(error),
+                },
             };
             let named = port.clone().filter(|port| &**port != DEFAULT_PORT);
             recorded.push(child_of(&live.item, &made.item, named.clone()));
@@ -459,14 +452,19 @@ impl Work<'_> {
             NewContent::Bytes(bytes) => self.hold(&mut item, parent, bytes).await?,
             NewContent::Stream(stream) => {
                 let engine = self.engine;
-                item.content = engine
-                    .patiently("content", || async {
-                        let reader = stream.open().map_err(|error| {
-                            Error::new(ErrorKind::Invalid, "engine take", format!("a result can't be read: {error}"))
-                        })?;
-                        engine.content.put_reader(reader).await
-                    })
-                    .await?;
+                let put = || async {
+                    let reader = stream.open().map_err(|error| {
+                        Error::new(ErrorKind::Invalid, "engine take", format!("a result can't be read: {error}"))
+                    })?;
+                    engine.content.put_reader(reader).await
+                };
+                item.content = match put().await {
+                    // Not waited out: the result takes room itself where it lies.
+                    Err(error) if error.is_temporary() && error.kind != ErrorKind::Full => {
+                        engine.patiently("content", put).await?
+                    }
+                    put => put?,
+                };
                 None
             }
         };
@@ -495,39 +493,40 @@ impl Work<'_> {
 
     /// An item that was not processed goes back to the queue or to the dead letters.
     #[expect(clippy::too_many_arguments, reason = "each is one fact of the failure, used once")]
-    fn fail(
+    async fn fail(
         &mut self,
         node: &Node,
         to: &Reader,
         live: Live,
         fault: Fault,
-        asked: Option<Duration>,
-        failures: u32,
+        tries: Tries,
         log: Vec<LogLine>,
         took: u64,
     ) -> Entry {
-        let after = after_fault(fault.kind, failures, asked, &node.planned.settings.on_error, self.engine.clock.now());
+        let fault = self.engine.blame_disk(fault).await;
         let note = Some(fault.to_string().into());
         let input = live.item.id;
-        let result = match after {
-            After::Retry { due, failures } => {
-                if fault.kind == FaultKind::Unavailable {
-                    let message = format!("waits, and is tried again: {fault}");
-                    self.engine.trouble(&node.about, &message, fault.hint.as_deref());
-                }
+        if !matches!(fault.kind.class(), FaultClass::Item | FaultClass::Permanent) {
+            node.report(self.engine, input, &fault);
+        }
+        let cause = Cause::from(&fault);
+        let policy = Policy::from(&node.planned.settings.on_error);
+        let result = match next(cause, tries, &policy, seed_of_item(input)) {
+            Next::Wait { wait, tries } => {
+                let due = self.engine.clock.now().saturating_add(wait.as_millis() as i64);
                 let own = *to == self.claimed.task.to;
                 let generation = if own { self.claimed.task.generation + 1 } else { 1 };
-                let note = TaskNote { failures, generation, due: Some(due), fault: Some(fault), ..TaskNote::default() };
+                let note = TaskNote { tries, generation, due: Some(due), fault: Some(fault), ..TaskNote::default() };
                 self.tasks.push((to.clone(), vec![live], note));
                 Outcome::Retried
             }
-            After::Dead => {
+            Next::GiveUp => {
                 let letter = NewDeadLetter {
                     id: dead_letter_id(live.item.id, to),
                     at: to.clone(),
                     item: live.item,
                     fault,
-                    attempts: failures + 1,
+                    attempts: tries.failures + 1,
                     log: log.clone(),
                 };
                 self.dead.push((letter, live.bytes));
@@ -549,13 +548,13 @@ impl Work<'_> {
         }
     }
 
-    fn collect(
+    async fn collect(
         &mut self,
         node: &Node,
         to: &Reader,
         (collect, destination): (&Collect, Option<&Arc<str>>),
         live: Live,
-        failures: u32,
+        tries: Tries,
     ) -> Entry {
         let item = &live.item;
         let export = collect.sink.as_ref().zip(destination).map(|(sink, destination)| {
@@ -568,7 +567,7 @@ impl Work<'_> {
         });
         let export = match export.transpose() {
             Ok(export) => export,
-            Err(fault) => return self.fail(node, to, live, fault, None, failures, Vec::new(), 0),
+            Err(fault) => return self.fail(node, to, live, fault, tries, Vec::new(), 0).await,
         };
         let entry = Entry {
             input: item.id,
@@ -615,7 +614,7 @@ impl Work<'_> {
                 let first = task.items[0].id;
                 task = NewTask {
                     id: TaskId::new(first, &to.processor, to.input, note.generation),
-                    failures: note.failures,
+                    tries: note.tries,
                     lost: note.lost,
                     generation: note.generation,
                     due: note.due,
@@ -696,9 +695,14 @@ pub(crate) fn heir(parent: &Item, emission: Emission) -> (Item, NewContent) {
     (item, emission.content)
 }
 
-/// The step's own process has changed its result.
-fn result_lost(error: Error) -> Fault {
-    Fault::new(FaultKind::Failed, "result-lost", error.message)
+/// Why a result could not be taken over, where that is not the engine's error: the step's own process has changed it, or
+/// there is no room for it.
+fn not_taken(error: Error) -> Result<Fault, Error> {
+    match error.kind {
+        ErrorKind::Invalid => Ok(Fault::new(FaultKind::Failed, "result-lost", error.message)),
+        ErrorKind::Full => Ok(port_fault(error)),
+        _ => Err(error),
+    }
 }
 
 /// Stored bytes are not there any more, or not what they were.

@@ -56,6 +56,8 @@ impl Engine {
                 );
                 self.trouble(DISK, &message, Some("make room on that disk; work goes on by itself"));
             }
+            // Those of scratch files and destinations are looked at while work goes on.
+            None if self.space.is_low() => {}
             None => self.clear_trouble(DISK),
         }
         (backlog, usage)

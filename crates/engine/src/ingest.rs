@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::fault::Fault;
 use opendmp_model::item::{BUNDLE_ITEMS, ContentRef};
 use opendmp_ports::Error;
 use opendmp_ports::journal::{Ingest, NewArrival, Reader, RunChoice, RunId, RunMode};
@@ -15,6 +15,8 @@ use opendmp_processor::{Body, Claim, Claimed, Scan, Source, SourceError};
 
 use crate::engine::SourceLedger;
 use crate::failpoint::reach;
+use crate::retry::{port_fault, source_fault};
+use crate::space::Shortage;
 use crate::{Engine, Loaded, Node};
 
 /// How many source items are claimed at once: of a source that is looked at by itself as many as arrive together, in a run
@@ -37,6 +39,10 @@ pub struct ScanReport {
     pub problems: Vec<(String, SourceError)>,
     /// What is wrong with the source as a whole, for as long as it is so.
     pub issues: Vec<SourceError>,
+    /// Why some of what is there was left for later: there is no space for it.
+    pub shortage: Option<Shortage>,
+    /// Whether some of what was claimed could not be stored.
+    pub not_stored: bool,
 }
 
 /// How soon a claim that did not hold is looked at again, in milliseconds.
@@ -102,7 +108,8 @@ impl Engine {
         let scan = scan.map_err(source_fault)?;
         reach("after-claim");
         let Scan { claims, complete, again, everything, problems, issues } = scan;
-        let mut report = ScanReport { arrived: 0, complete, again, everything, problems, issues };
+        let mut report =
+            ScanReport { arrived: 0, complete, again, everything, problems, issues, shortage: None, not_stored: false };
         let _hold = self.content.hold();
         let mut claims = claims.into_iter();
         let mut stored = Stored::default();
@@ -151,6 +158,18 @@ impl Engine {
             report.complete = false;
             report.again = Some(report.again.map_or(at, |again| again.min(at)));
         };
+        // Kept until all of it is stored.
+        let sizes: Vec<u64> = claims.iter().map(size_of).collect();
+        let mut admitted = self.admit(&sizes).await;
+        let mut fits = std::mem::take(&mut admitted.fits).into_iter();
+        let (claims, left): (Vec<Claim>, Vec<Claim>) = claims.into_iter().partition(|_| fits.next().unwrap_or(true));
+        if !left.is_empty() {
+            // Offered again later.
+            left.iter().for_each(|claim| source.forget(claim));
+            retake(report);
+            report.shortage = admitted.shortage.take().or(report.shortage.take());
+            report.not_stored |= report.shortage.is_some();
+        }
         let mut at_hand = self.put_at_hand(&claims).await.into_iter();
         let mut out = Stored { arrivals: Vec::with_capacity(claims.len()), kept: Vec::with_capacity(claims.len()) };
         for claim in claims {
@@ -168,6 +187,7 @@ impl Engine {
                     ));
                     source.forget(&claim);
                     retake(report);
+                    report.not_stored = true;
                 }
             }
         }
@@ -279,26 +299,17 @@ impl Engine {
     }
 }
 
+/// How many bytes a claim has, as far as that can be told before it is read.
+fn size_of(claim: &Claim) -> u64 {
+    match (&claim.body, &claim.version) {
+        (Body::Unread, _) => 0,
+        (Body::Bytes(bytes), _) => bytes.len() as u64,
+        (Body::File(_), Some(version)) => version.size,
+        (Body::File(file), None) => file.metadata().map_or(0, |meta| meta.len()),
+    }
+}
+
 /// What the ledger of an ingest is kept under: two flows may read the same place without taking from each other.
 pub(crate) fn identity(loaded: &Loaded, node: &Node, source: &dyn Source) -> String {
     format!("{}/{}/{}", loaded.plan.slug, node.id, source.identity())
-}
-
-/// A port's error as a fault.
-pub(crate) fn port_fault(error: Error) -> Fault {
-    let kind = if error.is_temporary() { FaultKind::Unavailable } else { FaultKind::Failed };
-    let fault = Fault::new(kind, error.operation.replace(' ', "-"), error.message);
-    match error.hint {
-        Some(hint) => fault.with_hint(hint),
-        None => fault,
-    }
-}
-
-/// A source's error as a fault: the world outside may mend it.
-pub(crate) fn source_fault(error: SourceError) -> Fault {
-    let fault = Fault::new(FaultKind::Unavailable, error.code, error.message);
-    match error.hint {
-        Some(hint) => fault.with_hint(hint),
-        None => fault,
-    }
 }

@@ -8,9 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use opendmp_model::document::OnError;
 use opendmp_model::export::IfExists;
-use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::fault::{Fault, FaultKind, Tries};
 use opendmp_ports::Error;
 use opendmp_ports::content::SMALL;
 use opendmp_ports::journal::{Action, End, Finished, FlowId, Intent, RunId, VersionId};
@@ -19,10 +18,9 @@ use opendmp_processor::{Export, ExportEnd, Opened};
 use tracing::Instrument;
 
 use crate::Engine;
-use crate::decide::backoff;
 use crate::execute::body;
 use crate::failpoint::reach;
-use crate::ingest::{port_fault, source_fault};
+use crate::retry::{Cause, Next, Policy, next, port_fault, source_fault};
 use crate::spans;
 
 /// How many intents are carried out at once.
@@ -107,10 +105,9 @@ impl Engine {
             let node = loaded.node(&first.processor).ok_or_else(gone)?;
             node.source(self).await
         };
-        let again = |intent: &Intent, fault| self.again(intent, fault, &OnError::default());
         let source = match source.await {
             Ok(source) => source,
-            Err(fault) => return intents.iter().map(|intent| again(intent, fault.clone())).collect(),
+            Err(fault) => return intents.iter().map(|intent| self.failed_for_now(intent, fault.clone())).collect(),
         };
         let all: Vec<Bytes> = intents.iter().flat_map(named).cloned().collect();
         let mut ends = source.release_all(&all).await.into_iter();
@@ -118,7 +115,7 @@ impl Engine {
             // All of its own, also behind the first that went wrong: the rest are the next intent's.
             let own: Result<Vec<()>, _> =
                 ends.by_ref().take(named(intent).len()).collect::<Vec<_>>().into_iter().collect();
-            own.map_or_else(|error| again(intent, source_fault(error)), |_| End::Done)
+            own.map_or_else(|error| self.failed_for_now(intent, source_fault(error)), |_| End::Done)
         };
         intents.iter().map(end).collect()
     }
@@ -131,16 +128,16 @@ impl Engine {
             Ok(loaded) => loaded,
             Err(error) => {
                 let fault = port_fault(error);
-                return all(&|intent| self.again(intent, fault.clone(), &OnError::default()));
+                return all(&|intent| self.failed_for_now(intent, fault.clone()));
             }
         };
         spans::of_flow(&loaded.plan.slug);
         let Some(node) = loaded.node(&first.processor) else { return all(&|_| End::Refused(gone())) };
-        let on_error = node.planned.settings.on_error;
+        let policy = Policy::from(&node.planned.settings.on_error);
         let sink = match node.opened(self).await {
             Ok(Opened::Collect(collect)) => collect.sink.clone(),
             Ok(_) => None,
-            Err(fault) => return all(&|intent| self.refuse(intent, fault.clone(), &on_error)),
+            Err(fault) => return all(&|intent| self.failed(intent, fault.clone(), &policy)),
         };
         let Some(sink) = sink else { return all(&|_| End::Refused(gone())) };
         let destination = sink.destination();
@@ -152,7 +149,7 @@ impl Engine {
                     exports.push(export);
                     ends.push(None);
                 }
-                Err(fault) => ends.push(Some(self.refuse(intent, fault, &on_error))),
+                Err(fault) => ends.push(Some(self.failed(intent, fault, &policy))),
             }
         }
         let mut carried = match exports.len() {
@@ -164,10 +161,10 @@ impl Engine {
             end.unwrap_or_else(|| match carried.next() {
                 Some(Ok(ExportEnd::Written)) => End::Done,
                 Some(Ok(ExportEnd::Occupied)) => End::Occupied,
-                Some(Err(fault)) => self.refuse(intent, fault, &on_error),
+                Some(Err(fault)) => self.failed(intent, fault, &policy),
                 None => {
                     let fault = Fault::new(FaultKind::Failed, "wrong-count", "an export was not answered");
-                    self.refuse(intent, fault, &on_error)
+                    self.failed(intent, fault, &policy)
                 }
             })
         };
@@ -197,20 +194,24 @@ impl Engine {
         })
     }
 
-    /// A failed export: tried again while the world may mend it or retries are left, refused otherwise.
-    fn refuse(&self, intent: &Intent, fault: Fault, on_error: &OnError) -> End {
-        let spent = intent.attempt > u32::from(on_error.retries);
-        match fault.kind {
-            FaultKind::Unavailable => self.again(intent, fault, on_error),
-            FaultKind::ExportRefused | FaultKind::Rejected => End::Refused(fault),
-            _ if spent => End::Refused(fault),
-            _ => self.again(intent, fault, on_error),
+    /// What follows a failed export.
+    fn failed(&self, intent: &Intent, fault: Fault, policy: &Policy) -> End {
+        match next(Cause::from(&fault), intent.tries, policy, intent.id.0) {
+            Next::Wait { wait, tries } => self.later(wait, tries, fault),
+            Next::GiveUp => End::Refused(fault),
         }
     }
 
-    fn again(&self, intent: &Intent, fault: Fault, on_error: &OnError) -> End {
-        let wait = backoff(on_error, intent.attempt.saturating_sub(1)).max(Duration::from_millis(100));
-        End::Retry { due: self.clock.now().saturating_add(wait.as_millis() as i64), fault }
+    /// What follows where giving up would lose something: a release, or an export of a version that can't be opened now.
+    fn failed_for_now(&self, intent: &Intent, fault: Fault) -> End {
+        match next(Cause::from(&fault), intent.tries, &Policy::RELEASE, intent.id.0) {
+            Next::Wait { wait, tries } => self.later(wait, tries, fault),
+            Next::GiveUp => self.later(Policy::RELEASE.max, intent.tries, fault),
+        }
+    }
+
+    fn later(&self, wait: Duration, tries: Tries, fault: Fault) -> End {
+        End::Retry { due: self.clock.now().saturating_add(wait.as_millis() as i64), tries, fault }
     }
 }
 
@@ -267,6 +268,7 @@ mod tests {
             processor: processor.into(),
             action: Action::Release { releases: vec![Bytes::from(id.to_string())] },
             attempt: 1,
+            tries: Tries::default(),
             unknown: false,
         }
     }

@@ -358,7 +358,7 @@ impl Engine {
                 };
                 run_blocking(search).await?.map_err(|fault| cant(fault.to_string()))?.map(|one| (true, one))
             }
-            Said::Fault(fault) | Said::Retry { fault, .. } => return Err(cant(fault.to_string())),
+            Said::Fault(fault) => return Err(cant(fault.to_string())),
         };
         let changed = processor.environment() != context.environment;
         let Some((many, (ordinal, emission))) = found else {

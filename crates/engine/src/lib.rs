@@ -4,7 +4,7 @@
 //! processors as it can and makes one settlement of all that comes of it; [`intents`] carries out what the settlement
 //! decided to do outside. [`live`] keeps these going by itself, [`control`], [`explain`] and [`items`] are what people ask of it, [`recent`]
 //! what they watch. What is
-//! decided on the way stands in [`decide`], apart from what carries it out. What is counted on the way stands in
+//! decided on the way stands in [`decide`], and in [`retry`] when a failure is tried again, apart from what carries it out. What is counted on the way stands in
 //! [`metrics`]. [`reprocess`] takes what arrived before through a new version; [`retention`] and
 //! [`garbage`] let go of what is no longer kept.
 //!
@@ -35,7 +35,9 @@ mod quota;
 pub mod recent;
 pub mod reprocess;
 pub mod retention;
+pub mod retry;
 mod sources;
+pub mod space;
 mod spans;
 pub mod tryout;
 pub mod uploads;

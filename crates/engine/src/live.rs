@@ -13,9 +13,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::Engine;
+use crate::engine::lock;
 use crate::execute::{INTENTS_OF_ONE, Takes, Went};
+use crate::issues::DISK;
 use crate::outside::Outside;
+use crate::retry::{Cause, Policy, Waits};
 use crate::sources::flows;
+use crate::space::Shortage;
 use crate::watch::Folders;
 
 /// How long a sweep may be late in finding what a lost hint left.
@@ -38,6 +42,12 @@ const FULL: Duration = Duration::from_millis(100);
 
 /// How many suspects that were handed back are remembered.
 const MAX_RETURNED: usize = 100;
+/// How often the disks are looked at while there is work.
+const DISKS_BUSY: Duration = Duration::from_millis(100);
+/// The same while one of them may soon be full: a step that fills one up has mostly removed its files when it says so.
+const DISKS_NEAR: Duration = Duration::from_millis(10);
+/// How soon it is noticed that there is work.
+const DISKS_IDLE: Duration = Duration::from_millis(250);
 
 /// How long one worker goes on with what follows from what it did.
 const GO_ON: Duration = Duration::from_secs(1);
@@ -88,6 +98,7 @@ impl Live {
             scope,
             in_work: Arc::clone(&in_work),
             outside: outside.clone(),
+            handed_back: Arc::new(Mutex::new(Waits::new(Policy::PORT, "work"))),
             stopped: stopped.clone(),
         };
         let mut loops = vec![
@@ -96,6 +107,7 @@ impl Live {
             tokio::spawn(Outside::gather(Arc::clone(&engine), gathered, stopped.clone())),
             tokio::spawn(reprocesses(Arc::clone(&engine), scope, stopped.clone())),
             tokio::spawn(Arc::clone(&engine).watch_clock(stopped.clone())),
+            tokio::spawn(watch_disks(Arc::clone(&engine), Arc::clone(&in_work), stopped.clone())),
         ];
         if scope == Scope::All {
             loops.push(tokio::spawn(Arc::clone(&engine).keep_clean(stopped.clone())));
@@ -199,6 +211,8 @@ struct Workers {
     scope: Scope,
     in_work: Arc<InWork>,
     outside: Outside,
+    /// The waits after tasks that had to be handed back.
+    handed_back: Arc<Mutex<Waits>>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -220,6 +234,7 @@ async fn tasks(workers: Workers) {
         run,
         idle: false,
     };
+    let mut waits = Waits::new(Policy::PORT, "tasks");
     let mut looked_for_idle = tokio::time::Instant::now();
     let mut heard = false;
     let start = |running: &mut JoinSet<Option<TaskId>>, claimed: Claimed, goes_on: bool| {
@@ -234,6 +249,13 @@ async fn tasks(workers: Workers) {
     let mut looked_for_suspects = tokio::time::Instant::now();
     while !*stopped.borrow() {
         while running.try_join_next().is_some() {}
+        if engine.space.is_low() {
+            tokio::select! {
+                () = tokio::time::sleep(DISKS_BUSY) => {}
+                _ = stopped.changed() => {}
+            }
+            continue;
+        }
         if look_for_suspects && running.is_empty() {
             looked_for_suspects = tokio::time::Instant::now();
             match engine.journal.claim(request(1 + returned.len(), true)).await {
@@ -248,7 +270,7 @@ async fn tasks(workers: Workers) {
                     if !back.is_empty()
                         && let Err(error) = engine.journal.unclaim(engine.lease, back).await
                     {
-                        complain(&engine, &error).await;
+                        complain(&engine, &mut waits, &error).await;
                     }
                     match next {
                         Some(one) => {
@@ -267,7 +289,7 @@ async fn tasks(workers: Workers) {
                         }
                     }
                 }
-                Err(error) => complain(&engine, &error).await,
+                Err(error) => complain(&engine, &mut waits, &error).await,
             }
         }
         let room = engine.options.tasks.saturating_sub(running.len());
@@ -276,10 +298,11 @@ async fn tasks(workers: Workers) {
             match engine.journal.claim(request(room, false)).await {
                 Ok(claimed) => {
                     engine.clear_trouble("queue");
+                    waits.reset();
                     found = !claimed.is_empty();
                     claimed.into_iter().for_each(|claimed| start(&mut running, claimed, true));
                 }
-                Err(error) => complain(&engine, &error).await,
+                Err(error) => complain(&engine, &mut waits, &error).await,
             }
         }
         if found {
@@ -292,7 +315,7 @@ async fn tasks(workers: Workers) {
                 looked_for_idle = tokio::time::Instant::now();
                 match engine.journal.claim(ClaimRequest { idle: true, ..request(spare, false) }).await {
                     Ok(claimed) => claimed.into_iter().for_each(|claimed| start(&mut running, claimed, true)),
-                    Err(error) => complain(&engine, &error).await,
+                    Err(error) => complain(&engine, &mut waits, &error).await,
                 }
             }
             // Such a flow is looked for as soon as it is heard of.
@@ -327,6 +350,37 @@ async fn tasks(workers: Workers) {
     while running.join_next().await.is_some() {}
 }
 
+/// Watches the disks that work writes to: while one of them has too little room, no task is claimed. What is under way,
+/// exports and releases go on.
+async fn watch_disks(engine: Arc<Engine>, in_work: Arc<InWork>, mut stopped: watch::Receiver<bool>) {
+    let mut known: Option<bool> = None;
+    while !*stopped.borrow() {
+        let busy = !in_work.tasks().is_empty();
+        if busy || known != Some(false) {
+            let shortage = engine.look_at_disks().await;
+            if let Some(Shortage { message, hint }) = &shortage {
+                engine.trouble(DISK, message, Some(hint));
+            } else if known == Some(true) {
+                engine.clear_trouble(DISK);
+            }
+            known = Some(shortage.is_some());
+        }
+        let wait = match busy {
+            true if engine.space.is_near() => DISKS_NEAR,
+            true => DISKS_BUSY,
+            false => DISKS_IDLE,
+        };
+        // Looked at by others meanwhile, for a step that failed.
+        if engine.space.is_low() {
+            known = Some(true);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
 /// Makes flows ready that have work waiting, before any of it is claimed: what a claim waits for counts as being under
 /// way, and a server that is killed again and again while it starts would blame items that it never began.
 async fn warm_up(engine: &Engine) {
@@ -342,15 +396,16 @@ async fn warm_up(engine: &Engine) {
     let _ = tokio::time::timeout(WARM_UP, warm).await;
 }
 
-pub(crate) async fn complain(engine: &Engine, error: &opendmp_ports::Error) {
+/// Reports that the journal did not answer, and waits before it is asked again.
+pub(crate) async fn complain(engine: &Engine, waits: &mut Waits, error: &opendmp_ports::Error) {
     engine.trouble("queue", &error.to_string(), error.hint.as_deref());
-    engine.clock.sleep(Duration::from_secs(1)).await;
+    engine.clock.sleep(waits.next(Cause::from(error))).await;
 }
 
 /// Works on a task, and for a while on what its settlement was claimed along with. Answers the task that was handed back
 /// last, because it could not be worked on.
 async fn work(workers: Workers, first: Claimed, goes_on: bool) -> Option<TaskId> {
-    let Workers { engine, scope, in_work, outside, stopped } = workers;
+    let Workers { engine, scope, in_work, outside, handed_back, stopped } = workers;
     let run = match scope {
         Scope::All => None,
         Scope::Run(run) => Some(run),
@@ -361,7 +416,7 @@ async fn work(workers: Workers, first: Claimed, goes_on: bool) -> Option<TaskId>
     let mut returned = None;
     while let Some(claimed) = next.take() {
         let about = format!("flow {}, processor {}", claimed.flow, claimed.task.to.processor);
-        let task = goes_on && began.elapsed() < GO_ON && !*stopped.borrow();
+        let task = goes_on && began.elapsed() < GO_ON && !*stopped.borrow() && !engine.space.is_low();
         let Went { task, intents, failed, .. } = engine.work_on(&claimed, Takes { task, run, intents: &room }).await;
         {
             // The next one is noted before this one is let go: a stop in between finds one of them.
@@ -371,12 +426,16 @@ async fn work(workers: Workers, first: Claimed, goes_on: bool) -> Option<TaskId>
         }
         outside.carry_out(intents);
         match failed {
-            None => engine.clear_trouble(&about),
+            None => {
+                engine.clear_trouble(&about);
+                lock(&handed_back).reset();
+            }
             Some(error) => {
                 returned = Some(claimed.task.id);
                 engine.trouble(&about, &error.to_string(), error.hint.as_deref());
-                // Handed back: whoever claims it next meets the same trouble, so not at once.
-                engine.clock.sleep(Duration::from_secs(1)).await;
+                // Whoever claims it next meets the same trouble, so not at once.
+                let wait = lock(&handed_back).next(Cause::from(&error));
+                engine.clock.sleep(wait).await;
             }
         }
         next = task;
@@ -387,6 +446,7 @@ async fn work(workers: Workers, first: Claimed, goes_on: bool) -> Option<TaskId>
 /// Carries intents out as they come.
 async fn intents(engine: Arc<Engine>, outside: Outside, mut stopped: watch::Receiver<bool>) {
     let mut listener = engine.transport.listen();
+    let mut waits = Waits::new(Policy::PORT, "intents");
     while !*stopped.borrow() {
         let room = outside.room();
         if room == 0 {
@@ -398,13 +458,14 @@ async fn intents(engine: Arc<Engine>, outside: Outside, mut stopped: watch::Rece
         }
         match engine.journal.claim_intents(engine.lease, engine.clock.now(), room).await {
             Ok(intents) => {
+                waits.reset();
                 let more = intents.len() >= room;
                 outside.carry_out(intents);
                 if more {
                     continue;
                 }
             }
-            Err(error) => complain(&engine, &error).await,
+            Err(error) => complain(&engine, &mut waits, &error).await,
         }
         idle(&engine, &mut *listener, &mut stopped, |hint| matches!(hint, Hint::Intents)).await;
     }
@@ -414,6 +475,7 @@ async fn intents(engine: Arc<Engine>, outside: Outside, mut stopped: watch::Rece
 async fn reprocesses(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Receiver<bool>) {
     let mut listener = engine.transport.listen();
     let mut forgot: Option<tokio::time::Instant> = None;
+    let mut waits = Waits::new(Policy::PORT, "reprocesses");
     while !*stopped.borrow() {
         if scope == Scope::All && forgot.is_none_or(|forgot| forgot.elapsed() >= FORGET) {
             forgot = Some(tokio::time::Instant::now());
@@ -428,12 +490,13 @@ async fn reprocesses(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Rece
                     let run = about.strip_prefix(REPROCESS);
                     run.is_some_and(|run| !open.iter().any(|one| one.run.to_string() == run))
                 });
+                waits.reset();
                 let ours = open.iter().filter(|one| scope == Scope::All || scope == Scope::Run(one.run));
                 for one in ours {
                     let about = format!("{REPROCESS}{}", one.run);
                     wait = match engine.holds_back(one.flow).await {
                         Some(reason) => {
-                            if let Some((message, hint)) = reason {
+                            if let Some(Shortage { message, hint }) = reason {
                                 engine.trouble(&about, &message, Some(hint));
                             }
                             wait.min(FULL)
@@ -451,7 +514,7 @@ async fn reprocesses(engine: Arc<Engine>, scope: Scope, mut stopped: watch::Rece
                     };
                 }
             }
-            Err(error) => complain(&engine, &error).await,
+            Err(error) => complain(&engine, &mut waits, &error).await,
         }
         if !wait.is_zero() {
             pause(&mut *listener, &mut stopped, wait, |hint| matches!(hint, Hint::Reprocess(_))).await;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use opendmp_model::document::{ProcessorDoc, Version, check};
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::history::Context as HistoryContext;
+use opendmp_model::ids::ItemId;
 use opendmp_model::kinds::{DEFAULT_PORT, Role, SavedFiles};
 use opendmp_model::plan::{PlannedProcessor, RunPlan, compile_checked};
 use opendmp_ports::journal::{FlowRow, Reader, VersionId};
@@ -18,6 +19,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::Engine;
+use crate::engine::lock;
 
 /// A version that is ready to work.
 pub struct Loaded {
@@ -37,8 +39,6 @@ pub struct Node {
     pub index: usize,
     /// Its id.
     pub id: Arc<str>,
-    /// What the health issue is about that says why its items wait.
-    pub about: String,
     /// Its plan.
     pub planned: PlannedProcessor,
     /// By output port: who reads it, as the queue names them, with the index of each.
@@ -56,6 +56,9 @@ pub struct Node {
     pace: AtomicU64,
     /// How long its calls take; of a step only.
     calls: Option<Histogram>,
+    /// What its health issues are about, and the item that the present one is of.
+    about: String,
+    reported: Mutex<Option<ItemId>>,
 }
 
 impl Loaded {
@@ -116,8 +119,12 @@ impl Loaded {
     }
 
     /// Closes what was opened.
-    pub async fn close(&self) {
+    pub async fn close(&self, engine: &Engine) {
         for node in &self.nodes {
+            // Whoever opens the version again reports anew.
+            if lock(&node.reported).take().is_some() {
+                engine.clear_trouble(&node.about);
+            }
             if let Some(Opened::Transform(processor)) = node.opened.get() {
                 processor.close().await;
             }
@@ -184,7 +191,6 @@ impl Node {
         };
         Self {
             index,
-            about: format!("flow {}, step {}", plan.slug, planned.id),
             id: planned.id.as_str().into(),
             readers,
             context,
@@ -196,7 +202,24 @@ impl Node {
             opened: OnceCell::new(),
             pace: AtomicU64::new(0),
             calls: (planned.role == Role::Transform).then(|| engine.metrics.calls(flow.id, &planned.id)),
+            about: format!("flow {}, step {}", plan.slug, planned.id),
+            reported: Mutex::default(),
             planned,
+        }
+    }
+
+    /// Reports why an item waits here that a person may have to act for.
+    pub(crate) fn report(&self, engine: &Engine, item: ItemId, fault: &Fault) {
+        *lock(&self.reported) = Some(item);
+        engine.trouble(&self.about, &fault.to_string(), fault.hint.as_deref());
+    }
+
+    /// Ends the report where these items, which wait no longer, have the one it was about among them.
+    pub(crate) fn end_report(&self, engine: &Engine, mut over: impl Iterator<Item = ItemId>) {
+        let mut reported = lock(&self.reported);
+        if reported.is_some_and(|item| over.any(|one| one == item)) {
+            *reported = None;
+            engine.clear_trouble(&self.about);
         }
     }
 

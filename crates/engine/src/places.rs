@@ -9,8 +9,8 @@ use opendmp_ports::journal::{DEFAULT_SPACE, FlowState};
 use opendmp_processor::{Conflict, conflicts, processor_places};
 
 use crate::control::{Refusal, Saved};
-use crate::ingest::port_fault;
 use crate::loaded::run_blocking;
+use crate::retry::port_fault;
 use crate::{Engine, Loaded};
 
 fn fault(conflict: Conflict, kind: FaultKind) -> Fault {

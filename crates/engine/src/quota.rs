@@ -5,6 +5,7 @@ use opendmp_ports::journal::DeadHeld;
 
 use crate::Engine;
 use crate::engine::lock;
+use crate::space::{Shortage, quota_reached};
 
 /// For how long the dead letters are not counted again, in milliseconds.
 const COUNTED: i64 = 2_000;
@@ -24,17 +25,11 @@ pub struct Quotas {
 pub(crate) type Counted = std::sync::Mutex<Option<(i64, DeadHeld)>>;
 
 impl Engine {
-    /// What is over its quota, in words, with a hint; `stored`: bytes of content. Asked before anything is taken in, so
-    /// what is under way goes on, and may end a little above.
-    pub(crate) async fn over_quota(&self, stored: u64) -> Option<(String, &'static str)> {
+    /// What is over its quota; `stored`: bytes of content. Results of work under way may still be stored.
+    pub(crate) async fn over_quota(&self, stored: u64) -> Option<Shortage> {
         let quotas = self.options.quotas;
         if let Some(quota) = quotas.content.filter(|quota| stored >= *quota) {
-            let (taken, quota) = (stored >> 20, ByteSize::bytes(quota));
-            let message = format!("content takes {taken} MiB, its quota of {quota} is reached: nothing is taken in");
-            return Some((
-                message,
-                "discard dead letters that are not needed, run `opendmp gc`, or raise --content-quota",
-            ));
+            return Some(quota_reached(quota));
         }
         if quotas.dead_letters.is_none() && quotas.dead_bytes.is_none() {
             return None;
@@ -44,11 +39,12 @@ impl Engine {
         if let Some(quota) = quotas.dead_letters.filter(|quota| held.letters >= *quota) {
             let message =
                 format!("{} dead letters wait, their quota of {quota} is reached: nothing is taken in", held.letters);
-            return Some((message, hint));
+            return Some(Shortage { message, hint });
         }
         let quota = quotas.dead_bytes.filter(|quota| held.bytes >= *quota)?;
         let (bytes, quota) = (held.bytes >> 10, ByteSize::bytes(quota));
-        Some((format!("dead letters hold {bytes} KiB, their quota of {quota} is reached: nothing is taken in"), hint))
+        let message = format!("dead letters hold {bytes} KiB, their quota of {quota} is reached: nothing is taken in");
+        Some(Shortage { message, hint })
     }
 
     /// The number of dead letters has changed.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_ports::journal::{DEFAULT_SPACE, FlowId, FlowRow, FlowState, VersionId};
 use opendmp_ports::transport::Hint;
 use opendmp_processor::WatchRequest;
@@ -16,6 +17,8 @@ use tracing::Instrument;
 use crate::health::WATCHER_HINT;
 use crate::live::{complain, pause};
 use crate::loaded::run_blocking;
+use crate::retry::{Cause, Policy, Waits, port_fault};
+use crate::space::Shortage;
 use crate::watch::{Folders, News, Told, Watching};
 use crate::{At, Engine, ScanReport, spans};
 
@@ -150,10 +153,12 @@ pub(crate) async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mu
     let common = Arc::new(Common { engine: Arc::clone(&engine), watcher, turns: Turns::new() });
     let mut ready = BTreeSet::new();
     let mut watched: BTreeMap<Key, Watched> = BTreeMap::new();
+    let mut waits = Waits::new(Policy::PORT, "flows");
     while !*stopped.borrow() {
         engine.rounds.send_modify(|rounds| rounds.begun += 1);
         match engine.journal.flows(DEFAULT_SPACE).await {
             Ok(rows) => {
+                waits.reset();
                 let enabled: Vec<&FlowRow> = rows.iter().filter(|row| row.state == FlowState::Enabled).collect();
                 make_ready(&engine, &enabled, &mut ready);
                 let mut wanted: BTreeSet<Key> = BTreeSet::new();
@@ -190,7 +195,7 @@ pub(crate) async fn flows(engine: Arc<Engine>, watcher: Option<Arc<Folders>>, mu
                 }
                 engine.unload(&rows).await;
             }
-            Err(error) => complain(&engine, &error).await,
+            Err(error) => complain(&engine, &mut waits, &error).await,
         }
         engine.rounds.send_modify(|rounds| rounds.done = rounds.begun);
         pause(&mut *listener, &mut stopped, RECONCILE, |hint| matches!(hint, Hint::Flow(_))).await;
@@ -264,6 +269,8 @@ struct SourceLoop {
     /// Whether changes are told only by looking.
     untold: bool,
     room: Room,
+    /// The waits after scans that failed.
+    waits: Waits,
 }
 
 /// What is to be done next.
@@ -275,11 +282,13 @@ enum Next {
 
 impl SourceLoop {
     fn new(common: &Arc<Common>, version: VersionId, flow: &str, processor: &str) -> Self {
+        let about = format!("flow {flow}, ingest {processor}");
         Self {
             common: Arc::clone(common),
             version,
             processor: processor.to_owned(),
-            about: format!("flow {flow}, ingest {processor}"),
+            waits: Waits::new(Policy::SOURCE, &about),
+            about,
             told: Arc::default(),
             watching: None,
             unwatched: None,
@@ -429,7 +438,18 @@ impl SourceLoop {
                 }
             }
             Ok(Look::Saw(report)) => {
-                self.again = report.again.map(after);
+                let retried = match report.not_stored {
+                    false => {
+                        self.waits.reset();
+                        None
+                    }
+                    // Not at once: what could not be stored is read, or moved, each time.
+                    true => Some(Instant::now() + self.waits.next(Cause::TRANSIENT)),
+                };
+                self.again = report.again.map(|again| {
+                    let again = after(again);
+                    retried.map_or(again, |retried| again.max(retried))
+                });
                 if !report.complete && report.again.is_none() && report.everything.is_none() {
                     self.again = Some(Instant::now() + if report.arrived > 0 { Duration::ZERO } else { FULL });
                 }
@@ -452,14 +472,19 @@ impl SourceLoop {
                 }
             }
             // What was told is not known any more.
-            Err(()) => {
-                (self.everything, self.slowly) = (Instant::now() + BROKEN, false);
+            Err(cause) => {
+                let wait = self.waits.next(cause);
+                (self.everything, self.slowly) = (Instant::now() + wait, false);
                 if let Some((_, looks)) = &mut self.unwatched {
                     *looks = 0;
                 }
             }
         }
     }
+}
+
+fn no_processor(id: &str) -> Fault {
+    Fault::new(FaultKind::Failed, "no-processor", format!("this version of the flow has no processor `{id}`"))
 }
 
 enum Look {
@@ -501,21 +526,22 @@ async fn look(
     about: &str,
     room: &mut Room,
     at: At,
-) -> Result<Look, ()> {
+) -> Result<Look, Cause> {
     let tell = |message: &str, hint: Option<&str>| engine.trouble(about, message, hint);
-    let loaded = engine.load(version).await.map_err(|error| tell(&error.to_string(), error.hint.as_deref()))?;
-    let node = loaded.node(processor).ok_or(())?;
+    let failed = |fault: Fault| {
+        tell(&fault.message, fault.hint.as_deref());
+        Cause::from(&fault)
+    };
+    let loaded = engine.load(version).await.map_err(port_fault).map_err(failed)?;
+    let node = loaded.node(processor).ok_or_else(|| failed(no_processor(processor)))?;
     if room.checked.is_none_or(|checked| checked.elapsed() >= Room::CHECK) {
-        if let Err(fault) = engine.may_take_in(&loaded).await {
-            tell(&fault.message, fault.hint.as_deref());
-            return Err(());
-        }
+        engine.may_take_in(&loaded).await.map_err(failed)?;
         room.checked = Some(Instant::now());
     }
     if !room.is_known() {
         *room = Room { checked: room.checked, ..Room::default() };
         if let Some(reason) = engine.holds_back(loaded.flow.id).await {
-            if let Some((message, hint)) = reason {
+            if let Some(Shortage { message, hint }) = reason {
                 tell(&message, Some(hint));
             }
             return Ok(Look::Full(at));
@@ -523,44 +549,20 @@ async fn look(
         room.asked = Some(Instant::now());
     }
     let report = engine.ingest_at(&loaded, node, None, at).await;
-    let report = report.map_err(|fault| tell(&fault.message, fault.hint.as_deref()))?;
+    let report = report.map_err(failed)?;
     room.arrived += report.arrived;
     match report.issues.first() {
         Some(issue) => engine.trouble(&its_place(about), &issue.message, issue.hint.as_deref()),
         None => engine.clear_trouble(&its_place(about)),
     }
-    match report.problems.first() {
-        Some((path, problem)) => {
+    match (report.problems.first(), &report.shortage) {
+        (Some((path, problem)), _) => {
             tell(&format!("{}: {}", opendmp_model::name::printable(path), problem.message), problem.hint.as_deref());
         }
-        None => engine.clear_trouble(about),
+        (None, Some(Shortage { message, hint })) => tell(message, Some(hint)),
+        (None, None) => engine.clear_trouble(about),
     }
     Ok(Look::Saw(report))
-}
-
-impl Engine {
-    /// Whether the sources of a flow are left alone for now: too much waits already, or too little room is left on the
-    /// disk (then in words, with a hint).
-    pub async fn holds_back(&self, flow: FlowId) -> Option<Option<(String, &'static str)>> {
-        let usage = self.content.usage().await.unwrap_or_default();
-        if let Some(over) = self.over_quota(usage.stored).await {
-            return Some(Some(over));
-        }
-        if let Some(free) = usage.free
-            && free < self.options.reserve
-        {
-            let message = format!(
-                "only {} MiB are free on the data directory's disk, and {} MiB are kept in reserve: nothing is taken in",
-                free >> 20,
-                self.options.reserve >> 20
-            );
-            return Some(Some((message, "make room on that disk; work goes on by itself")));
-        }
-        match self.journal.backlog(Some(flow)).await {
-            Ok(backlog) => (backlog.items > self.options.backlog).then_some(None),
-            Err(_) => Some(None),
-        }
-    }
 }
 
 #[cfg(test)]

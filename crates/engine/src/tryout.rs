@@ -281,11 +281,6 @@ impl Engine {
             Said::Emit { children, .. } => self.results(given, children.into_iter().map(Ok), leaving).await,
             Said::Stream(children) => self.results(given, children, leaving).await,
             Said::Fault(fault) => Err(fault),
-            Said::Retry { fault, after } => {
-                tried.fails(fault);
-                (tried.outcome, tried.after) = (TryOutcome::Retry, after);
-                return;
-            }
         };
         match made {
             Ok(made) => tried.gives(made),
@@ -351,8 +346,10 @@ impl Tried {
     fn fails(&mut self, fault: Fault) {
         self.outcome = match fault.kind {
             FaultKind::Rejected => TryOutcome::Rejected,
+            kind if kind.class().is_waited_out() => TryOutcome::Retry,
             _ => TryOutcome::Failed,
         };
+        self.after = fault.retry_after();
         self.fault = Some(fault);
     }
 

@@ -107,7 +107,7 @@ fn failed(doing: &str, error: &io::Error) -> Fault {
 }
 
 fn no_room(why: &str) -> Fault {
-    Fault::new(FaultKind::Unavailable, "no-room", format!("{why}: no upload is taken"))
+    Fault::new(FaultKind::NoSpace, "no-room", format!("{why}: no upload is taken"))
         .with_hint("make room on that disk (`opendmp gc`), or remove other uploads")
 }
 
@@ -195,7 +195,7 @@ impl Uploads {
     pub(crate) fn writing(&self, name: String, media_type: Option<String>) -> Result<Writing, Fault> {
         let shared = Arc::clone(&self.0);
         shared.let_go_old();
-        shared.look_at_disk()?;
+        shared.look_at_disk(0)?;
         let id = format!("{:032x}", rand::random::<u128>());
         let mut open = OpenOptions::new();
         open.write(true).create_new(true).mode(0o600);
@@ -307,13 +307,13 @@ impl Shared {
         Ok(())
     }
 
-    fn look_at_disk(&self) -> Result<(), Fault> {
+    /// Whether the disk has room for so many bytes more.
+    fn look_at_disk(&self, more: u64) -> Result<(), Fault> {
         let disk = rustix::fs::statvfs(&self.folder).map_err(|error| failed("finding room for", &error.into()))?;
         let (free, reserve) = (disk.f_bavail.saturating_mul(disk.f_frsize), self.limits.reserve);
-        match free < reserve {
+        match free < reserve.saturating_add(more) {
             true => Err(no_room(&format!(
-                "only {} MiB are free on the data directory's disk, and {} MiB are kept in reserve",
-                free >> 20,
+                "the data directory's disk would have less than its reserve of {} MiB free",
                 reserve >> 20
             ))),
             false => Ok(()),
@@ -335,7 +335,7 @@ fn read_facts(folder: &Path, id: &str) -> Option<Kept> {
 }
 
 fn broken_off(error: opendmp_ports::Error) -> Fault {
-    crate::ingest::port_fault(error)
+    crate::retry::port_fault(error)
 }
 
 impl Engine {

@@ -38,7 +38,7 @@ impl Bench {
             tools: Tools::find(None),
             site: Arc::default(),
             environments: at("environments"),
-            scratch: at("scratch/external"),
+            scratch: at("scratch/external").into(),
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limits = UploadLimits { each: 8 << 20, ..UploadLimits::default() };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use opendmp_journal::{Options, SqliteJournal};
 use opendmp_model::export::{IfExists, SinkClass};
-use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::fault::{Fault, FaultKind, Tries};
 use opendmp_model::history::{Context, Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::item::{Attributes, ContentRef, Item, Order, Place};
@@ -397,7 +397,11 @@ impl Twins {
             let fault = Fault::new(FaultKind::ExportRefused, "no", "no rights");
             let end = match self.rng.random_range(0..5) {
                 0 => End::Occupied,
-                1 => End::Retry { due: self.now + self.rng.random_range(0..8), fault },
+                1 => End::Retry {
+                    due: self.now + self.rng.random_range(0..8),
+                    tries: Tries { failures: self.rng.random_range(0..3), waits: self.rng.random_range(0..3) },
+                    fault,
+                },
                 2 => End::Refused(fault),
                 _ => End::Done,
             };

@@ -39,7 +39,7 @@ fn dump(path: &Path) -> String {
 }
 
 /// The migrations that led to each earlier schema.
-const EARLIER: [&str; 9] = [
+const EARLIER: [&str; 10] = [
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_held.sql"),
     include_str!("../migrations/0003_memo.sql"),
@@ -49,6 +49,7 @@ const EARLIER: [&str; 9] = [
     include_str!("../migrations/0007_changes.sql"),
     include_str!("../migrations/0008_letters.sql"),
     include_str!("../migrations/0009_slots.sql"),
+    include_str!("../migrations/0010_installation.sql"),
 ];
 
 #[test]

@@ -147,15 +147,9 @@ pub enum Outcome {
     },
     /// Many children, read as they are needed; however many there are, the step is of the sort that makes many of one.
     Stream(Emissions),
-    /// The item can't be processed as it is.
+    /// It was not processed. The kind of the fault says whether it is tried again, `on_error` how often and when; a
+    /// fault may ask for a longer wait ([`Fault::with_retry_after`]).
     Fault(Fault),
-    /// Not now: try again, after this long where the step says so.
-    Retry {
-        /// Why.
-        fault: Fault,
-        /// How long to wait; `None` leaves it to `on_error`.
-        after: Option<Duration>,
-    },
 }
 
 /// The outcome of one item, with what is told about it.

@@ -7,7 +7,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_processor::{Body, Done, Emission, Input, NewContent, Outcome, ScratchFile};
 use tempfile::NamedTempFile;
 use tokio::task::JoinError;
+
+use crate::scratch::{self, Scratch};
 
 /// How much is read at once.
 pub(crate) const BLOCK: usize = 128 << 10;
@@ -237,7 +239,7 @@ pub(crate) struct Most {
 
 /// A result that grows: in memory while it is small, then in a scratch file, up to a size that is no longer meant.
 pub(crate) struct Spill {
-    scratch: PathBuf,
+    scratch: Scratch,
     most: Most,
     written: u64,
     small: Vec<u8>,
@@ -247,12 +249,12 @@ pub(crate) struct Spill {
 
 impl Spill {
     /// Nothing yet, at most `most` bytes later, in the folder `scratch` if need be.
-    pub(crate) fn new(scratch: PathBuf, most: ByteSize, stop: &Stop) -> Self {
+    pub(crate) fn new(scratch: Scratch, most: ByteSize, stop: &Stop) -> Self {
         Self::within(scratch, Most { bytes: most.get(), what: "the item holds", said: (most, "max_size") }, stop)
     }
 
     /// As [`Spill::new`], where other words say what is too much.
-    pub(crate) fn within(scratch: PathBuf, most: Most, stop: &Stop) -> Self {
+    pub(crate) fn within(scratch: Scratch, most: Most, stop: &Stop) -> Self {
         Self { scratch, most, written: 0, small: Vec::new(), large: None, stop: stop.clone() }
     }
 
@@ -277,7 +279,9 @@ impl Spill {
             self.small.extend_from_slice(bytes);
             return Ok(());
         }
-        self.spill(bytes).map_err(|error| scratch(&error))
+        let before = if self.large.is_some() { self.written - bytes.len() as u64 } else { 0 };
+        self.scratch.grow(before, self.written - before)?;
+        self.spill(bytes).map_err(|error| unwritten(&error))
     }
 
     fn spill(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -298,7 +302,7 @@ impl Spill {
     /// The world's fault.
     pub(crate) fn finish(self) -> Result<NewContent, Fault> {
         let Some(file) = self.large else { return Ok(NewContent::Bytes(Bytes::from(self.small))) };
-        let (file, path) = file.keep().map_err(|error| scratch(&error.error))?;
+        let (file, path) = file.keep().map_err(|error| unwritten(&error.error))?;
         Ok(NewContent::Stream(Arc::new(ScratchFile::new(path, file))))
     }
 }
@@ -314,24 +318,18 @@ impl Write for Spill {
     }
 }
 
-fn unread(error: &io::Error) -> Fault {
-    Fault::new(FaultKind::Unavailable, "content", format!("reading the content: {error}"))
+/// A scratch file can't be written.
+pub(crate) fn unwritten(error: &io::Error) -> Fault {
+    scratch::failed("writing a scratch file", error)
 }
 
 /// Makes the folder for scratch files where it is missing, for nobody else to read: it may have been removed meanwhile.
-pub(crate) fn make_scratch(folder: &Path) -> io::Result<()> {
+pub(crate) fn make_scratch(folder: impl AsRef<Path>) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// A scratch file that could not be written: the machine's fault, not the item's.
-pub(crate) fn scratch(error: &io::Error) -> Fault {
-    let fault = Fault::new(FaultKind::Unavailable, "scratch", format!("writing a scratch file: {error}"));
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            fault.with_hint("make room on the disk of the data directory")
-        }
-        _ => fault,
-    }
+fn unread(error: &io::Error) -> Fault {
+    Fault::new(FaultKind::Unavailable, "content", format!("reading the content: {error}"))
 }
 
 #[cfg(test)]
@@ -373,7 +371,7 @@ mod tests {
         let folder = scratch.path().join("made");
         let most = ByteSize::mib(1);
         let filled = |pieces: usize| {
-            let mut spill = Spill::new(folder.clone(), most, &Stop::default());
+            let mut spill = Spill::new(folder.clone().into(), most, &Stop::default());
             for n in 0..pieces {
                 spill.put(&vec![n as u8; SMALL / 2])?;
             }
@@ -397,7 +395,7 @@ mod tests {
     #[test]
     fn what_can_not_be_written_is_the_worlds_fault() {
         let file = NamedTempFile::new().unwrap();
-        let mut spill = Spill::new(file.path().join("below a file"), ByteSize::mib(9), &Stop::default());
+        let mut spill = Spill::new(file.path().join("below a file").into(), ByteSize::mib(9), &Stop::default());
         let fault = spill.put(&vec![0; SMALL + 1]).unwrap_err();
         assert_eq!((fault.kind, fault.code.as_str()), (FaultKind::Unavailable, "scratch"));
     }

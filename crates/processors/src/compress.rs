@@ -1,7 +1,6 @@
 //! Processor `compress`: makes an archive, gzip or zstd, of each item. The other way round is `decompress`.
 
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::{Blocks, Spill, Stop, fault, in_time, one_by_one};
+use crate::scratch::Scratch;
 
 /// The config of a `compress`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -87,13 +87,13 @@ carries a checksum, as a gzip one always does.
 /// The processor kind `compress`.
 #[derive(Debug)]
 pub struct Kind {
-    scratch: PathBuf,
+    scratch: Scratch,
 }
 
 impl Kind {
     /// Large results wait in files below `scratch`.
-    pub fn new(scratch: PathBuf) -> Self {
-        Self { scratch }
+    pub fn new(scratch: impl Into<Scratch>) -> Self {
+        Self { scratch: scratch.into() }
     }
 }
 
@@ -138,7 +138,7 @@ impl ProcessorKind for Kind {
 struct Compress {
     format: Format,
     level: u8,
-    scratch: PathBuf,
+    scratch: Scratch,
     timeout: Duration,
 }
 
@@ -168,7 +168,7 @@ impl Compress {
 }
 
 /// The archive of some bytes.
-fn compress(format: Format, level: u8, body: Body, scratch: PathBuf, stop: &Stop) -> Result<NewContent, Fault> {
+fn compress(format: Format, level: u8, body: Body, scratch: Scratch, stop: &Stop) -> Result<NewContent, Fault> {
     let mut blocks = Blocks::new(body, stop);
     let size = blocks.size()?;
     let spill = Spill::new(scratch, ByteSize::bytes(u64::MAX), stop);
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn levels_belong_to_a_format() {
         let prepare = |config| {
-            let kind = Kind::new(PathBuf::new());
+            let kind = Kind::new("");
             kind.prepare(&Registry::default(), &doc(config), &std::collections::BTreeMap::new())
         };
         for (format, level, good) in
@@ -364,7 +364,7 @@ mod tests {
         let compress = Compress {
             format: Format::Gzip,
             level: 1,
-            scratch: scratch.path().to_owned(),
+            scratch: scratch.path().into(),
             timeout: Duration::from_millis(30),
         };
         let input = Input { item: fixtures::item("zero", b""), body: Body::File(Arc::clone(&endless)) };

@@ -6,7 +6,6 @@ mod formats;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blocks::{Blocks, Spill, in_time, one_by_one};
 use crate::compress::BATCH;
+use crate::scratch::Scratch;
 
 /// The config of a `decompress`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,13 +70,13 @@ is damaged, has other bytes behind its end, or holds more than `max_size` become
 /// The processor kind `decompress`.
 #[derive(Debug)]
 pub struct Kind {
-    scratch: PathBuf,
+    scratch: Scratch,
 }
 
 impl Kind {
     /// Large results wait in files below `scratch`.
-    pub fn new(scratch: PathBuf) -> Self {
-        Self { scratch }
+    pub fn new(scratch: impl Into<Scratch>) -> Self {
+        Self { scratch: scratch.into() }
     }
 }
 
@@ -119,7 +119,7 @@ impl ProcessorKind for Kind {
 /// An open decompress.
 struct Decompress {
     read: Config,
-    scratch: PathBuf,
+    scratch: Scratch,
     timeout: Duration,
 }
 

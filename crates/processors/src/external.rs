@@ -41,6 +41,7 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 
 use self::outputs::Outputs;
 use crate::isolation::{Home, Network, rules};
+use crate::scratch::Scratch;
 use crate::template::Template;
 
 /// The config of an `external`.
@@ -124,14 +125,14 @@ of its own and the folders named in `writable`. It sees no other processes.
 /// The processor kind `external`.
 #[derive(Debug)]
 pub struct Kind {
-    scratch: PathBuf,
+    scratch: Scratch,
     site: Arc<Site>,
 }
 
 impl Kind {
     /// Commands that work in folders below `scratch`. They see and write what `site` allows.
-    pub fn new(scratch: PathBuf, site: Arc<Site>) -> Self {
-        Self { scratch, site }
+    pub fn new(scratch: impl Into<Scratch>, site: Arc<Site>) -> Self {
+        Self { scratch: scratch.into(), site }
     }
 }
 
@@ -274,7 +275,7 @@ struct External {
     name: Option<Template>,
     base: PathBuf,
     timeout: Duration,
-    scratch: PathBuf,
+    scratch: Scratch,
     rules: Rules,
     site: Arc<Site>,
 }
@@ -330,7 +331,7 @@ impl External {
                 }
                 (false, Body::File(file)) => {
                     // The command could change the stored file's mode through the server's own descriptor.
-                    let file = opendmp_sandbox::read_only(&file, &scratch);
+                    let file = opendmp_sandbox::read_only(&file, scratch.as_ref());
                     command.stdio[0] = Some(file.map_err(|error| world("opening the content", &error))?.into());
                 }
             }
@@ -384,7 +385,10 @@ impl External {
                     .with_hint("raise `timeout` if that is how long it takes"));
             }
         };
-        self.judge(status, &stderr)?;
+        if let Err(fault) = self.judge(status, &stderr) {
+            let scratch = self.scratch.clone();
+            return Err(beside(move || scratch.blame_disk(fault)).await?);
+        }
         // It may not have looked whether its write was refused.
         if let Some(hint) = opendmp_sandbox::refused_write_hint(&stderr.text()) {
             log.push(LogLine { level: "warning".to_owned(), text: format!("a write was refused: {hint}") });
@@ -653,9 +657,5 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
 
 /// A failure of the machine, not of the item.
 fn world(what: &str, error: &io::Error) -> Fault {
-    let fault = Fault::new(FaultKind::Unavailable, "scratch", format!("{what}: {error}"));
-    match error.kind() {
-        io::ErrorKind::StorageFull => fault.with_hint("make room on the disk of the data directory"),
-        _ => fault,
-    }
+    crate::scratch::failed(what, error)
 }

@@ -249,11 +249,13 @@ impl Stop {
             }
             Stop::Io(what, error) => {
                 let (kind, code, hint) = match error.kind() {
-                    E::StorageFull => {
-                        (FaultKind::Unavailable, "no-space", "free some space; the export is tried again")
-                    }
+                    E::StorageFull => (
+                        FaultKind::NoSpace,
+                        "no-space",
+                        "make room on the disk of that folder; the export is tried again",
+                    ),
                     E::QuotaExceeded => (
-                        FaultKind::Unavailable,
+                        FaultKind::NoSpace,
                         "no-space",
                         "raise the quota, or free some space; the export is tried again",
                     ),

@@ -22,7 +22,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
@@ -42,6 +41,7 @@ use serde_json::{Map, Value};
 
 use self::pace::{Pace, Rate};
 use crate::blocks::{self, BLOCK, Stop};
+use crate::scratch::Scratch;
 
 mod pace;
 #[cfg(test)]
@@ -108,13 +108,13 @@ alone. The attribute `number` counts from 0.
 /// The source kind `generate`.
 #[derive(Debug)]
 pub struct Kind {
-    scratch: PathBuf,
+    scratch: Scratch,
 }
 
 impl Kind {
     /// Large items are made in files below `scratch`.
-    pub fn new(scratch: PathBuf) -> Self {
-        Self { scratch }
+    pub fn new(scratch: impl Into<Scratch>) -> Self {
+        Self { scratch: scratch.into() }
     }
 }
 
@@ -169,7 +169,7 @@ impl SourceKind for Kind {
 struct Generate {
     read: Config,
     /// Where items that are too large for memory are made.
-    scratch: PathBuf,
+    scratch: Scratch,
     state: Mutex<State>,
 }
 
@@ -192,7 +192,7 @@ struct Unknown {
 }
 
 impl Generate {
-    fn new(read: Config, scratch: PathBuf) -> Self {
+    fn new(read: Config, scratch: Scratch) -> Self {
         Self { read, scratch, state: Mutex::default() }
     }
 
@@ -334,8 +334,9 @@ fn in_memory(seed: u64, number: u32, size: u64) -> Bytes {
 }
 
 /// The content in a file without a name, which is gone with its last user.
-fn in_file(seed: u64, number: u32, size: u64, scratch: &PathBuf, stop: &Stop) -> Result<File, Fault> {
-    let failed = |error: std::io::Error| blocks::scratch(&error);
+fn in_file(seed: u64, number: u32, size: u64, scratch: &Scratch, stop: &Stop) -> Result<File, Fault> {
+    let failed = |error: std::io::Error| blocks::unwritten(&error);
+    scratch.grow(0, size)?;
     blocks::make_scratch(scratch).map_err(failed)?;
     let mut file = tempfile::tempfile_in(scratch).map_err(failed)?;
     let mut content = content(seed, number);

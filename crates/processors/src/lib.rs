@@ -22,9 +22,11 @@ mod location;
 mod register;
 pub mod route;
 mod rows;
+mod scratch;
 pub mod script;
 pub mod split;
 mod template;
 mod temporary;
 
 pub use register::{Host, explanations, register};
+pub use scratch::Scratch;

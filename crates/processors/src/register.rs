@@ -9,6 +9,7 @@ use opendmp_sandbox::Site;
 use opendmp_script::Pools;
 use opendmp_script::environment::Tools;
 
+use crate::scratch::Scratch;
 use crate::{
     aggregate, codes, collect, compress, decompress, external, file_drop, folder, generate, ingest, inline, route,
     script, split,
@@ -24,7 +25,7 @@ pub struct Host {
     /// Where script environments are kept.
     pub environments: PathBuf,
     /// Where steps may write while they work; emptied at start.
-    pub scratch: PathBuf,
+    pub scratch: Scratch,
     /// What scripts and commands may see and write.
     pub site: Arc<Site>,
 }
@@ -67,7 +68,7 @@ mod tests {
             pools: Arc::new(pools),
             tools: Tools::find(None),
             environments: scratch.join("environments"),
-            scratch: scratch.join("external"),
+            scratch: scratch.join("external").into(),
             site: Arc::default(),
         })
     }

@@ -474,7 +474,7 @@ fn done(result: opendmp_script::CallResult) -> Done {
         }))),
         Said::Reject { reason } => failed(FaultKind::Rejected, "rejected", reason),
         Said::Retry { reason, after } => {
-            Outcome::Retry { fault: Fault::new(FaultKind::Unavailable, "retry", reason), after }
+            Outcome::Fault(Fault::new(FaultKind::Unavailable, "retry", reason).with_retry_after(after))
         }
         Said::Failed(failure) => {
             let mut fault = Fault::new(FaultKind::Failed, &failure.kind, &failure.message);

@@ -11,7 +11,6 @@ mod tar;
 mod tests;
 mod zip;
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -33,6 +32,7 @@ use serde_json::Value;
 use crate::blocks::{Most, Spill, Stop, in_time};
 use crate::compress::BATCH;
 use crate::rows::delimiter;
+use crate::scratch::Scratch;
 use crate::template::Template;
 
 /// The config of a `split`.
@@ -125,13 +125,13 @@ and none of its children goes on. Its children inherit its attributes.
 /// The processor kind `split`.
 #[derive(Debug)]
 pub struct Kind {
-    scratch: PathBuf,
+    scratch: Scratch,
 }
 
 impl Kind {
     /// Large children wait in files below `scratch`.
-    pub fn new(scratch: PathBuf) -> Self {
-        Self { scratch }
+    pub fn new(scratch: impl Into<Scratch>) -> Self {
+        Self { scratch: scratch.into() }
     }
 }
 
@@ -211,7 +211,7 @@ struct Split {
     read: Config,
     name: Option<Arc<Template>>,
     delimiter: u8,
-    scratch: PathBuf,
+    scratch: Scratch,
     timeout: Duration,
 }
 
@@ -289,7 +289,7 @@ struct Part {
 
 /// Where parts are put, and how much may be.
 struct Room {
-    scratch: PathBuf,
+    scratch: Scratch,
     stop: Stop,
     max_size: ByteSize,
     max_total: ByteSize,

@@ -1770,6 +1770,11 @@ export interface components {
                 string,
                 string
             ] | null;
+            /**
+             * Format: int64
+             * @description How long to wait at least before the next try, in milliseconds: said by the step, or by the service it asked.
+             */
+            retry_after_ms?: number | null;
             /** @description The user's own lines of the traceback, or the end of standard error. */
             traceback?: string | null;
         };
@@ -1777,7 +1782,7 @@ export interface components {
          * @description Whose fault it is, which decides whether trying again can help.
          * @enum {string}
          */
-        FaultKind: "rejected" | "failed" | "timed_out" | "over_memory" | "crashed" | "unavailable" | "lost" | "export_refused" | "abandoned";
+        FaultKind: "rejected" | "failed" | "timed_out" | "over_memory" | "crashed" | "unavailable" | "throttled" | "no_space" | "authentication" | "lost" | "export_refused" | "abandoned";
         /** @description The bytes of a file. */
         FileContent: {
             /** @description UTF-8. */

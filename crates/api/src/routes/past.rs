@@ -110,7 +110,7 @@ async fn drop_file(
     Query(request): Query<DropRequest>,
     body: HttpBody,
 ) -> Result<(StatusCode, Json<Dropped>), Problem> {
-    let dropping = service.engine().drop_into(&flow, &processor, &request.name, request.replace).await?;
+    let mut dropping = service.engine().drop_into(&flow, &processor, &request.name, request.replace).await?;
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
         if !dropping.write(piece.map_err(|error| broken_off(&error))?).await {

@@ -68,8 +68,8 @@ SIGTERM, Ctrl-C or closing its terminal stops it: what is in work may finish for
 --grace says, the rest is handed back unharmed; a second signal ends the grace. Under `nohup` a
 closed terminal does not stop it.
 
-When the disk of the data directory has less than OPENDMP_RESERVE left (64 MiB), nothing more is
-taken in until there is room again.")]
+What would leave less than OPENDMP_RESERVE free on the disk of the data directory (64 MiB) is not
+taken in until there is room. With less than half of it free, no work is begun.")]
 pub struct Args {
     /// Where to answer the web page and the API; a loopback address, port 0 for any that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7117")]

@@ -160,6 +160,47 @@ fn a_quota_pauses_the_ingest_until_there_is_room() {
     server.stop().exits(0);
 }
 
+/// Files are collected as they are.
+const PASS: &str = "\
+name: Kept
+processors:
+  - { id: inbox, type: ingest, source: { type: file_drop, path: ./inbox, settle: 0s, after: delete } }
+  - { id: results, type: collect, inputs: [inbox], collection: Results }
+";
+
+#[test]
+fn a_quota_is_decided_by_file_before_the_copy() {
+    const SIZE: usize = 10 << 20;
+    let place = Place::new();
+    place.write("flow.yaml", PASS);
+    fs::create_dir(place.path("inbox")).unwrap();
+    for n in 0..10_u8 {
+        place.write(&format!("inbox/file-{n}"), vec![n; SIZE]);
+    }
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    let server = place.serve(&["--content-quota", "10MiB"]);
+    let status = || serde_json::from_str::<Value>(&server.get("/healthz").1).unwrap();
+    until("one is stored", || place.rows(&["datasets", "list"]).len() == 1);
+    until("it is told", || status()["troubles"].to_string().contains("quota of 10 MiB"));
+    // A small one fits no more either.
+    place.write("inbox/small", "small");
+    let since = status()["troubles"][0]["since"].clone();
+    let stored = || status()["usage"]["stored"].as_u64().unwrap();
+    for _ in 0..30 {
+        assert!(stored() < 11 << 20, "{} bytes are stored", stored());
+        assert_eq!(status()["troubles"][0]["since"], since, "told once");
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    }
+    server.stop().exits(0);
+    let server = place.serve(&["--content-quota", "35MiB"]);
+    until("three are stored, and the small one", || place.rows(&["datasets", "list"]).len() == 4);
+    server.stop().exits(0);
+    let server = place.serve(&[]);
+    until("all are stored", || place.rows(&["datasets", "list"]).len() == 11);
+    assert!(place.rows(&["dead-letters", "list"]).is_empty());
+    server.stop().exits(0);
+}
+
 /// Work that is written down in stored content itself: children that wait to be expanded, and what an aggregate holds.
 #[test]
 fn what_waits_in_manifests_and_aggregates_stays() {

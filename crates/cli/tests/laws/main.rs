@@ -1,6 +1,7 @@
 //! The laws on the real binary: killed at random and at named moments, fed with odd input, short of room and of rights.
 
 mod backup;
+mod disks;
 mod failpoints;
 mod fan;
 mod garbage;

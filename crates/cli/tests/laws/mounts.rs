@@ -37,6 +37,23 @@ pub fn bind(folder: &Path, at: &Path) {
     call(Command::new("mount").arg("--bind").args([folder, at]));
 }
 
+/// The same with room for so many files and folders.
+pub fn mount_for_few(folder: &Path, mebibytes: u64, files: u64) {
+    let options = format!("size={mebibytes}m,nr_inodes={files},mode=755");
+    call(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder));
+}
+
+/// Gives a file system that was mounted here another size.
+pub fn resize(folder: &Path, mebibytes: u64) {
+    call(Command::new("mount").args(["-o", &format!("remount,size={mebibytes}m")]).arg(folder));
+}
+
+/// Free bytes of the file system of a folder.
+pub fn free(folder: &Path) -> u64 {
+    let stat = nix::sys::statvfs::statvfs(folder).unwrap();
+    stat.blocks_available() * stat.fragment_size()
+}
+
 /// Takes the file system away from a folder at once, whoever has files of it open.
 pub fn unmount(folder: &Path) {
     call(Command::new("umount").arg("--lazy").arg(folder));

@@ -20,7 +20,7 @@ use crate::{DirectoryContent, Options};
 
 /// Packs that are soon full.
 const SMALL_PACKS: Options =
-    Options { pack_bytes: 20_000, unsynced_bytes: 1 << 20, recent_bytes: 1 << 20, unsynced_files: 8 };
+    Options { pack_bytes: 20_000, unsynced_bytes: 1 << 20, recent_bytes: 1 << 20, unsynced_files: 8, floor: 0 };
 
 struct Bench {
     dir: tempfile::TempDir,

@@ -131,8 +131,7 @@ impl Work<'_> {
                 let port = emission.port.clone().filter(|port| &**port != DEFAULT_PORT);
                 match self.make(node, parent, emission, ordinal, true, &mut names).await {
                     Ok(live) => children.push((port, live)),
-                    Err(error) if error.kind == ErrorKind::Invalid => return Ok(Err(result_lost(error))),
-                    Err(error) => return Err(error),
+                    Err(error) => return not_taken(error).map(Err),
                 }
                 let Some(next) = ordinal.checked_add(1) else {
                     let fault =

@@ -15,8 +15,8 @@ use super::{Leaving, TriedOutput};
 use crate::Engine;
 use crate::control::Refusal;
 use crate::execute::{body, heir};
-use crate::ingest::port_fault;
 use crate::loaded::run_blocking;
+use crate::retry::port_fault;
 use crate::uploads::{Uploads, Writing};
 
 /// Results that are told at most.

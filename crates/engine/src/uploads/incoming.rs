@@ -18,9 +18,6 @@ use crate::loaded::run_blocking;
 /// Bytes that are gathered before they are written.
 const PIECE: usize = 256 << 10;
 
-/// After so many bytes it is looked again whether the disk has room.
-const LOOK: u64 = 16 << 20;
-
 /// An upload that is being written by who may block; dropped before its end, it leaves nothing.
 pub(crate) struct Writing {
     shared: Arc<Shared>,
@@ -30,14 +27,13 @@ pub(crate) struct Writing {
     file: File,
     hasher: blake3::Hasher,
     size: u64,
-    looked: u64,
     done: bool,
 }
 
 impl Writing {
     pub(super) fn new(shared: Arc<Shared>, id: String, name: String, media_type: Option<String>, file: File) -> Self {
         let hasher = blake3::Hasher::new();
-        Self { shared, id, name, media_type, file, hasher, size: 0, looked: 0, done: false }
+        Self { shared, id, name, media_type, file, hasher, size: 0, done: false }
     }
 
     /// Adds bytes.
@@ -48,10 +44,7 @@ impl Writing {
             return Err(refused("too-large", format!("an upload has {} at most", ByteSize::bytes(each)))
                 .with_hint("try with a part of it"));
         }
-        if self.size >= self.looked + LOOK {
-            self.looked = self.size;
-            self.shared.look_at_disk()?;
-        }
+        self.shared.look_at_disk(more)?;
         self.shared.take(more)?;
         // Counted before it is written, so that it is given back however this ends.
         self.size += more;

@@ -132,8 +132,8 @@ async fn nothing_is_taken_from_the_reserve() {
     let mut place = Place::new();
     place.limits.reserve = u64::MAX;
     let refused = put(&place.open(), "a", b"a".to_vec()).await.unwrap_err();
-    assert_eq!((refused.code.as_str(), refused.kind), ("no-room", FaultKind::Unavailable));
-    assert!(refused.message.contains("in reserve") && refused.hint.is_some());
+    assert_eq!((refused.code.as_str(), refused.kind), ("no-room", FaultKind::NoSpace));
+    assert!(refused.message.contains("its reserve of") && refused.hint.is_some());
     assert_eq!(place.files(), 0);
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::FutureExt;
-use opendmp_model::fault::FaultKind;
+use opendmp_model::fault::{FaultClass, FaultKind};
 use opendmp_model::history::{Entry, Result as Outcome};
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, SlotId};
 use opendmp_model::item::{ContentRef, Item};
@@ -16,6 +16,9 @@ use opendmp_ports::journal::*;
 
 use super::outside::Aside;
 use super::world::{Exporting, Gate, Law, World};
+
+/// Retries of every simulated collect.
+const RETRIES: usize = 2;
 
 /// What is named by a commit must be durable by then.
 fn named(world: &World, what: &str, contents: impl IntoIterator<Item = ContentRef>) {
@@ -224,10 +227,24 @@ pub fn intents_ended(world: &World, batch: &[Finished]) {
         let ends: Vec<String> = batch.iter().map(|done| format!("{} {:?}", done.id, done.end)).collect();
         format!("intents end: {}", ends.join(", "))
     });
+    let mut spent = Vec::new();
     let mut seen = world.seen();
     for finished in batch {
+        if let End::Retry { fault, .. } | End::Refused(fault) = &finished.end
+            && fault.kind.class() == FaultClass::Item
+        {
+            let failed = seen.failed_intents.entry(finished.id).or_default();
+            failed.insert(finished.attempt);
+            spent.push((finished, failed.len()));
+        }
         if seen.intents.get(&finished.id).is_some_and(|(lease, _)| *lease == finished.lease) {
             seen.intents.remove(&finished.id);
+        }
+    }
+    drop(seen);
+    for (finished, failed) in spent {
+        if matches!(finished.end, End::Refused(_)) && failed <= RETRIES {
+            world.broken(Law::Retries, format!("intent {} is refused after {failed} failed tries", finished.id));
         }
     }
 }

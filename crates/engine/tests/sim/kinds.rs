@@ -378,7 +378,7 @@ impl Step {
             return Done::silent(match world.below(5) {
                 0 => Outcome::Fault(fault(FaultKind::Rejected)),
                 1 => Outcome::Fault(fault(FaultKind::TimedOut)),
-                2 => Outcome::Retry { fault: fault(FaultKind::Unavailable), after },
+                2 => Outcome::Fault(fault(FaultKind::Unavailable).with_retry_after(after)),
                 _ => Outcome::Fault(fault(FaultKind::Failed)),
             });
         }

@@ -36,6 +36,8 @@ pub enum Law {
     Once,
     /// An older result never takes a newer one's place.
     Order,
+    /// A dead letter has used up its retries.
+    Retries,
     /// What a worker was lost with runs alone.
     Alone,
     /// Work comes to rest when nothing fails any more, and the numbers say so.
@@ -81,6 +83,8 @@ pub struct Seen {
     pub claims: BTreeMap<TaskId, (Lease, Claimed)>,
     pub settled: BTreeSet<TaskId>,
     pub intents: BTreeMap<IntentId, (Lease, Option<(String, Vec<u8>)>)>,
+    /// The attempts at an intent that ended with a fault of its own.
+    pub failed_intents: BTreeMap<IntentId, BTreeSet<u32>>,
     pub exporting: BTreeMap<(Owner, String, Vec<u8>), Exporting>,
     /// All content that a commit has named.
     pub named: BTreeSet<ContentRef>,

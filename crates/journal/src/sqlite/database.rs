@@ -18,7 +18,7 @@ pub(crate) const FILE: &str = "journal.db";
 const APPLICATION_ID: u32 = 0x4f44_4d50;
 
 /// The schema's versions, in order. A released one is never changed (`tests/schema.rs` holds them).
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_held.sql"),
     include_str!("../../migrations/0003_memo.sql"),
@@ -29,6 +29,7 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0008_letters.sql"),
     include_str!("../../migrations/0009_slots.sql"),
     include_str!("../../migrations/0010_installation.sql"),
+    include_str!("../../migrations/0011_tries.sql"),
 ];
 
 /// The schema from which on dead letters have a group.

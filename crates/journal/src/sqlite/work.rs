@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::fault::{Fault, FaultKind, Tries};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{ItemId, SlotId, TaskId};
 use opendmp_model::item::{ContentRef, Item};
@@ -43,7 +43,7 @@ impl Desk {
             to: Reader { processor: "shelf".into(), input: 0 },
             items: vec![parent.clone()],
             load: Load::Expand(Manifest { content: ContentRef::empty(), next: generation, left: 1 }),
-            failures: 0,
+            tries: Tries::default(),
             lost: 0,
             generation,
             due: None,

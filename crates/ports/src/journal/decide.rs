@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use opendmp_model::export::{IfExists, is_name_of, numbered};
-use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::fault::{Fault, FaultKind, Tries};
 use opendmp_model::history::{Child, Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::item::{BUNDLE_ITEMS, BUNDLE_SPAN, Item, label};
@@ -99,7 +99,7 @@ pub fn tasks_for(to: &Reader, items: Vec<Item>) -> Vec<NewTask> {
         let first = items.first()?.id;
         let id = TaskId::new(first, &to.processor, to.input, 0);
         let (to, load) = (to.clone(), Load::Items);
-        Some(NewTask { id, to, items, load, failures: 0, lost: 0, generation: 0, due: None, fault: None })
+        Some(NewTask { id, to, items, load, tries: Tries::default(), lost: 0, generation: 0, due: None, fault: None })
     };
     bundles(items).into_iter().filter_map(task).collect()
 }
@@ -187,7 +187,7 @@ pub fn look(flow: FlowId, group: PathHash, to: &Reader, nth: u32, due: i64) -> N
         to: to.clone(),
         items: Vec::new(),
         load: Load::Look(group),
-        failures: 0,
+        tries: Tries::default(),
         lost: 0,
         generation: nth,
         due: (due > 0).then_some(due),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use opendmp_model::export::{IfExists, SinkClass};
-use opendmp_model::fault::{Fault, LogLine};
+use opendmp_model::fault::{Fault, LogLine, Tries};
 use opendmp_model::history::StepRecord;
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, PathHash, SlotId, TaskId};
 use opendmp_model::item::{ContentRef, Item, Order, SharedAttributes};
@@ -278,8 +278,8 @@ pub struct NewTask {
     pub items: Vec<Item>,
     /// What it carries besides.
     pub load: Load,
-    /// How often these items failed at this processor.
-    pub failures: u32,
+    /// How often these items were tried at this processor without success.
+    pub tries: Tries,
     /// How often a worker was lost with them.
     pub lost: u32,
     /// How often they were handed back at this processor.
@@ -560,8 +560,10 @@ pub struct Intent {
     pub processor: Arc<str>,
     /// What is to be done.
     pub action: Action,
-    /// Which attempt this is, from 1.
+    /// Which claim of it this is, from 1.
     pub attempt: u32,
+    /// How often it was tried without success, as the ends of the attempts said.
+    pub tries: Tries,
     /// Whether an earlier attempt ended without anyone knowing how.
     pub unknown: bool,
 }
@@ -622,6 +624,8 @@ pub enum End {
     Retry {
         /// Try again at this time.
         due: i64,
+        /// How often it was tried so far.
+        tries: Tries,
         /// Why.
         fault: Fault,
     },

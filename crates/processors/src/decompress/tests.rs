@@ -93,7 +93,7 @@ fn skipped(size: u32) -> Vec<u8> {
 #[test]
 fn a_limit_of_nothing_is_refused() {
     let prepare = |config| {
-        let kind = Kind::new(PathBuf::new());
+        let kind = Kind::new("");
         kind.prepare(&Registry::default(), &doc("decompress", config), &std::collections::BTreeMap::new())
     };
     assert_eq!(prepare(json!({ "max_size": "0 B" })).unwrap_err()[0].pointer, "/max_size");

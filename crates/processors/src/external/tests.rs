@@ -253,7 +253,7 @@ async fn home_and_network_can_be_closed() {
 #[test]
 fn bad_configs_are_told_at_once() {
     let codes = |config: Value| -> Vec<&'static str> {
-        let kind = Kind::new(PathBuf::new(), Arc::default());
+        let kind = Kind::new("", Arc::default());
         let problems = kind.prepare(&Registry::default(), &doc(config), &BTreeMap::new()).unwrap_err();
         problems.into_iter().map(|problem| problem.code).collect()
     };

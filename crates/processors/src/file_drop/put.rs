@@ -27,7 +27,7 @@ fn failed(doing: &str, path: &[u8], error: &io::Error) -> Fault {
     let shown = name::printable(&name::from_bytes(path));
     let message = format!("{doing} `{shown}`: {error}");
     let (kind, code, hint) = match error.kind() {
-        E::StorageFull | E::QuotaExceeded => (FaultKind::Unavailable, "no-space", "free some space, and put it again"),
+        E::StorageFull | E::QuotaExceeded => (FaultKind::NoSpace, "no-space", "free some space, and put it again"),
         E::PermissionDenied => {
             (FaultKind::Failed, "no-rights", "give the user OpenDMP runs as the right to write into that folder")
         }

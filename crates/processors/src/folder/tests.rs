@@ -173,8 +173,8 @@ async fn damaged_content_never_appears() {
 async fn a_full_disk_is_the_worlds_fault() {
     // A file size limit of the process would hit other tests, so the mapping is tested on errors as they come.
     for (errno, kind, code) in [
-        (rustix::io::Errno::NOSPC, FaultKind::Unavailable, "no-space"),
-        (rustix::io::Errno::DQUOT, FaultKind::Unavailable, "no-space"),
+        (rustix::io::Errno::NOSPC, FaultKind::NoSpace, "no-space"),
+        (rustix::io::Errno::DQUOT, FaultKind::NoSpace, "no-space"),
         (rustix::io::Errno::IO, FaultKind::Unavailable, "io"),
         (rustix::io::Errno::ACCESS, FaultKind::ExportRefused, "no-rights"),
         (rustix::io::Errno::PERM, FaultKind::ExportRefused, "no-rights"),

@@ -99,7 +99,7 @@ async fn all(source: &dyn Source, book: &Book) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn bad_configs_are_told_whole() {
-    let problems = Kind::new(PathBuf::new()).prepare(&map(json!({ "count": 1, "size": "65 GiB", "name": "a/b" })));
+    let problems = Kind::new("").prepare(&map(json!({ "count": 1, "size": "65 GiB", "name": "a/b" })));
     let told: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
     assert_eq!(told, ["/size", "/name"]);
     for (config, pointer) in [
@@ -108,7 +108,7 @@ fn bad_configs_are_told_whole() {
         (json!({ "count": 1, "rate": "0/s" }), ""),
         (json!({ "size": "1 B" }), ""),
     ] {
-        let problems = Kind::new(PathBuf::new()).prepare(&map(config));
+        let problems = Kind::new("").prepare(&map(config));
         assert_eq!(problems.iter().map(|problem| problem.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
     }
 }
@@ -116,7 +116,7 @@ fn bad_configs_are_told_whole() {
 /// The schema, not `prepare`, refuses these, at their own place in the document.
 #[test]
 fn the_schema_bounds_counts_and_rates() {
-    let registry = opendmp_processor::Registry::default().processor(crate::ingest::Kind).source(Kind::new("".into()));
+    let registry = opendmp_processor::Registry::default().processor(crate::ingest::Kind).source(Kind::new(""));
     let errors = |source: &str| {
         let text =
             format!("name: N\nprocessors: [{{ id: a, type: ingest, source: {{ type: generate, {source} }} }}]\n");

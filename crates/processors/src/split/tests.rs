@@ -99,7 +99,7 @@ fn texts(contents: &[Vec<u8>]) -> Vec<&str> {
 #[test]
 fn what_makes_no_sense_is_refused() {
     let prepare = |config| {
-        let kind = Kind::new(PathBuf::new());
+        let kind = Kind::new("");
         kind.prepare(&Registry::default(), &Bench::doc(config), &std::collections::BTreeMap::new())
     };
     for (config, pointer) in [

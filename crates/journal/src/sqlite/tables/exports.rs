@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use opendmp_model::export::IfExists;
-use opendmp_model::fault::Fault;
+use opendmp_model::fault::{Fault, Tries};
 use opendmp_model::ids::{Arrival, ContentHash, Pass, SlotId};
 use opendmp_ports::journal::decide::{self, Reservation, TargetState};
 use opendmp_ports::journal::{
@@ -126,6 +126,7 @@ pub(crate) struct RawIntent {
     origin: Origin,
     processor: Arc<str>,
     attempt: u32,
+    tries: Tries,
     unknown: bool,
     action: RawAction,
 }
@@ -152,6 +153,7 @@ impl RawIntent {
             processor: self.processor,
             action,
             attempt: self.attempt,
+            tries: self.tries,
             unknown: self.unknown,
         })
     }
@@ -165,6 +167,7 @@ struct Stored {
     processor: i64,
     lease: i64,
     attempts: u32,
+    tries: Tries,
     uncertain: bool,
     export: Option<StoredExport>,
 }
@@ -357,7 +360,7 @@ impl Tables<'_> {
 
     fn stored_intent(&mut self, id: i64) -> Result<Option<Stored>> {
         let sql = "SELECT kind, flow, version, run, processor, lease, attempts, uncertain, arrival, pass, shelf, origin, \
-                   slot, target, number, destination, wanted, if_exists, class, item FROM intent WHERE id = ?1";
+                   slot, target, number, destination, wanted, if_exists, class, item, failures, waits FROM intent WHERE id = ?1";
         let found = self.sql(sql)?.query_row([id], |row| {
             let origin =
                 Origin { flow: FlowId(row.get(1)?), version: row.get(2)?, run: RunId(row.get::<_, i64>(3)? as u64) };
@@ -368,6 +371,7 @@ impl Tables<'_> {
                 processor: row.get(4)?,
                 lease: row.get(5)?,
                 attempts: row.get(6)?,
+                tries: Tries { failures: row.get(20)?, waits: row.get(21)? },
                 uncertain: row.get(7)?,
                 export: None,
             };
@@ -485,6 +489,7 @@ impl Tables<'_> {
             origin: stored.origin,
             processor: self.text(stored.processor)?,
             attempt: stored.attempts + 1,
+            tries: stored.tries,
             unknown: stored.uncertain,
             action,
         }))
@@ -509,9 +514,9 @@ impl Tables<'_> {
         if stored.lease != done.lease.0 as i64 || stored.attempts != done.attempt || !self.live(done.lease) {
             return Ok(());
         }
-        if let End::Retry { due, fault } = &done.end {
-            let sql = "UPDATE intent SET lease = 0, due = ?2, fault = ?3 WHERE id = ?1";
-            self.sql(sql)?.execute(params![stored.id, (*due).max(0), json(fault)])?;
+        if let End::Retry { due, tries, fault } = &done.end {
+            let sql = "UPDATE intent SET lease = 0, due = ?2, failures = ?3, waits = ?4, fault = ?5 WHERE id = ?1";
+            self.sql(sql)?.execute(params![stored.id, (*due).max(0), tries.failures, tries.waits, json(fault)])?;
             return match stored.export {
                 Some(export) => self.elect(export.target),
                 None => Ok(()),
@@ -527,7 +532,7 @@ impl Tables<'_> {
             Some(export) => {
                 self.elect(export.target)?;
                 let processor = self.text(stored.processor)?;
-                exports = self.end(&export, done, &processor, origin, stored.attempts)?;
+                exports = self.end(&export, done, &processor, origin, stored.tries.failures + 1)?;
             }
         }
         self.outstanding(origin.run, 0, exports - 1, done.at)

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use opendmp_model::fault::Fault;
+use opendmp_model::fault::{Fault, Tries};
 use opendmp_model::ids::{ItemId, TaskId};
 use opendmp_model::manifest::{Load, decode_load, encode_load};
 use opendmp_ports::journal::{
@@ -24,7 +24,7 @@ pub(crate) struct PreparedTask {
     to: Reader,
     count: u64,
     items: Vec<u8>,
-    failures: u32,
+    tries: Tries,
     lost: u32,
     generation: u32,
     due: Option<i64>,
@@ -43,7 +43,7 @@ impl From<NewTask> for PreparedTask {
             first: task.items.first().map(|item| item.id),
             to: task.to,
             items: encode_load(&task.load, &task.items),
-            failures: task.failures,
+            tries: task.tries,
             lost: task.lost,
             generation: task.generation,
             due: task.due,
@@ -71,7 +71,7 @@ pub(crate) struct RawClaimed {
     id: TaskId,
     to: Reader,
     items: Vec<u8>,
-    failures: u32,
+    tries: Tries,
     lost: u32,
     generation: u32,
     due: i64,
@@ -92,7 +92,7 @@ impl RawClaimed {
             to: self.to,
             items,
             load,
-            failures: self.failures,
+            tries: self.tries,
             lost: self.lost,
             generation: self.generation,
             due: (self.due != NOT_DUE).then_some(self.due),
@@ -128,8 +128,8 @@ impl Tables<'_> {
             let seq = self.memory.last.task;
             let processor = self.name(&task.to.processor)?;
             let sql = "INSERT INTO task (id, seq, space, flow, version, run, mode, processor, input, items, attempts, \
-                       lease, due, suspect, failures, lost, generation, fault, made) \
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+                       lease, due, suspect, failures, waits, lost, generation, fault, made) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
+                       ?7, ?8, ?9, ?10, 0, 0, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
             let inserted = self.sql(sql)?.execute(params![
                 task.id.to_bytes(),
                 seq,
@@ -144,7 +144,8 @@ impl Tables<'_> {
                 // A time of 0 or before has come already: the same as none.
                 task.due.map_or(NOT_DUE, |due| due.max(NOT_DUE)),
                 task.lost > 0,
-                task.failures,
+                task.tries.failures,
+                task.tries.waits,
                 task.lost,
                 task.generation,
                 task.fault,
@@ -167,8 +168,8 @@ impl Tables<'_> {
         let mut out = Vec::new();
         for id in self.claimable(request)? {
             let sql = "UPDATE task SET lease = ?2, attempts = attempts + 1 WHERE id = ?1 \
-                       RETURNING seq, flow, version, run, mode, processor, input, attempts, due, failures, lost, \
-                       generation, fault";
+                       RETURNING seq, flow, version, run, mode, processor, input, attempts, due, failures, waits, \
+                       lost, generation, fault";
             let mut statement = self.sql(sql)?;
             let (seq, processor, mode, mut claimed) =
                 statement.query_row(params![id.to_bytes(), request.lease.0 as i64], |row| raw(row, id))?;
@@ -350,11 +351,11 @@ fn raw(row: &Row<'_>, id: TaskId) -> rusqlite::Result<(i64, i64, i64, RawClaimed
         id,
         to: Reader { processor: "".into(), input: row.get(6)? },
         items: Vec::new(),
-        failures: row.get(9)?,
-        lost: row.get(10)?,
-        generation: row.get(11)?,
+        tries: Tries { failures: row.get(9)?, waits: row.get(10)? },
+        lost: row.get(11)?,
+        generation: row.get(12)?,
         due: row.get(8)?,
-        fault: row.get(12)?,
+        fault: row.get(13)?,
         flow: FlowId(row.get(1)?),
         version: VersionId(row.get(2)?),
         run: RunId(row.get::<_, i64>(3)? as u64),

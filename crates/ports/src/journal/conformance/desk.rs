@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use opendmp_model::export::{IfExists, SinkClass};
-use opendmp_model::fault::{Fault, FaultKind};
+use opendmp_model::fault::{Fault, FaultKind, Tries};
 use opendmp_model::history::{Child, Context, Entry, Result as Outcome, StepRecord};
 use opendmp_model::ids::{Arrival, ContentHash, SlotId};
 use opendmp_model::item::{Attributes, ContentRef, Item, Place};
@@ -351,6 +351,11 @@ pub(super) fn child(item: &Item, nth: u32) -> (Item, Child) {
     let id = item.id.child("clean", "out", nth);
     let made = Item { id, ..item.clone() };
     (made, Child { id, port: None, name: None, content: None, attributes: None })
+}
+
+/// An end of an attempt after which the intent waits until `due`.
+pub(super) fn later(due: i64, message: &str) -> End {
+    End::Retry { due, tries: Tries::default(), fault: fault(message) }
 }
 
 pub(super) fn fault(message: &str) -> Fault {

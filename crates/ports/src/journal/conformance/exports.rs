@@ -1,8 +1,9 @@
 //! Intents: what is done outside, from what was recorded.
 
 use opendmp_model::export::{IfExists, SinkClass};
+use opendmp_model::fault::Tries;
 
-use super::desk::{Desk, OK, content, export_of, fault, file, slot_of, to};
+use super::desk::{Desk, OK, content, export_of, fault, file, later, slot_of, to};
 use crate::journal::types::*;
 
 pub(super) async fn an_export_is_carried_out(d: Desk) {
@@ -158,7 +159,8 @@ pub(super) async fn refused_exports_are_repeated_alone(d: Desk) {
 pub(super) async fn retries_wait(d: Desk) {
     d.collect("a", "one", Some(to("a.csv", IfExists::Version))).await;
     let (intent, _) = d.export().await;
-    d.finish(&intent, End::Retry { due: 95_000, fault: fault("away") }).await;
+    let tries = Tries { failures: 2, waits: 3 };
+    d.finish(&intent, End::Retry { due: 95_000, tries, fault: fault("away") }).await;
     // Given by a clock that has been set back since.
     assert_eq!(d.j().await.clock_set_back(SetBack { by: 90_000, from: 95_000 }).await.expect(OK), 1);
     let waiting = d.backlog().await;
@@ -167,9 +169,16 @@ pub(super) async fn retries_wait(d: Desk) {
     assert!(d.intents_at(4_999, 10).await.is_empty());
     let again = d.intents_at(5_000, 10).await;
     assert_eq!((again.len(), again[0].id, again[0].attempt, again[0].unknown), (1, intent.id, 2, false));
+    assert_eq!((intent.tries, again[0].tries), (Tries::default(), tries));
     assert_eq!(d.backlog().await.due, None);
-    d.finish(&again[0], End::Done).await;
+    let none = Tries { waits: 9, ..Tries::default() };
+    d.finish(&again[0], End::Retry { due: 6_000, tries: none, fault: fault("away") }).await;
+    let again = d.intents_at(6_000, 10).await;
+    assert_eq!((again[0].attempt, again[0].tries), (3, none));
+    d.finish(&again[0], End::Refused(fault("no"))).await;
     assert_eq!(d.backlog().await, Backlog::default());
+    let letter = d.letters(Filter::default()).await.remove(0);
+    assert_eq!((letter.export_only, letter.attempts), (true, 1), "waits are no attempts");
 }
 
 pub(super) async fn attempts_of_unknown_end_are_told(mut d: Desk) {
@@ -180,7 +189,7 @@ pub(super) async fn attempts_of_unknown_end_are_told(mut d: Desk) {
     d.lease = over.lease;
     let (again, _) = d.export().await;
     assert_eq!((again.id, again.attempt, again.unknown), (intent.id, 2, true));
-    d.finish(&again, End::Retry { due: 1, fault: fault("away") }).await;
+    d.finish(&again, later(1, "away")).await;
     let (third, _) = d.export().await;
     assert_eq!((third.attempt, third.unknown), (3, true), "it stays unknown");
     d.finish(&third, End::Done).await;
@@ -204,7 +213,7 @@ pub(super) async fn lost_leases_finish_nothing(mut d: Desk) {
     assert_eq!(d.newest(slot).await.export, ExportState::Pending, "taken over and claimed again");
     let unknown = Finished { id: IntentId(99), lease: d.lease, attempt: 1, end: End::Done, at: 300 };
     d.j().await.finish(vec![unknown]).await.expect(OK);
-    let busy = || End::Retry { due: 0, fault: fault("busy") };
+    let busy = || later(0, "busy");
     d.finish(&again, busy()).await;
     let (again_later, _) = d.export().await;
     d.finish(&again, busy()).await;
@@ -226,7 +235,7 @@ pub(super) async fn releases_are_intents_too(d: Desk) {
     let Action::Release { releases } = &intents[0].action else { panic!("a release goes first") };
     assert_eq!(releases.iter().map(|release| &release[..]).collect::<Vec<_>>(), [&b"claim b"[..], b"claim a"]);
     assert_eq!((&*intents[0].processor, intents[0].run, intents[0].flow), ("inbox", done.run, d.flow));
-    d.finish(&intents[0], End::Retry { due: 900, fault: fault("busy") }).await;
+    d.finish(&intents[0], later(900, "busy")).await;
     assert_eq!(d.j().await.pending_releases(d.source, 10).await.expect(OK).len(), 2, "not let go yet");
     let again = d.intents(10).await;
     assert_eq!(again.len(), 2);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use opendmp_model::fault::FaultKind;
+use opendmp_model::fault::{FaultKind, Tries};
 use opendmp_model::history::Result as Outcome;
 use opendmp_model::ids::{Pass, TaskId};
 
@@ -84,7 +84,9 @@ pub(super) async fn letters_go_in_again(d: Desk) {
     assert_eq!((row.mode, row.state, row.started), (RunMode::Live, RunState::Running, 400));
     let claimed = d.claim(10).await;
     let items: Vec<_> = claimed.iter().flat_map(|c| &c.task.items).collect();
-    assert!(claimed.iter().all(|c| c.run == run && c.task.to == reader("clean", 0) && c.task.failures == 0));
+    assert!(
+        claimed.iter().all(|c| c.run == run && c.task.to == reader("clean", 0) && c.task.tries == Tries::default())
+    );
     let mut back = items.clone();
     back.sort_by_key(|item| item.id);
     for (item, letter) in back.iter().zip(letters.iter().rev()) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use opendmp_model::fault::Tries;
 use opendmp_model::ids::TaskId;
 use opendmp_model::manifest::Load;
 
@@ -40,7 +41,15 @@ async fn later(d: &Desk, claimed: &Claimed, due: Option<i64>) -> TaskId {
     let to = reader("clean", 0);
     let id = TaskId::new(claimed.task.items[0].id, "clean", 0, claimed.task.generation + 1);
     let generation = claimed.task.generation + 1;
-    let again = NewTask { id, to, due, generation, failures: 1, fault: Some(fault("later")), ..claimed.task.clone() };
+    let again = NewTask {
+        id,
+        to,
+        due,
+        generation,
+        tries: Tries { failures: 1, waits: 0 },
+        fault: Some(fault("later")),
+        ..claimed.task.clone()
+    };
     d.apply(Settlement { tasks: vec![again], ..d.dropped(claimed) }).await;
     id
 }
@@ -147,7 +156,7 @@ pub(super) async fn tasks_come_back_whole(d: Desk) {
         to: reader("sort", 2),
         items,
         load: Load::Items,
-        failures: 4,
+        tries: Tries { failures: 4, waits: 7 },
         lost: 2,
         generation: 5,
         due: Some(700),

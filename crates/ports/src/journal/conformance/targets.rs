@@ -3,7 +3,7 @@
 use opendmp_model::export::IfExists;
 use opendmp_model::ids::SlotId;
 
-use super::desk::{Desk, OK, content, export_of, fault, file, to};
+use super::desk::{Desk, OK, content, export_of, fault, file, later, to};
 use crate::journal::types::*;
 
 /// The name that the only waiting export goes to; it is carried out.
@@ -158,7 +158,7 @@ pub(super) async fn one_at_a_time_and_in_order(d: Desk) {
     let arrivals: Vec<u64> = first.iter().map(|intent| export_of(intent).arrival.0).collect();
     assert_eq!(arrivals, [1, 4], "one of each target, the oldest");
     assert!(d.intents(10).await.is_empty());
-    d.finish(&first[0], End::Retry { due: 5_000, fault: fault("away") }).await;
+    d.finish(&first[0], later(5_000, "away")).await;
     assert!(d.intents(10).await.is_empty(), "one that waits keeps its place");
     assert_eq!(d.backlog().await.due, Some(5_000));
     let again = d.intents_at(5_000, 10).await;
@@ -184,7 +184,7 @@ pub(super) async fn an_older_one_goes_first(mut d: Desk) {
     assert_eq!(action.arrival.0, 2, "settled later, and older");
     d.apply(settle(&d, 0)).await;
     assert!(d.intents(10).await.is_empty(), "not while another is under way");
-    d.finish(&second, End::Retry { due: 1, fault: fault("away") }).await;
+    d.finish(&second, later(1, "away")).await;
     let (tried, action) = d.export().await;
     assert_eq!((tried.id, action.arrival.0), (second.id, 2), "what was tried goes on: nobody knows what it wrote");
     d.lease = d.lease(true).await;

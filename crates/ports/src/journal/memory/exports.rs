@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use opendmp_model::export::IfExists;
-use opendmp_model::fault::Fault;
+use opendmp_model::fault::{Fault, Tries};
 use opendmp_model::ids::{Arrival, Pass, SlotId};
 
 use super::state::{Origin, Place, State, StoredIntent, Target};
@@ -52,6 +52,7 @@ impl State {
             processor: Arc::clone(processor),
             action: Action::Release { releases },
             attempt: 0,
+            tries: Tries::default(),
             unknown: false,
         };
         let stored = StoredIntent { intent, source: Some(source), target: None, number: 1, due: 0, lease: None };
@@ -95,6 +96,7 @@ impl State {
                     processor: Arc::clone(processor),
                     action: Action::Export(action),
                     attempt: 0,
+                    tries: Tries::default(),
                     unknown: false,
                 };
                 let stored = StoredIntent { intent, source: None, target: Some(place), number, due: 0, lease: None };
@@ -239,9 +241,10 @@ impl State {
         if stored.lease != Some(done.lease) || stored.intent.attempt != done.attempt || !live {
             return false;
         }
-        if let End::Retry { due, .. } = done.end {
+        if let End::Retry { due, tries, .. } = done.end {
             stored.lease = None;
             stored.due = due;
+            stored.intent.tries = tries;
             return false;
         }
         let Some(stored) = self.intents.remove(&done.id) else { return false };
@@ -272,13 +275,20 @@ impl State {
                         IfExists::Fail => {
                             self.end_export(&stored, ExportState::Refused, None);
                             let fault = decide::taken(&action.export.target);
-                            self.refused(action.clone(), fault, &intent.processor, origin, done.at, intent.attempt);
+                            self.refused(
+                                action.clone(),
+                                fault,
+                                &intent.processor,
+                                origin,
+                                done.at,
+                                intent.tries.failures + 1,
+                            );
                         }
                     }
                 }
                 End::Refused(fault) => {
                     self.end_export(&stored, ExportState::Refused, None);
-                    self.refused(action.clone(), fault, &intent.processor, origin, done.at, intent.attempt);
+                    self.refused(action.clone(), fault, &intent.processor, origin, done.at, intent.tries.failures + 1);
                 }
                 End::Retry { .. } => {}
             }

@@ -351,7 +351,7 @@ impl State {
             let count = task.task.count();
             items += if task.task.items.is_empty() { 0 } else { count };
             for item in task.task.items {
-                let letter = decide::abandoned(&task.task.to, item, task.task.failures);
+                let letter = decide::abandoned(&task.task.to, item, task.task.tries.failures);
                 self.add_dead(letter, task.origin, at, None, task.made);
             }
             self.outstanding(task.origin.run, -(count as i64), at);
