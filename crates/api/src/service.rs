@@ -378,10 +378,8 @@ impl Service {
         problems: &AtomicU64,
     ) -> Result<bool, Refusal> {
         let told = |event: RunEvent| match event {
-            RunEvent::Problem { about, message, hint } => {
-                if problems.fetch_add(1, Ordering::Relaxed) < MOST_PROBLEMS {
-                    tell.now(Event::Problem { about, message, hint });
-                }
+            RunEvent::Problem { about, message, hint } if problems.fetch_add(1, Ordering::Relaxed) < MOST_PROBLEMS => {
+                tell.now(Event::Problem { about, message, hint });
             }
             // No item is left out because of it, so it does not count among the problems.
             RunEvent::Waits { about, message, hint } => {

@@ -164,10 +164,11 @@ impl Location {
         let id = identity.folder();
         let record = self.record()?;
         let is_known = record.folder().is_some_and(|known| known.is(&id));
-        if !is_known && let Some(unmounted) = self.unmounted(&record, &mount)? {
-            if !self.accept(folder, &id, &mount)? {
-                return Err(io::Error::other(unmounted));
-            }
+        if !is_known
+            && let Some(unmounted) = self.unmounted(&record, &mount)?
+            && !self.accept(folder, &id, &mount)?
+        {
+            return Err(io::Error::other(unmounted));
         }
         let (folder, mount) = (id.to_string(), as_text(&mount));
         if record.folder.as_ref() != Some(&folder) || record.mount.as_ref() != Some(&mount) {

@@ -26,6 +26,9 @@ use crate::beneath::{Folder, FolderId, Taken, is_file, join, split, version};
 use crate::life;
 use crate::location::Location;
 
+/// One release: its position among those asked for, the claimed file, and its version then.
+type ToRelease = (usize, Place, FileStat);
+
 /// The folder of everything claimed, in the source's own.
 pub(super) const CLAIMED: &[u8] = b".opendmp-claimed";
 
@@ -227,7 +230,7 @@ impl Releaser<'_> {
         let now = self.roots.now();
         let mut ends: Vec<Option<Result<Released, SourceError>>> = Vec::with_capacity(releases.len());
         // Folder by folder, of which there are several only where one was moved away.
-        let mut within: Vec<(Reached, Vec<(usize, Place, FileStat)>)> = Vec::new();
+        let mut within: Vec<(Reached, Vec<ToRelease>)> = Vec::new();
         for release in releases {
             let n = ends.len();
             ends.push(None);

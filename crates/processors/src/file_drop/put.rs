@@ -126,8 +126,8 @@ pub(super) fn put(
         return Err(taken());
     }
     into.sync().map_err(|error| failed("syncing the folder of", &path, &error))?;
-    let is_there = |now: &Folder| Ok(now.descend(folder)?.identity()? == into.identity()?);
-    if is_there(&now()?.folder).unwrap_or_else(|_: io::Error| false) {
+    let is_there = |now: &Folder| -> io::Result<bool> { Ok(now.descend(folder)?.identity()? == into.identity()?) };
+    if is_there(&now()?.folder).unwrap_or(false) {
         return Ok(());
     }
     // It lies in a folder that nobody looks into.

@@ -15,6 +15,9 @@ use super::super::{area, failed, no_root};
 use super::{Answer, Call, Found, POLL, Scanner, Shared};
 use crate::beneath::{Folder, join, version};
 
+/// The folder of a claim, and what it is in.
+type ClaimFolder = (Arc<Root>, Place);
+
 /// How many names are sorted at a time: within a window files are claimed by name, from window to window as the file
 /// system lists them.
 const WINDOW: usize = 65_536;
@@ -33,7 +36,7 @@ pub(super) struct Pass {
     /// The folders that are to be walked of a look at names: those that are new.
     pub folders: VecDeque<Vec<u8>>,
     /// The walk under way, and the claim's folder it goes through.
-    pub walk: Option<(Option<(Arc<Root>, Place)>, Walk)>,
+    pub walk: Option<(Option<ClaimFolder>, Walk)>,
     pub walked: bool,
     pub window: VecDeque<Found>,
     pub batch: VecDeque<(Found, Answer)>,
