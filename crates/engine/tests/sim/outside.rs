@@ -116,10 +116,10 @@ pub async fn mover(world: Arc<World>, place: String, returns: bool) {
         world.count("moved folders");
         world.note(|| format!("{place} is folder {folder} from now on"));
     }
-    let is_empty = |folder: &Place| folder.aside.is_empty() && folder.files.is_empty();
     let away: Vec<u64> = {
         let seen = world.seen();
-        let mine = seen.away.iter().filter(|((name, _), folder)| *name == place && !is_empty(folder));
+        let is_owed = |key: &(String, u64), folder: &Place| !folder.files.is_empty() || seen.recorded.contains(key);
+        let mine = seen.away.iter().filter(|(key, folder)| key.0 == place && is_owed(key, folder));
         mine.map(|((_, folder), _)| *folder).collect()
     };
     for folder in away.into_iter().filter(|_| returns) {
@@ -133,7 +133,8 @@ pub async fn mover(world: Arc<World>, place: String, returns: bool) {
             sleep(&world, 500).await;
             let seen = world.seen();
             let there = &seen.places[&place];
-            if there.aside.is_empty() && there.files.values().all(|file| file.writer) {
+            let is_recorded = seen.recorded.contains(&(place.clone(), folder));
+            if !is_recorded && there.files.values().all(|file| file.writer) {
                 break;
             }
         }
@@ -325,11 +326,15 @@ impl PlaceSource {
         // What an earlier life claimed and did not bring in.
         let left: Vec<Token> = {
             let (mut seen, held) = (world.seen(), self.held());
-            let mut left = Vec::new();
+            let (mut left, mut clear) = (Vec::new(), Vec::new());
             for place in self.reached(&mut seen) {
+                if place.aside.is_empty() {
+                    clear.push((self.place.clone(), place.folder));
+                }
                 let mine = place.aside.iter().filter(|(n, aside)| aside.owner == ledger.owner() && !held.contains(n));
                 left.extend(mine.map(|(n, _)| (place.folder, *n)));
             }
+            clear.iter().for_each(|key| _ = seen.recorded.remove(key));
             left
         };
         let paths = |seen: &mut Seen| -> Vec<Vec<u8>> {
@@ -378,6 +383,7 @@ impl PlaceSource {
         let folder = place.folder;
         let earlier = self.open.lock().unwrap().iter().next().copied().filter(|earlier| *earlier != folder);
         self.open.lock().unwrap().insert(folder);
+        seen.recorded.insert((self.place.clone(), folder));
         if self.gate.world.setup.mutant == Some(Mutant::ClaimsIntoFormerFolder)
             && let Some(earlier) = earlier.and_then(|folder| seen.away.get_mut(&(self.place.clone(), folder)))
         {
@@ -401,8 +407,12 @@ impl PlaceSource {
     fn let_go(&self, token: Token) -> Result<(), SourceError> {
         let world = &self.gate.world;
         let mut seen = world.seen();
+        let is_recorded = seen.recorded.contains(&(self.place.clone(), token.0));
         let Some(place) = self.folder(&mut seen, token) else {
             drop(seen);
+            if !is_recorded {
+                return Ok(());
+            }
             world.count("releases in folders that are not there");
             return match world.setup.mutant {
                 Some(Mutant::ReleasesElsewhere) => Ok(()),

@@ -74,6 +74,8 @@ pub struct Seen {
     pub places: BTreeMap<String, Place>,
     /// Folders that had a place and were moved away, by place and folder.
     pub away: BTreeMap<(String, u64), Place>,
+    /// Folders, by place, in which something may lie set aside: what sources have recorded of them.
+    pub recorded: BTreeSet<(String, u64)>,
     /// Next number for a version, an inode, a claim.
     pub number: u64,
     pub targets: BTreeMap<(String, Vec<u8>), Stored>,
