@@ -183,7 +183,7 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use opendmp_model::fault::{Fault, FaultKind};
+    use opendmp_model::fault::{Fault, FaultKind, Tries};
     use opendmp_model::item::{Attributes, ContentRef};
     use opendmp_ports::clock::ManualClock;
     use opendmp_ports::content::MemoryContent;
@@ -262,7 +262,7 @@ mod tests {
         journal.ingest(ingest).await.unwrap();
         let entry = journal.claim_intents(lease, clock.now(), 1).await.unwrap().remove(0);
         let fault = Fault::new(FaultKind::Unavailable, "away", "the folder is away");
-        let end = End::Retry { due: clock.now() + 5_000, fault };
+        let end = End::Retry { due: clock.now() + 5_000, tries: Tries::default(), fault };
         let finished = Finished { id: entry.id, lease, attempt: entry.attempt, end, at: clock.now() };
         journal.finish(vec![finished]).await.unwrap();
         engine
@@ -287,7 +287,11 @@ mod tests {
         assert!(issues[0].message.contains("set back by 3650 days; 1 waiting"), "{}", issues[0].message);
         // What had its time from the old clock, and came into the journal only now.
         let claimed = engine.journal.claim_intents(engine.lease, due, 1).await.unwrap().remove(0);
-        let end = End::Retry { due: 20 * YEAR + 6_000, fault: Fault::new(FaultKind::Unavailable, "away", "away") };
+        let end = End::Retry {
+            due: 20 * YEAR + 6_000,
+            tries: Tries::default(),
+            fault: Fault::new(FaultKind::Unavailable, "away", "away"),
+        };
         let late = Finished { id: claimed.id, lease: engine.lease, attempt: claimed.attempt, end, at: 20 * YEAR };
         engine.journal.finish(vec![late]).await.unwrap();
         clock.advance(AGAIN[0]);

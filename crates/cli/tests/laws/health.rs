@@ -82,7 +82,9 @@ fn a_clock_set_back_between_two_starts_stops_nothing() {
         .status()
         .unwrap();
     assert!(done.success());
-    let later = std::time::SystemTime::now() + std::time::Duration::from_millis(ahead as u64);
+    // It was written just now.
+    let written = journal.metadata().unwrap().modified().unwrap();
+    let later = written + std::time::Duration::from_millis(ahead as u64);
     fs::File::options().write(true).open(&journal).unwrap().set_modified(later).unwrap();
     fs::write(place.path("go"), "").unwrap();
     place.start_and_wait();

@@ -222,7 +222,7 @@ fn linked_later(role: Role, to: &str, running: bool) {
     let expected = usize::from(running) + if role == Role::Source { 1 } else { 4 };
     assert_eq!(datasets.len(), expected, "{datasets:?}");
     let now = kept(&place);
-    for (path, content) in before.iter().filter(|(path, _)| !path.extension().is_some_and(|it| it == "pack")) {
+    for (path, content) in before.iter().filter(|(path, _)| path.extension().is_none_or(|it| it != "pack")) {
         assert_eq!(now.get(path), Some(content), "{}", path.display());
     }
     place.ok(&["verify"]);
