@@ -65,6 +65,10 @@ impl Clock for Time {
         self.0.load(Ordering::Relaxed)
     }
 
+    fn steady(&self) -> i64 {
+        self.now()
+    }
+
     async fn sleep(&self, duration: Duration) {
         self.0.fetch_add(duration.as_millis() as i64, Ordering::Relaxed);
     }

@@ -67,10 +67,10 @@ fn earlier_schemas_are_frozen() {
 }
 
 #[test]
-fn schema_10_is_frozen() {
+fn schema_11_is_frozen() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v10.txt")).unwrap();
+    let golden = std::fs::read_to_string(format!("{GOLDEN}/schema-v11.txt")).unwrap();
     let dumped = dump(&dir.path().join("journal.db"));
     assert!(dumped == golden, "a stored schema is never changed, make a new migration; it is now\n{dumped}");
 }
