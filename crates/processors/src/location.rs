@@ -10,6 +10,7 @@
 //! then whatever is there is taken for what is meant.
 
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -280,11 +281,12 @@ impl Location {
         };
         let Some(folder) = file.parent() else { return Ok(()) };
         if !folder.exists() {
-            Folder::open_or_make(folder)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let new = folder.join(format!("{}.tmp", life::new()));
         let written = (|| {
-            let mut out = std::fs::File::create_new(&new)?;
+            // The data directory is its owner's alone, whatever the umask.
+            let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
             out.write_all(&serde_json::to_vec_pretty(&record)?)?;
             out.sync_all()?;
             std::fs::rename(&new, file)?;

@@ -13,11 +13,11 @@
 //! ```
 //!
 //! The launcher is forked from the server, small, single-threaded, and ends with it. Which means the kernel offers is
-//! found out once ([`protection`]); where namespaces are missing, Landlock and seccomp still apply, and
+//! found out once ([`protection()`]); where namespaces are missing, Landlock and seccomp still apply, and
 //! [`Protection::missing`] lists what is not protected.
 //!
-//! Nothing here knows flows or items. Linux has all of it ([`linux`]); elsewhere processes are started without a
-//! sandbox ([`portable`]).
+//! Nothing here knows flows or items. Linux has all of it (`linux`); elsewhere processes are started without a
+//! sandbox (`portable`).
 
 mod command;
 #[cfg(target_os = "linux")]

@@ -67,7 +67,7 @@ impl Place {
         Some(Self { owner: owner.to_vec(), token: token.to_vec(), path: path.to_vec() })
     }
 
-    /// What [`release_all`] needs of it: where it is, and which version was claimed, for a program that had just begun
+    /// What [`Releaser::release_all`] needs of it: where it is, and which version was claimed, for a program that had just begun
     /// to open the file when it was set aside may still come to write to it.
     pub(super) fn release(&self, stat: &FileStat) -> Bytes {
         let FileStat { inode, size, mtime, .. } = stat;

@@ -1,4 +1,4 @@
-//! A CEL expression that is known to end: read with bounds, and accepted only if its [cost](super::cost) has one.
+//! A CEL expression that is known to end: read with bounds, and accepted only if its cost has one ([`cost`]).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Expression {
         Ok(Self { tree, steps: found.steps, variables: found.variables, patterns: found.patterns })
     }
 
-    /// Evaluates it in a scope of [`context`].
+    /// Evaluates it in a scope that the variables of an item make.
     pub(super) fn evaluate(&self, context: &cel::Context<'_, '_>) -> ResolveResult {
         Value::resolve(&self.tree, context)
     }

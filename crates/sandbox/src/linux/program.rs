@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -24,9 +24,6 @@ const KEPT_CAPABILITIES: [libc::c_ulong; 5] = [0, 1, 3, 4, 10];
 
 /// Processes and threads that a command may have, so that it can't take the last ones that the machine has.
 const MAX_PROCESSES: u64 = 4096;
-
-/// Above the numbers that a program is given.
-const HIGH: RawFd = 100;
 
 /// Never returns: it becomes the program, or says through `tell` why it could not, and ends.
 pub(super) fn run(request: &Request, stdio: u8, descriptors: &[OwnedFd], tell: &OwnedFd, shared: &Shared) -> ! {
@@ -71,10 +68,11 @@ fn limit(request: &Request) -> io::Result<()> {
 
 /// Standard input, output and error as far as given, then the others from [`FIRST_PASSED`] on; nothing else stays open.
 fn number_descriptors(stdio: u8, descriptors: &[OwnedFd], shared: &Shared) -> io::Result<()> {
-    // First to where none of the numbers wanted is.
+    // First to where none of the numbers wanted is, and not higher: a server may have few of them.
+    let above = FIRST_PASSED + i32::try_from(descriptors.len()).map_err(io::Error::other)?;
     let mut high = Vec::new();
     for fd in descriptors {
-        high.push(fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(HIGH))?);
+        high.push(fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(above))?);
     }
     let mut given = high.iter();
     // SAFETY of numbers: they were just made, and live until `exec`.
