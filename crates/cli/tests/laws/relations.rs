@@ -216,11 +216,12 @@ fn linked_later(role: Role, to: &str, running: bool) {
     if role == Role::MoveTo {
         place.wait_for("what waited is moved", |place| place.path("folder/data/journal.db").exists());
     }
-    place.stop();
-    let datasets = place.json(&["datasets", "list", "--collection", "Torture"]);
-    assert_eq!(place.json(&["dead-letters", "list"]).len(), 0);
     let expected = usize::from(running) + if role == Role::Source { 1 } else { 4 };
-    assert_eq!(datasets.len(), expected, "{datasets:?}");
+    let datasets = |place: &Place| place.json(&["datasets", "list", "--collection", "Torture"]);
+    place.wait_for("all are collected", |place| datasets(place).len() >= expected);
+    place.stop();
+    assert_eq!(place.json(&["dead-letters", "list"]).len(), 0);
+    assert_eq!(datasets(&place).len(), expected, "{:?}", datasets(&place));
     let now = kept(&place);
     for (path, content) in before.iter().filter(|(path, _)| path.extension().is_none_or(|it| it != "pack")) {
         assert_eq!(now.get(path), Some(content), "{}", path.display());
