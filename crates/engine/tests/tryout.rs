@@ -323,7 +323,7 @@ async fn an_environment_that_can_not_be_made_is_told_as_what_came_of_it() {
     let code = "# /// script\n# requires-python = \">=99\"\n# ///\ndef process(data: bytes) -> bytes:\n  return data\n";
     let failed = bench.python(code, text("x")).await;
     let fault = failed.fault.unwrap();
-    assert_eq!((failed.outcome, fault.code.as_str()), (TryOutcome::Failed, "script-not-started"), "{fault}");
+    assert_eq!((failed.outcome, fault.code.as_str()), (TryOutcome::Retry, "script-not-started"), "{fault}");
     assert!(fault.message.contains("99") || fault.hint.is_some(), "{fault:?}");
     assert_eq!(failed.input.preview.as_deref(), Some("x"));
 }
