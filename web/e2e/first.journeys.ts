@@ -1,5 +1,5 @@
 // The first quarter of an hour: from a data directory that is not there yet to an own dataset, with every click and key counted.
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,11 +19,15 @@ def process(text: str) -> str:
     return str(sum(float(mass) for _, mass in rows)) + "\\n"
 `
 
-/** A server of its own, whose data directory it makes itself; answers the link that it prints. */
+/** A server of its own, whose data directory it makes itself; answers a link that opens its page once. */
 async function serve(folder: string): Promise<{ link: string; child: ChildProcess }> {
-  const child = spawn(process.env.OPENDMP_BINARY ?? 'opendmp', ['serve', '--listen', '127.0.0.1:0', '--data-dir', 'data'], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] })
+  const opendmp = process.env.OPENDMP_BINARY ?? 'opendmp'
+  const child = spawn(opendmp, ['serve', '--listen', '127.0.0.1:0', '--data-dir', 'data'], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] })
   for await (const line of createInterface({ input: child.stdout })) {
-    if (line.startsWith('open ')) return { link: line.slice('open '.length), child }
+    if (!line.startsWith('listening on ')) continue
+    const said = execFileSync(opendmp, ['token', '--link', '--data-dir', 'data'], { cwd: folder, encoding: 'utf8' })
+    const link = /http:\S+/.exec(said)?.[0]
+    if (link !== undefined) return { link, child }
   }
   throw new Error('the server ended before it was ready')
 }

@@ -286,7 +286,7 @@ mod tests {
         let with = |from: &str, read: ReadAccess, to: &str, names: &str| {
             codes("a", &[ingest("a", &["results"], from, read), collect("a", to, names)])
         };
-        assert_eq!(with("in", recursive.clone(), "in/out", "*"), ["feedback-loop"]);
+        assert_eq!(with("in", recursive, "in/out", "*"), ["feedback-loop"]);
         assert_eq!(with("in", read("*"), "in/out", "*"), [""; 0]);
         assert_eq!(with("x/in", read("*"), "x", "*/*"), ["feedback-loop"]);
         assert_eq!(with("x/in", read("*"), "x", "out/*"), [""; 0]);
