@@ -164,6 +164,8 @@ pub enum SettingFrom {
     CommandLine,
     /// A variable of the environment that it was started in.
     Environment,
+    /// What the machine offers; nobody sets it.
+    Machine,
 }
 
 /// One setting of the server. They are given when it is started.

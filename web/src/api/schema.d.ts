@@ -3214,7 +3214,7 @@ export interface components {
          * @description Where a setting's value is from.
          * @enum {string}
          */
-        SettingFrom: "default" | "command_line" | "environment";
+        SettingFrom: "default" | "command_line" | "environment" | "machine";
         /**
          * @description Whether a diagnostic stops a flow from being saved and run.
          * @enum {string}

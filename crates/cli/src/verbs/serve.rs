@@ -253,7 +253,7 @@ fn sandbox() -> Setting {
     if found.root {
         about += ". The server runs as root, and so do they";
     }
-    Setting { name: "sandbox".to_owned(), value: Some(found.summary()), from: SettingFrom::Default, about }
+    Setting { name: "sandbox".to_owned(), value: Some(found.summary()), from: SettingFrom::Machine, about }
 }
 
 /// Requests are answered on threads of their own: beside flows at full speed, on the same ones, an answer waited for

@@ -90,7 +90,7 @@ function Known({ status: now, stale }: { status: Status; stale: boolean }) {
   )
 }
 
-const FROM: Record<Setting['from'], string> = { default: 'default', command_line: 'command line', environment: 'environment' }
+const FROM: Record<Setting['from'], string> = { default: 'default', command_line: 'command line', environment: 'environment', machine: 'this machine' }
 
 /** What the server was started with. It is changed by starting it anew. */
 function Started() {
@@ -106,7 +106,7 @@ function Started() {
             <tbody>
               {query.data.rows.map((row) => (
                 <tr key={row.name}>
-                  <Box component="td" className="mono" sx={{ whiteSpace: 'nowrap', fontSize: 12.5 }}>--{row.name}</Box>
+                  <Box component="td" className="mono" sx={{ whiteSpace: 'nowrap', fontSize: 12.5 }}>{row.from === 'machine' ? row.name : `--${row.name}`}</Box>
                   <Box component="td" sx={{ whiteSpace: 'nowrap', fontWeight: row.from === 'default' ? 400 : 600 }}>{row.value ?? <Box component="span" sx={{ color: 'text.secondary' }}>not set</Box>}</Box>
                   <Box component="td" sx={{ whiteSpace: 'nowrap', color: 'text.secondary' }}>{FROM[row.from]}</Box>
                   <Box component="td" sx={{ color: 'text.secondary' }}><Prose text={row.about} /></Box>
