@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::health::WATCHER_HINT;
+use crate::ingest::identity;
 use crate::live::{complain, pause};
 use crate::loaded::run_blocking;
 use crate::retry::{Cause, Policy, Waits, port_fault};
@@ -271,6 +272,8 @@ struct SourceLoop {
     room: Room,
     /// The waits after scans that failed.
     waits: Waits,
+    /// What was wrong with its place when it was looked at last; at the start, that it was not looked at.
+    place: Option<String>,
 }
 
 /// What is to be done next.
@@ -300,6 +303,7 @@ impl SourceLoop {
             turn: false,
             untold: false,
             room: Room::default(),
+            place: Some(String::new()),
         }
     }
 
@@ -438,6 +442,12 @@ impl SourceLoop {
                 }
             }
             Ok(Look::Saw(report)) => {
+                let place = report.issues.first().map(|issue| issue.message.clone());
+                if self.place.is_some() && self.place != place {
+                    // Something of what was away may be there again.
+                    self.retry_releases().await;
+                }
+                self.place = place;
                 let retried = match report.not_stored {
                     false => {
                         self.waits.reset();
@@ -473,6 +483,7 @@ impl SourceLoop {
             }
             // What was told is not known any more.
             Err(cause) => {
+                self.place.get_or_insert_default();
                 let wait = self.waits.next(cause);
                 (self.everything, self.slowly) = (Instant::now() + wait, false);
                 if let Some((_, looks)) = &mut self.unwatched {
@@ -480,6 +491,29 @@ impl SourceLoop {
                 }
             }
         }
+    }
+}
+
+impl SourceLoop {
+    /// Has releases tried again now that failed while the source was away, however long they were to wait.
+    async fn retry_releases(&self) {
+        let engine = &self.common.engine;
+        match engine.retry_releases(self.version, &self.processor).await {
+            Ok(0) => {}
+            Ok(_) => engine.transport.send(Hint::Intents),
+            // They are tried again all the same, later.
+            Err(fault) => tracing::debug!(%fault, "releases that wait are not hastened"),
+        }
+    }
+}
+
+impl Engine {
+    async fn retry_releases(&self, version: VersionId, processor: &str) -> Result<u64, Fault> {
+        let loaded = self.load(version).await.map_err(port_fault)?;
+        let node = loaded.node(processor).ok_or_else(|| no_processor(processor))?;
+        let source = node.source(self).await?;
+        let id = self.source_id(&loaded.flow, &identity(&loaded, node, &*source)).await.map_err(port_fault)?;
+        self.journal.retry_releases(id, self.clock.now()).await.map_err(port_fault)
     }
 }
 

@@ -202,6 +202,7 @@ fn the_rules_notice_ports_that_lie() {
         (Mutant::EagerStep, Setup::default(), &[Law::L3]),
         (Mutant::ReleasesAtClaim, Setup::default(), &[Law::L4]),
         (Mutant::ReleasesByPath, Setup::default(), &[Law::L4]),
+        (Mutant::ClaimsIntoFormerFolder, moved(), &[Law::L1, Law::L4, Law::Rest]),
         (Mutant::ReleasesElsewhere, moved_by_crashing(), &[Law::L4, Law::Once]),
     ] {
         notices(mutant, setup, laws);

@@ -447,6 +447,8 @@ impl Twins {
                 let arrivals: Vec<Arrival> = (0..4).map(|_| Arrival(self.rng.random_range(1..200))).collect();
                 let source = SourceId(self.rng.random_range(1..3));
                 both!(self, affirm(source, arrivals)).unwrap();
+                let hastened = both!(self, retry_releases(source, now));
+                hastened.unwrap();
             }
             6 => {
                 if let Ok(run) = both!(self, open_run(flow, version, RunMode::Live, "scan", now)) {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Place, Rng, files, hash, pause, seed};
+use crate::health::status;
 use crate::mounts::{in_own_mounts, mount, unmount};
 use crate::torture::forgive;
 
@@ -228,6 +229,41 @@ fn l1_what_is_claimed_on_a_file_system_that_is_gone_is_told() {
         assert!(audit(&place).0 && !place.path("inbox/.opendmp-accept").exists());
         place.wait_for("it is well again", |place| health(place).contains("\"ok\""));
     });
+}
+
+/// While a folder is away, releases are tried less and less often; when it is there again, nobody waits for the next try.
+#[test]
+fn l4_what_waits_to_be_let_go_is_let_go_when_its_folder_is_there_again() {
+    for after_restart in [false, true] {
+        let mut place = Place::new();
+        place.write_flow(&flow("delete"));
+        place.ok(&["flows", "enable", "flow.yaml"]);
+        put(&place.path("inbox"), "a.txt");
+        place.start(&[("OPENDMP_FAILPOINT", "after-arrive")]);
+        assert!(place.ended().is_some());
+        rename(&place, "elsewhere");
+        place.start_and_wait();
+        place.wait_for("the claim is missed", |place| health(place).contains("does not name now"));
+        place.wait_for("the release waits", |place| status(place)["backlog"]["due"].is_i64());
+        place.stop();
+        // As if it had been away for so long that the next try is far off.
+        place.sql("UPDATE intent SET due = due + 3600000 WHERE due > 0");
+        let back = |place: &Place| {
+            fs::remove_dir_all(place.path("inbox")).unwrap();
+            fs::rename(place.path("elsewhere"), place.path("inbox")).unwrap();
+        };
+        if after_restart {
+            back(&place);
+            place.start_and_wait();
+        } else {
+            place.start_and_wait();
+            place.wait_for("the claim is missed", |place| health(place).contains("does not name now"));
+            back(&place);
+        }
+        place.wait_for("it is let go", |place| !holds_files(&place.path("inbox")));
+        collected(&mut place, &["a.txt"]);
+        place.settle_down();
+    }
 }
 
 #[test]

@@ -83,6 +83,7 @@ calls! {
     fn releasing(source: SourceId, releases: Vec<Vec<u8>>) -> Vec<bool>;
     fn affirm(source: SourceId, arrivals: Vec<Arrival>) -> ();
     fn pending_releases(source: SourceId, limit: usize) -> Vec<Vec<u8>>;
+    fn retry_releases(source: SourceId, now: i64) -> u64;
     fn open_run(flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> RunId;
     fn close_run(run: RunId, at: i64) -> ();
     fn ingest(ingest: Ingest) -> Ingested;

@@ -555,11 +555,11 @@ pub fn at_rest(world: &World) {
 
 /// What stood still in a source has arrived, and what was claimed was let go.
 fn sources(world: &World) {
-    let (places, arrived) = {
+    let (places, away, arrived) = {
         let seen = world.seen();
-        (seen.places.clone(), seen.arrived.clone())
+        (seen.places.clone(), seen.away.clone(), seen.arrived.clone())
     };
-    for ((name, folder), place) in world.seen().away.clone() {
+    for ((name, folder), place) in away {
         for (token, aside) in place.aside.iter().filter(|(_, aside)| !aside.file.writer) {
             let law = if arrived.contains_key(&aside.file.version) { Law::L4 } else { Law::L1 };
             let Aside { path, file, .. } = aside;

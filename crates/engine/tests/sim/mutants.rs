@@ -45,6 +45,8 @@ pub enum Mutant {
     ReleasesAtClaim,
     /// The source lets go what lies under the claimed name by now.
     ReleasesByPath,
+    /// The source sets files aside in a folder that had its place before, and looks for them in the one that has it now.
+    ClaimsIntoFormerFolder,
     /// The source takes a release for done because the folder that has the place now does not have the file.
     ReleasesElsewhere,
     /// The sink writes half.

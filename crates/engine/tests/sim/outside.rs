@@ -259,7 +259,10 @@ impl PlaceSource {
     /// The folders that can be reached: the one that has the place, and those that are held open.
     fn reached<'a>(&self, seen: &'a mut Seen) -> impl Iterator<Item = &'a mut Place> {
         let Seen { places, away, .. } = seen;
-        let open = self.open.lock().unwrap().clone();
+        let mut open = self.open.lock().unwrap().clone();
+        if self.gate.world.setup.mutant == Some(Mutant::ClaimsIntoFormerFolder) {
+            open.clear();
+        }
         let name = self.place.clone();
         let away = away.iter_mut().filter(move |((place, folder), _)| *place == name && open.contains(folder));
         places.get_mut(&self.place).into_iter().chain(away.map(|(_, folder)| folder))
@@ -378,8 +381,15 @@ impl PlaceSource {
         let file = place.files.remove(&path)?;
         let aside = Aside { owner: owner.to_owned(), path, file };
         let folder = place.folder;
+        let earlier = self.open.lock().unwrap().iter().next().copied().filter(|earlier| *earlier != folder);
         self.open.lock().unwrap().insert(folder);
         seen.recorded.insert((self.place.clone(), folder));
+        if self.gate.world.setup.mutant == Some(Mutant::ClaimsIntoFormerFolder)
+            && let Some(earlier) = earlier.and_then(|folder| seen.away.get_mut(&(self.place.clone(), folder)))
+        {
+            earlier.aside.insert(number, aside.clone());
+            return Some(((folder, number), aside));
+        }
         seen.places.get_mut(&self.place)?.aside.insert(number, aside.clone());
         Some(((folder, number), aside))
     }

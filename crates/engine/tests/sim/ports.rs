@@ -40,6 +40,7 @@ macro_rules! journal {
             affirm(source: SourceId, arrivals: Vec<Arrival>) -> ();
             releasing(source: SourceId, releases: Vec<Vec<u8>>) -> Vec<bool>;
             pending_releases(source: SourceId, limit: usize) -> Vec<Vec<u8>>;
+            retry_releases(source: SourceId, now: i64) -> u64;
             open_run(flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> RunId;
             close_run(run: RunId, at: i64) -> ();
             group(flow: FlowId, group: PathHash) -> Option<GroupRow>;

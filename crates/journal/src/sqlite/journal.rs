@@ -140,6 +140,10 @@ impl Journal for SqliteJournal {
         self.read("journal pending releases", move |conn| read::pending_releases(conn, source, limit)).await
     }
 
+    async fn retry_releases(&self, source: SourceId, now: i64) -> Result<u64> {
+        self.write_in(Lane::Last, "journal retry releases", move |t| t.retry_releases(source, now)).await
+    }
+
     async fn open_run(&self, flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> Result<RunId> {
         let trigger = trigger.to_owned();
         self.write("journal open run", move |t| t.open_run(flow, version, mode, &trigger, at)).await

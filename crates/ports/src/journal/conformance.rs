@@ -88,7 +88,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
         exports {
             an_export_is_carried_out, equal_results_are_not_exported_again, another_name_is_exported_again,
             another_destination_is_exported_again, occupied_targets_follow_the_policy, refused_exports_are_repeated_alone,
-            retries_wait, attempts_of_unknown_end_are_told, lost_leases_finish_nothing, releases_are_intents_too,
+            retries_wait, attempts_of_unknown_end_are_told, lost_leases_finish_nothing, releases_are_intents_too, waiting_releases_can_be_made_due,
             what_is_done_is_done,
         }
         targets {

@@ -18,7 +18,7 @@ use opendmp_model::item::{ContentRef, Item};
 use opendmp_model::ledger::{FileStat, Known};
 use tokio::sync::mpsc;
 
-use self::state::State;
+use self::state::{State, StoredIntent};
 use super::Journal;
 use super::again::*;
 use super::decide::{self, DraftDecision};
@@ -314,6 +314,17 @@ impl Journal for MemoryJournal {
     async fn pending_releases(&self, source: SourceId, limit: usize) -> Result<Vec<Vec<u8>>> {
         let state = self.lock();
         Ok(state.pending(source).take(limit).map(|release| release.to_vec()).collect())
+    }
+
+    async fn retry_releases(&self, source: SourceId, now: i64) -> Result<u64> {
+        let mut state = self.lock();
+        let waits = |stored: &StoredIntent| stored.source == Some(source) && stored.lease.is_none() && stored.due > now;
+        let mut changed = 0;
+        for stored in state.intents.values_mut().filter(|stored| waits(stored)) {
+            stored.due = now;
+            changed += 1;
+        }
+        Ok(changed)
     }
 
     async fn open_run(&self, flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> Result<RunId> {

@@ -109,6 +109,10 @@ pub trait Journal: Send + Sync {
     /// All releases of a source not yet carried out, at most `limit`.
     async fn pending_releases(&self, source: SourceId, limit: usize) -> Result<Vec<Vec<u8>>>;
 
+    /// Makes the release intents of a source that wait for a later time due now, because what they waited for may be
+    /// there again. Answers how many.
+    async fn retry_releases(&self, source: SourceId, now: i64) -> Result<u64>;
+
     /// Opens a run that several ingests go into; it can't be done before [`Journal::close_run`]. It is a person's, who
     /// waits for all that comes of it: whatever its items were added to at aggregates is closed at its end.
     async fn open_run(&self, flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> Result<RunId>;

@@ -285,6 +285,12 @@ impl Tables<'_> {
         Ok(())
     }
 
+    pub(crate) fn retry_releases(&mut self, source: SourceId, now: i64) -> Result<u64> {
+        let sql = "UPDATE intent INDEXED BY intent_queue SET due = ?2 \
+                   WHERE lease = 0 AND head = 1 AND due > ?2 AND kind = 0 AND source = ?1";
+        Ok(self.sql(sql)?.execute(params![source.0, now])? as u64)
+    }
+
     /// Makes an export's intent. The run's and flow's numbers are the caller's.
     pub(super) fn add_intent(
         &mut self,

@@ -246,6 +246,26 @@ pub(super) async fn releases_are_intents_too(d: Desk) {
     assert_eq!(d.run(done.run).await.outstanding, 3);
 }
 
+/// A folder that was away is there again: what waited to be let go need not wait longer; other sources and exports do.
+pub(super) async fn waiting_releases_can_be_made_due(d: Desk) {
+    let dropped = |path: &str| NewArrival { release: Some(format!("claim {path}").into()), ..file(path, path) };
+    for path in ["a", "b"] {
+        d.ingest(d.ingest_of(vec![dropped(path)])).await;
+    }
+    d.collect("x", "one", Some(to("x.csv", IfExists::Version))).await;
+    for intent in d.intents(10).await {
+        d.finish(&intent, later(90_000, "away")).await;
+    }
+    let elsewhere = d.j().await.source(DEFAULT_SPACE, "file_drop:/other").await.expect(OK);
+    assert_eq!(d.j().await.retry_releases(elsewhere, 500).await.expect(OK), 0);
+    assert!(d.intents(10).await.is_empty());
+    assert_eq!(d.j().await.retry_releases(d.source, 200).await.expect(OK), 2);
+    assert_eq!(d.j().await.retry_releases(d.source, 200).await.expect(OK), 0, "they are due");
+    let due = d.intents(10).await;
+    assert_eq!(due.len(), 2, "the export still waits");
+    assert!(due.iter().all(|intent| matches!(intent.action, Action::Release { .. })));
+}
+
 pub(super) async fn what_is_done_is_done(d: Desk) {
     let wanted = |n: u32| Some(to(&format!("{n}.csv"), IfExists::Version));
     for n in 0..5 {
