@@ -136,3 +136,20 @@ fn kinds_and_codes_are_explained() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert!(schema.pointer("/$defs/processor.script").is_some());
 }
+
+/// The page's forms are tested with `web/src/form/testdata/kinds.json`, which is what `kinds` says.
+#[test]
+fn the_forms_of_the_page_are_tested_with_the_kinds_as_they_are() {
+    let place = Place::new();
+    let kinds = place.run(&["kinds", "--format", "json"]).exits(0).json();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/src/form/testdata/kinds.json");
+    if std::env::var("INSTA_UPDATE").is_ok_and(|value| value == "always") {
+        std::fs::write(&path, serde_json::to_string_pretty(&kinds).unwrap() + "\n").unwrap();
+    }
+    let kept: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert!(
+        kept == kinds,
+        "{} is not what the kinds are: renew it with INSTA_UPDATE=always cargo test -p opendmp --test cli",
+        path.display()
+    );
+}
