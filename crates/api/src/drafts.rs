@@ -187,7 +187,7 @@ impl Service {
     /// Whether a draft of that size may be written. One that becomes smaller always may.
     async fn has_room(&self, sizes: &mut DraftSizes, flow: &str, size: u64) -> Result<(), Problem> {
         if size > MAX_DRAFT {
-            let message = format!("a draft may take {}, and this one takes {size} bytes", ByteSize::bytes(MAX_DRAFT));
+            let message = format!("this draft has {size} bytes; the limit is {}", ByteSize::bytes(MAX_DRAFT));
             return Err(Problem::new(413, "draft-too-large", message)
                 .with_hint("leave large files out of it: a script can read them from a folder of its own"));
         }
@@ -209,7 +209,7 @@ impl Service {
                 full(format!("there are {MAX_DRAFTS} drafts, as many as there may be"))
             }
             _ if others + size > MAX_BYTES && before.is_none_or(|before| size > before) => {
-                full(format!("all drafts together may take {}", ByteSize::bytes(MAX_BYTES)))
+                full(format!("with it, all drafts together would exceed {}", ByteSize::bytes(MAX_BYTES)))
             }
             _ => Ok(()),
         }

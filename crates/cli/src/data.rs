@@ -98,7 +98,9 @@ impl DataDir {
     pub fn close_to_others(&self) -> Result<(), Fail> {
         if private::tighten(&self.path)? {
             let path = self.path.display();
-            tracing::warn!("others could use {path}; now only its owner can. What they read before, they have read");
+            tracing::warn!(
+                "other users could access {path} until now; consider a new access token (`opendmp token --help`)"
+            );
         }
         Ok(())
     }

@@ -17,7 +17,10 @@ use crate::fail::Fail;
 use crate::limits;
 
 /// How often it looks.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
+
+/// After how many looks open files are counted, which takes as long as all the rest.
+const COUNT: u32 = 5;
 
 /// Folders that may be removed at any time, and are made again.
 const FOLDERS: [&str; 3] = ["scratch", "uploads", "environments"];
@@ -122,7 +125,12 @@ impl Keeper {
 
     /// Looks until `stop`, then ends the socket.
     pub async fn keep(mut self, mut stop: watch::Receiver<bool>) {
+        let mut looks = 0u32;
         while !*stop.borrow() {
+            if looks.is_multiple_of(COUNT) {
+                self.count_files();
+            }
+            looks = looks.wrapping_add(1);
             self.look().await;
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
@@ -132,8 +140,8 @@ impl Keeper {
         self.socket.end().await;
     }
 
-    async fn look(&mut self) {
-        let engine = Arc::clone(self.service.engine());
+    fn count_files(&self) {
+        let engine = self.service.engine();
         match limits::nearly_all_files() {
             Some((open, limit)) => engine.trouble(
                 FILES,
@@ -142,10 +150,14 @@ impl Keeper {
             ),
             None => engine.clear_trouble(FILES),
         }
+    }
+
+    async fn look(&mut self) {
+        let engine = Arc::clone(self.service.engine());
         let path = self.place.data.path().to_owned();
         if self.place.has_moved() {
             let message = format!("{} was moved or removed while the server runs", path.display());
-            engine.trouble(DIRECTORY, &message, Some("stop the server, put the directory back, and start it again"));
+            engine.trouble(DIRECTORY, &message, Some("move the directory back to its path; work goes on then"));
             // Whatever is there now is not this server's.
             return;
         }
@@ -169,8 +181,11 @@ impl Keeper {
         match CONTENT.iter().find(|name| !path.join(name).is_dir()) {
             Some(name) => engine.trouble(
                 ABOUT_CONTENT,
-                &format!("`{name}` was removed from {}: results and inputs that were in it are lost", path.display()),
-                Some("stop the server, and restore the directory from a backup (`opendmp restore`)"),
+                &format!("`{name}` is missing in {}: results and inputs that were in it can't be read", path.display()),
+                Some(
+                    "if it was moved, stop the server and move it back; if it is lost, restore a backup: `opendmp \
+                     restore FROM --data-dir NEW`",
+                ),
             ),
             None => engine.clear_trouble(ABOUT_CONTENT),
         }

@@ -107,9 +107,9 @@ fn space(limit: u64) -> Option<Short> {
                     words::size(MIN_SPACE)
                 )
             }
-            false => format!("the address space is limited to {}; scripts have no more either", words::size(limit)),
+            false => format!("the address space is limited to {}; this holds for scripts, too", words::size(limit)),
         },
-        hint: "lift the limit: `ulimit -v unlimited`, or LimitAS=infinity in a systemd unit; `memory:` limits scripts"
+        hint: "lift the limit: `ulimit -v unlimited`, or LimitAS=infinity in a systemd unit; scripts are limited by `memory:` in the flow"
             .to_owned(),
     })
 }

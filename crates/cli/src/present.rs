@@ -33,10 +33,10 @@ pub fn content(data: &Path, fresh: bool) -> Result<(), Fail> {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = data.join("content");
-            let message = format!("{} is missing, or not what it was: its content is not there", folder.display());
+            let message = format!("the stored content in {} is missing", folder.display());
             Err(Fail::new(message).hint(format!(
-                "mount or move it back; or restore a backup into a new directory: `opendmp restore FROM --data-dir NEW`; to \
-                 go on without what was stored there: `mkdir -p {0} && echo 'opendmp content 1' > {0}/format`",
+                "mount or move it back; or restore a backup into a new directory: `opendmp restore FROM --data-dir NEW`; or \
+                 give up all that was stored there for good: `mkdir -p {0} && echo 'opendmp content 1' > {0}/format`",
                 folder.display()
             )))
         }
@@ -52,8 +52,8 @@ fn has_content(data: &Path) -> bool {
 
 fn lost(data: &Path, what: &str) -> Fail {
     let shown = data.display();
-    Fail::new(format!("{shown}/journal.db {what}, and the directory holds what an earlier one recorded")).hint(format!(
-        "bring it back; or restore a backup into a new directory: `opendmp restore FROM --data-dir NEW`; to begin anew, \
+    Fail::new(format!("{shown}/journal.db {what}, but the directory holds content of an earlier one")).hint(format!(
+        "put the earlier file back; or restore a backup into a new directory: `opendmp restore FROM --data-dir NEW`; to begin anew, \
          move the directory away first: `mv {shown} {shown}.old`"
     ))
 }

@@ -27,13 +27,13 @@ pub fn tighten(path: &Path) -> Result<bool, Fail> {
     let was_open = found.mode() & OTHERS != 0;
     if was_open {
         let refused = |why: &str| {
-            Fail::new(format!("others may use the data directory {}, and {why}", path.display()))
-                .hint("choose another one with --data-dir DIR, on a file system that has rights for each user")
+            Fail::new(format!("other users can access the data directory {}, and {why}", path.display()))
+                .hint("choose another one with --data-dir DIR, on a file system with permissions for each user")
         };
         fs::set_permissions(path, Permissions::from_mode(found.mode() & 0o7700))
-            .map_err(|error| refused(&format!("its rights can't be changed: {}", crate::words::io(&error))))?;
+            .map_err(|error| refused(&format!("its permissions can't be changed: {}", crate::words::io(&error))))?;
         if path.metadata().map_err(failed)?.mode() & OTHERS != 0 {
-            return Err(refused("its file system does not keep that from them"));
+            return Err(refused("its file system can't prevent it"));
         }
     }
     for entry in fs::read_dir(path).map_err(failed)? {
@@ -47,8 +47,11 @@ pub fn tighten(path: &Path) -> Result<bool, Fail> {
         };
         owned(&path, about.uid())?;
         if about.is_symlink() && found.mode() & WRITE != 0 {
-            return Err(Fail::new(format!("{} is a link, and others could have put it there", path.display()))
-                .hint("remove it, or put what it leads to in its place"));
+            return Err(Fail::new(format!(
+                "{} is a symbolic link in a directory that other users could write",
+                path.display()
+            ))
+            .hint("remove it if you did not make it, else put the file it leads to in its place"));
         }
         if (about.is_file() || about.is_dir()) && about.mode() & OTHERS != 0 {
             close(&path).map_err(|error| Fail::io(path.display(), &error))?;

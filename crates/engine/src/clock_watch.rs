@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::Engine;
 
 /// How often the clock is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Jumps of less than this are ordinary corrections, in milliseconds.
 const SMALL: i64 = 2_000;
@@ -95,7 +95,9 @@ impl ClockWatch {
                 engine.trouble(
                     CLOCK,
                     &format!("the clock jumped forward by {}: retention waits for a day", words(by)),
-                    Some("see that the time is right (`timedatectl`); if it is, restart the server to go on at once"),
+                    Some(
+                        "check the time with `timedatectl`; if it is right, restart the server to resume retention now",
+                    ),
                 );
                 self.told = Some(steady.saturating_add(DOUBT));
             }
@@ -138,7 +140,7 @@ impl Engine {
         self.trouble(
             CLOCK,
             &format!("the clock was set back by {}; {changed} waiting tasks and exports were rescheduled", words(by)),
-            Some("see that the time is right (`timedatectl`): arrivals and results are recorded with it"),
+            Some("check the time with `timedatectl`: arrivals and results are recorded with it"),
         );
         later
     }

@@ -19,7 +19,7 @@ use opendmp_ports::journal::{
 };
 use opendmp_ports::transport::{Hint, StepCounts};
 use opendmp_ports::{Error, ErrorKind};
-use opendmp_processor::{Audit, check_at};
+use opendmp_processor::{Access, Audit, PathPolicy, Place, ReadAccess, check_at};
 use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 
@@ -422,7 +422,7 @@ impl Engine {
             };
             let started = self.clock.now();
             let began = Instant::now();
-            let (opened, stat, path) = open_given(&file.path, started, n).await?;
+            let (opened, stat, path) = open_given(&self.options.policy, &file.path, started, n).await?;
             let (mut tell_shortage, mut waits) = (waits_for_space(node, tell), Waits::new(Policy::SOURCE, &node.id));
             let _hold = self.content.hold();
             let content = loop {
@@ -660,13 +660,29 @@ fn waits_for_space<'a>(
 }
 
 /// Opens a file given by hand. Each time it is given it is a new version of its path, because a person asked for it.
-async fn open_given(path: &Path, now: i64, nth: usize) -> Result<(Arc<std::fs::File>, FileStat, Vec<u8>), Refusal> {
+async fn open_given(
+    policy: &PathPolicy,
+    path: &Path,
+    now: i64,
+    nth: usize,
+) -> Result<(Arc<std::fs::File>, FileStat, Vec<u8>), Refusal> {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
-    let path = path.to_owned();
+    // Whoever may ask from outside was held to the data roots before; nobody's input is the data directory itself.
+    let (policy, path) = (policy.without_roots(), path.to_owned());
     let open = move || {
         let file = std::fs::File::open(&path)?;
         let meta = file.metadata()?;
+        let real = path.canonicalize()?;
+        let place = Place {
+            pointer: String::new(),
+            written: path.display().to_string(),
+            path: real.parent().unwrap_or(&real).to_owned(),
+            access: Access::Read(ReadAccess::default()),
+        };
+        if let Some(why) = policy.refuses(&place) {
+            return Ok(Err(why.fault(FaultKind::Failed)));
+        }
         if !meta.is_file() {
             return Err(std::io::Error::other("it is not a regular file"));
         }
@@ -678,8 +694,8 @@ async fn open_given(path: &Path, now: i64, nth: usize) -> Result<(Arc<std::fs::F
             ctime: 0,
             recent: false,
         };
-        Ok((Arc::new(file), stat, path.as_os_str().as_bytes().to_vec()))
+        Ok(Ok((Arc::new(file), stat, path.as_os_str().as_bytes().to_vec())))
     };
     let opened: std::io::Result<_> = run_blocking(open).await?;
-    opened.map_err(|error| refused("no-input", format!("the input can't be read: {error}")).into())
+    Ok(opened.map_err(|error| refused("no-input", format!("the input can't be read: {error}")))??)
 }

@@ -11,16 +11,17 @@ use tokio::sync::watch;
 use crate::Engine;
 use crate::issues::{DISK, JOURNAL_READ};
 use crate::loaded::run_blocking;
+use crate::space::MAKE_ROOM;
 use crate::watch::{Folders, Probed};
 
 /// How often.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How long the journal may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// After how many looks the watcher of folders is probed.
-const PROBE: u32 = 15;
+const PROBE: u32 = 6;
 
 /// What the health issue of the watcher is about.
 pub const WATCHER: &str = "watcher";
@@ -50,11 +51,11 @@ impl Engine {
         match usage.and_then(|usage| usage.free).filter(|free| *free < reserve) {
             Some(free) => {
                 let message = format!(
-                    "{} MiB are free on the data directory's disk, less than the reserve of {} MiB: no input is accepted",
+                    "{} MiB are free on the data directory's disk, less than the reserve of {} MiB: input waits",
                     free >> 20,
                     reserve >> 20
                 );
-                self.trouble(DISK, &message, Some("make room on that disk; work goes on by itself"));
+                self.trouble(DISK, &message, Some(MAKE_ROOM));
             }
             // Those of scratch files and destinations are looked at while work goes on.
             None if self.space.is_low() => {}

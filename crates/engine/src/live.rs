@@ -9,7 +9,7 @@ use opendmp_model::ids::TaskId;
 
 use opendmp_ports::journal::{ClaimRequest, Claimed, DEFAULT_SPACE, FlowId, RunId};
 use opendmp_ports::transport::Hint;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::Engine;
@@ -46,8 +46,6 @@ const MAX_RETURNED: usize = 100;
 const DISKS_BUSY: Duration = Duration::from_millis(100);
 /// The same while one of them may soon be full: a step that fills one up has mostly removed its files when it says so.
 const DISKS_NEAR: Duration = Duration::from_millis(10);
-/// How soon it is noticed that there is work.
-const DISKS_IDLE: Duration = Duration::from_millis(250);
 
 /// How long one worker goes on with what follows from what it did.
 const GO_ON: Duration = Duration::from_secs(1);
@@ -75,11 +73,20 @@ pub struct Live {
 
 /// The tasks that are claimed and not settled yet, with their flows.
 #[derive(Debug, Default)]
-struct InWork(Mutex<BTreeMap<TaskId, FlowId>>);
+struct InWork {
+    tasks: Mutex<BTreeMap<TaskId, FlowId>>,
+    /// Told of each task that begins.
+    begun: Notify,
+}
 
 impl InWork {
     fn tasks(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, FlowId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, task: TaskId, flow: FlowId) {
+        self.tasks().insert(task, flow);
+        self.begun.notify_one();
     }
 
     fn has_of(&self, flow: FlowId) -> bool {
@@ -238,7 +245,7 @@ async fn tasks(workers: Workers) {
     let mut looked_for_idle = tokio::time::Instant::now();
     let mut heard = false;
     let start = |running: &mut JoinSet<Option<TaskId>>, claimed: Claimed, goes_on: bool| {
-        in_work.tasks().insert(claimed.task.id, claimed.flow);
+        in_work.begin(claimed.task.id, claimed.flow);
         running.spawn(work(workers.clone(), claimed, goes_on));
     };
     warm_up(&engine).await;
@@ -365,17 +372,19 @@ async fn watch_disks(engine: Arc<Engine>, in_work: Arc<InWork>, mut stopped: wat
             }
             known = Some(shortage.is_some());
         }
-        let wait = match busy {
-            true if engine.space.is_near() => DISKS_NEAR,
-            true => DISKS_BUSY,
-            false => DISKS_IDLE,
-        };
         // Looked at by others meanwhile, for a step that failed.
         if engine.space.is_low() {
             known = Some(true);
         }
+        let again = async {
+            if busy || known == Some(true) {
+                tokio::time::sleep(if engine.space.is_near() { DISKS_NEAR } else { DISKS_BUSY }).await;
+            } else {
+                in_work.begun.notified().await;
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = again => {}
             _ = stopped.changed() => {}
         }
     }

@@ -81,8 +81,8 @@ impl Loaded {
         };
         let (saved, checked, plan) = run_blocking(compile).await?;
         let plan = plan.map_err(|problems| {
-            damaged(format!("flow version {} does not compile with this program: {problems}", row.hash)).with_hint(
-                "correct the flow and enable it again; what waits here becomes dead letters then, to be retried",
+            damaged(format!("this OpenDMP version refuses the saved flow version {}: {problems}", row.hash)).with_hint(
+                "correct the flow and enable it again; waiting items become dead letters then, which a retry processes",
             )
         })?;
         let docs = checked.flow.map(|flow| flow.processors).unwrap_or_default();

@@ -220,7 +220,7 @@ impl Engine {
             self.space.seen_low.store(now, Ordering::Relaxed);
         }
         (least < floor).then(|| {
-            let message = format!("less than {} MiB are free on {disk}: no work is begun", floor >> 20);
+            let message = format!("less than {} MiB are free on {disk}: no new step starts", floor >> 20);
             Shortage { message, hint: MAKE_ROOM }
         })
     }
@@ -237,7 +237,7 @@ impl Engine {
         if !(0..=EXCUSED).contains(&ago) {
             return fault;
         }
-        let message = format!("a disk was full while it worked: {fault}");
+        let message = format!("a disk was full while this step ran; it is repeated and no retry is counted: {fault}");
         Fault { kind: FaultKind::NoSpace, code: "no-space".to_owned(), message, ..fault }.with_hint(MAKE_ROOM)
     }
 }
@@ -257,7 +257,7 @@ pub(crate) fn quota_reached(quota: u64) -> Shortage {
 /// The content would be larger than it may be.
 fn over_quota(quota: Option<u64>) -> Shortage {
     let quota = ByteSize::bytes(quota.unwrap_or_default());
-    let message = format!("an item does not fit into the rest of the content's quota of {quota}: it is not taken in");
+    let message = format!("the next input does not fit into the content's quota of {quota}: it waits");
     Shortage { message, hint: MORE_CONTENT }
 }
 
@@ -265,7 +265,7 @@ fn over_quota(quota: Option<u64>) -> Shortage {
 pub(crate) fn below_reserve(reserve: u64) -> Shortage {
     let reserve = reserve >> 20;
     let message = format!(
-        "the data directory's disk would have less than its reserve of {reserve} MiB free: nothing is taken in"
+        "the next input would leave less than the reserve of {reserve} MiB free on the data directory's disk: it waits"
     );
     Shortage { message, hint: MAKE_ROOM }
 }

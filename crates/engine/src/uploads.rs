@@ -313,7 +313,7 @@ impl Shared {
         let (free, reserve) = (disk.f_bavail.saturating_mul(disk.f_frsize), self.limits.reserve);
         match free < reserve.saturating_add(more) {
             true => Err(no_room(&format!(
-                "the data directory's disk would have less than its reserve of {} MiB free",
+                "this upload would leave less than the reserve of {} MiB free on the data directory's disk",
                 reserve >> 20
             ))),
             false => Ok(()),

@@ -89,10 +89,12 @@ impl DataDirLock {
             Ok(()) => {}
             Err(TryLockError::Error(error)) => return Err(io(error)),
             Err(TryLockError::WouldBlock) => {
-                let message =
-                    format!("another opendmp uses the data directory of this one: it holds {}", self.path.display());
+                let message = format!(
+                    "two opendmp processes use this data directory: the other one holds {}",
+                    self.path.display()
+                );
                 return Err(
-                    Error::new(ErrorKind::Conflict, operation, message).with_hint("stop one of the two at once")
+                    Error::new(ErrorKind::Conflict, operation, message).with_hint("stop one of them immediately")
                 );
             }
         }

@@ -129,6 +129,12 @@ impl PathPolicy {
         Self { roots, own }
     }
 
+    /// The same without data roots: for what a person of this machine names.
+    #[must_use]
+    pub fn without_roots(&self) -> Self {
+        Self { roots: Vec::new(), own: self.own.clone() }
+    }
+
     /// The data roots.
     pub fn roots(&self) -> &[PathBuf] {
         &self.roots

@@ -183,18 +183,18 @@ fn feedback(ingest: &ProcessorPlaces, all: &[ProcessorPlaces]) -> Option<Conflic
                 let into = step.written.place.written.clone();
                 let way = match std::ptr::eq(from, ingest) {
                     true => String::new(),
-                    false => format!(", which takes in what comes of `{}` by way of `{}`", ingest.processor, from.flow),
+                    false => format!(", through the flow `{}`", from.flow),
                 };
                 return Some(Conflict {
                     at: (ingest.flow.clone(), ingest.processor.clone()),
                     code: "feedback-loop",
                     message: format!(
-                        "{} writes files into `{into}` that `{}` takes in again{way}: this would never end",
+                        "endless loop: {} writes files into `{into}`, and results of `{}` come back to it{way}",
                         step.writer.named(&ingest.flow),
                         ingest.processor
                     ),
                     hint: "write to another folder, or under names that the `pattern` of the source does not match; \
-                           `feedback: true` at the source says that it is meant"
+                           to allow it, set `feedback: true` at the source"
                         .to_owned(),
                 });
             }
@@ -228,9 +228,10 @@ fn shared(one: &ProcessorPlaces, two: &ProcessorPlaces) -> Option<Conflict> {
                     found.location,
                     remover.named("")
                 ),
-                hint: "give them folders of their own, patterns that no file matches both, or `after: keep` both; \
-                       `shared: true` at both sources says that it is meant"
-                    .to_owned(),
+                hint:
+                    "use separate folders, patterns that can't match the same file, or `after: keep` at both sources; \
+                       to allow it, set `shared: true` at both"
+                        .to_owned(),
             });
         }
     }

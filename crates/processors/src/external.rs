@@ -72,17 +72,17 @@ pub struct Config {
     /// The media type of the results. By default that of the item, where the name stays.
     #[serde(default)]
     pub media_type: Option<String>,
-    /// The most memory the command's processes may each ask for.
+    /// The memory limit of each process of the command.
     #[serde(default = "default_memory")]
     pub memory: ByteSize,
     /// The largest file the command may write.
     #[serde(default = "default_output")]
     pub max_output: ByteSize,
-    /// Folders the command may write, relative to the flow file. Elsewhere it can only read; its working directory,
-    /// `/tmp` and the results are its own.
+    /// Folders the command may write to, relative to the flow file, in addition to its scratch folder (which is its
+    /// working directory), `/tmp` and those of `opendmp serve --writable`.
     #[serde(default)]
     pub writable: Vec<String>,
-    /// Whether it sees your home folder: `readable`, or `private` (empty).
+    /// The home folder of the user that runs OpenDMP: `readable`, or `private`: it appears empty.
     #[serde(default)]
     pub home: Home,
     /// Whether it may use the network: `on` or `off`.

@@ -77,11 +77,12 @@ pub struct Config {
     /// name that is taken there gets a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// Whether other sources may take files from this folder as well, though one of them deletes or moves them: each
-    /// file then comes to one of the sources only. All of them have to say so.
+    /// Allow other sources to read this folder too although one of them deletes or moves files. Each file then goes to
+    /// only one of the sources. Set it at all of them.
     #[serde(default, skip_serializing_if = "is_false")]
     pub shared: bool,
-    /// Whether what comes of a file may be written into this folder and taken in again, which never ends by itself.
+    /// Allow results of this source's files to be written into this folder and processed again. You must make sure that
+    /// it ends.
     #[serde(default, skip_serializing_if = "is_false")]
     pub feedback: bool,
 }
@@ -251,7 +252,9 @@ fn no_root(root: &Location, error: &io::Error) -> SourceError {
         io::ErrorKind::NotFound => SourceError {
             code: "no-folder",
             message: format!("there is no folder `{shown}`"),
-            hint: Some(format!("make it (`mkdir -p '{shown}'`), or mend `path`; it is looked for again")),
+            hint: Some(format!(
+                "create it (`mkdir -p '{shown}'`), or correct `path`; OpenDMP looks for it again by itself"
+            )),
         },
         io::ErrorKind::NotADirectory => SourceError {
             code: "no-folder",
@@ -276,7 +279,7 @@ fn failed(doing: &str, path: &[u8], error: &io::Error) -> SourceError {
         io::ErrorKind::PermissionDenied => ("no-rights", "give the user OpenDMP runs as the right to do so"),
         io::ErrorKind::ReadOnlyFilesystem => ("read-only", "mount the file system writable, or use `after: keep`"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ("no-space", "free some space"),
-        _ => ("io", "look at the disk; it is tried again"),
+        _ => ("io", "check the disk; it is tried again"),
     };
     SourceError { code, message: format!("{doing} `{shown}`: {error}"), hint: Some(hint.to_owned()) }
 }

@@ -243,7 +243,7 @@ impl Stop {
                         "no-rights",
                         "give the user OpenDMP runs as the right to read it, or move it away; the export is tried again",
                     ),
-                    _ => ("io", "look at the disk; the export is tried again"),
+                    _ => ("io", "check the disk; the export is tried again"),
                 };
                 (FaultKind::Unavailable, code, format!("looking at `{shown}`: {error}"), hint)
             }
@@ -279,7 +279,7 @@ impl Stop {
                     E::FileTooLarge => {
                         (FaultKind::ExportRefused, "too-large", "the file system takes no file of that size")
                     }
-                    _ => (FaultKind::Unavailable, "io", "look at the disk; the export is tried again"),
+                    _ => (FaultKind::Unavailable, "io", "check the disk; the export is tried again"),
                 };
                 (kind, code, format!("{what} `{shown}`: {error}"), hint)
             }
@@ -293,7 +293,7 @@ impl Stop {
                 FaultKind::ExportRefused,
                 "damaged-content",
                 format!("the stored content for `{shown}` is damaged"),
-                "reprocess the item; then look at the disk",
+                "reprocess the item; then check the disk",
             ),
             Stop::Busy => (
                 FaultKind::Unavailable,

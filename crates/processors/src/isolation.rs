@@ -15,7 +15,7 @@ pub enum Home {
     /// It can be read, so that tools find their libraries and settings; it can't be written.
     #[default]
     Readable,
-    /// It is empty.
+    /// It appears empty.
     Private,
 }
 
@@ -23,10 +23,10 @@ pub enum Home {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
-    /// It may.
+    /// The network can be used.
     #[default]
     On,
-    /// It may not.
+    /// There is no network.
     Off,
 }
 

@@ -324,7 +324,8 @@ impl Unmounted {
     pub(crate) fn hint(&self) -> String {
         let Self { path, mount } = self;
         format!(
-            "mount `{mount}` again; if the folder without it is meant: `mkdir -p '{path}' && touch '{path}/{ACCEPT}'`"
+            "mount `{mount}` again. To use the folder without the mount instead, and forget files that were claimed on it: \
+             `mkdir -p '{path}' && touch '{path}/{ACCEPT}'`"
         )
     }
 }

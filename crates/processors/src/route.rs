@@ -113,7 +113,8 @@ impl ProcessorKind for Kind {
                         let limit = cost::MAX_STEPS;
                         let message =
                             format!("up to here the conditions may take more than {limit} steps for one item");
-                        let hint = "use two `route` steps, the second for the `otherwise` of the first";
+                        let hint =
+                            "split it into two `route` steps; the second takes the output `otherwise` of the first";
                         problems.push(Problem::new(pointer, expression::COSTLY, message).hint(hint));
                     }
                 }
@@ -238,7 +239,10 @@ fn note(port: &str, mut text: String) -> LogLine {
         text.truncate(text.floor_char_boundary(MAX_NOTE));
         text.push('…');
     }
-    LogLine { level: "warning".to_owned(), text: format!("the condition of `{port}` does not hold: {text}") }
+    LogLine {
+        level: "warning".to_owned(),
+        text: format!("the condition of `{port}` could not be evaluated and counts as false: {text}"),
+    }
 }
 
 /// One of [`VARIABLES`], of an item, and how many bytes of text it has.

@@ -48,11 +48,11 @@ pub struct Config {
     /// The most memory a worker may take, its child processes included. The item under way when it takes more fails.
     #[serde(default = "default_memory")]
     pub memory: ByteSize,
-    /// Folders the script may write, relative to the flow file. Elsewhere it can only read; its working directory and
-    /// `/tmp` are its own.
+    /// Folders the script may write to, relative to the flow file, in addition to its scratch folder (which is its working
+    /// directory), `/tmp` and those of `opendmp serve --writable`.
     #[serde(default)]
     pub writable: Vec<String>,
-    /// Whether it sees your home folder: `readable`, or `private` (empty).
+    /// The home folder of the user that runs OpenDMP: `readable`, or `private`: it appears empty.
     #[serde(default)]
     pub home: Home,
     /// Whether it may use the network: `on` or `off`.

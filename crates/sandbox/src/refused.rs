@@ -15,8 +15,10 @@ pub fn hint(text: &str) -> Option<String> {
         Some(folder) => format!("writable: [{}]", serde_json::Value::from(folder.as_str())),
         None => "writable: [FOLDER]".to_owned(),
     };
+    let what = folder.map_or_else(|| "there".to_owned(), |folder| format!("to `{folder}`"));
     Some(format!(
-        "it may write only to its scratch folder and `/tmp`; give results back as output, or add `{line}` to the processor"
+        "a script or command may not write {what} unless the processor names it: return results as output, or add the \
+         folder, `{line}`"
     ))
 }
 

@@ -189,7 +189,8 @@ fn folder(data: &DataDir) -> Vec<Check> {
                 let reserve = reserve.unwrap_or_else(|| opendmp_engine::Options::default().reserve);
                 match free {
                     _ if free < reserve => {
-                        let message = format!("{message}: nothing is taken in below {}", words::size(reserve));
+                        let message =
+                            format!("{message}, and input must leave {} free: it waits", words::size(reserve));
                         Check::new("room", State::Fail, message).hint("make room on that disk")
                     }
                     0..LITTLE => check(State::Warn).hint("make room before work stops for want of it"),

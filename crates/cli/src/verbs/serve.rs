@@ -59,17 +59,19 @@ Examples:
   curl -H \"Authorization: Bearer $(cat DATA_DIR/access-token)\" http://127.0.0.1:7117/metrics
 
 On a terminal it prints a link that opens the web page. Elsewhere (a pipe, a file, a service's
-journal) it does not, since others may read that: `opendmp token --link` makes a link for one visit.
-The access token in the first link is kept in the file `access-token` of the data directory, and made
-anew where that is missing. Without it only /healthz, /readyz and /livez are answered, each in one word. The verbs of the command line need no token: they reach
-the server through a socket in the data directory that only its owner may use.
+journal) it does not, since others may read that: `opendmp token --link` makes a link that works
+once. The link that `serve` prints contains the access token, which is kept in the file
+`access-token` of the data directory and made again where that is missing. Without the token only
+/healthz, /readyz and /livez are answered, each in one word. The commands of `opendmp` need no
+token: they reach the server through a socket in the data directory that only its owner may use.
 
 SIGTERM, Ctrl-C or closing its terminal stops it: what is in work may finish for as long as
 --grace says, the rest is handed back unharmed; a second signal ends the grace. Under `nohup` a
 closed terminal does not stop it.
 
-What would leave less than OPENDMP_RESERVE free on the disk of the data directory (64 MiB) is not
-taken in until there is room. With less than half of it free, no work is begun.")]
+OPENDMP_RESERVE (64 MiB unless set) is the disk space that input leaves free on the disk of the data
+directory: an input that would use it waits. With less than half of it free no new step starts;
+exports, and deleting or moving what was ingested, go on.")]
 pub struct Args {
     /// Where to answer the web page and the API; a loopback address, port 0 for any that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7117")]
@@ -86,8 +88,8 @@ pub struct Args {
     /// unless a processor names a folder in `writable`
     #[arg(long, value_name = "DIR")]
     writable: Vec<PathBuf>,
-    /// Take nothing more in when content takes as much as this, as 500GiB; what is under way goes on, and so does the
-    /// rest when something was let go
+    /// The most that stored content may take, as 500GiB: an input that does not fit waits until there is space; what is
+    /// under way goes on
     #[arg(long, value_name = "SIZE", value_parser = crate::args::size)]
     content_quota: Option<u64>,
     /// Take nothing more in when the items of open dead letters take as much as this, as 10GiB

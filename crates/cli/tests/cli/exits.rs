@@ -87,6 +87,14 @@ fn files_are_given_by_hand() {
     let missing = place.run(&["run", "flow.yaml", "--input", "none.txt"]).exits(2);
     assert!(missing.err.contains("the input `none.txt` can't be read: there is no such file"), "{}", missing.err);
     place.run(&["run", "flow.yaml", "--input", "inbox"]).exits(2);
+    // Also by a link, none of the server's own files becomes a dataset.
+    std::os::unix::fs::symlink(place.data.join("journal.db"), place.path("link.db")).unwrap();
+    for own in [place.data.join("journal.db"), place.path("link.db")] {
+        let refused = place.run(&["run", "flow.yaml", "--input", own.to_str().unwrap()]);
+        assert!(refused.err.contains("lies in") || refused.err.contains(" is the data directory"), "{}", refused.err);
+        assert_ne!(refused.status.code(), Some(0));
+    }
+    assert_eq!(place.rows(&["datasets", "list"]).len(), 1);
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn content_that_is_missing_is_no_beginning() {
         for arguments in
             [&["gc"][..], &["run", "flow.yaml"], &["datasets", "list"], &["serve", "--listen", "127.0.0.1:0"]]
         {
-            refused(&place, arguments, "is missing, or not what it was");
+            refused(&place, arguments, "the stored content in");
         }
         assert_eq!(files(&place.path("data/content")).len(), 0);
     }

@@ -220,7 +220,7 @@ fn l1_what_is_claimed_on_a_file_system_that_is_gone_is_told() {
         put(&place.path("inbox"), "b.txt");
         place.start_and_wait();
         collected(&mut place, &["a.txt", "b.txt"]);
-        place.wait_for("the claim is missed", |place| health(place).contains("does not name now"));
+        place.wait_for("the claim is missed", |place| health(place).contains("is another folder than before"));
         let (clean, said) = audit(&place);
         assert!(!clean && said.contains("a.txt"), "{said}");
         // A person says that it is gone for good.
@@ -243,7 +243,7 @@ fn l4_what_waits_to_be_let_go_is_let_go_when_its_folder_is_there_again() {
         assert!(place.ended().is_some());
         rename(&place, "elsewhere");
         place.start_and_wait();
-        place.wait_for("the claim is missed", |place| health(place).contains("does not name now"));
+        place.wait_for("the claim is missed", |place| health(place).contains("is another folder than before"));
         place.wait_for("the release waits", |place| status(place)["backlog"]["due"].is_i64());
         place.stop();
         // As if it had been away for so long that the next try is far off.
@@ -257,7 +257,7 @@ fn l4_what_waits_to_be_let_go_is_let_go_when_its_folder_is_there_again() {
             place.start_and_wait();
         } else {
             place.start_and_wait();
-            place.wait_for("the claim is missed", |place| health(place).contains("does not name now"));
+            place.wait_for("the claim is missed", |place| health(place).contains("is another folder than before"));
             back(&place);
         }
         place.wait_for("it is let go", |place| !holds_files(&place.path("inbox")));

@@ -150,7 +150,7 @@ described! {
     DISK_FREE = Gauge "opendmp_disk_free_bytes" []
         "Bytes free on the disk of the content";
     DISK_RESERVE = Gauge "opendmp_disk_reserve_bytes" []
-        "Free bytes below which nothing is taken in";
+        "Disk space in bytes that input must leave free";
     HINTS = Counter "opendmp_hints" ["hint"]
         "Hints sent to those who may have something to do";
     WORKERS = Gauge "opendmp_workers" ["state"]

@@ -80,7 +80,7 @@ fn sql(error: &rusqlite::Error, operation: &'static str, dir: &Path) -> Error {
     match code {
         ErrorCode::DiskFull => full(operation, dir),
         ErrorCode::SystemIoFailure | ErrorCode::CannotOpen if no_room(dir) => full(operation, dir),
-        ErrorCode::SystemIoFailure => unavailable("look at the disk and at the system's log"),
+        ErrorCode::SystemIoFailure => unavailable("check the disk and the system's log"),
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => damaged(operation, &error.to_string()),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
             unavailable("another program is using `journal.db`; let it finish")

@@ -275,7 +275,8 @@ impl Releaser<'_> {
                 let place = place.clone();
                 let Some(folders) = done else { return Ok(Released { place, changed: true }) };
                 for folder in folders {
-                    let identity = folder.identity().map_err(|error| failed("letting go of", &place.path, &error))?;
+                    let identity =
+                        folder.identity().map_err(|error| failed("deleting or moving", &place.path, &error))?;
                     touched.entry(identity).or_insert_with(|| (folder, Vec::new())).1.push(n);
                 }
                 Ok(Released { place, changed: false })
@@ -316,7 +317,7 @@ impl Releaser<'_> {
             *near = Some((Place { path: folder.to_vec(), ..place.clone() }, from.clone()));
             Ok((from.look(name)?, from))
         });
-        let doing = |error: &io::Error| failed("letting go of", &place.path, error);
+        let doing = |error: &io::Error| failed("deleting or moving", &place.path, error);
         let (found, from) = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.is_gone(reached, place)?;
@@ -342,7 +343,7 @@ impl Releaser<'_> {
                 return Err(SourceError {
                     code: "being-written",
                     message: format!("`{}` is written to again", name::printable(&name::from_bytes(&place.path))),
-                    hint: Some("it is let go of, or taken anew, once it is closed".to_owned()),
+                    hint: Some("it is deleted or moved, or read again, once the program closes it".to_owned()),
                 });
             }
         }
@@ -368,7 +369,7 @@ impl Releaser<'_> {
         match self.roots.is_missed(place) {
             Ok(false) => Ok(()),
             Ok(true) => Err(self.roots.missed(1)),
-            Err(error) => Err(failed("letting go of", &place.path, &error)),
+            Err(error) => Err(failed("deleting or moving", &place.path, &error)),
         }
     }
 }

@@ -164,7 +164,10 @@ fn missing(shared: &Shared, owner: &[u8], releasing: &[Vec<u8>]) -> Result<Vec<A
         let Ok((place, _)) = Place::from_release(release) else { continue };
         let reached = shared.roots.of(&place, Some(&now));
         if reached.is_some_and(|reached| !reached.sure) && shared.roots.is_missed(&place).map_err(failed)? {
-            entries.push(entry(&place.path, "ingested; it lies claimed in a folder that is not there".to_owned()));
+            entries.push(entry(
+                &place.path,
+                "ingested; its file is in a folder that is missing now, so it can't be deleted or moved".to_owned(),
+            ));
         }
     }
     Ok(entries)
@@ -215,7 +218,7 @@ pub(super) async fn audit(
                 }
                 (Ok(stat), Some(place)) if is_known(stat) => {
                     let at = name::printable(&name::from_bytes(&place.key()));
-                    (AuditState::Problem, Some(format!("ingested, but never let go of; it is in {at}")))
+                    (AuditState::Problem, Some(format!("ingested, but not yet deleted or moved; it is in {at}")))
                 }
                 (Ok(_), Some(_)) => (AuditState::Claimed, None),
                 (Ok(stat), None) if is_known(stat) => (AuditState::Ingested, None),

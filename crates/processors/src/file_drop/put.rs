@@ -27,7 +27,7 @@ fn failed(doing: &str, path: &[u8], error: &io::Error) -> Fault {
     let shown = name::printable(&name::from_bytes(path));
     let message = format!("{doing} `{shown}`: {error}");
     let (kind, code, hint) = match error.kind() {
-        E::StorageFull | E::QuotaExceeded => (FaultKind::NoSpace, "no-space", "free some space, and put it again"),
+        E::StorageFull | E::QuotaExceeded => (FaultKind::NoSpace, "no-space", "free some space, and upload it again"),
         E::PermissionDenied => {
             (FaultKind::Failed, "no-rights", "give the user OpenDMP runs as the right to write into that folder")
         }
@@ -38,7 +38,7 @@ fn failed(doing: &str, path: &[u8], error: &io::Error) -> Fault {
         E::InvalidFilename | E::InvalidInput => {
             (FaultKind::Rejected, "bad-name", "the file system refuses that name; choose another one")
         }
-        _ => (FaultKind::Unavailable, "io", "look at the disk, and put it again"),
+        _ => (FaultKind::Unavailable, "io", "check the disk, and upload it again"),
     };
     Fault::new(kind, code, message).with_hint(hint)
 }
@@ -116,7 +116,7 @@ pub(super) fn put(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 let message = format!("`{}` did not come in whole: {error}", name::printable(written));
-                return Err(Fault::new(FaultKind::Unavailable, "broken-off", message).with_hint("send it again"));
+                return Err(Fault::new(FaultKind::Unavailable, "broken-off", message).with_hint("upload it again"));
             }
         }
     }
@@ -132,5 +132,5 @@ pub(super) fn put(
     }
     // It lies in a folder that nobody looks into.
     let message = format!("the folder of `{}` was replaced meanwhile", name::printable(written));
-    Err(Fault::new(FaultKind::Unavailable, "folder-moved", message).with_hint("put it again"))
+    Err(Fault::new(FaultKind::Unavailable, "folder-moved", message).with_hint("upload it again"))
 }

@@ -171,10 +171,12 @@ impl Roots {
         let folders = if count == 1 { "a folder".to_owned() } else { format!("{count} folders") };
         SourceError {
             code: "folder-moved",
-            message: format!("claimed files may lie in {folders} that `{shown}` named before and does not name now"),
+            message: format!(
+                "`{shown}` is another folder than before, and claimed files may lie in {folders} that it was before"
+            ),
             hint: Some(format!(
-                "move or mount that folder back to this path, and what is in its `.opendmp-claimed` is finished; if it is \
-                 gone for good: `touch '{shown}/{ACCEPT}'`"
+                "move or mount the old folder back to this path, and the files in its `.opendmp-claimed` are finished. If it \
+                 is lost for good, forget them: `touch '{shown}/{ACCEPT}'`"
             )),
         }
     }

@@ -59,7 +59,7 @@ impl Expression {
             let message = first.map_or_else(|| errors.to_string(), |error| error.msg.clone());
             // Only what is over a limit of the parser has no place.
             if first.is_some_and(|error| error.pos == (0, 0)) {
-                let message = format!("the expression is nested deeper than {MAX_NESTING}, or has too many mistakes");
+                let message = format!("the expression is nested deeper than {MAX_NESTING}, or is too large");
                 return Problem::new("", BAD, message).hint(SCRIPT);
             }
             let message = format!("this is not a CEL expression: {}", message.trim().replace('\n', " "));
@@ -81,7 +81,7 @@ impl Expression {
 }
 
 /// What to do where an expression can't say it.
-const SCRIPT: &str = "a `script` step can decide it: it sets an attribute, and the condition asks for that";
+const SCRIPT: &str = "use a `script` step that sets an attribute, and test that attribute here";
 
 /// A problem, at a place of the text where that is known.
 fn at(problem: Problem, text: &str, place: cost::Place) -> Problem {
@@ -111,7 +111,7 @@ fn problem(why: &cost::Why) -> Problem {
              out: `[\"a\", \"b\"].exists(k, k in attributes)`",
         ),
         cost::Why::Pattern => costly(
-            "the pattern of `matches` is not written out".to_owned(),
+            "the pattern of `matches` is not a literal text".to_owned(),
             "write it as text: `name.matches(\"^[a-z]+-[0-9]{4}\")`; to look for the text of an attribute use `contains`",
         ),
         cost::Why::Regex(regex::Error::CompiledTooBig(_)) => costly(

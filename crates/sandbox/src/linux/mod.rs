@@ -275,19 +275,19 @@ pub(crate) fn probe() -> Protection {
         missing.push(Missing {
             means: "landlock",
             effect: if namespaces {
-                "one layer less between scripts and the kernel"
+                "scripts and commands are kept apart by namespaces alone"
             } else {
                 "a script or command can read and change every file that the server can, the data directory included"
             },
             why: "the kernel has no Landlock, or it is not enabled".to_owned(),
-            hint: Some("Linux 5.13 or newer with `landlock` in its list of security modules (`lsm=landlock,…` on its command line)"),
+            hint: Some("use Linux 5.13 or newer with `landlock` in its list of security modules (`lsm=landlock,…` on its command line)"),
         });
     } else if landlock < 6 && !namespaces {
         missing.push(Missing {
             means: "landlock",
             effect: "a script or command can signal the server",
             why: format!("this kernel's Landlock is version {landlock}, signals are kept in from 6 on"),
-            hint: Some("Linux 6.12 or newer"),
+            hint: Some("use Linux 6.12 or newer"),
         });
     }
     if !seccomp {
