@@ -20,9 +20,9 @@ Examples:
   curl -H \"Authorization: Bearer $(opendmp token --show)\" http://127.0.0.1:7117/metrics
 
 Without an option it says where the token is. A link opens the page once, within ten minutes; the
-browser stays signed in. It is made by the server that runs on the data directory. The token itself
-never expires, and whoever has it may run code as you: prefer links. To replace the token, remove its
-file and restart the server.")]
+browser stays signed in. It is made by the server that runs on the data directory. The token
+itself never expires, and whoever has it may run code as you: prefer links. To replace the token,
+remove its file and restart the server.")]
 pub struct Args {
     /// Print a link that opens the page of the running server and works once
     #[arg(long, conflicts_with = "show")]
