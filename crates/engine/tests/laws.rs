@@ -157,6 +157,24 @@ fn l1_l4_folders_are_moved_away_while_engines_die() {
     happened(&hold(&several, SEEDS / 10), &["moved folders", "released", "take-overs"]);
 }
 
+/// The journal's file is removed and put back while engines work and die.
+fn robbed() -> Setup {
+    Setup {
+        thief: true,
+        flows: vec![Flow::Fan, Flow::Slow, Flow::Straight],
+        changes: 20,
+        crashes: 100,
+        ..Setup::default()
+    }
+}
+
+#[test]
+fn l1_l4_nothing_is_let_go_or_exported_while_the_journal_is_gone() {
+    let counted = hold(&robbed(), SEEDS / 4);
+    let seen = ["journals that were gone", "calls of a journal that was gone", "released", "exported", "crashes"];
+    happened(&counted, &seen);
+}
+
 #[test]
 fn work_goes_on_by_itself() {
     let faults = Faults { journal: 40, content: 40, source: 40, sink: 150, again: 60 };
@@ -203,6 +221,7 @@ fn the_rules_notice_ports_that_lie() {
         (Mutant::ReleasesAtClaim, Setup::default(), &[Law::L4]),
         (Mutant::ReleasesByPath, Setup::default(), &[Law::L4]),
         (Mutant::ClaimsIntoFormerFolder, moved(), &[Law::L1, Law::L4, Law::Rest]),
+        (Mutant::WorksWithoutJournal, robbed(), &[Law::L3, Law::L4]),
         (Mutant::ReleasesElsewhere, moved_by_crashing(), &[Law::L4, Law::Once]),
     ] {
         notices(mutant, setup, laws);

@@ -57,6 +57,8 @@ pub struct Setup {
     pub foreign: bool,
     /// Whether the folders that sources read are moved away and made anew meanwhile.
     pub moves: bool,
+    /// Whether the journal's file is removed, and put back, meanwhile.
+    pub thief: bool,
     /// Whether retention lets sources and revisions go meanwhile.
     pub retention: bool,
     /// How long an export may take, in milliseconds.
@@ -84,6 +86,7 @@ impl Default for Setup {
             large: false,
             foreign: true,
             moves: false,
+            thief: false,
             retention: false,
             slow_sink: 0,
             fresh: true,

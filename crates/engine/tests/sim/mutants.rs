@@ -39,6 +39,8 @@ pub enum Mutant {
     ClaimsTwice,
     /// The journal keeps no ledger of source items.
     NoLedger,
+    /// The journal does not notice that its file is gone.
+    WorksWithoutJournal,
     /// A sync of content does nothing.
     NoSync,
     /// The source lets go what it has just claimed.

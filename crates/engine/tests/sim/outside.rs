@@ -428,6 +428,7 @@ impl PlaceSource {
         let lost: Vec<u64> = gone.into_iter().filter(|version| !seen.arrived.contains_key(version)).collect();
         drop(seen);
         world.count("released");
+        world.changes_outside(Law::L4, &format!("{} was let go", aside.path));
         world
             .note(|| format!("#{} lets {} version {} go ({token:?})", self.gate.owner, aside.path, aside.file.version));
         for version in lost {
@@ -610,6 +611,7 @@ pub fn put(gate: &Gate, destination: &str, export: &Export) -> ExportEnd {
         )
     });
     world.count("exported");
+    world.changes_outside(Law::L3, &format!("{shown} was written"));
     let mut late = false;
     match by.filter(|by| by.hash == export.hash) {
         None => world.broken(Law::L3, format!("{shown} was written although no intent says so")),

@@ -12,10 +12,11 @@ use opendmp_model::ledger::Known;
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::*;
 use opendmp_ports::transport::{Hint, Listener};
-use opendmp_ports::{Content, Journal, Result, Transport};
+use opendmp_ports::{Content, Error, ErrorKind, Journal, Result, Transport};
 
 use super::check;
 use super::executor::OUTSIDE;
+use super::mutants::Mutant;
 use super::time::sleep;
 use super::world::Gate;
 
@@ -95,6 +96,22 @@ macro_rules! journal {
 }
 pub(crate) use journal;
 
+/// Calls that commit nothing, and do not ask whether the journal is there.
+const READS: [&str; 12] = [
+    "journal flows",
+    "journal flow",
+    "journal version",
+    "journal context",
+    "journal contexts",
+    "journal known",
+    "journal releasing",
+    "journal group",
+    "journal held",
+    "journal watermark",
+    "journal repeats",
+    "journal reprocesses",
+];
+
 /// The journal of one engine.
 pub struct SimJournal(pub Gate);
 
@@ -108,10 +125,23 @@ impl SimJournal {
     }
 
     async fn pass<T>(&self, name: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
-        self.0.before(self.rate(), name).await?;
+        self.before(name).await?;
         let out = call.await?;
         self.0.after(self.rate(), name).await?;
         Ok(out)
+    }
+
+    /// Before a call has its effect. While the journal's file is gone, what was open of it can be read, and nothing can
+    /// be committed.
+    async fn before(&self, name: &'static str) -> Result<()> {
+        self.0.before(self.rate(), name).await?;
+        let world = &self.0.world;
+        let is_noticed = world.setup.mutant != Some(Mutant::WorksWithoutJournal);
+        if world.gone_for().is_some() && is_noticed && !READS.contains(&name) {
+            world.count("calls of a journal that was gone");
+            return Err(Error::new(ErrorKind::Unavailable, name, "the journal was removed while it was in use"));
+        }
+        Ok(())
     }
 
     /// How often the answer to a claim is lost.
@@ -127,7 +157,7 @@ impl SimJournal {
 
 journal! { SimJournal;
     async fn context(&self, context: Context) -> Result<u32> {
-        self.0.before(self.rate(), "journal context").await?;
+        self.before("journal context").await?;
         let (version, processor) = (context.version.clone(), context.processor.clone());
         let number = self.inner().context(context).await?;
         self.0.world.seen().contexts.insert(number, (version, processor));
@@ -136,7 +166,7 @@ journal! { SimJournal;
     }
 
     async fn ingest(&self, ingest: Ingest) -> Result<Ingested> {
-        self.0.before(self.rate(), "journal ingest").await?;
+        self.before("journal ingest").await?;
         let world = &self.0.world;
         let done = self.inner().ingest(ingest.clone()).await;
         check::ingested(world, &ingest, &done);
@@ -154,7 +184,7 @@ journal! { SimJournal;
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>> {
-        self.0.before(self.rate(), "journal claim").await?;
+        self.before("journal claim").await?;
         let claimed = self.inner().claim(request).await?;
         check::claimed(&self.0.world, &request, &claimed);
         self.0.after(self.lost_claims(), "journal claim").await?;
@@ -162,7 +192,7 @@ journal! { SimJournal;
     }
 
     async fn unclaim(&self, lease: Lease, tasks: Vec<TaskId>) -> Result<()> {
-        self.0.before(self.rate(), "journal unclaim").await?;
+        self.before("journal unclaim").await?;
         self.inner().unclaim(lease, tasks.clone()).await?;
         check::unclaimed(&self.0.world, lease, &tasks);
         self.0.after(self.rate(), "journal unclaim").await
@@ -182,7 +212,7 @@ journal! { SimJournal;
                 }
             });
         }
-        self.0.before(self.rate(), "journal settle").await?;
+        self.before("journal settle").await?;
         let settled = self.inner().settle(batch.clone()).await?;
         world.note(|| format!("#{} settles {}: {:?}", self.0.owner, batch[0].task, settled));
         check::settled(world, &batch, &settled);
@@ -191,7 +221,7 @@ journal! { SimJournal;
     }
 
     async fn claim_intents(&self, lease: Lease, now: i64, limit: usize) -> Result<Vec<Intent>> {
-        self.0.before(self.rate(), "journal claim_intents").await?;
+        self.before("journal claim_intents").await?;
         let limit = limit.min(1 + self.0.world.below(8) as usize);
         let intents = self.inner().claim_intents(lease, now, limit).await?;
         check::intents_claimed(&self.0, lease, &intents);
@@ -201,7 +231,7 @@ journal! { SimJournal;
 
     async fn finish(&self, batch: Vec<Finished>) -> Result<bool> {
         check::intents_ended(&self.0.world, &batch);
-        self.0.before(self.rate(), "journal finish").await?;
+        self.before("journal finish").await?;
         let mut work = self.inner().finish(batch.clone()).await?;
         if self.again() {
             self.0.world.note(|| format!("#{} finish is delivered again", self.0.owner));

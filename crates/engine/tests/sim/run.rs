@@ -88,6 +88,9 @@ impl Sim {
         if world.setup.foreign {
             self.executor.spawn(OUTSIDE, meddler(Arc::clone(world)));
         }
+        if world.setup.thief {
+            self.executor.spawn(OUTSIDE, thief(Arc::clone(world)));
+        }
         self.executor.spawn(OUTSIDE, person(Arc::clone(world)));
         if world.setup.retention {
             self.executor.spawn(OUTSIDE, keeper(Arc::clone(world)));
@@ -375,6 +378,24 @@ async fn reprocess(engine: Arc<Engine>, world: Arc<World>) {
             }
         }
         nap(&world).await;
+    }
+}
+
+/// Removes the journal's file, and puts it back after a while; in the end it is there.
+async fn thief(world: Arc<World>) {
+    while !world.is_calm() {
+        let wait = 50 + world.below(400) as i64;
+        sleep(&world, wait).await;
+        world.note(|| "the journal is gone".to_owned());
+        world.count("journals that were gone");
+        let now = world.time.now();
+        world.seen().gone = Some(now);
+        let until = now + 500 + world.below(2_500) as i64;
+        while world.time.now() < until && !world.is_calm() {
+            sleep(&world, 50).await;
+        }
+        world.note(|| "the journal is there again".to_owned());
+        world.seen().gone = None;
     }
 }
 

@@ -19,6 +19,9 @@ use super::outside::{Place, Stored};
 use super::rng::Rng;
 use super::time::Time;
 
+/// How long what was under way when the journal went may go on, in milliseconds.
+const UNDER_WAY: i64 = 400;
+
 /// What a violation is a violation of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Law {
@@ -71,6 +74,8 @@ pub struct Exporting {
 /// What was observed.
 #[derive(Default)]
 pub struct Seen {
+    /// Since when the journal's file is gone.
+    pub gone: Option<i64>,
     pub places: BTreeMap<String, Place>,
     /// Folders that had a place and were moved away, by place and folder.
     pub away: BTreeMap<(String, u64), Place>,
@@ -160,6 +165,19 @@ impl World {
 
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap()
+    }
+
+    /// For how long the journal's file has been gone, in milliseconds.
+    pub fn gone_for(&self) -> Option<i64> {
+        let since = self.seen().gone?;
+        Some(self.time.now() - since)
+    }
+
+    /// Nothing is changed outside on the word of a journal that is gone, but for what was under way.
+    pub fn changes_outside(&self, law: Law, what: &str) {
+        if self.gone_for().is_some_and(|gone| gone > UNDER_WAY) {
+            self.broken(law, format!("{what} although the journal was gone"));
+        }
     }
 
     /// From now on nothing fails that was not asked to, and nobody outside acts.
