@@ -242,7 +242,8 @@ impl Service {
         if chosen {
             self.make_base(&base, saved.version).await?;
         }
-        let (run, loaded) = self.engine.begin_run(&saved, &base, &request.trigger, actor).await?;
+        let (run, loaded) =
+            self.engine.begin_run(&saved, &base, request.given.is_empty(), &request.trigger, actor).await?;
         tracing::debug!(run = run.0, flow = loaded.plan.slug, "a run begins");
         let resumed = match self.mode {
             Mode::Command => self.interrupted(Some(&loaded.flow.slug), Some(run)).await?,

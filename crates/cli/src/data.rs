@@ -45,6 +45,12 @@ const INSTANCE: &str = "instance";
 /// Where steps work, in the data directory.
 const SCRATCH: &str = "scratch";
 
+/// Files by one of which a data directory is known.
+const MARKS: [&str; 4] = ["journal.db", INSTANCE, "content/format", RESTORING];
+
+/// What is in one that has only begun, or is the root of a file system.
+const BEGUN: [&str; 6] = ["lock", "content", "access-token", "lost+found", SOCKET, "journal.db"];
+
 /// With less bytes than this a disk is as good as full: a journal can't begin to work.
 const NO_ROOM: u64 = 1 << 20;
 
@@ -78,6 +84,33 @@ impl DataDir {
         self.path.is_dir()
     }
 
+    /// Whether something was kept in it before; a folder that holds other things than a data directory is refused, so that
+    /// nothing of them is changed or removed.
+    pub fn is_used(&self) -> Result<bool, Fail> {
+        let entries = match std::fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Fail::io(self.path.display(), &error)),
+        };
+        if MARKS.iter().any(|mark| self.path.join(mark).is_file()) {
+            return Ok(true);
+        }
+        for entry in entries {
+            let entry = entry.map_err(|error| Fail::io(self.path.display(), &error))?;
+            if !BEGUN.iter().any(|known| entry.file_name() == *known) {
+                let message = format!(
+                    "{} is not empty and is not a data directory: it holds `{}`",
+                    self.path.display(),
+                    crate::words::name(&entry.file_name().to_string_lossy())
+                );
+                return Err(Fail::new(message).hint(
+                    "--data-dir names the folder in which OpenDMP keeps its own data: choose a new or an empty one",
+                ));
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether its disk has no room for anything.
     pub fn is_full(&self) -> bool {
         let Ok(stat) = nix::sys::statvfs::statvfs(&self.path) else { return false };
@@ -86,6 +119,7 @@ impl DataDir {
 
     /// Makes it, for nobody else to read; takes the rights of others away where it was there.
     pub fn make(&self) -> Result<(), Fail> {
+        self.is_used()?;
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
         made.map_err(|error| {
             Fail::io(format_args!("the data directory {} can't be made", self.path.display()), &error)
@@ -165,7 +199,7 @@ struct Own {
 impl Session {
     /// The server if one runs, else this process itself.
     pub async fn open(data: &DataDir, need: Need) -> Result<Self, Fail> {
-        if !data.exists() {
+        if !data.is_used()? {
             if need != Need::Begin {
                 return Err(Fail::new(format!("there is no data directory at {} yet", data.path().display()))
                     .hint("`opendmp run FLOW.yaml` makes it; --data-dir names another"));

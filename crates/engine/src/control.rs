@@ -290,17 +290,25 @@ impl Engine {
         Ok(row)
     }
 
-    /// Opens a run of a saved version, to be fed by [`Engine::feed`].
+    /// Opens a run of a saved version, to be fed by [`Engine::feed`]. `scans`: from its sources, and not from files that
+    /// are given in their place.
+    ///
+    /// # Errors
+    /// Also where the flow would take files from enabled flows, or they from it.
     pub async fn begin_run(
         &self,
         saved: &Saved,
         base: &str,
+        scans: bool,
         trigger: &str,
         actor: &str,
     ) -> Result<(RunId, Arc<Loaded>), Refusal> {
         let before = self.journal.flow(saved.flow).await?;
         if before.state == FlowState::Deleting {
             return Err(refused("flow-deleting", format!("the flow `{}` is being deleted", before.slug)).into());
+        }
+        if scans && before.state != FlowState::Enabled {
+            self.may_be_enabled(saved, base).await?;
         }
         if before.state != FlowState::Enabled && (before.base != base || before.version != saved.version) {
             let change = FlowChange {

@@ -17,7 +17,7 @@ mod source;
 pub use aggregate::{Aggregate, Close, Join, JoinError, Joining};
 pub use check_at::{check_at, processor_places};
 pub use collect::{Collect, Export, ExportEnd, Sink};
-pub use location::{FolderId, Location, PathPolicy, PathRefused, Relation};
+pub use location::{FolderId, Location, PathPolicy, PathRefused, Relation, not_replaced};
 pub use names::Names;
 pub use outcome::{Body, Done, Emission, Emissions, Input, NewContent, Outcome, ScratchFile, Stream};
 pub use places::{Access, Conflict, FoundPlace, Place, ProcessorPlaces, ReadAccess, conflicts};

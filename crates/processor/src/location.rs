@@ -160,6 +160,9 @@ impl PathPolicy {
 
     /// Why a place may not be used as it is now.
     pub fn refuses(&self, place: &Place) -> Option<PathRefused> {
+        if let Some(refused) = not_replaced(&place.written) {
+            return Some(refused);
+        }
         let found = Location::of(&place.path);
         self.refuses_at(&found, &place.written, &place.access).or_else(|| {
             // One of its folders may be mounted elsewhere.
@@ -207,6 +210,7 @@ impl DataDirectory {
         let danger = match access {
             Access::Read(_) => "its files are never input",
             Access::Write(_) => "nothing is written there but by OpenDMP itself",
+            Access::Program => "no script or command may write there",
         };
         PathRefused {
             code: "data-directory",
@@ -220,6 +224,21 @@ impl DataDirectory {
             },
         }
     }
+}
+
+/// Refuses a path that a shell would have replaced: a folder named `~` is hardly ever meant.
+pub fn not_replaced(written: &str) -> Option<PathRefused> {
+    let home = written == "~" || written.starts_with("~/");
+    if !home && !written.starts_with('$') {
+        return None;
+    }
+    let whole = std::env::home_dir().filter(|_| home).map(|home| home.join(written.trim_start_matches(['~', '/'])));
+    let example = whole.map_or_else(String::new, |path| format!(", as `{}`", path.display()));
+    Some(PathRefused {
+        code: "not-replaced",
+        message: format!("`{written}`: neither `~` nor variables are replaced in paths"),
+        hint: format!("write the whole path{example}; a folder that is really named so is `./{written}`"),
+    })
 }
 
 fn leads(found: &Location) -> String {
@@ -236,6 +255,8 @@ impl Access {
         match self {
             Self::Read(read) => read.recursive && (read.hidden || !hidden(below)),
             Self::Write(names) => names.may_meet(&Names::all().below(below)),
+            // The sandbox hides it.
+            Self::Program => false,
         }
     }
 }

@@ -28,6 +28,8 @@ pub enum Access {
     Read(ReadAccess),
     /// Files of these names, relative to the folder, are written.
     Write(Names),
+    /// A script or a command may write there what it likes; it is no destination of the flow.
+    Program,
 }
 
 /// How a source takes the files of a folder.
@@ -120,14 +122,14 @@ impl ProcessorPlaces {
     fn reads(&self) -> impl Iterator<Item = (&FoundPlace, &ReadAccess)> {
         self.places.iter().filter_map(|found| match &found.place.access {
             Access::Read(read) => Some((found, read)),
-            Access::Write(_) => None,
+            Access::Write(_) | Access::Program => None,
         })
     }
 
     fn writes(&self) -> impl Iterator<Item = (&FoundPlace, &Names)> {
         self.places.iter().filter_map(|found| match &found.place.access {
             Access::Write(names) => Some((found, names)),
-            Access::Read(_) => None,
+            Access::Read(_) | Access::Program => None,
         })
     }
 

@@ -28,8 +28,8 @@ use opendmp_model::item::{Attributes, Item};
 use opendmp_model::kinds::{Class, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
 use opendmp_model::name;
 use opendmp_processor::{
-    Body, Context, Done, Emission, Emissions, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Registry,
-    ScratchFile, Stream, config, saved_config,
+    Body, Context, Done, Emission, Emissions, Input, NewContent, Opened, Outcome, Place, Processor, ProcessorKind,
+    Registry, ScratchFile, Stream, config, saved_config,
 };
 use opendmp_sandbox::{Child, Command, Limits, Rules, Site, StartError};
 use rustix::process::Signal;
@@ -40,7 +40,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use self::outputs::Outputs;
-use crate::isolation::{Home, Network, rules};
+use crate::isolation::{self, Home, Network, rules};
 use crate::scratch::Scratch;
 use crate::template::Template;
 
@@ -58,8 +58,9 @@ pub struct Config {
     #[schemars(extend("format" = "code"))]
     pub command: Vec<String>,
     /// A line for `sh -c` in place of `command`, where a shell is wanted. Item names and attributes are not put into it;
-    /// they are in the variables `NAME`, `STEM`, `EXT`, and the files in `INPUT`, `OUTPUT`, `OUTPUTS`. The result is
-    /// standard output.
+    /// they are in the variables `NAME`, `STEM` and `EXT`. Where the line names them, `$INPUT` is a file with the
+    /// content, `$OUTPUT` the file that it is to write, and `$OUTPUTS` a folder whose files become items. Without
+    /// `$INPUT` the content comes by standard input; without `$OUTPUT` and `$OUTPUTS` the result is standard output.
     #[serde(default)]
     #[schemars(extend("format" = "code"))]
     pub shell: Option<String>,
@@ -106,6 +107,18 @@ const OWN: [&str; 4] = ["input", "output", "outputs", "base"];
 const INPUT: usize = 0;
 const OUTPUT: usize = 1;
 const OUTPUTS: usize = 2;
+
+/// What the files are called in a `shell` line, by the same numbers.
+const VARIABLES: [&str; 3] = ["INPUT", "OUTPUT", "OUTPUTS"];
+
+/// Whether a line for a shell names a variable: `$INPUT`, `${INPUT}`, `${INPUT%.gz}`.
+fn names(line: &str, variable: &str) -> bool {
+    let of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    line.split('$').skip(1).any(|rest| {
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        rest.strip_prefix('#').unwrap_or(rest).strip_prefix(variable).is_some_and(|rest| !rest.starts_with(of_name))
+    })
+}
 
 /// The largest result that is held in memory.
 const SMALL: u64 = 256 << 10;
@@ -184,11 +197,24 @@ impl ProcessorKind for Kind {
         if read.command.first().is_some_and(|program| program.trim().is_empty()) {
             problems.push(Problem::new("/command/0", "no-command", "the program has no name"));
         }
+        let mut at = "/command";
+        if let Some(line) = &read.shell {
+            at = "/shell";
+            for (own, used) in uses.iter_mut().enumerate().take(VARIABLES.len()) {
+                *used |= names(line, VARIABLES[own]);
+                let placeholder = format!("{{{}}}", OWN[own]);
+                if line.contains(&placeholder) {
+                    let message = format!("`{placeholder}` is not replaced in a `shell` line");
+                    let hint = format!("write `\"${}\"`, or use `command`", VARIABLES[own]);
+                    problems.push(Problem::new(at, "placeholder-in-shell", message).hint(hint));
+                }
+            }
+        }
         if uses[OUTPUT] && uses[OUTPUTS] {
-            let message = "a command writes `{output}` or `{outputs}`, not both";
+            let message = "a command writes one output file or a folder of outputs, not both";
             problems.push(
-                Problem::new("/command", "two-outputs", message)
-                    .hint("`{outputs}` is a folder for any number of files"),
+                Problem::new(at, "two-outputs", message)
+                    .hint("`{outputs}` (`$OUTPUTS` in a shell) is a folder for any number of files"),
             );
         }
         if let Some(name) = &read.name {
@@ -200,6 +226,7 @@ impl ProcessorKind for Kind {
                 problems.push(Problem::new("/name", "no-name-here", message).hint("remove `name`"));
             }
         }
+        problems.extend(isolation::problems(&read.writable));
         for key in read.env.keys() {
             if key.is_empty() || key.contains(['=', '\0']) {
                 problems.push(Problem::new(
@@ -220,6 +247,10 @@ impl ProcessorKind for Kind {
         })
     }
 
+    fn places(&self, _: &Registry, doc: &ProcessorDoc, base: &Path) -> Vec<Place> {
+        config::<Config>(&doc.config).map_or_else(|_| Vec::new(), |read| isolation::places(&read.writable, base))
+    }
+
     async fn open(&self, _: &Registry, doc: &ProcessorDoc, context: &Context) -> Result<Opened, Fault> {
         let read: Config = saved_config(&doc.config)?;
         let template = |text: &String| {
@@ -235,7 +266,8 @@ impl ProcessorKind for Kind {
         if !arguments.is_empty() {
             arguments.remove(0);
         }
-        let uses = |own| arguments.iter().any(|argument| argument.has_own(own));
+        let line = read.shell.as_deref().unwrap_or_default();
+        let uses = |own: usize| arguments.iter().any(|argument| argument.has_own(own)) || names(line, VARIABLES[own]);
         let command = External {
             by_file: uses(INPUT),
             results: match (uses(OUTPUT), uses(OUTPUTS)) {
@@ -458,9 +490,15 @@ impl External {
             env.insert("NAME".into(), os(&item.name));
             env.insert("STEM".into(), os(name::stem(&item.name)));
             env.insert("EXT".into(), os(name::extension(&item.name)));
-            env.insert("INPUT".into(), room.input.as_os_str().into());
-            env.insert("OUTPUT".into(), room.output.as_os_str().into());
-            env.insert("OUTPUTS".into(), room.outputs.as_os_str().into());
+            // Only what the line names is there, so that nothing is looked for in vain.
+            if self.by_file {
+                env.insert("INPUT".into(), room.input.as_os_str().into());
+            }
+            match self.results {
+                Results::Stdout => {}
+                Results::File => _ = env.insert("OUTPUT".into(), room.output.as_os_str().into()),
+                Results::Folder => _ = env.insert("OUTPUTS".into(), room.outputs.as_os_str().into()),
+            }
         }
         env.extend(self.read.env.iter().map(|(key, value)| (key.into(), value.into())));
         let memory = self.read.memory.get();

@@ -259,14 +259,17 @@ impl Stop {
                         "no-space",
                         "raise the quota, or free some space; the export is tried again",
                     ),
+                    // A matter of the folder, not of the item: once it can be written again, all that waits is.
                     E::PermissionDenied => (
-                        FaultKind::ExportRefused,
+                        FaultKind::Unavailable,
                         "no-rights",
-                        "give the user OpenDMP runs as the right to write there",
+                        "give the user OpenDMP runs as the right to write there; the export is tried again",
                     ),
-                    E::ReadOnlyFilesystem => {
-                        (FaultKind::ExportRefused, "read-only", "mount it writable, or choose another `path`")
-                    }
+                    E::ReadOnlyFilesystem => (
+                        FaultKind::Unavailable,
+                        "read-only",
+                        "mount it writable, or choose another `path`; the export is tried again",
+                    ),
                     E::NotADirectory => (
                         FaultKind::ExportRefused,
                         "not-a-folder",

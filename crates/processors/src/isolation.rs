@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use opendmp_model::fault::{Fault, FaultKind};
-use opendmp_processor::Context;
+use opendmp_model::kinds::Problem;
+use opendmp_processor::{Access, Context, Place, not_replaced};
 use opendmp_sandbox::{Rules, Site};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,21 @@ pub enum Network {
     Off,
 }
 
+/// The folders of `writable`, as places of a processor.
+pub fn places(writable: &[String], base: &Path) -> Vec<Place> {
+    let place = |(n, path): (usize, &String)| Place::new(&format!("/writable/{n}"), path, base, Access::Program);
+    writable.iter().enumerate().map(place).collect()
+}
+
+/// What is wrong with `writable`, whatever is there.
+pub fn problems(writable: &[String]) -> impl Iterator<Item = Problem> + '_ {
+    let empty = writable.iter().enumerate().filter(|(_, path)| path.trim().is_empty());
+    empty.map(|(n, _)| {
+        Problem::new(format!("/writable/{n}"), "no-folder", "this names no folder")
+            .hint("name a folder, or remove the entry")
+    })
+}
+
 /// What a processor's keys come to, with paths resolved as all paths of its flow are.
 pub fn rules(
     writable: &[String],
@@ -40,7 +56,15 @@ pub fn rules(
 ) -> Result<Rules, Fault> {
     let mut folders = Vec::with_capacity(writable.len());
     for path in writable {
+        if let Some(refused) = not_replaced(path) {
+            return Err(refused.fault(FaultKind::Failed));
+        }
         let folder = context.resolve(path)?;
+        if folder.exists() && !folder.is_dir() {
+            let message = format!("`writable` names folders, and `{path}` is a file");
+            return Err(Fault::new(FaultKind::Failed, "not-a-folder", message)
+                .with_hint("name the folder that it is in: programs often write other files beside it"));
+        }
         if let Some(hidden) = site.hides(&folder) {
             return Err(data_directory(path, &hidden));
         }

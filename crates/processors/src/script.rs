@@ -3,7 +3,7 @@
 //! What a script may be is said in [`DOCS`]; how it is run lives in `opendmp-script`.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -15,8 +15,8 @@ use opendmp_model::kinds::{
     self as model, Class, Determinism, Facts, FileProblem, Files, KindInfo, Problem, Role, schema_of,
 };
 use opendmp_processor::{
-    Body, Context, Done, Emission, Emissions, Input, NewContent, Opened, Outcome, Processor, ProcessorKind, Progress,
-    Registry, SharedFiles, Stream, config, saved_config,
+    Body, Context, Done, Emission, Emissions, Input, NewContent, Opened, Outcome, Place, Processor, ProcessorKind,
+    Progress, Registry, SharedFiles, Stream, config, saved_config,
 };
 use opendmp_sandbox::Site;
 use opendmp_script::environment::{self, Environment, Lock, Metadata, Tools};
@@ -26,7 +26,7 @@ use opendmp_script::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::isolation::{Home, Network, rules};
+use crate::isolation::{self, Home, Network, rules};
 
 /// The config of a `script`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -236,6 +236,7 @@ impl ProcessorKind for Kind {
                 problems.push(Problem::new(format!("/outputs/{n}"), "port-clash", message).hint("choose another name"));
             }
         }
+        problems.extend(isolation::problems(&read.writable));
         let (code, name) = match self.code(&doc.id, &read, files) {
             Ok(code) => code,
             Err(problem) => {
@@ -301,6 +302,10 @@ impl ProcessorKind for Kind {
         let made = environment::ensure(&lock, &self.tools, &self.environments, Arc::clone(progress)).await;
         made.map_err(|error| fault(&error))?;
         Ok(Some(lock.text().to_owned()))
+    }
+
+    fn places(&self, _: &Registry, doc: &ProcessorDoc, base: &Path) -> Vec<Place> {
+        config::<Config>(&doc.config).map_or_else(|_| Vec::new(), |read| isolation::places(&read.writable, base))
     }
 
     async fn open(&self, _: &Registry, doc: &ProcessorDoc, context: &Context) -> Result<Opened, Fault> {

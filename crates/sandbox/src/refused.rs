@@ -1,7 +1,7 @@
 //! What to tell people whose command was not allowed to write somewhere.
 
 /// What systems say of a write to where it is not allowed.
-const REFUSALS: [&str; 2] = ["Read-only file system", "EROFS"];
+const REFUSALS: [&str; 3] = ["Read-only file system", "EROFS", "attempt to write a readonly database"];
 
 /// The hint for an error text of a command that was refused a write: the path as the text names it, and the line that
 /// allows it. None where the text tells of no such thing.
@@ -11,6 +11,13 @@ pub fn hint(text: &str) -> Option<String> {
         Some(0) | None => path.to_owned(),
         Some(end) => path[..end].to_owned(),
     });
+    // Of the home folder only a part is meant.
+    if let Some(folder) = folder.as_ref().filter(|folder| std::env::home_dir().is_some_and(|home| home == **folder)) {
+        return Some(format!(
+            "a script or command may not write to `{folder}`: return results as output; or make a folder in it, let it \
+             write there, and name that folder in the processor, as `writable: [\"{folder}/FOLDER\"]`"
+        ));
+    }
     let line = match &folder {
         Some(folder) => format!("writable: [{}]", serde_json::Value::from(folder.as_str())),
         None => "writable: [FOLDER]".to_owned(),
@@ -36,6 +43,10 @@ fn path_in(line: &str) -> Option<&str> {
             _ => None,
         };
         from = start + end.unwrap_or(1).max(1);
+        // The program's own name.
+        if start == 0 && end.is_some_and(|end| line[end..].starts_with(':')) {
+            continue;
+        }
         if let Some(end) = end.filter(|end| *end > 1) {
             let found = if matches!(before, None | Some(' ' | '(' | '=')) { &mut plain } else { &mut quoted };
             *found = Some(&line[start..start + end]);
@@ -59,10 +70,16 @@ mod tests {
             ("Error: EROFS: read-only file system, open '/opt/app/cache.json'", "\"/opt/app\""),
             ("cp: cannot create regular file \u{2018}/mnt/a/b\u{2019}: Read-only file system", "\"/mnt/a\""),
             ("write failed: Read-only file system", "FOLDER"),
+            ("/bin/sh: 1: cannot create new.csv: Read-only file system", "FOLDER"),
+            ("sqlite3.OperationalError: attempt to write a readonly database", "FOLDER"),
         ] {
             let hint = hint(text).unwrap();
             assert!(hint.contains(&format!("`writable: [{folder}]`")), "{text}: {hint}");
         }
         assert_eq!(hint("Permission denied: '/x'"), None);
+        // The home folder as a whole is never advised.
+        let home = std::env::home_dir().unwrap();
+        let told = hint(&format!("mkdir: cannot create directory '{}/.cache': Read-only file system", home.display()));
+        assert!(told.unwrap().contains(&format!("`writable: [\"{}/FOLDER\"]`", home.display())));
     }
 }

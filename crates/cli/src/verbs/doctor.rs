@@ -76,8 +76,13 @@ pub async fn doctor(args: &Args, target: &Target, term: &Term) -> Result<ExitCod
     checks.push(uv());
     checks.extend(sandbox());
     checks.extend(folder(&data));
-    if data.exists() {
-        checks.extend(kept(&data).await);
+    match data.is_used() {
+        Ok(true) => checks.extend(kept(&data).await),
+        Ok(false) => {}
+        Err(fail) => {
+            let check = Check::new("data directory", State::Fail, fail.message);
+            checks.push(Check { hint: fail.hint, ..check });
+        }
     }
     checks.extend(system_limits());
     checks.push(terminal(term));

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::place::{Place, UPPER, flow, steady, until};
+use crate::place::{Done, Place, UPPER, flow, steady, until};
 
 const FUSSY: &str = "def process(item: Item) -> bytes:\n    print('looking')\n    if item.stem == 'bad':\n        return float('n/a')\n    return item.bytes().upper()\n";
 
@@ -179,4 +179,114 @@ fn a_second_interrupt_stops_at_once() {
     place.write("gate/open", "");
     place.run(&["run", "flow.yaml"]).exits(0);
     assert_eq!(place.read("outbox/a"), "through");
+}
+
+/// `--data-dir` names OpenDMP's own folder; one that holds somebody's files is left as it is.
+#[test]
+fn a_folder_of_files_is_never_taken_for_a_data_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.write("flow.yaml", flow("Own", UPPER, ""));
+    place.write("inbox/a.txt", "a");
+    for made in ["mine/recent/2026/run.csv", "mine/uploads/x.csv", "mine/notes.txt"] {
+        place.write(made, "precious");
+    }
+    let notes = place.path("mine/notes.txt");
+    std::fs::set_permissions(&notes, std::fs::Permissions::from_mode(0o664)).unwrap();
+    let mine = place.path("mine");
+    for verb in [&["datasets", "list"][..], &["run", "flow.yaml"], &["serve", "--listen", "127.0.0.1:0"], &["gc"]] {
+        let mut command = place.command(verb);
+        command.arg("--data-dir").arg(&mine);
+        let refused = Done::of(command.output().unwrap());
+        assert_ne!(refused.status.code(), Some(0));
+        assert!(refused.err.contains("is not empty and is not a data directory"), "{verb:?}: {}", refused.err);
+    }
+    for made in ["mine/recent/2026/run.csv", "mine/uploads/x.csv", "mine/notes.txt"] {
+        assert_eq!(place.read(made), "precious");
+    }
+    assert_eq!(notes.metadata().unwrap().permissions().mode() & 0o777, 0o664);
+    assert_eq!(std::fs::read_dir(&mine).unwrap().count(), 3, "and nothing is made in it");
+}
+
+/// What enabled flows read, a run by hand may not take from them either.
+#[test]
+fn a_run_takes_no_files_from_enabled_flows() {
+    let place = Place::new();
+    place.write("keep.yaml", flow("Keep", UPPER, ""));
+    place.write("take.yaml", flow("Take", UPPER, "").replace("settle: 0s", "settle: 0s, after: delete"));
+    place.write("inbox/a.txt", "a");
+    place.ok(&["flows", "enable", "keep.yaml"]);
+    let refused = place.run(&["run", "take.yaml"]);
+    assert_ne!(refused.status.code(), Some(0));
+    assert!(refused.err.contains("takes files from") && refused.err.contains("shared: true"), "{}", refused.err);
+    assert_eq!(place.read("inbox/a.txt"), "a");
+    // Files that are given by hand are copied, and stand in nobody's way.
+    place.ok(&["run", "take.yaml", "--input", "inbox/a.txt"]);
+    place.ok(&["flows", "disable", "keep"]);
+    place.ok(&["run", "take.yaml"]);
+}
+
+/// A shell finds its files where the line names them, and placeholders of commands are refused there.
+#[test]
+fn a_shell_line_reads_and_writes_the_files_that_it_names() {
+    let place = Place::new();
+    place.write("inbox/a.txt", "one\ntwo\nthree\n");
+    let shell = |line: &str| {
+        format!(
+            "name: Shell\nprocessors:\n\
+             - {{ id: inbox, type: ingest, source: {{ type: file_drop, path: ./inbox, settle: 0s }} }}\n\
+             - id: work\n  type: external\n  inputs: [inbox]\n  shell: {}\n\
+             - {{ id: shelf, type: collect, inputs: [work], collection: Shell, destination: {{ type: folder, path: ./outbox, if_exists: overwrite }} }}\n",
+            serde_json::Value::from(line)
+        )
+    };
+    for (line, name, result) in [
+        ("cat \"$INPUT\" | wc -l | tr -d ' '", "a.txt", "3\n"),
+        ("wc -l < ${INPUT} | tr -d ' ' > \"$OUTPUT\"", "a.txt", "3\n"),
+        ("split -l 1 - \"$OUTPUTS/part-\"", "part-ac", "three\n"),
+        ("tr a-z A-Z", "a.txt", "ONE\nTWO\nTHREE\n"),
+    ] {
+        place.write("flow.yaml", shell(line));
+        place.ok(&["run", "flow.yaml", "--input", "inbox/a.txt"]);
+        assert_eq!(place.read(&format!("outbox/{name}")), result, "{line}");
+    }
+    place.write("flow.yaml", shell("cat {input}"));
+    let refused = place.run(&["validate", "flow.yaml"]).exits(2);
+    assert!((refused.out + &refused.err).contains("$INPUT"));
+}
+
+/// Nobody means a folder that is named `~`.
+#[test]
+fn paths_that_a_shell_would_replace_are_refused() {
+    let place = Place::new();
+    for path in ["~/results", "~/", "$HOME/results"] {
+        place.write("flow.yaml", flow("Home", UPPER, "").replace("./outbox", path));
+        let refused = place.run(&["validate", "flow.yaml"]).exits(2);
+        assert!((refused.out + &refused.err).contains("are replaced in paths"), "{path}");
+    }
+    place.write("flow.yaml", flow("Home", UPPER, "").replace("./outbox", "./~/results"));
+    place.ok(&["validate", "flow.yaml"]);
+}
+
+/// What may be written is checked when the flow is, and not first when an item comes.
+#[test]
+fn folders_that_may_not_be_written_are_refused_with_the_flow() {
+    let place = Place::new();
+    place.write("inbox/a.txt", "a");
+    place.write("flow.yaml", flow("Mine", UPPER, ""));
+    place.ok(&["run", "flow.yaml"]);
+    let inside = place.data.join("scratch");
+    for (folder, told) in [
+        (inside.to_str().unwrap(), "no script or command may write there"),
+        ("", "this names no folder"),
+        ("~/cache", "are replaced in paths"),
+    ] {
+        let writable = format!("  writable: [{}]\n", serde_json::Value::from(folder));
+        place.write("flow.yaml", flow("Mine", UPPER, &writable));
+        for verb in [&["validate", "flow.yaml"][..], &["flows", "enable", "flow.yaml"]] {
+            let refused = place.run(verb);
+            assert_eq!(refused.status.code(), Some(2));
+            assert!((refused.out.clone() + &refused.err).contains(told), "{folder}: {}{}", refused.out, refused.err);
+        }
+    }
 }

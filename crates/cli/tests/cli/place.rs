@@ -42,7 +42,7 @@ pub struct Done {
 }
 
 impl Done {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the output is text");
         Self { status: output.status, out: text(output.stdout), err: text(output.stderr) }
     }

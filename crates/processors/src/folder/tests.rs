@@ -176,9 +176,9 @@ async fn a_full_disk_is_the_worlds_fault() {
         (rustix::io::Errno::NOSPC, FaultKind::NoSpace, "no-space"),
         (rustix::io::Errno::DQUOT, FaultKind::NoSpace, "no-space"),
         (rustix::io::Errno::IO, FaultKind::Unavailable, "io"),
-        (rustix::io::Errno::ACCESS, FaultKind::ExportRefused, "no-rights"),
-        (rustix::io::Errno::PERM, FaultKind::ExportRefused, "no-rights"),
-        (rustix::io::Errno::ROFS, FaultKind::ExportRefused, "read-only"),
+        (rustix::io::Errno::ACCESS, FaultKind::Unavailable, "no-rights"),
+        (rustix::io::Errno::PERM, FaultKind::Unavailable, "no-rights"),
+        (rustix::io::Errno::ROFS, FaultKind::Unavailable, "read-only"),
         (rustix::io::Errno::NOTDIR, FaultKind::ExportRefused, "not-a-folder"),
         (rustix::io::Errno::NAMETOOLONG, FaultKind::ExportRefused, "bad-name"),
     ] {

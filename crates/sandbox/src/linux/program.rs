@@ -115,8 +115,12 @@ fn exec(request: &Request) -> io::Error {
         let Err(error) = nix::unistd::execve(&candidate, &arguments, &env);
         match error {
             Errno::ENOENT | Errno::ENOTDIR => {}
-            // Another folder may have one that can be run.
-            Errno::EACCES => refused = error,
+            // Another folder may have one that can be run; one that can't be looked into has none for us.
+            Errno::EACCES => {
+                if nix::sys::stat::stat(candidate.as_c_str()).is_ok() {
+                    refused = error;
+                }
+            }
             _ => return error.into(),
         }
     }

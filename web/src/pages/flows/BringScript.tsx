@@ -148,7 +148,7 @@ export default function BringScript({ onClose }: { onClose: () => void }) {
           </Box>
           <Stack sx={{ flex: 1, minHeight: 0, overflow: 'hidden', opacity: running ? 0.6 : 1 }}>
             {problem ? <ProblemNote problem={problem} /> : tried ? <Outcome tried={tried} /> : (
-              <Box sx={{ p: 3, color: 'text.secondary', textAlign: 'center' }}>Run it to see what comes out. Nothing is kept or changed by that.</Box>
+              <Box sx={{ p: 3, color: 'text.secondary', textAlign: 'center' }}>Run it to see what comes out. Nothing is stored or exported; only folders under `writable` really change.</Box>
             )}
           </Stack>
         </Stack>

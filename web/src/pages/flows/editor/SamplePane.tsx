@@ -154,7 +154,7 @@ export function SamplePane({ step, named, attempt, run, onNext }: SamplePaneProp
         ) : (
           <Box sx={{ p: 2, color: 'text.secondary', fontSize: 13 }}>
             {current ? (
-              'Run it to see what comes out. Nothing is kept or changed by that.'
+              'Run it to see what comes out. Nothing is stored or exported; only folders under `writable` really change.'
             ) : (
               <DropZone onFiles={(files) => void take(files)} label="Choose a sample file" compact>Drop a file to try this on, or choose one.</DropZone>
             )}
