@@ -19,6 +19,7 @@
 //! Nothing here knows flows or items. Linux has all of it (`linux`); elsewhere processes are started without a
 //! sandbox (`portable`).
 
+mod aliases;
 mod command;
 #[cfg(target_os = "linux")]
 mod linux;

@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aliases;
+
 /// Whether a command sees the home folder of the server's user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,10 +70,13 @@ pub struct Policy {
 }
 
 impl Site {
-    /// The hidden folder that a path lies in, if it does.
+    /// The hidden folder that a path lies in, if it does, by whatever link or mount.
     pub fn hides(&self, path: &Path) -> Option<PathBuf> {
         let path = resolve(path);
-        self.hidden.iter().map(|hidden| resolve(hidden)).find(|hidden| path.starts_with(hidden))
+        let lies_in = |hidden: &PathBuf| {
+            path.starts_with(hidden) || path.ancestors().any(|folder| aliases::is_same(folder, hidden))
+        };
+        self.hidden.iter().map(|hidden| resolve(hidden)).find(lies_in)
     }
 
     /// The policy of a command that works in `scratch` and may write there, with `tmp` in place of `/tmp`.
@@ -139,7 +144,9 @@ const DOORS: [&str; 14] = [
 pub(crate) fn mounts(policy: &Policy) -> Vec<Mount> {
     let mut all: Vec<Mount> = Vec::new();
     let existing = |path: &PathBuf| path.symlink_metadata().is_ok();
-    let hidden = policy.hidden.iter().map(|path| resolve(path)).chain(DOORS.iter().map(PathBuf::from));
+    let mut hidden: Vec<PathBuf> = policy.hidden.iter().map(|path| resolve(path)).collect();
+    hidden.extend(aliases::of(&hidden));
+    let hidden = hidden.into_iter().chain(DOORS.iter().map(PathBuf::from));
     all.extend(hidden.filter(existing).collect::<BTreeSet<_>>().into_iter().map(Mount::Hide));
     if let Some(source) = &policy.tmp {
         let places: BTreeSet<PathBuf> =

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::{Place, files};
+use crate::mounts::{bind, in_own_mounts};
 
 /// Each must fail. `DATA`, `BASE` and `SERVER` stand for the data directory, the folder of the flow, and the server's
 /// process.
@@ -65,6 +66,43 @@ processors:
     collection: Attacks
     destination: { type: folder, path: ./outbox }
 "#;
+
+/// A bind mount shows the data directory under another path.
+#[test]
+fn l6_the_data_directory_is_hidden_wherever_it_is_mounted() {
+    in_own_mounts(|| {
+        for namespaces in [true, false] {
+            let mut place = Place::new();
+            place.write_flow(FLOW);
+            fs::create_dir(place.path("outbox")).unwrap();
+            place.ok(&["flows", "enable", "flow.yaml"]);
+            for (folder, at) in [("data", "alias"), ("data/content", "part"), ("", "whole")] {
+                fs::create_dir(place.path(at)).unwrap();
+                bind(&place.path(folder), &place.path(at));
+            }
+            let off: &[(&str, &str)] = if namespaces { &[] } else { &[("OPENDMP_NAMESPACES", "off")] };
+            place.start(off);
+            place.wait_for("there is a token", |place| place.path("data/access-token").exists());
+            let base = place.path("").display().to_string();
+            let attacks = [
+                "cat BASE/alias/access-token",
+                "cat BASE/whole/data/access-token",
+                "ls BASE/part/packs BASE/part/format",
+                "cat BASE/whole/data/journal.db > stolen && test -s stolen",
+            ];
+            for (n, attack) in attacks.iter().enumerate() {
+                fs::write(place.path(".next"), attack.replace("BASE/", &base)).unwrap();
+                fs::rename(place.path(".next"), place.path(&format!("inbox/{n:02}.sh"))).unwrap();
+            }
+            place.wait_for("all was tried", |place| files(&place.path("outbox")).len() == 2 * attacks.len());
+            for (name, content) in files(&place.path("outbox")) {
+                let said = String::from_utf8_lossy(&content);
+                assert!(!said.starts_with("0 "), "{name} (namespaces {namespaces}) succeeded: {said}");
+            }
+            place.stop();
+        }
+    });
+}
 
 fn attack(user: Option<u32>, namespaces: bool) {
     let mut place = Place::new();
