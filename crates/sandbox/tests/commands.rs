@@ -310,6 +310,9 @@ async fn no_way_leads_around_the_mounts() {
         "unshare -m true",
         "nsenter -t 1 -m true",
         "python3 -c \"import ctypes; import sys; sys.exit(ctypes.CDLL(None).syscall(435, 0, 0) == -1)\"",
+        // Memory that would be counted nowhere.
+        "python3 -c \"import ctypes; import sys; sys.exit(ctypes.CDLL(None).unshare(0x400) == -1)\"",
+        "python3 -c \"import ctypes; import sys; sys.exit(ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600) == -1)\"",
     ] {
         let (said, code) = place.shell(line).await;
         assert_ne!(code, Some(0), "{line}: {said}");

@@ -19,14 +19,18 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
 
+/// Linux 6.15; the same number on all architectures.
+const OPEN_TREE_ATTR: libc::c_long = 467;
+
 /// Refused with "operation not permitted".
-const REFUSED: [libc::c_long; 36] = [
+const REFUSED: [libc::c_long; 37] = [
     // Mounts.
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
     libc::SYS_move_mount,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_fsopen,
     libc::SYS_fsmount,
     libc::SYS_fsconfig,
@@ -93,6 +97,9 @@ const OF_OTHERS_BY_SECOND: [libc::c_long; 2] = [libc::SYS_setpriority, libc::SYS
 const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541C;
 
+/// Bytes of the largest segment of System V shared memory.
+const LARGEST_SEGMENT: u64 = 64 << 10;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Compiled filters, each for one error.
@@ -111,6 +118,14 @@ impl Filters {
             let flags = (0..32).map(|bit| 1_u64 << bit).filter(|bit| NAMESPACES as u64 & bit != 0);
             refused.insert(call, flags.map(flag).collect::<Result<_, _>>()?);
         }
+        // Open files of a thread of its own are in nobody's list, so that files in memory would not be counted there.
+        let files = rule(0, Op::MaskedEq(libc::CLONE_FILES as u64), libc::CLONE_FILES as u64)?;
+        refused.entry(libc::SYS_unshare).or_default().push(files);
+        let (thread, both) = (libc::CLONE_THREAD as u64, (libc::CLONE_THREAD | libc::CLONE_FILES) as u64);
+        refused.entry(libc::SYS_clone).or_default().push(rule(0, Op::MaskedEq(both), thread)?);
+        // Segments that nobody has attached are counted nowhere; small ones are what databases mark their folders with.
+        let large = SeccompRule::new(vec![Condition::new(1, Length::Qword, Op::Gt, LARGEST_SEGMENT)?])?;
+        refused.insert(libc::SYS_shmget, vec![large]);
         // Writing what the terminal then takes for typed.
         let typed = [TIOCSTI, TIOCLINUX].map(|request| rule(1, Op::Eq, request));
         refused.insert(libc::SYS_ioctl, typed.into_iter().collect::<Result<_, _>>()?);

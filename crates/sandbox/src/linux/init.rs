@@ -25,16 +25,27 @@ pub(super) fn at(what: &'static str) -> impl Fn(io::Error) -> Failed {
     move |error| Failed(Step::Other(what.to_owned()), error)
 }
 
-pub(super) fn run(control: &UnixStream, stdio: u8, descriptors: Vec<OwnedFd>, shared: &Shared) -> ! {
-    let report = watch(control, stdio, descriptors, shared)
+/// `apart`: it has namespaces of its own.
+pub(super) fn run(control: &UnixStream, apart: bool, stdio: u8, descriptors: Vec<OwnedFd>, shared: &Shared) -> ! {
+    let report = watch(control, apart, stdio, descriptors, shared)
         .unwrap_or_else(|Failed(step, error)| Report::Failed(number(&error), step));
     let _ = wire::send(control, &report.encode(), &[]);
     sys::exit(0)
 }
 
-fn watch(control: &UnixStream, stdio: u8, descriptors: Vec<OwnedFd>, shared: &Shared) -> Result<Report, Failed> {
+fn watch(
+    control: &UnixStream,
+    apart: bool,
+    stdio: u8,
+    descriptors: Vec<OwnedFd>,
+    shared: &Shared,
+) -> Result<Report, Failed> {
     let _ = nix::sys::prctl::set_name(c"opendmp-init");
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| at("watch the launcher")(error.into()))?;
+    // In a PID namespace the kernel ends all when this process ends; else it has to do that itself.
+    let at_the_end = if apart { Signal::SIGKILL } else { Signal::SIGTERM };
+    nix::sys::prctl::set_pdeathsig(at_the_end).map_err(|error| at("watch the launcher")(error.into()))?;
+    // When memory runs out, the kernel takes a command before the server. Lowering it again is root's.
+    let _ = fs::write("/proc/self/oom_score_adj", "500");
     // It still has the server's environment in its memory, which the command must not read.
     nix::sys::prctl::set_dumpable(false).map_err(|error| at("close its memory")(error.into()))?;
     let request = Request::receive(control).map_err(at("read the request"))?;
@@ -49,6 +60,10 @@ fn watch(control: &UnixStream, stdio: u8, descriptors: Vec<OwnedFd>, shared: &Sh
     let mut ended = SigSet::empty();
     ended.add(Signal::SIGCHLD);
     sys::notice_children();
+    if !request.apart {
+        ended.add(Signal::SIGTERM);
+        sys::notice_the_end();
+    }
     ended.thread_block().map_err(|error| at("block a signal")(error.into()))?;
     let signals = SignalFd::with_flags(&ended, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .map_err(|error| at("watch the program")(error.into()))?;
@@ -93,7 +108,11 @@ fn until_it_ends(control: &UnixStream, signals: &SignalFd, program: Pid) -> Opti
         if events[0].revents().is_some_and(|events| !events.is_empty()) {
             return None;
         }
-        while let Ok(Some(_)) = signals.read_signal() {}
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if signal.ssi_signo == Signal::SIGTERM as u32 {
+                return None;
+            }
+        }
     }
 }
 

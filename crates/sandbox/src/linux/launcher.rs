@@ -48,8 +48,6 @@ fn run(socket: &OwnedFd, shared: &Shared) -> ! {
     sys::ignore_signals();
     keep_only(socket, &shared.null);
     let _ = nix::unistd::chdir("/");
-    // When memory runs out, the kernel takes a command before the server. Lowering it again is root's.
-    let _ = fs::write("/proc/self/oom_score_adj", "500");
     loop {
         let mut body = [0; 2];
         match wire::receive(socket, &mut body) {
@@ -106,7 +104,9 @@ fn launch(wanted: Wanted, stdio: u8, mut descriptors: Vec<OwnedFd>, socket: &Own
             drop(wait);
             match wanted {
                 Wanted::View => view::run(&control),
-                Wanted::Apart | Wanted::Plain => init::run(&control, stdio, descriptors, shared),
+                Wanted::Apart | Wanted::Plain => {
+                    init::run(&control, wanted == Wanted::Apart, stdio, descriptors, shared)
+                }
             };
         }
         Ok(Side::Parent { pid, pidfd }) => {

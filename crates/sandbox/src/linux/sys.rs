@@ -194,6 +194,11 @@ pub(super) fn notice_children() {
     set_signals([libc::SIGCHLD], libc::SIG_DFL);
 }
 
+/// Has SIGTERM, which comes when the launcher ends, be noticed again.
+pub(super) fn notice_the_end() {
+    set_signals([libc::SIGTERM], libc::SIG_DFL);
+}
+
 /// Takes [`ignore_signals`] back, and blocks none.
 pub(super) fn notice_signals() {
     set_signals(IGNORED, libc::SIG_DFL);

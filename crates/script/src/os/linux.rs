@@ -9,8 +9,8 @@ use std::path::Path;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
-/// How many processes of one worker are looked at; a fork bomb must not busy the server.
-const MOST_PROCESSES: usize = 128;
+/// How many processes of one worker are looked at: as many as it may have.
+const MOST_PROCESSES: usize = 4096;
 
 /// A file in memory without a name. `dir` is for systems that have no such thing.
 pub(crate) fn anonymous_file(name: &str, _dir: &Path) -> io::Result<File> {
