@@ -196,7 +196,10 @@ async fn guard(
     if let Some(token) =
         token_of(request.uri()).filter(|_| request.method() == Method::GET && !path.starts_with("/api/"))
     {
-        let known = access.is_token(&token) || access.once.take(&token, clock.now()).is_some();
+        // A link that was used is opened again from the history, by a browser that is signed in by now.
+        let known = access.is_token(&token)
+            || access.once.take(&token, clock.now()).is_some()
+            || access.has_token(request.headers());
         return closed(if known { sign_in(&access, request.uri()) } else { page::sign_in(true) });
     }
     let open = OPEN.contains(&path) || path.starts_with(LINKS);

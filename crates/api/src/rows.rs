@@ -179,6 +179,9 @@ pub struct Setting {
     pub from: SettingFrom,
     /// What it is for.
     pub about: String,
+    /// What is not well with it, and what to do; `null` where all is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// A collection.

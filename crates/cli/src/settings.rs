@@ -28,6 +28,7 @@ pub fn of(verb: &str, given: &ArgMatches) -> Vec<Setting> {
                     _ => SettingFrom::Default,
                 },
                 about: argument.get_help().map(ToString::to_string).unwrap_or_default(),
+                warning: None,
             }
         })
         .collect()

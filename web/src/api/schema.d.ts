@@ -2719,6 +2719,8 @@ export interface components {
                 name: string;
                 /** @description What it is set to, as it was written; `null` where it is not. */
                 value?: string | null;
+                /** @description What is not well with it, and what to do; `null` where all is. */
+                warning?: string | null;
             }[];
         };
         /** @description An item of the past: a sample to try something on. */
@@ -3209,6 +3211,8 @@ export interface components {
             name: string;
             /** @description What it is set to, as it was written; `null` where it is not. */
             value?: string | null;
+            /** @description What is not well with it, and what to do; `null` where all is. */
+            warning?: string | null;
         };
         /**
          * @description Where a setting's value is from.

@@ -248,14 +248,17 @@ pub async fn serve(args: Args, settings: Vec<Setting>, target: &Target, term: &T
 /// What keeps scripts and commands apart on this machine, to be shown with the settings.
 fn sandbox() -> Setting {
     let found = opendmp_sandbox::protection();
-    let mut about = "What keeps scripts and commands from OpenDMP's data and processes on this machine".to_owned();
-    for missing in &found.missing {
-        about += &format!(". Without {} ({}): {}", missing.means, missing.why, missing.effect);
-    }
-    if found.root {
-        about += ". The server runs as root, and so do they";
-    }
-    Setting { name: "sandbox".to_owned(), value: Some(found.summary()), from: SettingFrom::Machine, about }
+    let about = "What keeps scripts and commands from OpenDMP's data and processes on this machine".to_owned();
+    let missing = found.missing.iter().map(|missing| {
+        let hint = missing.hint.as_ref().map_or_else(String::new, |hint| format!(": {hint}"));
+        format!("without {} ({}) {}{hint}", missing.means, missing.why, missing.effect)
+    });
+    let root = found
+        .root
+        .then(|| format!("the server runs as root, and so do scripts and commands: {}", opendmp_sandbox::AS_ROOT));
+    let warnings: Vec<String> = missing.chain(root).collect();
+    let warning = (!warnings.is_empty()).then(|| warnings.join(". "));
+    Setting { name: "sandbox".to_owned(), value: Some(found.summary()), from: SettingFrom::Machine, about, warning }
 }
 
 /// Requests are answered on threads of their own: beside flows at full speed, on the same ones, an answer waited for

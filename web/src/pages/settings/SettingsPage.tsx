@@ -100,16 +100,19 @@ function Started() {
       {query.error && <ErrorPanel error={query.error} what="The server does not say how it is set" affects="It works as before." retry={() => void query.refetch()} />}
       {query.isPending && <Skeletons lines={6} />}
       {query.data && (
-        <Box sx={{ border: 1, borderColor: 'divider', borderRadius: 1, overflow: 'hidden' }}>
+        <Box sx={{ border: 1, borderColor: 'divider', borderRadius: 1, overflowX: 'auto' }}>
           <Box component="table" aria-label="Settings of the server" sx={{ width: '100%', borderCollapse: 'collapse', fontSize: 13, '& th, & td': { textAlign: 'left', verticalAlign: 'top', px: 2, py: 0.9, borderBottom: 1, borderColor: 'divider' }, '& tr:last-of-type td': { borderBottom: 0 }, '& thead th': { fontSize: 12, fontWeight: 600, color: 'text.secondary' } }}>
             <thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">From</th><th scope="col">What it is for</th></tr></thead>
             <tbody>
               {query.data.rows.map((row) => (
                 <tr key={row.name}>
                   <Box component="td" className="mono" sx={{ whiteSpace: 'nowrap', fontSize: 12.5 }}>{row.from === 'machine' ? row.name : `--${row.name}`}</Box>
-                  <Box component="td" sx={{ whiteSpace: 'nowrap', fontWeight: row.from === 'default' ? 400 : 600 }}>{row.value ?? <Box component="span" sx={{ color: 'text.secondary' }}>not set</Box>}</Box>
+                  <Box component="td" sx={{ overflowWrap: 'anywhere', minWidth: 90, fontWeight: row.from === 'default' ? 400 : 600 }}>{row.value ?? <Box component="span" sx={{ color: 'text.secondary' }}>not set</Box>}</Box>
                   <Box component="td" sx={{ whiteSpace: 'nowrap', color: 'text.secondary' }}>{FROM[row.from]}</Box>
-                  <Box component="td" sx={{ color: 'text.secondary' }}><Prose text={row.about} /></Box>
+                  <Box component="td" sx={{ color: 'text.secondary' }}>
+                    <Prose text={row.about} />
+                    {row.warning && <Box role="note" sx={{ mt: 0.5, color: 'warning.main', fontWeight: 600 }}><Prose text={row.warning} /></Box>}
+                  </Box>
                 </tr>
               ))}
             </tbody>
