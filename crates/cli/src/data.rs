@@ -304,7 +304,10 @@ impl Opened {
         }
         let path = data.path().to_owned();
         let Bounds { roots, quotas, recent, writable } = bounds;
-        let site = works.then(|| Site { hidden: vec![path.clone()], writable });
+        // The user's own directory has the access token of another server.
+        let own = DataDir::choose(None).ok().filter(|own| own.path != path && own.is_used().unwrap_or(false));
+        let hidden = std::iter::once(path.clone()).chain(own.map(|own| own.path)).collect();
+        let site = works.then(|| Site { hidden, writable });
         let written = journal_written(&path);
         let reserve = reserve()?.unwrap_or_else(|| Options::default().reserve);
         let opening = tokio::task::spawn_blocking(move || open_blocking(&path, site, floor(reserve)));
