@@ -5,13 +5,14 @@
 //! time-out, on cancellation and when the server dies.
 
 mod outputs;
+mod room;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
@@ -28,18 +29,18 @@ use opendmp_model::item::{Attributes, Item};
 use opendmp_model::kinds::{Class, Determinism, Facts, Files, KindInfo, Problem, Role, schema_of};
 use opendmp_model::name;
 use opendmp_processor::{
-    Body, Context, Done, Emission, Emissions, Input, NewContent, Opened, Outcome, Place, Processor, ProcessorKind,
-    Registry, ScratchFile, Stream, config, saved_config,
+    Body, Context, Done, Emission, Emissions, Input, Opened, Outcome, Place, Processor, ProcessorKind, Registry,
+    config, saved_config,
 };
 use opendmp_sandbox::{Child, Command, Limits, Rules, Site, StartError};
 use rustix::process::Signal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use self::outputs::Outputs;
+use self::room::{Room, Shelf, content};
 use crate::isolation::{self, Home, Network, rules};
 use crate::scratch::Scratch;
 use crate::template::Template;
@@ -119,9 +120,6 @@ fn names(line: &str, variable: &str) -> bool {
         rest.strip_prefix('#').unwrap_or(rest).strip_prefix(variable).is_some_and(|rest| !rest.starts_with(of_name))
     })
 }
-
-/// The largest result that is held in memory.
-const SMALL: u64 = 256 << 10;
 
 /// How much of standard error, and of standard output where that is not the result, is kept: its end.
 const MOST_LOG: usize = 64 << 10;
@@ -312,17 +310,6 @@ struct External {
     site: Arc<Site>,
 }
 
-/// The scratch folder of one call, and what is in it.
-struct Room {
-    folder: TempDir,
-    /// What the command sees as `/tmp`.
-    tmp: PathBuf,
-    cache: PathBuf,
-    input: PathBuf,
-    output: PathBuf,
-    outputs: PathBuf,
-}
-
 #[async_trait]
 impl Processor for External {
     async fn process(&self, inputs: Vec<Input>) -> Result<Vec<Done>, Fault> {
@@ -350,7 +337,7 @@ impl External {
         let item = &input.item;
         let mut command = self.command(item, &room)?;
         let (by_file, body, to_file) = (self.by_file, input.body.clone(), self.results == Results::Stdout);
-        let (scratch, output) = (self.scratch.clone(), room.output.clone());
+        let (scratch, place) = (self.scratch.clone(), Arc::clone(&room));
         let start = move || -> Result<Started, Fault> {
             let pipe = || io::pipe().map_err(|error| world("making a pipe", &error));
             let mut feed = None;
@@ -367,9 +354,12 @@ impl External {
                     command.stdio[0] = Some(file.map_err(|error| world("opening the content", &error))?.into());
                 }
             }
+            let mut result = None;
             let stdout = if to_file {
-                let file = File::create_new(&output).map_err(|error| world("making a scratch file", &error))?;
-                command.stdio[1] = Some(file.into());
+                let made = Shelf::with_output(&place).map_err(|error| world("making a scratch file", &error))?;
+                let (shelf, write, read) = made;
+                command.stdio[1] = Some(write.into());
+                result = Some((shelf, read));
                 None
             } else {
                 let (read, write) = pipe()?;
@@ -380,10 +370,10 @@ impl External {
             command.stdio[2] = Some(write.into());
             let program = command.program.clone();
             let child = command.spawn().map_err(|error| not_started(&program, &error))?;
-            Ok(Started { child, feed, stdout, stderr: stderr.into() })
+            Ok(Started { child, feed, stdout, stderr: stderr.into(), result })
         };
         // From here on it is killed, with all it started, however this ends.
-        let Started { mut child, feed, stdout: out, stderr: err } = beside(start).await??;
+        let Started { mut child, feed, stdout: out, stderr: err, result } = beside(start).await??;
         let (out, err) = (out.map(reader).transpose()?, Some(reader(err)?));
         let write = async {
             if let Some((pipe, bytes)) = feed
@@ -426,7 +416,7 @@ impl External {
             log.push(LogLine { level: "warning".to_owned(), text: format!("a write was refused: {hint}") });
         }
         let note = "exit 0".to_owned();
-        Ok((self.take(item, &room).await?, note))
+        Ok((self.take(item, &room, result).await?, note))
     }
 
     fn shown(&self) -> String {
@@ -442,22 +432,12 @@ impl External {
         };
         let make = move || -> io::Result<Room> {
             crate::blocks::make_scratch(&scratch)?;
-            let folder = tempfile::Builder::new().prefix("external-").tempdir_in(&scratch)?;
-            let at = |folder: &Path, name: &str| folder.join(OsString::from_vec(safe(name)));
-            let (inputs, out, outputs) =
-                (folder.path().join("in"), folder.path().join("out"), folder.path().join("outputs"));
-            let (tmp, cache) = (folder.path().join("tmp"), folder.path().join("cache"));
-            for made in [&inputs, &out, &outputs, &tmp, &cache] {
-                std::fs::create_dir(made)?;
-            }
-            let room = Room { input: at(&inputs, &own_name), output: at(&out, &wanted), outputs, tmp, cache, folder };
-            if by_file {
+            let (room, input) = Room::make(scratch.as_ref(), safe(&own_name), safe(&wanted), by_file)?;
+            if let Some(mut input) = input {
                 match &body {
-                    Body::Unread => drop(File::create_new(&room.input)?),
-                    Body::Bytes(bytes) => std::fs::write(&room.input, bytes)?,
-                    Body::File(file) => {
-                        io::copy(&mut reopened(file)?, &mut File::create_new(&room.input)?)?;
-                    }
+                    Body::Unread => {}
+                    Body::Bytes(bytes) => input.write_all(bytes)?,
+                    Body::File(file) => _ = io::copy(&mut reopened(file)?, &mut input)?,
                 }
             }
             Ok(room)
@@ -467,7 +447,7 @@ impl External {
 
     fn command(&self, item: &Item, room: &Room) -> Result<Command, Fault> {
         let path = |path: &Path| name::from_bytes(path.as_os_str().as_bytes());
-        let own = [path(&room.input), path(&room.output), path(&room.outputs), path(&self.base)];
+        let own = [path(&room.input()), path(&room.output()), path(&room.outputs()), path(&self.base)];
         let own: Vec<&str> = own.iter().map(String::as_str).collect();
         let os = |text: &str| OsString::from_vec(name::to_bytes(text));
         let mut arguments = Vec::with_capacity(self.arguments.len());
@@ -484,20 +464,20 @@ impl External {
             }
         }
         env.insert("LANG".into(), "C.UTF-8".into());
-        env.insert("TMPDIR".into(), room.folder.path().into());
-        env.insert("XDG_CACHE_HOME".into(), room.cache.as_os_str().into());
+        env.insert("TMPDIR".into(), room.path().into());
+        env.insert("XDG_CACHE_HOME".into(), room.cache().into());
         if self.read.shell.is_some() {
             env.insert("NAME".into(), os(&item.name));
             env.insert("STEM".into(), os(name::stem(&item.name)));
             env.insert("EXT".into(), os(name::extension(&item.name)));
             // Only what the line names is there, so that nothing is looked for in vain.
             if self.by_file {
-                env.insert("INPUT".into(), room.input.as_os_str().into());
+                env.insert("INPUT".into(), room.input().into());
             }
             match self.results {
                 Results::Stdout => {}
-                Results::File => _ = env.insert("OUTPUT".into(), room.output.as_os_str().into()),
-                Results::Folder => _ = env.insert("OUTPUTS".into(), room.outputs.as_os_str().into()),
+                Results::File => _ = env.insert("OUTPUT".into(), room.output().into()),
+                Results::Folder => _ = env.insert("OUTPUTS".into(), room.outputs().into()),
             }
         }
         env.extend(self.read.env.iter().map(|(key, value)| (key.into(), value.into())));
@@ -506,11 +486,11 @@ impl External {
             program: self.program.clone().into(),
             arguments,
             env: env.into_iter().collect(),
-            directory: room.folder.path().to_owned(),
+            directory: room.path().to_owned(),
             stdio: [None, None, None],
             pass: Vec::new(),
             limits: Limits { memory: Some(memory), file_size: Some(self.read.max_output.get()) },
-            policy: self.site.policy(&self.rules, &[room.folder.path()], &room.tmp, memory),
+            policy: self.site.policy(&self.rules, &[room.path()], &room.tmp(), memory),
         })
     }
 
@@ -542,29 +522,38 @@ impl External {
         Err(fault)
     }
 
-    /// Takes the results over.
-    async fn take(&self, item: &Item, room: &Arc<Room>) -> Result<Outcome, Fault> {
+    /// Takes the results over. Where they are standard output, the file with it is given.
+    async fn take(&self, item: &Item, room: &Arc<Room>, stdout: Option<(Arc<Shelf>, File)>) -> Result<Outcome, Fault> {
         let (room, results) = (Arc::clone(room), self.results);
         let renamed = match (&self.name, results) {
             (Some(template), Results::Stdout | Results::File) => Some(template.item_name(item, &[])?),
             _ => None,
         };
         let media_type = self.read.media_type.clone();
-        let shown = self.shown();
+        let (shown, scratch) = (self.shown(), self.scratch.clone());
         let take = move || -> Result<Outcome, Fault> {
-            if results == Results::Folder {
-                return Ok(Outcome::Stream(Emissions::new(Outputs::list(room, media_type)?)));
-            }
-            if !is_regular(&room.output) {
+            let (shelf, file) = match (results, stdout) {
+                (Results::Folder, _) => {
+                    let shelf = Shelf::find(&room, room::OUTPUTS, &shown)?;
+                    return Ok(Outcome::Stream(Emissions::new(Outputs::list(shelf, scratch.as_ref(), media_type)?)));
+                }
+                (_, Some((shelf, file))) => (shelf, Some(file)),
+                (_, None) => {
+                    let shelf = Shelf::find(&room, room::OUT, &shown)?;
+                    let file = shelf.file(room.output_name())?;
+                    (shelf, file)
+                }
+            };
+            let Some(file) = file else {
                 let message = format!("`{shown}` ended well, but wrote no file `{{output}}`");
                 return Err(Fault::new(FaultKind::Failed, "no-output", message));
-            }
+            };
             let child = Emission {
                 port: None,
                 name: renamed,
                 media_type,
                 attributes: Attributes::new(),
-                content: content(&room.output, &room).map_err(|error| world("reading a result", &error))?,
+                content: content(&shelf, room.output_name(), file)?,
             };
             Ok(Outcome::Emit { many: false, children: vec![child] })
         };
@@ -580,10 +569,6 @@ fn safe(name: &str) -> Vec<u8> {
     if matches!(bytes.as_slice(), b"" | b"." | b"..") { b"content".to_vec() } else { bytes }
 }
 
-fn is_regular(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
-}
-
 /// The same file with a position of its own.
 fn reopened(file: &File) -> io::Result<File> {
     File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).or_else(|_| {
@@ -594,36 +579,6 @@ fn reopened(file: &File) -> io::Result<File> {
     })
 }
 
-/// A result: in memory where it is small, else left in its folder, which is kept for as long as it is needed.
-fn content(path: &Path, room: &Arc<Room>) -> io::Result<NewContent> {
-    let mut file = File::open(path)?;
-    if file.metadata()?.len() <= SMALL {
-        let mut bytes = Vec::new();
-        file.by_ref().take(SMALL + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 <= SMALL {
-            return Ok(NewContent::Bytes(Bytes::from(bytes)));
-        }
-    }
-    Ok(NewContent::Stream(Arc::new(Kept { file: ScratchFile::new(path.to_owned(), file), _room: Arc::clone(room) })))
-}
-
-struct Kept {
-    file: ScratchFile,
-    _room: Arc<Room>,
-}
-
-impl std::fmt::Debug for Kept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.file.fmt(f)
-    }
-}
-
-impl Stream for Kept {
-    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        self.file.open()
-    }
-}
-
 /// A command that runs, and what it is connected with.
 struct Started {
     child: Child,
@@ -631,6 +586,8 @@ struct Started {
     feed: Option<(OwnedFd, Bytes)>,
     stdout: Option<OwnedFd>,
     stderr: OwnedFd,
+    /// The file that is its standard output, to be read, where that is the result.
+    result: Option<(Arc<Shelf>, File)>,
 }
 
 fn reader(pipe: OwnedFd) -> Result<Receiver, Fault> {

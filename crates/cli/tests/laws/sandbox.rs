@@ -265,3 +265,52 @@ fn l6_nothing_is_left_of_a_server_that_was_killed() {
 fn l6_nothing_is_left_of_a_server_that_was_killed_without_namespaces() {
     nothing_is_left(&[("OPENDMP_NAMESPACES", "off")]);
 }
+
+/// What a command must not reach by putting a link in place of a folder that the server reads and clears afterwards.
+fn folders_of_results(environment: &[(&str, &str)]) {
+    let mut place = Place::new();
+    let (data, victim) = (place.path("data"), place.path("victim"));
+    fs::create_dir(&victim).unwrap();
+    fs::write(victim.join("small"), "of somebody else").unwrap();
+    fs::write(victim.join("large"), vec![b'l'; 300 << 10]).unwrap();
+    let by_file = r#"[sh, -c, "d=$(dirname \"$1\"); rm -rf \"$d\"; ln -s \"$2\" \"$d\"", sh, "{output}""#;
+    let by_folder = r#"[sh, -c, "rmdir \"$1\"; ln -s \"$2\" \"$1\"", sh, "{outputs}""#;
+    let steps = [
+        ("journal", by_file, &data, "\n    name: journal.db"),
+        ("token", by_file, &data, "\n    name: access-token"),
+        ("small", by_file, &victim, "\n    name: small"),
+        ("large", by_file, &victim, "\n    name: large"),
+        ("folder", by_folder, &victim, ""),
+    ];
+    let mut flow = "name: Links\nprocessors:\n  - id: inbox\n    type: ingest\n    source: { type: file_drop, path: ./inbox, settle: 0s }\n".to_owned();
+    for (id, command, target, name) in &steps {
+        let target = target.display();
+        flow += &format!(
+            "  - id: {id}\n    type: external\n    inputs: [inbox]\n    command: {command}, \"{target}\"]{name}\n"
+        );
+    }
+    let ids = steps.map(|(id, ..)| id).join(", ");
+    flow += &format!("  - id: results\n    type: collect\n    inputs: [{ids}]\n    collection: Links\n");
+    place.write_flow(&flow);
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    place.start(environment);
+    fs::write(place.path("inbox/a"), "x").unwrap();
+    let failed = |place: &Place| place.json(&["dead-letters", "list"]);
+    place.wait_for("all are dead letters", |place| failed(place).len() == steps.len());
+    for letter in failed(&place) {
+        assert!(letter.to_string().contains("output-replaced"), "{letter}");
+    }
+    assert!(place.datasets().is_empty(), "nothing of anybody's became a dataset");
+    assert!(data.join("journal.db").exists() && data.join("access-token").exists());
+    assert_eq!(files(&victim).iter().map(|(_, content)| content.len()).collect::<Vec<_>>(), [300 << 10, 16]);
+}
+
+#[test]
+fn l6_links_in_place_of_folders_of_results_lead_nowhere() {
+    folders_of_results(&[]);
+}
+
+#[test]
+fn l6_links_in_place_of_folders_of_results_lead_nowhere_without_namespaces() {
+    folders_of_results(&[("OPENDMP_NAMESPACES", "off")]);
+}

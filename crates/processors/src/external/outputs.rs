@@ -5,10 +5,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +15,10 @@ use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::item::Attributes;
 use opendmp_model::name;
 use opendmp_processor::Emission;
+use rustix::fs::FileType;
 
-use super::{Room, content, world};
+use super::room::{Shelf, content, unreadable};
+use super::world;
 
 /// So many bytes of names are sorted in memory.
 const MOST_NAMES: usize = 8 << 20;
@@ -29,50 +29,56 @@ const NAME_COST: usize = 40;
 /// The children, in order.
 pub(super) struct Outputs {
     names: Names,
-    room: Arc<Room>,
+    shelf: Arc<Shelf>,
     media_type: Option<String>,
 }
 
 impl Outputs {
-    /// Looks at the whole folder.
+    /// Looks at the whole folder. Names that are too many for memory wait in `scratch`, which no command can reach.
     ///
     /// # Errors
     /// The step's where something in it is no file.
-    pub(super) fn list(room: Arc<Room>, media_type: Option<String>) -> Result<Self, Fault> {
+    pub(super) fn list(shelf: Arc<Shelf>, scratch: &Path, media_type: Option<String>) -> Result<Self, Fault> {
         let listing = |error: io::Error| world("listing the results", &error);
-        let mut sorter = Sorter::new(room.folder.path(), MOST_NAMES);
-        for entry in std::fs::read_dir(&room.outputs).map_err(listing)? {
-            let entry = entry.map_err(listing)?;
-            let name = entry.file_name().into_vec();
-            if !entry.file_type().map_err(listing)?.is_file() {
-                let message =
-                    format!("`{}` in `{{outputs}}` is not a regular file", name::printable(&name::from_bytes(&name)));
-                return Err(Fault::new(FaultKind::Failed, "bad-output", message)
-                    .with_hint("write all results into the folder itself"));
+        let mut sorter = Sorter::new(scratch, MOST_NAMES);
+        for entry in shelf.folder().list().map_err(|error| unreadable("listing the results", &error))? {
+            let (name, mut kind) = entry.map_err(listing)?;
+            // Some file systems don't tell.
+            if kind == FileType::Unknown {
+                let stat = shelf.folder().stat(&name).map_err(listing)?;
+                kind = FileType::from_raw_mode(stat.st_mode);
+            }
+            if kind != FileType::RegularFile {
+                return Err(no_file(&name));
             }
             sorter.add(name).map_err(listing)?;
         }
-        Ok(Self { names: sorter.finish().map_err(listing)?, room, media_type })
+        Ok(Self { names: sorter.finish().map_err(listing)?, shelf, media_type })
     }
 
-    fn child(&self, file: Vec<u8>) -> io::Result<Emission> {
-        let path = self.room.outputs.join(OsString::from_vec(file.clone()));
+    fn child(&self, file: &[u8]) -> Result<Emission, Fault> {
+        let opened = self.shelf.file(file)?.ok_or_else(|| no_file(file))?;
         Ok(Emission {
             port: None,
-            name: Some(name::from_bytes(&file)),
+            name: Some(name::from_bytes(file)),
             media_type: self.media_type.clone(),
             attributes: Attributes::new(),
-            content: content(&path, &self.room)?,
+            content: content(&self.shelf, file, opened)?,
         })
     }
+}
+
+fn no_file(name: &[u8]) -> Fault {
+    let message = format!("`{}` in `{{outputs}}` is not a regular file", name::printable(&name::from_bytes(name)));
+    Fault::new(FaultKind::Failed, "bad-output", message).with_hint("write all results into the folder itself")
 }
 
 impl Iterator for Outputs {
     type Item = Result<Emission, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let name = self.names.next()?;
-        Some(name.and_then(|name| self.child(name)).map_err(|error| world("reading a result", &error)))
+        let name = self.names.next()?.map_err(|error| world("reading a result", &error));
+        Some(name.and_then(|name| self.child(&name)))
     }
 }
 

@@ -3,7 +3,10 @@
 use super::*;
 use crate::fixtures;
 use opendmp_model::document::Common;
+use opendmp_processor::NewContent;
 use serde_json::{Value, json};
+use std::io::Read;
+use tempfile::TempDir;
 
 fn doc(config: Value) -> ProcessorDoc {
     let Value::Object(map) = config else { unreachable!() };
@@ -278,4 +281,98 @@ async fn any_number_of_results_is_read_as_it_is_needed() {
     assert_eq!(made.by_ref().map(|child| child.unwrap().name.unwrap()).last().as_deref(), Some("x019999"));
     drop(made);
     assert!(bench.is_empty(), "the folder goes with the last result");
+}
+
+/// Puts a link to a folder of somebody else's files in place of a folder of the scratch folder, and gives what became
+/// of the item. The files must still be there.
+async fn with_a_link(bench: &Bench, command: Value, name: &str) -> Done {
+    let victim = bench.scratch.path().join("victim");
+    std::fs::create_dir_all(&victim).unwrap();
+    let theirs = [("small", vec![b's'; 9]), ("large", vec![b'l'; 300 << 10])];
+    for (name, content) in &theirs {
+        std::fs::write(victim.join(name), content).unwrap();
+    }
+    let done = bench.call(command, name, b"x").await;
+    for (name, content) in theirs {
+        assert!(std::fs::read(victim.join(name)).unwrap() == content, "{name}");
+    }
+    done
+}
+
+#[tokio::test]
+async fn a_link_in_place_of_a_folder_of_results_is_not_followed() {
+    let bench = Bench::new();
+    let victim = bench.scratch.path().join("victim").display().to_string();
+    for name in ["small", "large"] {
+        for line in ["d=$(dirname $0); rm -rf $d; ln -s $1 $d", "d=$(dirname $0); mv $d aside; ln -s $1 $d"] {
+            let command = json!({ "command": ["sh", "-c", line, "{output}", victim], "name": name });
+            let failed = fault(with_a_link(&bench, command, "x").await);
+            assert_eq!((failed.kind, failed.code.as_str()), (FaultKind::Failed, "output-replaced"), "{failed}");
+            assert!(failed.message.contains("the output folder was replaced"), "{failed}");
+        }
+    }
+    let command = json!({ "command": ["sh", "-c", "rmdir $0; ln -s $1 $0", "{outputs}", victim] });
+    let failed = fault(with_a_link(&bench, command, "x").await);
+    assert_eq!((failed.kind, failed.code.as_str()), (FaultKind::Failed, "output-replaced"), "{failed}");
+    // A link deeper down is left, and removed as the link that it is.
+    let command = json!({ "command": ["sh", "-c", "ln -s $1 link; rm -rf tmp in; ln -s $1 tmp; ln -s $1 in; echo y", "x", victim] });
+    assert_eq!(children(with_a_link(&bench, command, "x").await), [(None, b"y\n".to_vec())]);
+    std::fs::remove_dir_all(victim).unwrap();
+    assert!(bench.is_empty());
+}
+
+#[tokio::test]
+async fn standard_output_is_what_was_written_to_it() {
+    let bench = Bench::new();
+    let victim = bench.scratch.path().join("victim").display().to_string();
+    for (name, count) in [("small", 3), ("large", 400_000)] {
+        let line = "head -c $2 /dev/zero; rm -rf out; ln -s $1 out";
+        let command = json!({ "command": ["sh", "-c", line, "x", victim, count.to_string()] });
+        let made = children(with_a_link(&bench, command, name).await);
+        assert!(made == [(None, vec![0; count])], "{name}");
+    }
+    std::fs::remove_dir_all(victim).unwrap();
+    assert!(bench.is_empty());
+}
+
+#[tokio::test]
+async fn a_folder_of_results_may_be_made_anew() {
+    let bench = Bench::new();
+    let command = json!({ "command": ["sh", "-c", "rmdir $0; mkdir $0; echo a > $0/a", "{outputs}"] });
+    assert_eq!(children(bench.call(command, "x", b"").await), [(Some("a".to_owned()), b"a\n".to_vec())]);
+    let gone = fault(bench.call(json!({ "command": ["rmdir", "{outputs}"] }), "x", b"").await);
+    assert_eq!((gone.kind, gone.code.as_str()), (FaultKind::Failed, "output-replaced"));
+}
+
+#[tokio::test]
+async fn results_that_are_no_files_end_the_item_at_once() {
+    let bench = Bench::new();
+    let pipe = fault(bench.call(json!({ "command": ["mkfifo", "{output}"] }), "x", b"").await);
+    assert_eq!(pipe.code, "no-output");
+    let pipe = fault(bench.call(json!({ "command": ["mkfifo", "{outputs}/p"] }), "x", b"").await);
+    assert_eq!(pipe.code, "bad-output");
+}
+
+#[tokio::test]
+async fn large_results_go_when_they_were_read() {
+    let bench = Bench::new();
+    let command =
+        json!({ "command": ["sh", "-c", "for n in a b; do head -c 400000 /dev/zero > $0/$n; done", "{outputs}"] });
+    let done = bench.call(command, "x", b"").await;
+    let Outcome::Stream(mut made) = done.outcome else { panic!("{:?}", done.outcome) };
+    let room = std::fs::read_dir(bench.scratch.path()).unwrap().next().unwrap().unwrap().path();
+    let left = || std::fs::read_dir(room.join("outputs")).unwrap().count();
+    let first = made.next().unwrap().unwrap();
+    assert!(matches!(first.content, NewContent::Stream(_)) && left() == 2);
+    drop(first);
+    assert_eq!(left(), 1, "its room on the disk is free");
+    let second = made.next().unwrap().unwrap();
+    drop(made);
+    assert!(!bench.is_empty(), "it is kept while it is needed");
+    let NewContent::Stream(stream) = &second.content else { panic!("it is large") };
+    let mut read = Vec::new();
+    stream.open().unwrap().read_to_end(&mut read).unwrap();
+    assert_eq!(read.len(), 400_000);
+    drop(second);
+    assert!(bench.is_empty());
 }
