@@ -183,8 +183,8 @@ impl Keeper {
                 ABOUT_CONTENT,
                 &format!("`{name}` is missing in {}: results and inputs that were in it can't be read", path.display()),
                 Some(
-                    "if it was moved, stop the server and move it back; if it is lost, restore a backup: `opendmp \
-                     restore FROM --data-dir NEW`",
+                    "if it was moved or unmounted, put the very folder back; if it is lost, stop the server and restore a \
+                     backup: `opendmp restore FROM --data-dir NEW`",
                 ),
             ),
             None => engine.clear_trouble(ABOUT_CONTENT),

@@ -169,6 +169,10 @@ impl Inner {
             }
             self.sync().await?;
         };
+        if failed {
+            // Not more and more into memory, of work that is tried again, while the store is away.
+            self.layout.check_root()?;
+        }
         if pending > limit / 4 && !failed && !self.syncing.swap(true, Ordering::AcqRel) {
             let inner = Arc::clone(self);
             tokio::spawn(async move {
@@ -304,6 +308,7 @@ impl DirectoryContent {
             }
             Ok((encoded, refs))
         };
+        self.inner.layout.check_root()?;
         self.inner.make_room(size).await?;
         let (encoded, refs) = if size <= HASHED_INLINE { encode()? } else { blocking(PUT, encode).await? };
         let (pack, start) = {
@@ -339,7 +344,12 @@ impl DirectoryContent {
         }
         let inner = Arc::clone(&self.inner);
         blocking("content vouch", move || {
-            Ok(open.into_iter().find(|content| inner.gone.has(inner.layout.root(), content)))
+            let found = open.into_iter().find(|content| inner.gone.has(inner.layout.root(), content));
+            if found.is_some() {
+                // Where the store is away, nothing was let go.
+                inner.layout.check_place()?;
+            }
+            Ok(found)
         })
         .await
     }
@@ -373,6 +383,8 @@ impl Content for DirectoryContent {
     }
 
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
+        // The last look before they are named by a commit.
+        self.inner.layout.check_root()?;
         match self.is_gone(named).await? {
             None => Ok(()),
             Some(content) => {
@@ -434,6 +446,35 @@ impl Content for DirectoryContent {
     }
 
     async fn open(&self, content: &ContentRef) -> Result<Body> {
+        match self.open_stored(content).await {
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged) => {
+                // Where the store is away, nothing is missing.
+                let inner = Arc::clone(&self.inner);
+                blocking(OPEN, move || inner.layout.check_place()).await?;
+                Err(error)
+            }
+            done => done,
+        }
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        let inner = Arc::clone(&self.inner);
+        blocking("content usage", move || {
+            let (stored, waiting) = {
+                let state = inner.lock();
+                ((state.stored + state.tail.appended()).saturating_sub(state.freed), state.tail.pending())
+            };
+            let free =
+                inner.layout.free().map_err(|error| Error::io("content usage", "asking for free room", &error))?;
+            Ok(Usage { stored, free: Some(free.saturating_sub(waiting as u64)) })
+        })
+        .await
+    }
+}
+
+impl DirectoryContent {
+    /// Opens what is stored, wherever the store is.
+    async fn open_stored(&self, content: &ContentRef) -> Result<Body> {
         let inner = Arc::clone(&self.inner);
         let content = *content;
         match content.place {
@@ -471,19 +512,5 @@ impl Content for DirectoryContent {
                 Ok(Body::File(file))
             }
         }
-    }
-
-    async fn usage(&self) -> Result<Usage> {
-        let inner = Arc::clone(&self.inner);
-        blocking("content usage", move || {
-            let (stored, waiting) = {
-                let state = inner.lock();
-                ((state.stored + state.tail.appended()).saturating_sub(state.freed), state.tail.pending())
-            };
-            let free =
-                inner.layout.free().map_err(|error| Error::io("content usage", "asking for free room", &error))?;
-            Ok(Usage { stored, free: Some(free.saturating_sub(waiting as u64)) })
-        })
-        .await
     }
 }

@@ -14,7 +14,7 @@ use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Place};
 use opendmp_ports::content::{PositionedReader, SMALL};
 use opendmp_ports::{Error, ErrorKind, Result};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::directory::Inner;
 use crate::layout::write_error;
@@ -191,6 +191,8 @@ impl Inner {
         let content = ContentRef { hash, size, place: Place::File { generation } };
         let key = (hash, generation);
         if stored {
+            // What was found may lie in another folder than the store's.
+            self.layout.check_place()?;
             let mut state = self.lock();
             // Another process may have named it and gone before the name was durable.
             state.dirs.insert(self.layout.file_dir(hash));
@@ -250,11 +252,18 @@ impl Inner {
             Err(error) => return Err((temp, error)),
         }
         let named = match temp.persist_noclobber(&path) {
-            Ok(_) => true,
+            Ok(file) => match self.layout.check_stored(&path, &file) {
+                Ok(()) => true,
+                // It went where it is not found again: given back without a name, to be written anew.
+                Err(error) => return Err((self.nameless(file), error)),
+            },
             Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
                 match fs::symlink_metadata(&path) {
                     // Put twice at once. What has a name is durable.
-                    Ok(found) if found.len() == size => false,
+                    Ok(found) if found.len() == size => match self.layout.check_place() {
+                        Ok(()) => false,
+                        Err(error) => return Err((refused.file, io::Error::other(error))),
+                    },
                     Ok(_) => return Err((refused.file, refused.error)),
                     Err(error) => return Err((refused.file, error)),
                 }
@@ -263,6 +272,14 @@ impl Inner {
         };
         self.lock().dirs.insert(dir);
         Ok(named)
+    }
+
+    /// A file whose name is not to be trusted: it is read from here, and its name is left alone.
+    #[expect(deprecated, reason = "the other one may fail, and this path is never used")]
+    fn nameless(&self, file: File) -> NamedTempFile {
+        let mut kept = NamedTempFile::from_parts(file, TempPath::from_path(self.layout.root().join("tmp/nameless")));
+        kept.disable_cleanup(true);
+        kept
     }
 
     /// Makes a waiting file durable. Blocks.

@@ -15,7 +15,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use opendmp_ports::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
 use crate::freed;
+use crate::place::{self, Folder, Identity, Opened, PLACE, away, identity};
 use crate::record::PACK_HEADER;
 
 /// Version of the layout and of everything in it.
@@ -36,6 +37,11 @@ const FOLLOW: &str = "content follow journal";
 /// The file that is locked.
 const LOCK: &str = "lock";
 
+/// The folders in the root.
+const PACKS: &str = "packs";
+const FILES: &str = "files";
+const TMP: &str = "tmp";
+
 /// How long the start waits for the lock: the last calls of a store that was just dropped may still be ending.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 
@@ -43,7 +49,13 @@ const LOCK_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Layout {
     root: PathBuf,
-    lock: File,
+    /// Open, too, so that nobody else gets the lock or the inode.
+    _lock: File,
+    lock_is: Identity,
+    /// The root as it was opened.
+    opened: Opened,
+    /// `packs` and `files`.
+    folders: Vec<Folder>,
 }
 
 /// What is in a store.
@@ -58,6 +70,10 @@ pub struct Stock {
 /// An error of the operating system in a call that changes the disk. That something is missing there is not the
 /// caller's business, so it does not become `NotFound`.
 pub fn write_error(operation: &'static str, what: impl std::fmt::Display, error: &io::Error) -> Error {
+    // One of a store that is not in its place, on its way through calls of the system.
+    if let Some(said) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        return said.clone();
+    }
     let mut made = Error::io(operation, what, error);
     if made.kind == ErrorKind::NotFound {
         made.kind = ErrorKind::Unavailable;
@@ -87,8 +103,10 @@ impl Layout {
             let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             sync_dir(parent).map_err(failed("making the directory"))?;
         }
+        let opened = File::open(root).and_then(Opened::new).map_err(failed("opening the directory"))?;
         let lock = lock(root)?;
-        let layout = Self { root: root.to_owned(), lock };
+        let lock_is = identity(&lock.metadata().map_err(failed("looking at the lock"))?);
+        let mut layout = Self { root: root.to_owned(), _lock: lock, lock_is, opened, folders: Vec::new() };
         layout.check_format()?;
         for dir in [layout.packs(), layout.files(), layout.tmp()] {
             match DirBuilder::new().mode(0o700).create(&dir) {
@@ -101,6 +119,11 @@ impl Layout {
             sync_dir(&dir).map_err(failed("syncing a directory"))?;
         }
         sync_dir(root).map_err(failed("syncing the directory"))?;
+        for name in [PACKS, FILES] {
+            let folder = Folder::open(root, name, layout.opened.is).map_err(failed("opening a directory"))?;
+            layout.folders.push(folder);
+        }
+        layout.check_place()?;
         for entry in fs::read_dir(layout.tmp()).map_err(failed("emptying tmp"))? {
             let entry = entry.map_err(failed("emptying tmp"))?;
             // Folders are not made there: whatever they are, they are someone else's.
@@ -111,21 +134,30 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Errs where the directory is not in its place any more: what is written would come into another one.
-    pub fn check_place(&self) -> Result<()> {
-        let operation = "content place";
-        let path = self.root.join(LOCK);
-        let failed = |error: io::Error| Error::io(operation, path.display(), &error);
-        let held = self.lock.metadata().map_err(failed)?;
-        match path.metadata() {
-            Ok(found) if (found.dev(), found.ino()) == (held.dev(), held.ino()) => Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-            Ok(_) | Err(_) => {
-                let message = format!("{} was removed or replaced while it was in use", self.root.display());
-                Err(Error::new(ErrorKind::Unavailable, operation, message)
-                    .with_hint("put the very folder back where it was, with the file `lock` in it; then work goes on"))
-            }
+    /// Errs where the directory is not in its place any more: what is written would come into another one. Two looks at
+    /// what the system has in memory.
+    pub fn check_root(&self) -> Result<()> {
+        let at = |path: &Path| match path.metadata() {
+            Ok(found) => Ok(Some(identity(&found))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(Error::io(PLACE, path.display(), &error)),
+        };
+        let root = self.root.display();
+        if at(&self.root)? != Some(self.opened.is) {
+            return Err(away(format!("{root} was removed or replaced while it was in use"))
+                .with_hint("put the very folder back where it was, with the file `lock` in it; then work goes on"));
         }
+        if at(&self.root.join(LOCK))? != Some(self.lock_is) {
+            return Err(away(format!("the file `{LOCK}` in {root} was removed or replaced while it was in use"))
+                .with_hint("put the very file back, or restart opendmp; then work goes on"));
+        }
+        Ok(())
+    }
+
+    /// The same of the folders in it, too.
+    pub fn check_place(&self) -> Result<()> {
+        self.check_root()?;
+        self.folders.iter().try_for_each(|folder| folder.check().map(|_| ()))
     }
 
     /// The journal that was followed last.
@@ -280,39 +312,50 @@ impl Layout {
     /// again. What was in it is lost.
     pub fn with_folders<T>(&self, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match work() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.make_folders()? => work(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.mend()? => work(),
             done => done,
         }
     }
 
-    /// Makes the folders that are missing. Answers whether there was one; not where the root itself is missing.
-    fn make_folders(&self) -> io::Result<bool> {
+    /// Makes `packs` and `files` again where they are missing. Answers whether one was; errs where the root itself is not
+    /// in its place, or a folder is elsewhere.
+    pub fn keep_folders(&self) -> Result<bool> {
+        self.check_root()?;
         let mut made = false;
-        for dir in [self.packs(), self.files(), self.tmp()] {
-            match DirBuilder::new().mode(0o700).create(&dir) {
-                Ok(()) => {
-                    tracing::error!(folder = %dir.display(), "a folder of the content was removed, and is made again");
-                    made = true;
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
+        for folder in &self.folders {
+            made |= folder.make_again(&self.opened)?;
         }
         if made {
-            sync_dir(&self.root)?;
+            let synced = self.opened.file.sync_all();
+            synced.map_err(|error| write_error(PLACE, format_args!("syncing {}", self.root.display()), &error))?;
         }
         Ok(made)
     }
 
+    /// The same, and `tmp`.
+    fn mend(&self) -> io::Result<bool> {
+        let made = self.keep_folders().map_err(io::Error::other)?;
+        Ok(place::make_in(&self.opened, TMP)? || made)
+    }
+
+    /// Errs unless an open file is what a path below the root names, and all is in its place: what it holds is stored.
+    pub fn check_stored(&self, path: &Path, file: &File) -> io::Result<()> {
+        self.check_place().map_err(io::Error::other)?;
+        if self.has(path, file) {
+            return Ok(());
+        }
+        Err(io::Error::other(away(format!("{} was removed while it was written", path.display()))))
+    }
+
     /// Whether an open file is still what a path names.
     pub fn has(&self, path: &Path, file: &File) -> bool {
-        let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
-        let (named, open) = (fs::symlink_metadata(path).map(identity), file.metadata().map(identity));
-        named.is_ok_and(|named| open.is_ok_and(|open| named == open))
+        let named = fs::symlink_metadata(path);
+        named.is_ok_and(|named| file.metadata().is_ok_and(|open| identity(&named) == identity(&open)))
     }
 
     /// A new file (0600), removed when dropped.
     pub fn temp(&self) -> io::Result<NamedTempFile> {
+        self.check_place().map_err(io::Error::other)?;
         self.with_folders(|| tempfile::Builder::new().prefix("put-").tempfile_in(self.tmp()))
     }
 
@@ -336,7 +379,7 @@ impl Paths<'_> {
 
     /// The folder of all packs.
     pub fn packs(self) -> PathBuf {
-        self.0.join("packs")
+        self.0.join(PACKS)
     }
 
     /// One pack.
@@ -356,7 +399,7 @@ impl Paths<'_> {
 
     /// The folder above the folders of all files.
     pub fn files(self) -> PathBuf {
-        self.0.join("files")
+        self.0.join(FILES)
     }
 
     /// The folder of the files whose hash begins as this one.
@@ -371,7 +414,7 @@ impl Paths<'_> {
 
     /// What is being written.
     pub fn tmp(self) -> PathBuf {
-        self.0.join("tmp")
+        self.0.join(TMP)
     }
 }
 

@@ -14,6 +14,7 @@ mod holds;
 mod large;
 mod layout;
 mod packs;
+mod place;
 mod record;
 mod ring;
 mod sync;

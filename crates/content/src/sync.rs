@@ -82,9 +82,12 @@ impl Syncer {
             self.files.append(&mut state.fresh);
             (state.attempts, state.puts, state.tail.unsynced())
         };
-        let packs = self.packs(inner, &segments);
-        let files = self.files(inner);
-        let result = packs.and(files).and_then(|()| dirs(inner));
+        // What is not in its place is not touched; what was stored is looked for in it afterwards, each where it went.
+        let result = inner.layout.keep_folders().and_then(|_| {
+            let packs = self.packs(inner, &segments);
+            let files = self.files(inner);
+            packs.and(files).and_then(|()| dirs(inner)).and_then(|()| inner.layout.check_place())
+        });
         self.begun = false;
         let mut state = inner.lock();
         match &result {
@@ -136,6 +139,8 @@ impl Syncer {
                 })
             })?;
         }
+        // Before anything in it is taken for durable. Where it is not there, the next attempt writes it anew.
+        inner.layout.check_stored(&inner.layout.pack(number), &pack.file)?;
         Ok(pack.durable)
     }
 
@@ -215,7 +220,13 @@ impl Inner {
 fn dirs(inner: &Inner) -> Result<()> {
     loop {
         let Some(dir) = inner.lock().dirs.pop_first() else { return Ok(()) };
-        if let Err(error) = inner.disk.sync_dir(&dir) {
+        let synced = inner.disk.sync_dir(&dir);
+        // Another folder at that path was synced instead, or may have been.
+        if let Err(error) = inner.layout.check_place() {
+            inner.lock().dirs.insert(dir);
+            return Err(error);
+        }
+        if let Err(error) = synced {
             let what = format!("syncing {}", dir.display());
             // Where somebody removed it, its names are gone with it; that is told once.
             if error.kind() != io::ErrorKind::NotFound {

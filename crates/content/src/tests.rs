@@ -603,6 +603,143 @@ async fn folders_that_are_removed_cost_only_what_was_in_them() {
     assert_eq!(read(&store.content(), &before).await.unwrap(), "before");
 }
 
+/// What is put while the store is away, of every size, and what is expected of each call.
+async fn nothing_is_stored(content: &DirectoryContent, known: &ContentRef) {
+    let large = sample(7, SMALL + 1);
+    let huge = sample(8, crate::large::BATCHED + 1);
+    for round in 0..3 {
+        let text = format!("meanwhile {round}");
+        let put = content.put_many(vec![Bytes::from(text)]).await;
+        assert_eq!(put.unwrap_err().kind, ErrorKind::Unavailable);
+        for bytes in [&large, &huge] {
+            let error = content.put_file(Arc::new(file_of(bytes))).await.unwrap_err();
+            assert!(error.kind == ErrorKind::Unavailable && error.hint.is_some(), "{error:?}");
+        }
+        assert_eq!(content.sync().await.unwrap_err().kind, ErrorKind::Unavailable);
+        assert_eq!(content.vouch(&[*known]).await.unwrap_err().kind, ErrorKind::Unavailable);
+        let _ = content.put(Bytes::from_static(b"one alone")).await;
+        assert!(content.open(known).await.is_ok(), "it is in memory");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_takes_nothing() {
+    let mut store = Store::new(Options::default());
+    let content = store.content();
+    let before = content.put(Bytes::from_static(b"before")).await.unwrap();
+    content.sync().await.unwrap();
+    let aside = store.dir.path().join("aside");
+    for empty in [None, Some(false), Some(true)] {
+        let waits = put_file(&content, &sample(empty.map_or(3, u64::from), SMALL * 2)).await;
+        let small = content.put(Bytes::from(format!("waits {empty:?}"))).await.unwrap();
+        fs::rename(store.root(), &aside).unwrap();
+        match empty {
+            None => {}
+            Some(true) => fs::create_dir(store.root()).unwrap(),
+            // Another store, as a copy of this one may be.
+            Some(false) => drop(DirectoryContent::open(&store.root(), Options::default()).unwrap()),
+        }
+        nothing_is_stored(&content, &before).await;
+        if empty == Some(true) {
+            assert_eq!(fs::read_dir(store.root()).unwrap().count(), 0, "nothing is made in its place");
+        }
+        if empty.is_some() {
+            assert_eq!(fs::read_dir(store.root().join("packs")).map_or(0, Iterator::count), 0);
+            fs::remove_dir_all(store.root()).unwrap();
+        }
+        assert!(!store.root().exists());
+        fs::rename(&aside, store.root()).unwrap();
+        content.sync().await.unwrap();
+        content.vouch(&[before, waits, small]).await.unwrap();
+        let reread = DirectoryContent::open(&store.root(), Options::default());
+        assert_eq!(reread.unwrap_err().kind, ErrorKind::Conflict, "it holds its lock all the time");
+        assert_eq!(read(&content, &waits).await.unwrap(), sample(empty.map_or(3, u64::from), SMALL * 2));
+        assert_eq!(read(&content, &small).await.unwrap(), format!("waits {empty:?}"));
+    }
+    drop(content);
+    store.reopen();
+    assert_eq!(read(&store.content(), &before).await.unwrap(), "before");
+}
+
+#[tokio::test]
+async fn what_goes_away_while_it_is_written_is_written_where_it_belongs() {
+    let mut store = Store::new(Options::default());
+    let content = store.content();
+    let (root, aside) = (store.root(), store.dir.path().join("aside"));
+    for round in 0..6u64 {
+        let small = content.put(sample(round, 5_000)).await.unwrap();
+        let large = put_file(&content, &sample(round, SMALL * 2)).await;
+        // Replaced at one of the calls to the disk, by folders that take everything.
+        let (mut calls, at, from, to) = (0, round, root.clone(), aside.clone());
+        content.inner.disk.faults.set(move |_, _| {
+            if calls == at {
+                fs::rename(&from, &to)?;
+                for folder in ["packs", "files", "tmp"] {
+                    fs::create_dir_all(from.join(folder))?;
+                }
+            }
+            calls += 1;
+            Ok(())
+        });
+        let synced = content.sync().await;
+        content.inner.disk.faults.clear();
+        if aside.exists() {
+            assert_eq!(synced.unwrap_err().kind, ErrorKind::Unavailable, "at call {round}");
+            fs::remove_dir_all(&root).unwrap();
+            fs::rename(&aside, &root).unwrap();
+        }
+        for _ in 0..3 {
+            if content.sync().await.is_ok() {
+                break;
+            }
+        }
+        content.sync().await.unwrap();
+        assert_eq!(read(&content, &small).await.unwrap(), sample(round, 5_000));
+        for reference in [&small, &large] {
+            assert!(store.path(reference).exists(), "at call {round}: {reference:?}");
+        }
+    }
+    drop(content);
+    let all = |seed| [sample(seed, 5_000), sample(seed, SMALL * 2)];
+    store.reopen();
+    let content = store.content();
+    for bytes in (0..6).flat_map(all).filter(|bytes| bytes.len() as u64 > SMALL) {
+        let hash = ContentHash::of(&bytes);
+        let stored = ContentRef { hash, size: bytes.len() as u64, place: Place::File { generation: 0 } };
+        assert_eq!(read(&content, &stored).await.unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn folders_that_are_elsewhere_are_not_made_again() {
+    let mut store = Store::new(Options::default());
+    for folder in ["packs", "files"] {
+        store.content = None;
+        let (path, elsewhere) = (store.root().join(folder), store.dir.path().join(folder));
+        fs::rename(&path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        store.reopen();
+        let content = store.content();
+        let away = store.dir.path().join("away");
+        fs::rename(&elsewhere, &away).unwrap();
+        for replaced in [false, true] {
+            if replaced {
+                fs::create_dir(&elsewhere).unwrap();
+            }
+            let _ = content.put(Bytes::from(folder)).await;
+            let error = content.sync().await.unwrap_err();
+            assert!(error.kind == ErrorKind::Unavailable && error.hint.is_some(), "{error:?}");
+            let error = content.put_file(Arc::new(file_of(&sample(9, SMALL * 2)))).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unavailable);
+            if replaced {
+                fs::remove_dir(&elsewhere).unwrap();
+            }
+        }
+        fs::rename(&away, &elsewhere).unwrap();
+        content.sync().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn large_content_leaves_the_floor_free() {
     let store = Store::new(Options { floor: u64::MAX / 2, ..Options::default() });

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Place, files, hash};
+use crate::harness::{Place, files, hash, pause};
+use crate::mounts::{bind, in_own_mounts, mount, unmount};
 
 const FLOW: &str = "\
 name: Torture
@@ -313,6 +314,117 @@ fn content_that_is_removed_while_a_server_works_is_not_collected() {
     place.stop();
     assert_eq!(place.datasets().len(), 6);
     place.ok(&["verify"]);
+}
+
+/// Content goes away while a server works and files come in: nothing is taken in, nothing is made below `shown`, which is
+/// what is at its path meanwhile; and when it is back, all is processed. Looks longer than a retry takes.
+fn content_is_away(words: &str, shown: &str, prepare: impl Fn(&Path), take: impl Fn(&Path), back: impl Fn(&Path)) {
+    let mut place = place();
+    prepare(&place.path("data"));
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    place.start_and_wait();
+    put(&place, "before.txt", "before");
+    place.wait_for("it works", |place| place.path("out/before.txt").exists());
+    place.wait_for("nothing is set aside", |place| files(&place.path("inbox")).is_empty());
+    place.wait_for("nothing is under way", |place| place.json(&["flows", "list"])[0]["outstanding"] == 0);
+    let text = |n: usize| format!("file {n} ").repeat(if n.is_multiple_of(5) { 60_000 } else { 10 });
+    take(&place.path("data"));
+    let there = walked(&place.path(shown));
+    for n in 0..20 {
+        put(&place, &format!("during-{n}.txt"), &text(n));
+        pause(100);
+    }
+    place.wait_for("it is reported", |place| issues(place).contains(words));
+    pause(6_000);
+    assert!(issues(&place).contains(words), "{}", issues(&place));
+    assert_eq!(walked(&place.path(shown)), there, "nothing is stored in its place");
+    assert_eq!(files(&place.path("out")).len(), 7, "nothing came out");
+    let at_source = walked(&place.path("inbox"));
+    let missing: Vec<usize> = (0..20).filter(|n| !at_source.contains(&text(*n).into_bytes())).collect();
+    assert!(missing.is_empty(), "these are no longer at their source: {missing:?}");
+    back(&place.path("data"));
+    place.wait_for("all is processed", |place| files(&place.path("out")).len() == 27);
+    place.wait_for("it is well", |place| !issues(place).contains(words));
+    place.settle_down();
+    assert!(place.json(&["dead-letters", "list"]).is_empty());
+    place.ok(&["verify"]);
+    // A pack's list of what was let go is renamed into its folder, which no system does across mount points.
+    if words == AWAY {
+        place.ok(&["gc"]);
+    }
+    place.stop();
+    place.ok(&["verify"]);
+    for (name, row) in place.datasets() {
+        let got = place.run(&["datasets", "get", row["id"].as_str().unwrap()]);
+        assert_eq!(row["hash"], hash(&got.stdout).as_str(), "{name}");
+    }
+    place.ok(&["backup", place.path("another").to_str().unwrap()]);
+}
+
+const AWAY: &str = "was removed or replaced while it was in use";
+
+#[test]
+fn content_that_is_moved_away_while_a_server_works_takes_nothing_in() {
+    let take = |data: &Path| rename(data, "content", "../gone");
+    content_is_away(AWAY, "data/content", |_| {}, take, |data| rename(data, "../gone", "content"));
+}
+
+#[test]
+fn content_that_is_made_anew_while_a_server_works_takes_nothing_in() {
+    for copied in [false, true] {
+        let take = |data: &Path| {
+            rename(data, "content", "../gone");
+            if copied {
+                for folder in ["packs", "files", "tmp"] {
+                    fs::create_dir_all(data.join("content").join(folder)).unwrap();
+                }
+                for file in ["format", "journal", "lock"] {
+                    fs::copy(data.join("../gone").join(file), data.join("content").join(file)).unwrap();
+                }
+            } else {
+                fs::create_dir(data.join("content")).unwrap();
+            }
+        };
+        let back = |data: &Path| {
+            fs::remove_dir_all(data.join("content")).unwrap();
+            rename(data, "../gone", "content");
+        };
+        content_is_away(AWAY, "data/content", |_| {}, take, back);
+    }
+}
+
+#[test]
+fn content_that_is_unmounted_while_a_server_works_takes_nothing_in() {
+    in_own_mounts(|| {
+        // Of a file system of its own, which is kept alive at another place.
+        let prepare = |data: &Path| {
+            let disk = data.join("../disk");
+            fs::create_dir(&disk).unwrap();
+            mount(&disk, 200);
+            let copied = std::process::Command::new("cp").arg("-a").arg(data.join("content/.")).arg(&disk).status();
+            assert!(copied.unwrap().success());
+            rename(data, "content", "../below");
+            fs::create_dir(data.join("content")).unwrap();
+            bind(&disk, &data.join("content"));
+        };
+        let back = |data: &Path| bind(&data.join("../disk"), &data.join("content"));
+        content_is_away(AWAY, "data/content", prepare, |data| unmount(&data.join("content")), back);
+    });
+}
+
+#[test]
+fn packs_that_are_unmounted_while_a_server_works_are_not_made_again() {
+    in_own_mounts(|| {
+        let prepare = |data: &Path| {
+            let disk = data.join("../disk");
+            rename(data, "content/packs", "../disk");
+            fs::create_dir(data.join("content/packs")).unwrap();
+            bind(&disk, &data.join("content/packs"));
+        };
+        let back = |data: &Path| bind(&data.join("../disk"), &data.join("content/packs"));
+        let take = |data: &Path| unmount(&data.join("content/packs"));
+        content_is_away("was replaced or unmounted while it was in use", "data/content", prepare, take, back);
+    });
 }
 
 #[test]

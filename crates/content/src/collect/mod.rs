@@ -243,6 +243,7 @@ impl Sweep {
         if self.dry {
             return Ok(Ok(()));
         }
+        self.inner.layout.check_place().map_err(io::Error::other)?;
         let blocks = file.metadata()?.blocks();
         let all = before.and(&garbage);
         // From here on it is condemned.
@@ -320,6 +321,9 @@ impl Sweep {
         generation.copy_from_slice(&key[32..]);
         let key = (ContentHash(hash), u32::from_be_bytes(generation));
         let path = self.inner.layout.file(key.0, key.1);
+        if !self.dry {
+            self.inner.layout.check_place().map_err(io::Error::other)?;
+        }
         let found = fs::symlink_metadata(&path)?;
         let young = {
             let mut state = self.inner.lock();
