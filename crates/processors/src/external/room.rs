@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use super::world;
 use crate::beneath::{Folder, is_file, version, version_of};
+use crate::scratch::clear;
 
 /// The largest result that is held in memory.
 const SMALL: u64 = 256 << 10;
@@ -37,6 +38,16 @@ pub(super) struct Room {
     open: Folder,
     input: OsString,
     output: OsString,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Then nothing is left for `folder` to go down into. What can't be removed is tried again at the next start.
+        if let Err(error) = clear(&self.open) {
+            tracing::warn!(path = %self.path().display(), %error, "a scratch folder can't be removed");
+            self.folder.disable_cleanup(true);
+        }
+    }
 }
 
 impl Room {

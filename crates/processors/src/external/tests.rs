@@ -376,3 +376,22 @@ async fn large_results_go_when_they_were_read() {
     drop(second);
     assert!(bench.is_empty());
 }
+
+#[tokio::test]
+async fn whatever_a_command_left_is_removed() {
+    let bench = Bench::new();
+    let program = "
+import os
+os.makedirs('closed/inner')
+open('closed/inner/file', 'w').close()
+os.chmod('closed/inner', 0)
+os.chmod('closed', 0o500)
+os.symlink('.', 'loop')
+for n in range(20):
+    os.mkdir('d')
+    os.chdir('d')
+";
+    let done = bench.call(json!({ "command": ["python3", "-c", program] }), "x", b"").await;
+    assert_eq!(children(done), [(None, Vec::new())]);
+    assert!(bench.is_empty());
+}
