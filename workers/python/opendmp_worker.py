@@ -8,6 +8,7 @@ Plain CPython 3.9 or newer, nothing but the standard library; what is dear to im
 """
 
 import ast
+import collections
 import gc
 import io
 import json
@@ -537,6 +538,10 @@ def imported_names(tree):
     return names
 
 
+TOO_MUCH = "the code is nested too deeply, or takes too much memory, to be read"
+LESS = "make it simpler, and keep data in a file beside the script"
+
+
 class Unusable(Exception):
     """The script can't be run at all: says why, where, and what to do."""
 
@@ -562,12 +567,14 @@ def inspect_code(code, file_name):
         raise Unusable(error.msg or "invalid syntax", None, error.lineno, error.offset) from None
     except ValueError as error:
         raise Unusable(str(error)) from None
-    except (RecursionError, MemoryError):
+    except RecursionError:
         raise Unusable("the code is nested too deeply to be read") from None
+    except MemoryError:     # the parser's word for nesting, too
+        raise Unusable(TOO_MUCH, LESS) from None
     names, bound, star = imported_names(tree), {}, False
-    todo = list(tree.body)
+    todo = collections.deque(tree.body)
     while todo:
-        node = todo.pop(0)
+        node = todo.popleft()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             bound[node.name] = node
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -841,6 +848,143 @@ def clean(text):
     return text[:TEXT_LIMIT].encode("utf-8", "backslashreplace").decode()
 
 
+# ---------------------------------------------------------------- processes of scripts
+
+class Processes:
+    """Ends what an item started when the item ends, and leaves what the script started while it was loaded.
+
+    Where the worker has a PID namespace, all processes in it but init and the worker itself are the script's. Elsewhere
+    the worker adopts what its children leave behind, so that they all are its descendants.
+    """
+
+    def __init__(self, apart):
+        self.works = sys.platform == "linux"
+        # Both have to say so: what is done to all processes of a namespace must not be done to those of the machine.
+        self.apart = apart and os.getppid() == 1
+        self.counter = self.last = None
+        self.kept, self.finalizers, self.signal = {}, set(), 9
+        if not self.works:
+            return
+        own = os.readlink("/proc/self") == str(os.getpid())
+        self.listed = own or not self.apart
+        if self.apart and own:
+            self.counter = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+            self.look()
+        else:
+            try:
+                import ctypes
+                ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)     # PR_SET_CHILD_SUBREAPER
+            except (ImportError, OSError, AttributeError):
+                pass        # what leaves its parent is adopted by init, and ends with the worker
+
+    def look(self):
+        """Whether there may be a process that was not there before: costs about a microsecond."""
+        if self.counter is None:
+            try:
+                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                return True
+            except ChildProcessError:
+                return False
+        try:
+            line = os.pread(self.counter, 100, 0)
+            last = line[line.rindex(b" "):]     # the number that was given out last in this namespace
+        except (OSError, ValueError):
+            return True         # the script closed it
+        changed, self.last = last != self.last, last
+        return changed
+
+    def others(self):
+        """The script's processes with the times at which they began."""
+        me, found = os.getpid(), {}
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    with open(f"/proc/{name}/stat", "rb") as file:
+                        fields = file.read().rpartition(b")")[2].split()
+                except OSError:
+                    continue
+                found[int(name)] = (int(fields[1]), int(fields[19]))
+        if self.apart:
+            mine = found.keys() - {1, me}
+        else:
+            mine, more = set(), {me}
+            while more:
+                more = {pid for pid, (parent, _) in found.items() if parent in more} - mine
+                mine |= more
+        return {pid: found[pid][1] for pid in mine}
+
+    def keep(self):
+        """Have what runs now run on: it was started while a script was loaded."""
+        if self.works and self.listed and self.look():
+            self.kept = self.others()
+        util = sys.modules.get("multiprocessing.util")
+        self.finalizers = set(util._finalizer_registry) if util else set()
+
+    def helpers(self):
+        """The processes that `multiprocessing` keeps for itself."""
+        found = set()
+        for module, holder, number in (("resource_tracker", "_resource_tracker", "_pid"),
+                                       ("forkserver", "_forkserver", "_forkserver_pid")):
+            helper = getattr(sys.modules.get("multiprocessing." + module), holder, None)
+            found.add(getattr(helper, number, None))
+        return found - {None}
+
+    def close_pools(self):
+        """Close the pools that an item left open, so that using one later is an error instead of waiting for ever."""
+        util = sys.modules.get("multiprocessing.util")
+        left = set(util._finalizer_registry) - self.finalizers if util else ()
+        for key in sorted((key for key in left if key[0] is not None and key[0] >= 0), reverse=True):
+            finalizer = util._finalizer_registry.get(key)
+            try:
+                holder = finalizer._weakref and finalizer._weakref()
+                # A pool's finalizer alone would leave it one that waits for ever.
+                (getattr(holder, "terminate", None) or finalizer)()
+            except Exception:
+                pass        # what it would have ended is killed below
+
+    def end(self):
+        """Kill what an item started, and wait until it is gone."""
+        if not self.works or not self.look():
+            return
+        self.close_pools()
+        while True:
+            helpers = self.helpers()
+            if self.apart and not (self.listed and (self.kept or helpers)):
+                try:
+                    os.kill(-1, self.signal)        # all of the namespace but init and this one
+                except OSError:
+                    return
+                self.reap(-1)
+            else:
+                left = [pid for pid, began in self.others().items()
+                        if pid not in helpers and self.kept.get(pid) != began]
+                if not left:
+                    return
+                for pid in left:
+                    try:
+                        os.kill(pid, self.signal)
+                    except OSError:
+                        pass
+                    self.reap(pid)
+            time.sleep(0.0001)
+
+    def reap(self, which):
+        """Take note of children that ended."""
+        multi = sys.modules.get("multiprocessing.process")
+        while True:
+            try:
+                pid, _ = os.waitpid(which, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            # It would wait for them in vain.
+            for process in list(multi._children) if multi else ():
+                popen = getattr(process, "_popen", None)
+                if getattr(popen, "pid", None) == pid and popen.returncode is None:
+                    popen.returncode = -self.signal
+
+
 # ---------------------------------------------------------------- the worker
 
 class Closed(Exception):
@@ -893,7 +1037,7 @@ class Worker:
         os.close(page)
         self.words = self.page[:64].cast("Q")
         self.log = Log(self.page, self.words)
-        self.forked = False
+        self.forked, self.processes = False, None
         self.scripts, self.script, self.refused = {}, None, False
         self.poll, self.quick = select.poll(), False
         self.poll.register(self.socket, select.POLLIN)
@@ -910,6 +1054,8 @@ class Worker:
     def after_fork(self):
         """A child of the script's own is no worker: it lets go of the connection, and prints where children print."""
         self.forked = True
+        if self.processes is not None:
+            self.processes.works = False
         self.socket.close()
         self.words = [0] * 8
         sys.stdout = text_stream(io.FileIO(1, "w", closefd=False))
@@ -972,6 +1118,7 @@ class Worker:
         self.tmp, self.out = hello["scratch"]["tmp"], hello["scratch"]["out"]
         limits = hello["limits"]
         self.inline, self.most_children, self.most_described = limits["inline"], limits["children"], limits["metadata"]
+        self.processes = Processes(hello.get("apart", False))
         sys.modules["opendmp"] = opendmp_module()
 
     def load(self, number, about):
@@ -980,20 +1127,24 @@ class Worker:
         script = self.script = Script(about)
         script.enter()
         self.refused = True
+        self.processes.end()
         try:
             if "logging" in script.code:
                 self.watch_logging(imported=True)
             script.load()
             self.watch_logging()
         except Unusable as error:
+            self.processes.end()
             problem = {"kind": "Unusable", "message": str(error), "hint": error.hint, "traceback": "", "file": None,
                        "line": error.line, "source_line": None}
             return self.send(REFUSED, json.dumps({**told, **problem, "memory": False}).encode(), script=number)
         except BaseException as error:
             memory = isinstance(error, MemoryError)
+            self.processes.end()
             problem = describe(error, script.file_name, script.lines)
             return self.send(REFUSED, json.dumps({**told, **problem, "memory": memory}).encode(), script=number)
         self.refused = False
+        self.processes.keep()
         self.scripts[number] = script
         script.printed = self.log.take()
         told.update(input=script.mode, attributes=script.mode == "item")
@@ -1257,7 +1408,8 @@ class Worker:
         self.watch_logging()
         clock, words, log, function = time.monotonic_ns, self.words, self.log, self.script.function
         unpack, plain, base = ITEM.unpack_from, self.script.mode == "bytes", call << 32
-        inline = self.inline
+        inline, end_processes = self.inline, self.processes.end
+        end_processes()     # a thread of the script may have started some since
         at, fds = 0, list(reversed(fds))
         began = now = flushed = clock()
         for index in range(count):
@@ -1287,6 +1439,7 @@ class Worker:
             result = None
             if self.forked:
                 os._exit(0)
+            end_processes()
             entry = log.take() if log.used or words[3] else b""
             if fd is not None or self.folders or self.made:
                 self.clear_up(fd)
@@ -1312,6 +1465,8 @@ class Worker:
             return OVER_MEMORY, b""
         if isinstance(error, Reject):
             return REJECT, json.dumps({"reason": clean(str(error))}).encode()
+        if type(error).__name__ == "BrokenProcessPool" and not hasattr(error, "opendmp_hint"):
+            hinted(error, "processes end with the item that started them: make the pool inside of `process`, by `with`")
         if isinstance(error, Retry):
             return RETRY, json.dumps({"reason": clean(str(error)), "after": error.after}).encode()
         return FAILED, json.dumps(describe(error, self.script.file_name, self.script.lines), ensure_ascii=False).encode()
@@ -1387,6 +1542,8 @@ def check(file_name):
     except Unusable as error:
         answer = {"ok": False, "message": clean(str(error)), "hint": error.hint, "line": error.line,
                   "column": error.column}
+    except MemoryError:
+        answer = {"ok": False, "message": TOO_MUCH, "hint": LESS, "line": None, "column": None}
     sys.stdout.write(json.dumps(answer) + "\n")
 
 

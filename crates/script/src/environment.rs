@@ -2,11 +2,13 @@
 //! is installed once on each machine that runs it.
 //!
 //! `uv` does both where it is found; otherwise `venv` and `pip` do, slower. Only wheels are installed unless
-//! [`Tools::allow_builds`] says otherwise: building a package runs its code. All of it happens in the sandbox.
+//! [`Tools::allow_builds`] says otherwise: building a package runs its code. All of it happens in the sandbox, and so
+//! does everything that runs a program of an environment afterwards: packages can replace even its interpreter.
 //!
 //! Installed environments are shared by all flows with the same lock, so `cache_dir` belongs among the places that
 //! are hidden from scripts ([`crate::Options::site`]); a worker can read its own environment.
 
+mod direct;
 mod install;
 mod metadata;
 mod tools;
@@ -29,8 +31,11 @@ const LOCK_HEAD: &str = "# opendmp python lock 1";
 /// An interpreter and the packages it sees.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Environment {
-    /// The program that runs scripts.
+    /// The program that runs scripts. Where there are packages, they may have put anything in its place: it is run in
+    /// the sandbox alone.
     pub interpreter: PathBuf,
+    /// The machine's own Python that it was made with.
+    pub(crate) made_with: PathBuf,
     /// The virtual environment's directory; none for the interpreter's own packages.
     pub root: Option<PathBuf>,
     /// Where the interpreter itself is installed.
@@ -51,7 +56,7 @@ impl Environment {
         let version = interpreter.version_text();
         let id = format!("python {version} at {}", interpreter.executable.display());
         let Interpreter { executable, base, .. } = interpreter;
-        Ok(Self { interpreter: executable, root: None, base, version, id })
+        Ok(Self { interpreter: executable.clone(), made_with: executable, root: None, base, version, id })
     }
 }
 
@@ -115,6 +120,16 @@ impl Lock {
     fn is_empty(&self) -> bool {
         self.packages().is_empty()
     }
+
+    /// A lock may have come with a flow from elsewhere: what would have to be built is refused here, too.
+    fn refuse_builds(&self, tools: &Tools) -> Result<(), Error> {
+        let lines = self.text.lines().map(|line| line.trim().trim_end_matches('\\').trim_end());
+        let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#') && !line.starts_with("--hash="));
+        match lines.find(|line| !tools.allow_builds && direct::is_built(line)) {
+            Some(line) => Err(direct::refused(line)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Resolve what a script asks for; none if it has no metadata block.
@@ -129,8 +144,15 @@ pub async fn lock(code: &str, tools: &Tools, progress: Progress) -> Result<Optio
     if metadata.dependencies.is_empty() {
         return Ok(Some(Lock::new(python, "")));
     }
+    // `--only-binary` does not hold for what is named by its address.
+    if let Some(built) = metadata.dependencies.iter().find(|text| !tools.allow_builds && direct::is_built(text)) {
+        return Err(direct::refused(built));
+    }
     let requirements = install::resolve(&metadata.dependencies, &interpreter, tools, &progress).await?;
-    Ok(Some(Lock::new(python, &requirements)))
+    let lock = Lock::new(python, &requirements);
+    // Packages may ask for others by their address.
+    lock.refuse_builds(tools)?;
+    Ok(Some(lock))
 }
 
 /// The environment of a lock: from `cache_dir` if it was installed before, else installed now.
@@ -140,6 +162,7 @@ pub async fn lock(code: &str, tools: &Tools, progress: Progress) -> Result<Optio
 /// # Errors
 /// When there is no Python of the lock's version, or a package can't be installed; with a hint.
 pub async fn ensure(lock: &Lock, tools: &Tools, cache_dir: &Path, progress: Progress) -> Result<Environment, Error> {
+    lock.refuse_builds(tools)?;
     let wanted = lock.python;
     let text = format!("=={}.*", lock.python());
     let interpreter = tools.interpreter(|(major, minor, _)| (major, minor) == wanted, Some(&text)).await?;

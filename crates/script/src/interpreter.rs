@@ -1,11 +1,17 @@
 //! Finding out what an interpreter is, and looking at scripts with it without running them.
 
+use std::ffi::OsString;
+use std::io::{Seek, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use opendmp_sandbox::{Child, Limits, Network, Rules, Site};
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
 
 use crate::PYTHON_WORKER;
@@ -17,6 +23,14 @@ const PROBE: &str = "import json, sys; print(json.dumps([sys.executable, list(sy
 /// The oldest version whose standard library has all that the worker needs.
 const OLDEST: (u32, u32) = (3, 9);
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes of code that are looked at.
+const LARGEST_CODE: usize = 1 << 20;
+/// How long looking at code may take, and the memory that it may take.
+const CHECK_PATIENCE: Duration = Duration::from_secs(10);
+const CHECK_MEMORY: u64 = 512 << 20;
+/// One at a time, however many flows are saved.
+static CHECKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// What [`PROBE`] prints.
 #[derive(Deserialize)]
@@ -35,7 +49,8 @@ pub(crate) struct Interpreter {
 }
 
 impl Interpreter {
-    /// Ask the program at `path`, or of that name on the `PATH`.
+    /// Ask the program at `path`, or of that name on the `PATH`. It runs outside of the sandbox, and must not be that of
+    /// an environment, which its packages can replace.
     pub(crate) async fn probe(path: &Path) -> Result<Self, Error> {
         let bad = |why: String| Error::Interpreter { path: path.to_owned(), why };
         let mut command = Command::new(path);
@@ -109,7 +124,8 @@ pub struct SyntaxProblem {
     pub hint: Option<String>,
 }
 
-/// Look at a Python script with `interpreter`, whose version decides what is valid. Nothing of the script is run.
+/// Look at a Python script with `interpreter`, the machine's own, whose version decides what is valid. Nothing of the
+/// script is run. One is looked at at a time, in the sandbox, with limits: reading can take much time and memory, too.
 ///
 /// # Errors
 /// The outer error: there is no interpreter to ask.
@@ -123,33 +139,75 @@ pub async fn check_syntax(
         ok: bool,
     }
 
-    let bad = |why: String| Error::Interpreter { path: interpreter.to_owned(), why };
-    let mut command = Command::new(interpreter);
-    command.args(["-I", "-X", "utf8", "-c", PYTHON_WORKER, "--check", file_name]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| bad(error.to_string()))?;
-    let stdin = child.stdin.take();
-    let asking = async {
-        if let Some(mut stdin) = stdin {
-            // An error here means that it ended early, which its status tells better.
-            let _ = stdin.write_all(code.as_bytes()).await;
-        }
-        child.wait_with_output().await
-    };
-    let output = match tokio::time::timeout(PATIENCE, asking).await {
-        Ok(output) => output.map_err(|error| bad(error.to_string()))?,
-        Err(_) => return Ok(Err(unreadable(format!("reading it took more than {} s", PATIENCE.as_secs())))),
-    };
-    if !output.status.success() {
-        // The parser itself gave up: hopelessly nested code can do that.
-        return Ok(Err(unreadable(format!("reading it ended Python: {}", crate::process::describe(output.status)))));
+    if code.len() > LARGEST_CODE {
+        let message = format!("the code has {} bytes, and {LARGEST_CODE} at most can be read", code.len());
+        let hint = "keep data in a file beside the script, or in a package";
+        return Ok(Err(SyntaxProblem { line: None, column: None, message, hint: Some(hint.into()) }));
     }
-    let verdict: Verdict = serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?;
+    let bad = |why: String| Error::Interpreter { path: interpreter.to_owned(), why };
+    let _one = CHECKING.lock().await;
+    let (program, text, name) = (interpreter.to_owned(), code.to_owned(), file_name.to_owned());
+    let starting = tokio::task::spawn_blocking(move || start_check(&program, &text, &name)).await;
+    let (mut child, answer, _tmp) = starting.map_err(|error| bad(error.to_string()))?.map_err(bad)?;
+    let mut answer = Receiver::from_owned_fd(answer).map_err(|error| bad(error.to_string()))?;
+    let mut said = Vec::new();
+    let asking = async {
+        answer.read_to_end(&mut said).await?;
+        child.wait().await
+    };
+    let ended = tokio::time::timeout(CHECK_PATIENCE, asking).await;
+    let status = match ended {
+        Ok(status) => status.map_err(|error| bad(error.to_string()))?,
+        Err(_) => {
+            // An error means that it is gone already.
+            let _ = child.kill().await;
+            return Ok(Err(unreadable(format!("reading the code took more than {} s", CHECK_PATIENCE.as_secs()))));
+        }
+    };
+    if !status.success() {
+        // The parser itself gave up: hopelessly nested code can do that.
+        return Ok(Err(unreadable(format!("reading it ended Python: {}", crate::process::describe(status)))));
+    }
+    let verdict: Verdict = serde_json::from_slice(&said).map_err(|error| bad(error.to_string()))?;
     Ok(if verdict.ok {
-        Ok(serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?)
+        Ok(serde_json::from_slice(&said).map_err(|error| bad(error.to_string()))?)
     } else {
-        Err(serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?)
+        Err(serde_json::from_slice(&said).map_err(|error| bad(error.to_string()))?)
     })
+}
+
+/// Starts the interpreter on the code: the process, what it answers, and its folder. Blocks.
+fn start_check(interpreter: &Path, code: &str, file_name: &str) -> Result<(Child, OwnedFd, TempDir), String> {
+    let words = |error: std::io::Error| error.to_string();
+    let tmp = tempfile::tempdir().map_err(words)?;
+    let mut given = tempfile::tempfile_in(tmp.path()).map_err(words)?;
+    given.write_all(code.as_bytes()).and_then(|()| given.rewind()).map_err(words)?;
+    let (answer, to_answer) = std::io::pipe().map_err(words)?;
+    let program = if interpreter.components().count() > 1 {
+        std::path::absolute(interpreter).map_err(words)?
+    } else {
+        interpreter.to_owned()
+    };
+    let kept = |name: &OsString| {
+        name == "PATH" || name == "HOME" || name.to_str().is_some_and(|name| name.starts_with("PYENV_"))
+    };
+    let mut env: Vec<_> = std::env::vars_os().filter(|(name, _)| kept(name)).collect();
+    env.push(("TMPDIR".into(), tmp.path().into()));
+    let rules = Rules { network: Network::Off, ..Rules::default() };
+    let mut policy = Site::default().policy(&rules, &[], tmp.path(), CHECK_MEMORY);
+    policy.readable.extend(program.parent().filter(|parent| parent.is_absolute()).map(Path::to_owned));
+    let command = opendmp_sandbox::Command {
+        program: program.into(),
+        arguments: ["-I", "-X", "utf8", "-c", PYTHON_WORKER, "--check", file_name].map(OsString::from).into(),
+        env,
+        directory: tmp.path().to_owned(),
+        stdio: [Some(given.into()), Some(to_answer.into()), None],
+        pass: Vec::new(),
+        limits: Limits { memory: Some(CHECK_MEMORY), file_size: Some(CHECK_MEMORY) },
+        policy,
+    };
+    let child = command.spawn().map_err(|error| error.to_string())?;
+    Ok((child, answer.into(), tmp))
 }
 
 fn unreadable(message: String) -> SyntaxProblem {

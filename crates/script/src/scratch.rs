@@ -66,6 +66,7 @@ impl Scratch {
     }
 
     /// Compile the worker program for an interpreter, once and while its first worker starts: later ones start faster.
+    /// The interpreter must be the machine's own: it runs outside of the sandbox, and all workers use what it writes.
     pub(crate) fn compile_for(self: &Arc<Self>, interpreter: &Path) {
         let new = self.compiled.lock().is_ok_and(|mut compiled| compiled.insert(interpreter.to_owned()));
         if new {

@@ -161,6 +161,8 @@ impl Worker {
         let hello = json!({
             "protocol": PROTOCOL,
             "scratch": { "tmp": dir.tmp(), "out": dir.out() },
+            // All processes that it sees are its own.
+            "apart": opendmp_sandbox::protection().namespaces,
             "limits": {
                 "inline": INLINE,
                 "children": shared.options.max_children,
@@ -496,7 +498,7 @@ fn start_process(shared: &Shared, spec: &ScriptSpec) -> Result<Parts, Error> {
     let page = Page::new(dir.path()).map_err(|error| Error::start("make a shared page", error))?;
     let (ours, theirs) = StdUnixStream::pair().map_err(|error| Error::start("make a socket pair", error))?;
     let lib = shared.scratch.lib();
-    shared.scratch.compile_for(&environment.interpreter);
+    shared.scratch.compile_for(&environment.made_with);
     let surroundings = shared.surroundings();
     let mut policy =
         options.site.policy(&spec.rules, &[&dir.tmp(), &dir.out(), &dir.cache()], &dir.private(), spec.memory_limit);

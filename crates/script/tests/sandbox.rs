@@ -215,8 +215,10 @@ async fn a_worker_gets_a_clean_start() {
     assert_eq!(said(&bench, "os.getsid(0) == os.getpid()").await, true);
     assert_eq!(said(&bench, "[p for p in sys.path if p in ('', '.') or 'scratch' in p]").await, serde_json::json!([]));
     assert_eq!(said(&bench, "__import__('resource').getrlimit(4)").await, serde_json::json!([0, 0]));
-    // Standard streams, the connection, the page, and the one that lists them.
-    assert_eq!(said(&bench, "len(os.listdir('/proc/self/fd'))").await, 6);
+    // Standard streams, the connection, the page, and the one that lists them; with namespaces the number of the last
+    // process.
+    let open = 6 + u64::from(opendmp_sandbox::protection().namespaces);
+    assert_eq!(said(&bench, "len(os.listdir('/proc/self/fd'))").await, open);
     assert_eq!(
         said(
             &bench,
@@ -234,6 +236,125 @@ async fn a_script_cannot_write_endlessly_into_one_file() {
     let bench = Bench::with(|options| options.file_limit = 10 << 20).await;
     assert_eq!(said(&bench, "open('big', 'wb').write(bytes(11 << 20))").await, "OSError");
     assert_eq!(said(&bench, "open('fits', 'wb').write(bytes(9 << 20))").await, 9 << 20);
+}
+
+/// The script's other processes as the script sees them: those with its folder or a mark of the test in them.
+const OTHERS: &str = "
+import os, subprocess, sys, time
+def others():
+    found = []
+    for name in os.listdir('/proc'):
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                if os.environ['TMPDIR'].encode() in open(f'/proc/{name}/environ', 'rb').read():
+                    found.append(int(name))
+            except OSError:
+                pass
+    return found
+def daemon():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            open('daemon', 'w').write('lives')
+            while True:
+                time.sleep(0.01)
+        os._exit(0)
+    os.wait()
+    while not os.path.exists('daemon'):
+        time.sleep(0.001)
+    os.remove('daemon')
+";
+
+#[tokio::test]
+async fn what_an_item_started_ends_with_it() {
+    let bench = Bench::new().await;
+    let code = format!(
+        "{OTHERS}
+def process(text: str):
+    before = others()
+    if text == 'orphan':
+        daemon()
+    elif text == 'child':
+        subprocess.Popen(['sleep', '600'])
+    elif text == 'both and fail':
+        daemon()
+        subprocess.Popen(['sh', '-c', 'setsid sleep 600 & sleep 600'])
+        raise ValueError('x')
+    elif text == 'zombie':
+        os.fork() or os._exit(0)
+    return [before, len(others())]
+"
+    );
+    let texts = ["plain", "orphan", "plain", "child", "plain", "both and fail", "plain", "zombie", "plain"];
+    let spec = Arc::new(bench.spec(&code));
+    // In one batch, and in one call each.
+    let items = || texts.map(|text| item(text, text)).into_iter().collect::<Vec<_>>();
+    let mut results = bench.pools.call(&bench.key("flow"), &spec, items()).await.unwrap();
+    for item in items() {
+        results.extend(bench.pools.call(&bench.key("flow"), &spec, vec![item]).await.unwrap());
+    }
+    let started = |text: &str| u64::from(text == "orphan" || text == "child");
+    for (text, result) in texts.iter().chain(&texts).zip(results) {
+        if *text == "both and fail" {
+            assert!(matches!(result.outcome, Outcome::Failed(_)));
+            continue;
+        }
+        let said: Value = serde_json::from_slice(&content(&child(result))).unwrap();
+        assert_eq!(said[0], serde_json::json!([]), "{text}: nothing is left of what came before");
+        assert!(said[1].as_u64().unwrap() >= started(text), "{text}: {said}");
+    }
+    assert_eq!(bench.pools.numbers().started, 1, "the worker lives on");
+}
+
+#[tokio::test]
+async fn what_was_started_while_loading_stays() {
+    let bench = Bench::new().await;
+    let code = format!(
+        "{OTHERS}
+helper = subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+def process(data: bytes):
+    before = len(others())
+    daemon()
+    helper.stdin.write(data + b'\\n')
+    helper.stdin.flush()
+    return [before, helper.stdout.readline().decode()]
+"
+    );
+    for result in bench.run(bench.spec(&code), vec![item("a", "x"), item("b", "x"), item("c", "x")]).await {
+        assert_eq!(content(&child(result)), br#"[1, "x\n"]"#);
+    }
+}
+
+#[tokio::test]
+async fn pools_of_processes_work_for_many_items() {
+    let bench = Bench::new().await;
+    let head = "import multiprocessing, concurrent.futures as futures\ndef double(n): return n * 2\n";
+    let within = "def process(data: bytes):\n    with multiprocessing.get_context('METHOD').Pool(2) as pool:\n        \
+                  return pool.map(double, range(3))\n";
+    let executor = "def process(data: bytes):\n    with futures.ProcessPoolExecutor(2, \
+                    multiprocessing.get_context('fork')) as pool:\n        return list(pool.map(double, range(3)))\n";
+    let loaded = "pool = multiprocessing.get_context('fork').Pool(2)\ndef process(data: bytes):\n    \
+                  return pool.map(double, range(3))\n";
+    let shared = "from multiprocessing.shared_memory import SharedMemory\ndef process(data: bytes):\n    \
+                  memory = SharedMemory(create=True, size=10)\n    memory.close()\n    memory.unlink()\n    \
+                  return [0, 2, 4]\n";
+    for code in [within.replace("METHOD", "fork"), executor.into(), loaded.into(), shared.into()] {
+        for result in bench.run(bench.spec(&format!("{head}{code}")), common::numbered(20)).await {
+            assert!(common::log(&result).is_empty(), "{:?}", result.log);
+            assert_eq!(content(&child(result)), b"[0, 2, 4]", "{code}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pool_that_an_item_leaves_open_is_closed() {
+    let bench = Bench::new().await;
+    let code = "import multiprocessing\npool = None\ndef process(data: bytes):\n    global pool\n    \
+                pool = pool or multiprocessing.get_context('fork').Pool(2)\n    return pool.map(abs, [-1])\n";
+    let mut results = bench.run(bench.spec(code), common::numbered(2)).await;
+    let failed = common::failure(results.pop().unwrap());
+    assert_eq!((failed.kind.as_str(), failed.message.as_str()), ("ValueError", "Pool not running"));
+    assert_eq!(content(&child(results.pop().unwrap())), b"[1]");
 }
 
 #[tokio::test]

@@ -4,17 +4,23 @@
 //! only when its last file, a copy of the lock, is there.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::fcntl::OFlag;
 use serde::Deserialize;
 
+use super::tools::Reach;
 use super::{Environment, Lock, Progress, Tools};
 use crate::error::Error;
 use crate::interpreter::Interpreter;
 
 /// The file that says that an environment is whole.
 const COMPLETE: &str = "opendmp-complete";
+/// Bytes of a file that the tools made which are read.
+const LARGEST: u64 = 64 << 20;
 /// The first pip that can say what it would install.
 const PIP_REPORTS: (u32, u32) = (22, 2);
 
@@ -41,8 +47,8 @@ pub(super) async fn resolve(
     }
     command.arg("--python").arg(&python.executable).arg("--output-file").arg(&resolved).arg(&wanted);
     progress(&format!("resolving {}", dependencies.join(", ")));
-    tools.run(command, "resolve the script's packages", dir.path(), progress).await?;
-    fs::read_to_string(&resolved).map_err(|error| Error::start("read the resolved packages", error))
+    tools.run(command, "resolve the script's packages", Reach::WriteWithCaches(dir.path()), progress).await?;
+    read(&resolved).map_err(|error| Error::start("read the resolved packages", error))
 }
 
 #[derive(Deserialize)]
@@ -86,12 +92,17 @@ async fn resolve_with_pip(
     progress("resolving with pip; `uv` would be faster");
     let venv = dir.join("venv");
     let pip = make_venv(&venv, python, tools, progress).await?;
-    let version = tools.command(&pip).args(["-m", "pip", "--version"]).output().await;
-    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let said = Arc::new(Mutex::new(String::new()));
+    let to = Arc::clone(&said);
+    let note: Progress = Arc::new(move |line| to.lock().unwrap_or_else(PoisonError::into_inner).push_str(line));
+    let mut command = tools.command(&pip);
+    command.args(["-m", "pip", "--version"]);
+    tools.run(command, "ask pip for its version", Reach::Read(dir), &note).await?;
+    let version = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if pip_version(&version).is_none_or(|version| version < PIP_REPORTS) {
         let mut command = tools.command(&pip);
-        command.args(["-m", "pip", "install", "--quiet", "--upgrade", "pip"]);
-        tools.run(command, "get a pip that can resolve packages", dir, progress).await?;
+        command.args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--upgrade", "pip"]);
+        tools.run(command, "get a pip that can resolve packages", Reach::Write(dir), progress).await?;
     }
     let report = dir.join("report.json");
     let mut command = tools.command(&pip);
@@ -100,9 +111,9 @@ async fn resolve_with_pip(
         command.args(["--only-binary", ":all:"]);
     }
     command.arg("--report").arg(&report).arg("-r").arg(wanted);
-    tools.run(command, "resolve the script's packages", dir, progress).await?;
+    tools.run(command, "resolve the script's packages", Reach::Write(dir), progress).await?;
     let bad = |error: io::Error| Error::start("read what pip resolved", error);
-    let report: Report = serde_json::from_slice(&fs::read(&report).map_err(bad)?).map_err(|error| bad(error.into()))?;
+    let report: Report = serde_json::from_str(&read(&report).map_err(bad)?).map_err(|error| bad(error.into()))?;
     let mut lines: Vec<String> = report.install.iter().map(requirement).collect();
     lines.sort();
     Ok(lines.join("\n"))
@@ -133,7 +144,7 @@ async fn make_venv(dir: &Path, python: &Interpreter, tools: &Tools, progress: &P
     fs::create_dir_all(dir).map_err(|error| Error::start("make a virtual environment", error))?;
     let mut command = tools.command(&python.executable);
     command.args(["-I", "-m", "venv"]).arg(dir);
-    tools.run(command, "make a virtual environment", dir, progress).await?;
+    tools.run(command, "make a virtual environment", Reach::Write(dir), progress).await?;
     Ok(dir.join("bin/python"))
 }
 
@@ -159,7 +170,7 @@ pub(super) async fn ensure(
     let id = blake3::derive_key("opendmp 2026 python environment v1", key.as_bytes());
     let name = blake3::Hash::from_bytes(id).to_hex()[..32].to_owned();
     let dir = cache_dir.join(&name);
-    if let Some(found) = complete(&dir, lock, &name).await {
+    if let Some(found) = complete(&dir, lock, python, &name) {
         return Ok(found);
     }
     // Held until the environment is whole; the system lets go of it if this process is killed.
@@ -171,7 +182,7 @@ pub(super) async fn ensure(
         .map_err(disk)?;
     let waiting = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
     let _guard = waiting.map_err(io::Error::other).and_then(|locked| locked).map_err(disk)?;
-    if let Some(found) = complete(&dir, lock, &name).await {
+    if let Some(found) = complete(&dir, lock, python, &name) {
         return Ok(found);
     }
     let (old, new) = (dir.clone(), dir.clone());
@@ -187,8 +198,11 @@ pub(super) async fn ensure(
         Some(uv) => install_with_uv(uv, lock, python, &dir, &wanted, tools, progress).await?,
         None => install_with_pip(lock, python, &dir, &wanted, tools, progress).await?,
     }
+    let mut command = tools.command(&dir.join("bin/python"));
+    command.args(["-I", "-S", "-c", ""]);
+    tools.run(command, "start Python in the new environment", Reach::Read(&dir), progress).await?;
     finish(&dir, lock).map_err(disk)?;
-    complete(&dir, lock, &name).await.ok_or_else(|| Error::Environment {
+    complete(&dir, lock, python, &name).ok_or_else(|| Error::Environment {
         message: format!("the environment in {} does not work", dir.display()),
         hint: Some("remove that directory, and try again".into()),
     })
@@ -206,15 +220,13 @@ async fn install_with_uv(
     let mut command = tools.command(uv);
     command.args(["venv", "--quiet", "--allow-existing", "--no-project", "--no-python-downloads", "--color", "never"]);
     command.arg("--python").arg(&python.executable).arg(dir);
-    tools.run(command, "make a virtual environment", dir, progress).await?;
+    tools.run(command, "make a virtual environment", Reach::WriteWithCaches(dir), progress).await?;
     if lock.is_empty() {
         return Ok(());
     }
     let mut command = tools.command(uv);
     // Clones where the file system can, else copies: a hard link would let one environment change uv's cache.
     command.args(["pip", "install", "--no-progress", "--color", "never", "--no-deps", "--link-mode", "clone"]);
-    // Scripts may not write here, so what Python would keep of the compilation is made now.
-    command.arg("--compile-bytecode");
     if !tools.allow_builds {
         command.args(["--only-binary", ":all:"]);
     }
@@ -222,7 +234,15 @@ async fn install_with_uv(
         command.arg("--require-hashes");
     }
     command.arg("--python").arg(dir.join("bin/python")).arg("-r").arg(wanted);
-    tools.run(command, "install the script's packages", dir, progress).await
+    tools.run(command, "install the script's packages", Reach::WriteWithCaches(dir), progress).await?;
+    // Scripts may not write here, so what Python would keep of the compilation is made now. Not by uv, which would run
+    // the environment's own Python, with whatever packages put in its place, where it can write its cache.
+    let mut command = tools.command(&python.executable);
+    command.args(["-I", "-S", "-m", "compileall", "-q", "-j", "0"]).arg(dir.join("lib"));
+    let silent: Progress = Arc::new(|_| {});
+    // Packages have files that are not for this version. Without it scripts start slower.
+    let _ = tools.run(command, "compile the script's packages", Reach::Write(dir), &silent).await;
+    Ok(())
 }
 
 async fn install_with_pip(
@@ -246,34 +266,48 @@ async fn install_with_pip(
         command.arg("--require-hashes");
     }
     command.arg("-r").arg(wanted);
-    tools.run(command, "install the script's packages", dir, progress).await
+    // A package may replace modules of pip, which then run in it.
+    tools.run(command, "install the script's packages", Reach::Write(dir), progress).await
 }
 
 /// Say that an environment is whole: durable only after everything before it.
 fn finish(dir: &Path, lock: &Lock) -> io::Result<()> {
     let beside = dir.join(format!("{COMPLETE}.new"));
-    let mut file = File::create(&beside)?;
+    // The installation may have put a link there, which must not be followed.
+    let mut file = File::create_new(&beside)?;
     file.write_all(lock.text().as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, dir.join(COMPLETE))?;
     File::open(dir)?.sync_all()
 }
 
-/// The environment in a directory, if it is whole and its interpreter still works.
-async fn complete(dir: &Path, lock: &Lock, name: &str) -> Option<Environment> {
-    if fs::read_to_string(dir.join(COMPLETE)).ok()? != lock.text() {
+/// The environment in a directory, if it is whole. Nothing of it is run, and nothing that it says of itself is believed:
+/// its packages may have changed all of it. Its directory is named by the interpreter that it was made with.
+fn complete(dir: &Path, lock: &Lock, python: &Interpreter, name: &str) -> Option<Environment> {
+    if read(&dir.join(COMPLETE)).ok()? != lock.text() {
         return None;
     }
-    // The Python it was made with may have been removed or replaced by another version since.
-    let interpreter = Interpreter::probe(&dir.join("bin/python")).await.ok()?;
-    let version = interpreter.version_text();
-    ((interpreter.version.0, interpreter.version.1) == lock.python).then(|| Environment {
-        interpreter: dir.join("bin/python"),
+    let interpreter = dir.join("bin/python");
+    interpreter.exists().then(|| Environment {
+        interpreter,
+        made_with: python.executable.clone(),
         root: Some(dir.to_owned()),
-        base: interpreter.base,
-        version,
+        base: python.base.clone(),
+        version: python.version_text(),
         id: name.to_owned(),
     })
+}
+
+/// A file that a step made. What it put there instead, such as a link to what it can't read itself, is not read.
+fn read(path: &Path) -> io::Result<String> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(LARGEST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {

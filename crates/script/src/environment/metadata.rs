@@ -38,11 +38,9 @@ impl Metadata {
             None => Vec::new(),
         };
         // They become lines of a requirements file, in which options could stand, too.
-        if let Some(odd) = block
-            .dependencies
-            .iter()
-            .find(|text| text.contains(['\n', '\r']) || text.trim_start().starts_with(['-', '#']))
-        {
+        if let Some(odd) = block.dependencies.iter().find(|text| {
+            text.contains(['\n', '\r']) || text.trim_start().starts_with(['-', '#']) || text.trim_end().ends_with('\\')
+        }) {
             return Err(invalid(first_line, &format!("`{}` is not a package", odd.escape_default())));
         }
         Ok(Some(Self { dependencies: block.dependencies, requires_python: block.requires_python, clauses }))

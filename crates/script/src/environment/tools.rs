@@ -24,6 +24,17 @@ const SHARED_MEMORY: u64 = 1 << 30;
 /// Lines of a tool's output that an error repeats.
 const LAST_LINES: usize = 12;
 
+/// What a step may touch beside what it sees as `/tmp`.
+#[derive(Clone, Copy)]
+pub(super) enum Reach<'a> {
+    /// Read a folder.
+    Read(&'a Path),
+    /// Write into a folder.
+    Write(&'a Path),
+    /// The same, and into the user's caches. Only for steps that can't run code of a package.
+    WriteWithCaches(&'a Path),
+}
+
 /// What packages are resolved and installed with.
 #[derive(Clone, Debug)]
 pub struct Tools {
@@ -31,7 +42,7 @@ pub struct Tools {
     pub python: Option<PathBuf>,
     /// `uv`; none to use `venv` and `pip`.
     pub uv: Option<PathBuf>,
-    /// Let packages without wheels be built, which runs their code, in the sandbox.
+    /// Let packages without wheels be built, which runs their code, in the sandbox: `OPENDMP_ALLOW_BUILDS=1`.
     pub allow_builds: bool,
     /// What the tools, and the packages they build, may see and write beside what they make.
     pub site: Site,
@@ -47,7 +58,8 @@ impl Tools {
         let places = std::env::split_paths(&path)
             .chain(home.iter().flat_map(|home| [home.join(".local/bin"), home.join(".cargo/bin")]));
         let uv = places.map(|place| place.join("uv")).find(|file| file.is_file());
-        Self { python, uv, allow_builds: false, site: Site::default(), timeout: Duration::from_secs(15 * 60) }
+        let allow_builds = std::env::var_os("OPENDMP_ALLOW_BUILDS").is_some_and(|value| value == "1");
+        Self { python, uv, allow_builds, site: Site::default(), timeout: Duration::from_secs(15 * 60) }
     }
 
     /// An interpreter whose version fits: the usual one, else one found by its version. `wanted` is for the error.
@@ -119,21 +131,26 @@ impl Tools {
         command
     }
 
-    /// Run a step to its end, in the sandbox; it may write only to `folder` and to caches. Its output goes to `progress`;
-    /// on failure the last lines are in the error.
+    /// Run a step to its end, in the sandbox; it may write as `reach` says. Its output goes to `progress`; on failure the
+    /// last lines are in the error.
     pub(super) async fn run(
         &self,
         command: Command,
         what: &str,
-        folder: &Path,
+        reach: Reach<'_>,
         progress: &Progress,
     ) -> Result<(), Error> {
         let failed = |why: String| Error::Environment {
             message: format!("failed to {what}: {why}"),
             hint: Some(hint(&why).into()),
         };
-        let (tools, folder) = (self.clone(), folder.to_owned());
-        let start = move || tools.start(&command, &folder);
+        let tools = self.clone();
+        let (folder, write, caches) = match reach {
+            Reach::Read(folder) => (folder.to_owned(), false, false),
+            Reach::Write(folder) => (folder.to_owned(), true, false),
+            Reach::WriteWithCaches(folder) => (folder.to_owned(), true, !self.allow_builds),
+        };
+        let start = move || tools.start(&command, &folder, write, caches);
         let started = tokio::task::spawn_blocking(start).await.map_err(|error| failed(error.to_string()))?;
         let (mut child, out, err, tmp) = started.map_err(failed)?;
         let reader = |pipe: OwnedFd| Receiver::from_owned_fd(pipe).map_err(|error| failed(error.to_string()));
@@ -157,7 +174,13 @@ impl Tools {
     }
 
     /// Start a step: the process, its outputs, and what it sees as `/tmp`. Blocks.
-    fn start(&self, command: &Command, folder: &Path) -> Result<(Child, OwnedFd, OwnedFd, TempDir), String> {
+    fn start(
+        &self,
+        command: &Command,
+        folder: &Path,
+        write: bool,
+        caches: bool,
+    ) -> Result<(Child, OwnedFd, OwnedFd, TempDir), String> {
         let words = |error: std::io::Error| error.to_string();
         let tmp = tempfile::tempdir().map_err(words)?;
         let command = command.as_std();
@@ -165,8 +188,8 @@ impl Tools {
             command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
         env.retain(|(name, _)| name != "TMPDIR");
         env.push(("TMPDIR".into(), tmp.path().into()));
-        let mut writable = vec![folder];
-        let caches = self.caches(tmp.path(), &mut env);
+        let mut writable = if write { vec![folder] } else { Vec::new() };
+        let caches = if caches { user_caches(&env) } else { own_cache(tmp.path(), &mut env) };
         for cache in &caches {
             // A cache that can't be made is not used.
             if std::fs::create_dir_all(cache).is_ok() {
@@ -174,7 +197,8 @@ impl Tools {
             }
         }
         let ((out, to_out), (err, to_err)) = (std::io::pipe().map_err(words)?, std::io::pipe().map_err(words)?);
-        let policy = self.site.policy(&Rules::default(), &writable, tmp.path(), SHARED_MEMORY);
+        let mut policy = self.site.policy(&Rules::default(), &writable, tmp.path(), SHARED_MEMORY);
+        policy.readable.push(folder.to_owned());
         let command = opendmp_sandbox::Command {
             program: command.get_program().to_owned(),
             arguments: command.get_args().map(OsStr::to_owned).collect(),
@@ -188,20 +212,20 @@ impl Tools {
         let child = command.spawn().map_err(|error| error.to_string())?;
         Ok((child, out.into(), err.into(), tmp))
     }
+}
 
-    /// The folders in which the tools keep what they downloaded: the user's own. Where packages are built, a folder that
-    /// goes with the step, so that what one of them writes there is used by nobody else.
-    fn caches(&self, tmp: &Path, env: &mut Vec<(OsString, OsString)>) -> Vec<PathBuf> {
-        if self.allow_builds {
-            env.retain(|(name, _)| name != "UV_CACHE_DIR" && name != "PIP_CACHE_DIR" && name != "XDG_CACHE_HOME");
-            env.push(("XDG_CACHE_HOME".into(), tmp.join("cache").into()));
-            return Vec::new();
-        }
-        let named = |wanted: &str| env.iter().find(|(name, _)| name == wanted).map(|(_, value)| PathBuf::from(value));
-        let base = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
-        let of = |variable: &str, name: &str| named(variable).or_else(|| Some(base.as_ref()?.join(name)));
-        of("UV_CACHE_DIR", "uv").into_iter().chain(of("PIP_CACHE_DIR", "pip")).collect()
-    }
+/// The user's own folders in which the tools keep what they downloaded.
+fn user_caches(env: &[(OsString, OsString)]) -> Vec<PathBuf> {
+    let named = |wanted: &str| env.iter().find(|(name, _)| name == wanted).map(|(_, value)| PathBuf::from(value));
+    let base = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
+    named("UV_CACHE_DIR").or_else(|| Some(base?.join("uv"))).into_iter().collect()
+}
+
+/// A cache that goes with the step, so that what a package writes there is used by nobody else.
+fn own_cache(tmp: &Path, env: &mut Vec<(OsString, OsString)>) -> Vec<PathBuf> {
+    env.retain(|(name, _)| name != "UV_CACHE_DIR" && name != "PIP_CACHE_DIR" && name != "XDG_CACHE_HOME");
+    env.push(("XDG_CACHE_HOME".into(), tmp.join("cache").into()));
+    Vec::new()
 }
 
 /// Pass on what is said, and keep the last lines.
@@ -229,7 +253,7 @@ fn hint(said: &str) -> &'static str {
         "install `uv`, or Python's own tools (`apt install python3-venv python3-pip`)"
     } else if said.contains("no wheel") || said.contains("no usable wheels") || said.contains("--only-binary") {
         "only wheels are installed, because building a package runs its code: choose a version that has a wheel for \
-         this Python, or allow builds in the configuration"
+         this Python, or start the server with `OPENDMP_ALLOW_BUILDS=1`"
     } else {
         "check the names and versions in the `# /// script` block, and the way to the package index"
     }
