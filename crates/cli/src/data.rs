@@ -445,12 +445,9 @@ fn open_blocking(path: &Path, site: Option<Site>, floor: u64) -> Result<Parts, F
         let scratch = path.join(SCRATCH);
         // What commands of a dead process left there; scripts clean up after themselves.
         let external = scratch.join("external");
-        match std::fs::remove_dir_all(&external) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Fail::io(format_args!("{} can't be emptied", external.display()), &error));
-            }
-            _ => {}
-        }
+        opendmp_processors::Scratch::from(external.clone())
+            .empty()
+            .map_err(|error| Fail::io(format_args!("{} can't be emptied", external.display()), &error))?;
         let (registry, pools) = machine::kinds(&scratch, floor, &path.join("environments"), site)?;
         (registry, Some(pools))
     } else {
