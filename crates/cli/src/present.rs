@@ -36,7 +36,7 @@ pub fn content(data: &Path, fresh: bool) -> Result<(), Fail> {
             let message = format!("the stored content in {} is missing", folder.display());
             Err(Fail::new(message).hint(format!(
                 "mount or move it back; or restore a backup into a new directory: `opendmp restore FROM --data-dir NEW`; or \
-                 give up all that was stored there for good: `mkdir -p {0} && echo 'opendmp content 1' > {0}/format`",
+                 give up all that was stored there for good: `mkdir -p {0} && echo 'opendmp content 1' > {0}/format && rm -f {0}.reach`",
                 folder.display()
             )))
         }

@@ -23,6 +23,7 @@ use crate::holds::{Holds, Stamp};
 use crate::large::{self, FileKey, Fresh, Received};
 use crate::layout::Layout;
 use crate::packs::{self, Packs};
+use crate::reach::Reach;
 use crate::record;
 use crate::sync::Syncer;
 use crate::tail::{SEGMENT, Tail};
@@ -80,8 +81,19 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     /// The journal that was followed last; `None` until the first time.
     mark: Mutex<Option<JournalMark>>,
+    reach: Mutex<Known>,
     /// A sync in the background is under way.
     syncing: AtomicBool,
+}
+
+/// How far the store has come.
+#[derive(Debug)]
+struct Known {
+    now: Reach,
+    /// What is written beside the store.
+    written: Option<Reach>,
+    /// Whether what is there was compared with that.
+    checked: bool,
 }
 
 /// What changes with each put. Never locked over a call that may block.
@@ -149,11 +161,78 @@ impl Inner {
     fn follow(&self, now: &JournalMark) -> Result<()> {
         let mut known = self.known_mark()?;
         self.may_follow(known.as_ref(), now)?;
+        self.check_reach(known.as_ref())?;
+        // The file beside the store never says more than the one in it, unless that one is missing.
+        if known.is_none() {
+            self.write_reach(now)?;
+        }
         if known.as_ref() != Some(now) {
             self.layout.write_mark(now)?;
             *known = Some(now.clone());
         }
+        self.write_reach(now)
+    }
+
+    fn reach(&self) -> MutexGuard<'_, Known> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Errs where the store that was opened is not the whole one.
+    fn check_reach(&self, mark: Option<&JournalMark>) -> Result<()> {
+        let mut reach = self.reach();
+        if reach.checked {
+            return Ok(());
+        }
+        reach.written = Reach::read(self.layout.root())?;
+        reach.now.mark = mark.cloned();
+        if let Some(written) = &reach.written {
+            written.check(&reach.now, self.layout.root())?;
+        }
+        reach.checked = true;
         Ok(())
+    }
+
+    fn write_reach(&self, now: &JournalMark) -> Result<()> {
+        let durable = {
+            let state = self.lock();
+            state.tail.durable()
+        };
+        let mut reach = self.reach();
+        reach.now.mark = Some(now.clone());
+        if reach.now.packs.last() == Some(&durable.0) {
+            reach.now.length = durable.1;
+        }
+        if reach.written.as_ref() != Some(&reach.now) {
+            reach.now.write(self.layout.root())?;
+            reach.written = Some(reach.now.clone());
+        }
+        Ok(())
+    }
+
+    /// Notes a pack that is durable up to its length.
+    pub fn made_pack(&self, number: u64, length: u64) {
+        let now = &mut self.reach().now;
+        now.packs.insert(number);
+        if now.packs.last() == Some(&number) {
+            now.length = length;
+        }
+    }
+
+    /// Notes, durably, that a pack is about to be removed.
+    pub fn unmake_pack(&self, number: u64) -> Result<()> {
+        let mut reach = self.reach();
+        reach.now.packs.remove(&number);
+        let Some(mut written) = reach.written.clone() else { return Ok(()) };
+        if written.packs.remove(&number) {
+            written.write(self.layout.root())?;
+            reach.written = Some(written);
+        }
+        Ok(())
+    }
+
+    /// Notes that there is large content.
+    pub fn made_file(&self) {
+        self.reach().now.files = true;
     }
 
     /// Holds a put back while too much waits for a sync, and has the waiting written in the background before.
@@ -237,6 +316,7 @@ impl DirectoryContent {
             options,
             state: Mutex::new(state),
             mark: Mutex::default(),
+            reach: Mutex::new(Known { now: stock.reach, written: None, checked: false }),
             syncing: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })

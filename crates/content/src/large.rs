@@ -271,6 +271,7 @@ impl Inner {
             Err(refused) => return Err((refused.file, refused.error)),
         };
         self.lock().dirs.insert(dir);
+        self.made_file();
         Ok(named)
     }
 

@@ -9,6 +9,7 @@
 //! packs/NNNNNNNN.freed what was let go of it (see `freed`)
 //! files/ab/cdef….G     large content: the hash in hexadecimal, the generation
 //! tmp/                 what is being written; emptied at the start
+//! ../content.reach     how far all this had come (see `reach`)
 //! ```
 //! Whatever has a name under `files` was durable before it got the name. Packs may end in a record that was torn by a
 //! crash: no durable reference names it, and nothing is appended to a pack of an earlier process.
@@ -26,6 +27,7 @@ use tempfile::NamedTempFile;
 
 use crate::freed;
 use crate::place::{self, Folder, Identity, Opened, PLACE, away, identity};
+use crate::reach::Reach;
 use crate::record::PACK_HEADER;
 
 /// Version of the layout and of everything in it.
@@ -59,10 +61,12 @@ pub struct Layout {
 }
 
 /// What is in a store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stock {
     /// Highest number of a pack, 0 without packs.
     pub last_pack: u64,
+    /// What packs and files there are.
+    pub reach: Reach,
     /// Bytes of all packs and files.
     pub bytes: u64,
 }
@@ -108,6 +112,10 @@ impl Layout {
         let lock_is = identity(&lock.metadata().map_err(failed("looking at the lock"))?);
         let mut layout = Self { root: root.to_owned(), _lock: lock, lock_is, opened, folders: Vec::new() };
         layout.check_format()?;
+        // Not made where they are to be put back.
+        if let Some(reach) = Reach::read(root)? {
+            reach.check_folders(root)?;
+        }
         for dir in [layout.packs(), layout.files(), layout.tmp()] {
             match DirBuilder::new().mode(0o700).create(&dir) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -252,7 +260,13 @@ impl Layout {
             stock.last_pack = stock.last_pack.max(number);
             match entry.metadata()?.len() {
                 len if len <= PACK_HEADER as u64 => fs::remove_file(entry.path())?,
-                len => stock.bytes += len,
+                len => {
+                    stock.bytes += len;
+                    stock.reach.packs.insert(number);
+                    if stock.reach.packs.last() == Some(&number) {
+                        stock.reach.length = len;
+                    }
+                }
             }
         }
         for number in freed {
@@ -267,6 +281,8 @@ impl Layout {
             if !dir.file_type()?.is_dir() {
                 continue;
             }
+            // Collections of garbage leave the folder.
+            stock.reach.files = true;
             for file in fs::read_dir(dir.path())? {
                 stock.bytes += file?.metadata()?.len();
             }

@@ -15,6 +15,7 @@ mod large;
 mod layout;
 mod packs;
 mod place;
+mod reach;
 mod record;
 mod ring;
 mod sync;

@@ -193,11 +193,87 @@ fn content_that_is_missing_is_no_beginning() {
     place.ok(&["verify"]);
 }
 
+/// Whoever could store, settle or free anything is refused with these words; who only looks is not.
+fn lacking(place: &Place, words: &str) {
+    for arguments in [&["gc"][..], &["run", "flow.yaml"], &["serve", "--listen", "127.0.0.1:0"]] {
+        refused(place, arguments, words);
+        refused(place, arguments, "content.reach");
+    }
+    let said = place.run(&["doctor", "--format", "json"]);
+    assert!(!said.stdout.is_empty());
+}
+
+#[test]
+fn content_of_before_is_not_taken_for_the_one_of_now() {
+    let mut place = place();
+    let (older, newer, now) = (place.path("older"), place.path("newer"), place.path("data/content"));
+    let copied = std::process::Command::new("cp").arg("-a").args([&now, &older]).status().unwrap();
+    assert!(copied.success());
+    put(&place, "later.txt", "stored after the copy");
+    place.ok(&["run", "flow.yaml"]);
+    let before = content(&place);
+    fs::rename(&now, &newer).unwrap();
+    fs::rename(&older, &now).unwrap();
+    put(&place, "waits.txt", "not taken in");
+    lacking(&place, "is older than its journal");
+    assert!(!place.run(&["verify"]).status.success());
+    assert_eq!(place.datasets().len(), 7, "what is recorded can be looked at");
+    assert_eq!(files(&place.path("inbox")).len(), 1);
+    fs::rename(&now, &older).unwrap();
+    fs::rename(&newer, &now).unwrap();
+    assert_eq!(content(&place), before);
+    place.start_and_wait();
+    place.stop();
+    place.ok(&["run", "flow.yaml"]);
+    assert_eq!(place.datasets().len(), 8);
+    place.ok(&["gc"]);
+    place.ok(&["verify"]);
+}
+
+#[test]
+fn packs_and_files_that_are_missing_are_told_at_the_start() {
+    let mut place = place();
+    put(&place, "later.txt", "a pack of its own");
+    place.ok(&["run", "flow.yaml"]);
+    let before = content(&place);
+    let packs: Vec<PathBuf> =
+        before.keys().filter(|path| path.extension().is_some_and(|it| it == "pack")).cloned().collect();
+    assert!(packs.len() > 1);
+    let aside = place.path("aside");
+    for part in packs.iter().cloned().chain([place.path("data/content/packs"), place.path("data/content/files")]) {
+        fs::rename(&part, &aside).unwrap();
+        lacking(&place, "stored content is missing");
+        assert!(!place.run(&["verify"]).status.success());
+        assert!(!part.exists(), "it is not made in its place");
+        fs::rename(&aside, &part).unwrap();
+        place.ok(&["gc"]);
+        assert_eq!(content(&place), before);
+    }
+    // Cut short: of the highest, which alone may grow.
+    let last = packs.last().unwrap();
+    fs::copy(last, &aside).unwrap();
+    fs::File::options().write(true).open(last).unwrap().set_len(60).unwrap();
+    lacking(&place, "has 60 bytes");
+    fs::copy(&aside, last).unwrap();
+    place.ok(&["verify"]);
+    // A backup saves the rest, and it is gone on without it where that is meant.
+    fs::remove_file(&packs[0]).unwrap();
+    lacking(&place, "stored content is missing");
+    let backup = place.run(&["backup", place.path("another").to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&backup.stderr).contains("everything else is backed up"), "{backup:?}");
+    fs::remove_file(place.path("data/content.reach")).unwrap();
+    place.start_and_wait();
+    place.stop();
+    place.ok(&["gc"]);
+    let got = place.ok(&["datasets", "get", place.datasets()["later.txt"]["id"].as_str().unwrap()]);
+    assert_eq!(got, "a pack of its own");
+}
+
 #[test]
 fn what_can_be_made_again_may_be_missing() {
     let place = place();
     let instance = fs::read(place.path("data/instance")).unwrap();
-    for name in ["instance", "search.db", "content/journal", "lock", "content/lock"] {
+    for name in ["instance", "search.db", "content/journal", "lock", "content/lock", "content.reach"] {
         fs::remove_file(place.path("data").join(name)).unwrap_or_default();
     }
     place.ok(&["gc"]);

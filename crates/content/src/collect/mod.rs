@@ -253,6 +253,7 @@ impl Sweep {
             return Ok(Err(Stopped));
         }
         if dead {
+            self.inner.unmake_pack(number).map_err(io::Error::other)?;
             fs::remove_file(&path)?;
             self.inner.packs.forget(number);
             if self.step(Step::Removed).is_err() {
