@@ -45,6 +45,7 @@ IDLE = (1 << 64) - 1          # the page's word 0 while no item is under way
 LOG_AT = 4096                 # where the log begins in the page
 LARGEST_FRAME = 64 << 20      # a frame of the server beyond this is not believed
 LOOK_NANOSECONDS = 50_000     # for the next call, before it is waited for
+FORK_NANOSECONDS = 20_000     # an item that took less is not looked at for processes before its call is over
 SHORT_NANOSECONDS = 500_000   # a call that took less was short, and another one may follow at once
 FEW = 8                       # items of a call that may be short
 FLUSH_BYTES = 256 << 10
@@ -878,7 +879,7 @@ class Processes:
                 pass        # what leaves its parent is adopted by init, and ends with the worker
 
     def look(self):
-        """Whether there may be a process that was not there before: costs about a microsecond."""
+        """Whether there may be a process that was not there before: costs some microseconds."""
         if self.counter is None:
             try:
                 os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -1409,7 +1410,6 @@ class Worker:
         clock, words, log, function = time.monotonic_ns, self.words, self.log, self.script.function
         unpack, plain, base = ITEM.unpack_from, self.script.mode == "bytes", call << 32
         inline, end_processes = self.inline, self.processes.end
-        end_processes()     # a thread of the script may have started some since
         at, fds = 0, list(reversed(fds))
         began = now = flushed = clock()
         for index in range(count):
@@ -1439,7 +1439,8 @@ class Worker:
             result = None
             if self.forked:
                 os._exit(0)
-            end_processes()
+            if clock() - now > FORK_NANOSECONDS:
+                end_processes()
             entry = log.take() if log.used or words[3] else b""
             if fd is not None or self.folders or self.made:
                 self.clear_up(fd)
@@ -1449,6 +1450,7 @@ class Worker:
                 self.flush()
                 flushed = now
         self.current = None
+        end_processes()
         if self.spool is not None:
             self.spool.flush()
         self.flush()

@@ -186,3 +186,108 @@ async fn a_missing_python_is_said() {
     let error = Environment::system(Some(&old)).await.unwrap_err();
     assert!(error.to_string().contains("cpython 3.8.1, not CPython 3.9"), "{error}");
 }
+
+/// A wheel, made here: its files, by their path in it.
+fn wheel(dir: &Path, name: &str, files: &[(&str, &str)]) -> PathBuf {
+    let path = dir.join(format!("{name}-1.0-py3-none-any.whl"));
+    let info = format!("{name}-1.0.dist-info");
+    let mut all: Vec<(String, String)> = files.iter().map(|(path, text)| ((*path).into(), (*text).into())).collect();
+    all.push((format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")));
+    all.push((format!("{info}/WHEEL"), "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n".into()));
+    let mut record: String = all.iter().map(|(path, _)| format!("{path},,\n")).collect();
+    record.push_str(&format!("{info}/RECORD,,\n"));
+    all.push((format!("{info}/RECORD"), record));
+    let make = "import json, sys, zipfile\nwith zipfile.ZipFile(sys.argv[1], 'w') as file:\n    \
+                for path, text in json.loads(sys.argv[2]):\n        entry = zipfile.ZipInfo(path)\n        \
+                entry.external_attr = 0o100755 << 16\n        file.writestr(entry, text)\n";
+    let arguments = [path.to_str().unwrap(), &serde_json::to_string(&all).unwrap()];
+    assert!(std::process::Command::new("python3").args(["-c", make]).args(arguments).status().unwrap().success());
+    path
+}
+
+fn block(dependency: &str) -> String {
+    format!("# /// script\n# dependencies = [\"{dependency}\"]\n# ///\ndef process(data: bytes): return b'ran'\n")
+}
+
+#[tokio::test]
+async fn what_packages_put_in_place_of_python_never_runs_outside_the_sandbox() {
+    // Not below /tmp, of which a process in the sandbox has its own.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mark = dir.path().join("escaped");
+    let fake = format!(
+        "#!/bin/sh\ntouch '{}'\necho '[\"/x\", [3, 11, 7], \"cpython\", \"/\", \"{}\"]'\n",
+        mark.display(),
+        dir.path().display()
+    );
+    let cfg = format!("home = {}\ninclude-system-site-packages = false\n", dir.path().display());
+    let pth = format!("import pathlib; pathlib.Path('{}').touch()\n", mark.display());
+    // uv refuses wheels that do this; a build could do it all the same.
+    for (tools, place) in [(with_pip(), "scripts"), (with_pip(), "data/bin")] {
+        let python = format!("evil-1.0.data/{place}/python");
+        let files = [
+            (python.as_str(), fake.as_str()),
+            ("evil-1.0.data/data/pyvenv.cfg", cfg.as_str()),
+            ("evil.pth", pth.as_str()),
+        ];
+        let wheel = wheel(dir.path(), "evil", &files);
+        let cache = tempfile::tempdir_in(dir.path()).unwrap();
+        let code = block(&format!("evil @ file://{}", wheel.display()));
+        let lock = lock(&code, &tools, quiet()).await.unwrap().unwrap();
+        for _ in 0..2 {
+            let environment = ensure(&lock, &tools, cache.path(), quiet()).await.unwrap();
+            let python = std::fs::read_to_string(&environment.interpreter).unwrap();
+            assert!(python.contains("touch"), "the package did replace it");
+            assert!(!environment.base.starts_with(dir.path()), "{}", environment.base.display());
+            let bench = Bench::new().await;
+            let mut spec = bench.spec(&code);
+            spec.environment = environment;
+            assert!(bench.try_run(spec, vec![item("in", "x")]).await.is_err(), "it is no worker");
+            bench.pools.shutdown().await;
+        }
+        assert!(!mark.exists(), "it ran outside of the sandbox");
+    }
+}
+
+#[tokio::test]
+async fn a_direct_reference_is_not_built_unless_that_is_allowed() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let folder = dir.path().join("own");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("pyproject.toml"), "[build-system]\nrequires = []\nbuild-backend = 'back'\nbackend-path = ['.']\n[project]\nname = 'own'\nversion = '1.0'\n").unwrap();
+    let back = "import zipfile\ndef build_wheel(into, settings=None, metadata=None):\n    \
+                with zipfile.ZipFile(into + '/own-1.0-py3-none-any.whl', 'w') as file:\n        \
+                file.writestr('own.py', 'x = 1')\n        \
+                file.writestr('own-1.0.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: own\\nVersion: 1.0\\n')\n        \
+                file.writestr('own-1.0.dist-info/WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n        \
+                file.writestr('own-1.0.dist-info/RECORD', '')\n    \
+                return 'own-1.0-py3-none-any.whl'\n";
+    std::fs::write(folder.join("back.py"), back).unwrap();
+    let address = format!("own @ file://{}", folder.display());
+    for tools in [with_uv(), with_pip()] {
+        let error = lock(&block(&address), &tools, quiet()).await.unwrap_err();
+        assert!(error.to_string().contains("is not a wheel"), "{error}");
+        assert!(error.hint().unwrap().contains("OPENDMP_ALLOW_BUILDS=1"), "{:?}", error.hint());
+        let forged = Lock::parse(&format!("# opendmp python lock 1\n# python 3.11\n{address}\n")).unwrap();
+        let error = ensure(&forged, &tools, &dir.path().join("forged"), quiet()).await.unwrap_err();
+        assert!(error.to_string().contains("is not a wheel"), "{error}");
+        // Where builds are allowed it is built.
+        let builder = Tools { allow_builds: true, ..tools };
+        let made = lock(&block(&address), &builder, quiet()).await.unwrap().unwrap();
+        assert_eq!(made.packages().len(), 1, "{}", made.text());
+    }
+}
+
+#[tokio::test]
+async fn a_wheel_by_its_address_is_installed_and_compiled() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let wheel = wheel(dir.path(), "plain", &[("plain.py", "x = 1\n")]);
+    let code = block(&format!("plain @ file://{}", wheel.display()));
+    for tools in [with_uv(), with_pip()] {
+        let lock = lock(&code, &tools, quiet()).await.unwrap().unwrap();
+        let environment = ensure(&lock, &tools, &dir.path().join("environments"), quiet()).await.unwrap();
+        assert_eq!(run_in(&environment, &code).await, "ran");
+        let compiled = environment.root.unwrap().join("lib");
+        let found = std::process::Command::new("find").arg(compiled).args(["-name", "plain.*.pyc"]).output().unwrap();
+        assert!(!found.stdout.is_empty(), "it was compiled when it was installed");
+    }
+}

@@ -272,3 +272,23 @@ async fn items_whose_results_would_not_fit_into_memory_are_put_off() {
         assert!(reason.contains("memory") && *after == Some(Duration::ZERO), "{reason}");
     }
 }
+
+#[tokio::test]
+async fn looking_at_code_has_limits() {
+    let python = std::env::var_os("OPENDMP_TEST_PYTHON").unwrap_or("python3".into());
+    let check = async |code: String| opendmp_script::check_syntax(std::path::Path::new(&python), &code, "a.py").await;
+    let function = "def process(data: bytes): return data\n";
+    let began = Instant::now();
+    let problem = check("x=1\n".repeat(600_000) + function).await.unwrap().unwrap_err();
+    assert!(problem.message.contains("1048576 at most"), "{problem}");
+    assert!(began.elapsed().as_secs() < 2, "that is told at once");
+    // Many small things take much memory.
+    let problem = check("x=1\n".repeat(262_000)).await.unwrap().unwrap_err();
+    assert!(problem.message.contains("memory") && problem.hint.is_some(), "{problem}");
+    // What is large and simple can be read, in a time that grows no faster than it does.
+    let large = format!("text = '''{}'''\n{}{function}", "x".repeat(500_000), "x=1\n".repeat(80_000));
+    let began = Instant::now();
+    let found = check(large).await.unwrap().unwrap();
+    assert_eq!(found.line, Some(80_002));
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+}
