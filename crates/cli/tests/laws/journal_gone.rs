@@ -413,7 +413,7 @@ fn content_is_away(words: &str, shown: &str, prepare: impl Fn(&Path), take: impl
     place.wait_for("it is reported", |place| issues(place).contains(words));
     pause(6_000);
     assert!(issues(&place).contains(words), "{}", issues(&place));
-    assert_eq!(walked(&place.path(shown)), there, "nothing is stored in its place");
+    assert!(walked(&place.path(shown)) == there, "something is stored in its place");
     assert_eq!(files(&place.path("out")).len(), 7, "nothing came out");
     let at_source = walked(&place.path("inbox"));
     let missing: Vec<usize> = (0..20).filter(|n| !at_source.contains(&text(*n).into_bytes())).collect();
