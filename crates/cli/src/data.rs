@@ -307,7 +307,7 @@ impl Opened {
         // The user's own directory has the access token of another server.
         let own = DataDir::choose(None).ok().filter(|own| own.path != path && own.is_used().unwrap_or(false));
         let hidden = std::iter::once(path.clone()).chain(own.map(|own| own.path)).collect();
-        let site = works.then(|| Site { hidden, writable });
+        let site = works.then_some(Site { hidden, writable });
         let written = journal_written(&path);
         let reserve = reserve()?.unwrap_or_else(|| Options::default().reserve);
         let opening = tokio::task::spawn_blocking(move || open_blocking(&path, site, floor(reserve)));

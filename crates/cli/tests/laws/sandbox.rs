@@ -302,7 +302,7 @@ fn folders_of_results(environment: &[(&str, &str)]) {
     }
     assert!(place.datasets().is_empty(), "nothing of anybody's became a dataset");
     assert!(data.join("journal.db").exists() && data.join("access-token").exists());
-    assert_eq!(files(&victim).iter().map(|(_, content)| content.len()).collect::<Vec<_>>(), [300 << 10, 16]);
+    assert_eq!(files(&victim).values().map(Vec::len).collect::<Vec<_>>(), [300 << 10, 16]);
 }
 
 #[test]
