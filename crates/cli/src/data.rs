@@ -51,6 +51,9 @@ const MARKS: [&str; 4] = ["journal.db", INSTANCE, "content/format", RESTORING];
 /// What is in one that has only begun, or is the root of a file system.
 const BEGUN: [&str; 6] = ["lock", "content", "access-token", "lost+found", SOCKET, "journal.db"];
 
+/// Folders in one that may be disks of their own.
+const INNER: [&str; 5] = [SCRATCH, "uploads", "environments", "recent", "content"];
+
 /// With less bytes than this a disk is as good as full: a journal can't begin to work.
 const NO_ROOM: u64 = 1 << 20;
 
@@ -97,7 +100,10 @@ impl DataDir {
         }
         for entry in entries {
             let entry = entry.map_err(|error| Fail::io(self.path.display(), &error))?;
-            if !BEGUN.iter().any(|known| entry.file_name() == *known) {
+            let is = |known: &&str| entry.file_name() == **known;
+            // A disk of its own may be mounted there before the first start.
+            let is_ready = INNER.iter().any(|known| is(&known)) && is_empty(&entry.path());
+            if !is_ready && !BEGUN.iter().any(|known| is(&known)) {
                 let message = format!(
                     "{} is not empty and is not a data directory: it holds `{}`",
                     self.path.display(),
@@ -162,6 +168,12 @@ impl DataDir {
             }
         }
     }
+}
+
+/// Whether that is a folder without anything in it, but for what a new file system has.
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder)
+        .is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name().as_encoded_bytes() == b"lost+found"))
 }
 
 /// A path to a socket, good while this is kept.

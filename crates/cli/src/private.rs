@@ -120,7 +120,7 @@ mod tests {
         fs::create_dir(&data).unwrap();
         fs::set_permissions(&data, Permissions::from_mode(0o777)).unwrap();
         symlink("/etc/hostname", data.join("journal.db")).unwrap();
-        assert!(tighten(&data).unwrap_err().message.contains("is a link"));
+        assert!(tighten(&data).unwrap_err().message.contains("is a symbolic link"));
     }
 
     #[test]

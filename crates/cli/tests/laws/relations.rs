@@ -341,7 +341,7 @@ fn results_that_would_be_taken_in_again_are_refused() {
     ] {
         place.write_flow(&copy("Torture", source, destination));
         for arguments in [&["validate", "flow.yaml"][..], &["flows", "enable", "flow.yaml"], &["run", "flow.yaml"]] {
-            refused(&place, arguments, "takes in again");
+            refused(&place, arguments, "endless loop");
         }
         let meant = source.replace("path: ", "feedback: true, path: ");
         place.write_flow(&copy("Torture", &meant, destination));
@@ -388,7 +388,7 @@ fn enabled_flows_that_take_each_others_files_are_refused() {
         // A chain is no circle.
         assert!(enable(&place, &copy("Three", "path: ./one", "path: ./three")).status.success());
         let output = enable(&place, &copy("Three", "path: ./one", "path: ./inbox"));
-        assert!(!output.status.success() && words(&output).contains("takes in again"), "{}", words(&output));
+        assert!(!output.status.success() && words(&output).contains("endless loop"), "{}", words(&output));
         assert!(words(&output).contains("flow `one`"), "{}", words(&output));
         // What was enabled by its name is checked as well.
         place.ok(&["flows", "disable", "one"]);
@@ -412,14 +412,14 @@ fn a_loop_by_a_link_that_is_set_later_ends_by_itself() {
     place.start_and_wait();
     symlink(place.path("inbox"), place.path("out")).unwrap();
     fs::write(place.path("inbox/a.txt"), "a").unwrap();
-    place.wait_for("it is reported", |place| issues(place).contains("takes in again"));
+    place.wait_for("it is reported", |place| issues(place).contains("endless loop"));
     let runs = |place: &Place| place.json(&["runs", "list", "--limit", "10000"]).len();
     place.wait_for("nothing is under way", |place| place.json(&["flows", "list"])[0]["outstanding"] == 0);
     let before = runs(&place);
     fs::write(place.path("inbox/b.txt"), "b").unwrap();
     place.wait_for("it was looked at again", |place| {
         crate::harness::pause(3_000);
-        issues(place).contains("takes in again")
+        issues(place).contains("endless loop")
     });
     assert_eq!(runs(&place), before, "nothing more is taken in");
     place.stop();

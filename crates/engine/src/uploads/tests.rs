@@ -133,7 +133,7 @@ async fn nothing_is_taken_from_the_reserve() {
     place.limits.reserve = u64::MAX;
     let refused = put(&place.open(), "a", b"a".to_vec()).await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.kind), ("no-room", FaultKind::NoSpace));
-    assert!(refused.message.contains("its reserve of") && refused.hint.is_some());
+    assert!(refused.message.contains("the reserve of") && refused.hint.is_some());
     assert_eq!(place.files(), 0);
 }
 
