@@ -185,13 +185,13 @@ fn feedback(ingest: &ProcessorPlaces, all: &[ProcessorPlaces]) -> Option<Conflic
                 let into = step.written.place.written.clone();
                 let way = match std::ptr::eq(from, ingest) {
                     true => String::new(),
-                    false => format!(", through the flow `{}`", from.flow),
+                    false => format!(" after the flow `{}` read its results", from.flow),
                 };
                 return Some(Conflict {
                     at: (ingest.flow.clone(), ingest.processor.clone()),
                     code: "feedback-loop",
                     message: format!(
-                        "endless loop: {} writes files into `{into}`, and results of `{}` come back to it{way}",
+                        "endless loop: {} writes files into `{into}`, which `{}` reads again{way}",
                         step.writer.named(&ingest.flow),
                         ingest.processor
                     ),
