@@ -102,8 +102,8 @@ impl DataDir {
             let entry = entry.map_err(|error| Fail::io(self.path.display(), &error))?;
             let is = |known: &&str| entry.file_name() == **known;
             // A disk of its own may be mounted there before the first start.
-            let is_ready = INNER.iter().any(|known| is(&known)) && is_empty(&entry.path());
-            if !is_ready && !BEGUN.iter().any(|known| is(&known)) {
+            let is_ready = INNER.iter().any(is) && is_empty(&entry.path());
+            if !is_ready && !BEGUN.iter().any(is) {
                 let message = format!(
                     "{} is not empty and is not a data directory: it holds `{}`",
                     self.path.display(),
