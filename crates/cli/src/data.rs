@@ -49,10 +49,10 @@ const SCRATCH: &str = "scratch";
 const MARKS: [&str; 4] = ["journal.db", INSTANCE, "content/format", RESTORING];
 
 /// What is in one that has only begun, or is the root of a file system.
-const BEGUN: [&str; 6] = ["lock", "content", "access-token", "lost+found", SOCKET, "journal.db"];
+const BEGUN: [&str; 5] = ["lock", "content", "access-token", "lost+found", SOCKET];
 
 /// Folders in one that may be disks of their own.
-const INNER: [&str; 5] = [SCRATCH, "uploads", "environments", "recent", "content"];
+const INNER: [&str; 4] = [SCRATCH, "uploads", "environments", "recent"];
 
 /// With less bytes than this a disk is as good as full: a journal can't begin to work.
 const NO_ROOM: u64 = 1 << 20;

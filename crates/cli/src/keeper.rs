@@ -157,7 +157,11 @@ impl Keeper {
         let path = self.place.data.path().to_owned();
         if self.place.has_moved() {
             let message = format!("{} was moved or removed while the server runs", path.display());
-            engine.trouble(DIRECTORY, &message, Some("move the directory back to its path; work goes on then"));
+            engine.trouble(
+                DIRECTORY,
+                &message,
+                Some("move the directory back to its path; work continues without a restart"),
+            );
             // Whatever is there now is not this server's.
             return;
         }

@@ -426,7 +426,7 @@ impl DirectoryContent {
         blocking("content vouch", move || {
             let found = open.into_iter().find(|content| inner.gone.has(inner.layout.root(), content));
             if found.is_some() {
-                // Where the store is away, nothing was let go.
+                // While the store is elsewhere, a pack that is not found was not removed.
                 inner.layout.check_place()?;
             }
             Ok(found)

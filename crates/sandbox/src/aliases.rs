@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_folder_is_found_under_every_mount_that_shows_it() {
         let text = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
-            30 22 8:1 /srv /home/a\\040lias rw - ext4 /dev/sda1 rw\n\
+            30 22 8:1 /srv /media/a\\040lias rw - ext4 /dev/sda1 rw\n\
             31 22 8:1 /srv/data/content /part rw - ext4 /dev/sda1 rw\n\
             32 22 8:1 /other /no rw - ext4 /dev/sda1 rw\n\
             33 22 8:2 / /srv/data/content/packs rw - ext4 /dev/sdb1 rw\n\
@@ -108,8 +108,8 @@ mod tests {
             found.sort();
             found
         };
-        assert_eq!(paths("/srv/data"), ["/home/a lias/data", "/packs", "/part"]);
-        assert_eq!(paths("/home/a lias/data"), ["/part", "/srv/data"]);
+        assert_eq!(paths("/srv/data"), ["/media/a lias/data", "/packs", "/part"]);
+        assert_eq!(paths("/media/a lias/data"), ["/part", "/srv/data"]);
         assert!(paths("/mnt/data").is_empty());
     }
 }

@@ -290,16 +290,23 @@ fn issues(place: &Place) -> String {
     String::from_utf8_lossy(&place.run(&["doctor", "--format", "json"]).stdout).into_owned()
 }
 
-/// Takes something away while a server works, drops a file, and puts it back: nothing is settled, released or freed
-/// meanwhile, and all goes on afterwards.
-fn taken_away(what: &str, words: &str, take: impl Fn(&Path), back: impl Fn(&Path)) {
+/// A server that has done all it had to do; `prepare` is given its data directory before the first start.
+fn at_work(prepare: impl Fn(&Path)) -> Place {
     let mut place = place();
+    prepare(&place.path("data"));
     place.ok(&["flows", "enable", "flow.yaml"]);
     place.start_and_wait();
     put(&place, "before.txt", "before");
     place.wait_for("it works", |place| place.path("out/before.txt").exists());
     place.wait_for("nothing is set aside", |place| files(&place.path("inbox")).is_empty());
     place.wait_for("nothing is under way", |place| place.json(&["flows", "list"])[0]["outstanding"] == 0);
+    place
+}
+
+/// Takes something away while a server works, drops a file, and puts it back: nothing is settled, released or freed
+/// meanwhile, and all goes on afterwards.
+fn taken_away(what: &str, words: &str, take: impl Fn(&Path), back: impl Fn(&Path)) {
+    let mut place = at_work(|_| ());
     let before = content(&place);
     take(&place.path("data"));
     put(&place, "during.txt", "what must not be lost");
@@ -392,17 +399,10 @@ fn content_that_is_removed_while_a_server_works_is_not_collected() {
     place.ok(&["verify"]);
 }
 
-/// Content goes away while a server works and files come in: nothing is taken in, nothing is made below `shown`, which is
+/// Content goes away while a server works and files come in: nothing is ingested, nothing is made below `shown`, which is
 /// what is at its path meanwhile; and when it is back, all is processed. Looks longer than a retry takes.
 fn content_is_away(words: &str, shown: &str, prepare: impl Fn(&Path), take: impl Fn(&Path), back: impl Fn(&Path)) {
-    let mut place = place();
-    prepare(&place.path("data"));
-    place.ok(&["flows", "enable", "flow.yaml"]);
-    place.start_and_wait();
-    put(&place, "before.txt", "before");
-    place.wait_for("it works", |place| place.path("out/before.txt").exists());
-    place.wait_for("nothing is set aside", |place| files(&place.path("inbox")).is_empty());
-    place.wait_for("nothing is under way", |place| place.json(&["flows", "list"])[0]["outstanding"] == 0);
+    let mut place = at_work(prepare);
     let text = |n: usize| format!("file {n} ").repeat(if n.is_multiple_of(5) { 60_000 } else { 10 });
     take(&place.path("data"));
     let there = walked(&place.path(shown));
@@ -424,7 +424,7 @@ fn content_is_away(words: &str, shown: &str, prepare: impl Fn(&Path), take: impl
     place.settle_down();
     assert!(place.json(&["dead-letters", "list"]).is_empty());
     place.ok(&["verify"]);
-    // A pack's list of what was let go is renamed into its folder, which no system does across mount points.
+    // A pack's list of what was removed from it is renamed into its folder, which no system does across mount points.
     if words == AWAY {
         place.ok(&["gc"]);
     }

@@ -141,7 +141,7 @@ fn missing_rights_are_told_and_nothing_is_lost() {
     assert!(text(&output).contains("secret.txt"), "{}", text(&output));
     assert_eq!(files(&place.path("outbox")).keys().collect::<Vec<_>>(), ["good.txt"]);
 
-    // The outbox can't be written to: that is told, and the export waits until it can.
+    // The outbox can't be written to: that is reported, and the export waits until it can.
     mode(&place.path("inbox/secret.txt"), 0o644);
     mode(&place.path("outbox"), 0o555);
     let mut running = nobodys(&place, &["run", "flow.yaml"]).stderr(Stdio::piped()).spawn().unwrap();
