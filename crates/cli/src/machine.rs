@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use opendmp_processor::Registry;
 use opendmp_processors::{Host, Scratch, register};
-use opendmp_sandbox::Site;
+use opendmp_sandbox::{Site, TempFolder};
 use opendmp_script::Pools;
 use opendmp_script::environment::Tools;
 
@@ -23,13 +23,13 @@ pub fn python() -> Option<PathBuf> {
 pub struct Checker {
     /// The kinds.
     pub kinds: Arc<Registry>,
-    _scratch: tempfile::TempDir,
+    _scratch: TempFolder,
 }
 
 impl Checker {
     /// Made without a data directory.
     pub fn new() -> Result<Self, Fail> {
-        let scratch = tempfile::Builder::new().prefix("opendmp-").tempdir();
+        let scratch = TempFolder::new(None, "opendmp-");
         let scratch = scratch.map_err(|error| {
             Fail::io("a temporary folder can't be made", &error).hint("TMPDIR names where such folders are made")
         })?;

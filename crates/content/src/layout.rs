@@ -129,6 +129,7 @@ impl Layout {
         sync_dir(root).map_err(failed("syncing the directory"))?;
         for name in [PACKS, FILES] {
             let folder = Folder::open(root, name, layout.opened.is).map_err(failed("opening a directory"))?;
+            folder.check_mount(&layout.opened)?;
             layout.folders.push(folder);
         }
         layout.check_place()?;

@@ -35,6 +35,18 @@ impl Opened {
     }
 }
 
+/// Through which mount a folder was reached: nothing is renamed from one to another, not even on the same disk.
+#[cfg(target_os = "linux")]
+fn mount(folder: &File) -> io::Result<u64> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    Ok(statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mount(folder: &File) -> io::Result<u64> {
+    Ok(folder.metadata()?.dev())
+}
+
 /// What a path names at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Now {
@@ -61,6 +73,20 @@ impl Folder {
         let opened = Opened::new(File::open(&path)?)?;
         let elsewhere = opened.is.0 != root_is.0 || path.symlink_metadata()?.is_symlink();
         Ok(Self { name, path, elsewhere, opened: Mutex::new(opened) })
+    }
+
+    /// Errs where it is a mount of its own: files are written in the root first, and renamed into it when they are
+    /// durable.
+    pub fn check_mount(&self, root: &Opened) -> Result<()> {
+        let failed = |error| Error::io(PLACE, self.path.display(), &error);
+        let own = mount(&self.opened.lock().unwrap_or_else(PoisonError::into_inner).file).map_err(failed)?;
+        if own == mount(&root.file).map_err(failed)? {
+            return Ok(());
+        }
+        let message = format!("{} is mounted by itself, and files can't be renamed into it", self.path.display());
+        Err(Error::new(ErrorKind::Invalid, PLACE, message).with_hint(
+            "mount that disk at the folder of the content or at the data directory, and move all that belongs there onto it",
+        ))
     }
 
     fn now(&self) -> io::Result<Now> {

@@ -503,7 +503,7 @@ impl Work<'_> {
         log: Vec<LogLine>,
         took: u64,
     ) -> Entry {
-        let fault = self.engine.blame_disk(fault).await;
+        let fault = self.engine.blame_disk(fault, tries.waits).await;
         let note = Some(fault.to_string().into());
         let input = live.item.id;
         if !matches!(fault.kind.class(), FaultClass::Item | FaultClass::Permanent) {

@@ -22,6 +22,10 @@ const KNOWN: i64 = 200;
 /// disk removes its own files before it reports that.
 const EXCUSED: i64 = 1_000;
 
+/// How often in a row an item is excused by a full disk: work begins only where there is room, so whoever meets a full
+/// disk that often fills it. With the usual waits that is a quarter of an hour.
+const EXCUSES: u32 = 10;
+
 /// How long the disks are not looked at again for another failed item, in milliseconds.
 const SEEN: i64 = 50;
 
@@ -225,21 +229,40 @@ impl Engine {
         })
     }
 
-    /// Blames the disk, not the item, where a step failed while a disk was nearly full.
-    pub(crate) async fn blame_disk(&self, fault: Fault) -> Fault {
-        if fault.kind.class() != FaultClass::Item || fault.kind == FaultKind::OverMemory {
-            return fault;
+    /// Blames the disk, not the item, where a step failed while a disk was nearly full; the item where that happens too
+    /// often: `waits` is how often it waited since its last retry.
+    pub(crate) async fn blame_disk(&self, fault: Fault, waits: u32) -> Fault {
+        let excused = match fault.kind {
+            FaultKind::NoSpace => fault,
+            FaultKind::OverMemory => return fault,
+            kind if kind.class() != FaultClass::Item => return fault,
+            _ if !self.was_full().await => return fault,
+            _ => {
+                let message =
+                    format!("a disk was full while this step ran; it is repeated and no retry is counted: {fault}");
+                Fault { kind: FaultKind::NoSpace, code: "no-space".to_owned(), message, ..fault }.with_hint(MAKE_ROOM)
+            }
+        };
+        match waits < EXCUSES {
+            true => excused,
+            false => fills_the_disk(excused),
         }
+    }
+
+    /// Whether a disk was full a moment ago.
+    async fn was_full(&self) -> bool {
         if !(0..SEEN).contains(&self.clock.now().saturating_sub(self.space.seen.load(Ordering::Relaxed))) {
             self.look_at_disks().await;
         }
         let ago = self.clock.now().saturating_sub(self.space.seen_low.load(Ordering::Relaxed));
-        if !(0..=EXCUSED).contains(&ago) {
-            return fault;
-        }
-        let message = format!("a disk was full while this step ran; it is repeated and no retry is counted: {fault}");
-        Fault { kind: FaultKind::NoSpace, code: "no-space".to_owned(), message, ..fault }.with_hint(MAKE_ROOM)
+        (0..=EXCUSED).contains(&ago)
     }
+}
+
+fn fills_the_disk(fault: Fault) -> Fault {
+    let message = format!("there was room each of the {EXCUSES} times it began, and none while it ran: {fault}");
+    Fault { kind: FaultKind::Failed, code: "fills-the-disk".to_owned(), message, ..fault }
+        .with_hint("it may need more room than that disk has: give it a larger disk or less to do, then retry it")
 }
 
 /// What a person can do about a full disk.
@@ -337,5 +360,32 @@ mod tests {
         let third = engine.admit(&[6 * MIB, 4 * MIB]).await;
         assert_eq!(third.fits, [false, true]);
         assert!(third.shortage.is_some(), "6 MiB are stored, and 4 MiB came to nothing");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_excuses_an_item_some_times() {
+        let engine = Engine::new(
+            Arc::new(MemoryJournal::default()),
+            Arc::new(MemoryContent::default()),
+            Arc::new(InProcess::default()),
+            Arc::new(SystemClock),
+            Arc::new(Registry::default()),
+            // Always nearly full.
+            Options { reserve: u64::MAX, scratch: Some("/".into()), ..Options::default() },
+            Lease::default(),
+        );
+        let fault = |kind| Fault::new(kind, "x", "it failed");
+        for (kind, waits, expected) in [
+            (FaultKind::Failed, 0, FaultKind::NoSpace),
+            (FaultKind::NoSpace, EXCUSES - 1, FaultKind::NoSpace),
+            (FaultKind::Failed, EXCUSES, FaultKind::Failed),
+            (FaultKind::NoSpace, EXCUSES, FaultKind::Failed),
+            (FaultKind::OverMemory, EXCUSES, FaultKind::OverMemory),
+            (FaultKind::Unavailable, EXCUSES, FaultKind::Unavailable),
+        ] {
+            let blamed = engine.blame_disk(fault(kind), waits).await;
+            assert_eq!(blamed.kind, expected, "{kind:?} after {waits} waits");
+            assert_eq!(blamed.hint.is_some(), blamed.code != "x", "{blamed:?}");
+        }
     }
 }

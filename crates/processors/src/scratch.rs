@@ -1,15 +1,12 @@
 //! The folder where steps write while they work, and how much of its disk they leave free.
 
-use std::fs::Permissions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use opendmp_model::fault::{Fault, FaultClass, FaultKind};
-use rustix::fs::FileType;
 
-use crate::beneath::{Folder, Taken, is_folder};
+use crate::beneath::Folder;
 
 /// After so many bytes it is looked again whether the disk has room.
 const LOOK: u64 = 4 << 20;
@@ -34,7 +31,7 @@ impl Scratch {
     pub fn empty(&self) -> io::Result<()> {
         match Folder::open(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            opened => clear(&opened?),
+            opened => opendmp_sandbox::clear(opened?.as_fd()),
         }
     }
 
@@ -90,86 +87,6 @@ impl AsRef<Path> for Scratch {
     }
 }
 
-/// Removes all that is in a folder, whatever was left there to prevent it: no link is followed, modes are changed where
-/// they refuse, and folders in folders come up into this one, so that neither descriptors nor the stack run out however
-/// deep they lie.
-pub(crate) fn clear(top: &Folder) -> io::Result<()> {
-    allow(top)?;
-    let mut number = 0;
-    loop {
-        // What comes up meanwhile may be listed or not.
-        let mut removed = false;
-        for entry in top.list()? {
-            let (name, kind) = entry?;
-            if is_folder_there(top, &name, kind)? {
-                let folder = top.enter(&name)?;
-                allow(&folder)?;
-                bring_up(&folder, top, &mut number)?;
-                top.remove_folder(&name)?;
-            } else {
-                top.unlink(&name)?;
-            }
-            removed = true;
-        }
-        if !removed {
-            return Ok(());
-        }
-    }
-}
-
-/// Empties a folder: its files are removed, and its folders get new names in `top`.
-fn bring_up(folder: &Folder, top: &Folder, number: &mut u64) -> io::Result<()> {
-    // Again until nothing is there: a listing may leave out what moves while it is read.
-    loop {
-        let mut emptied = true;
-        for entry in folder.list()? {
-            let (name, kind) = entry?;
-            emptied = false;
-            if !is_folder_there(folder, &name, kind)? {
-                folder.unlink(&name)?;
-                continue;
-            }
-            // A folder that may not be written can't be moved.
-            allow(&folder.enter(&name)?)?;
-            loop {
-                *number += 1;
-                match folder.rename(&name, top, format!(".removed-{number}").as_bytes(), Taken::Replace) {
-                    Err(error)
-                        if matches!(
-                            error.kind(),
-                            io::ErrorKind::DirectoryNotEmpty
-                                | io::ErrorKind::AlreadyExists
-                                | io::ErrorKind::NotADirectory
-                        ) => {}
-                    end => break end?,
-                }
-            }
-        }
-        if emptied {
-            return Ok(());
-        }
-    }
-}
-
-fn is_folder_there(folder: &Folder, name: &[u8], kind: FileType) -> io::Result<bool> {
-    match kind {
-        // Some file systems don't tell.
-        FileType::Unknown => Ok(is_folder(&folder.stat(name)?)),
-        kind => Ok(kind == FileType::Directory),
-    }
-}
-
-/// Gives its owner all rights on a folder.
-fn allow(folder: &Folder) -> io::Result<()> {
-    let stat = rustix::fs::fstat(folder)?;
-    if stat.st_mode & 0o700 == 0o700 {
-        return Ok(());
-    }
-    // The open folder itself, whatever has its name by now.
-    let open = format!("/proc/self/fd/{}", folder.as_fd().as_raw_fd());
-    std::fs::set_permissions(open, Permissions::from_mode(0o700))
-}
-
 /// A scratch file that could not be written: the machine's fault, not the item's.
 pub(crate) fn failed(what: &str, error: &io::Error) -> Fault {
     let message = format!("{what}: {error}");
@@ -185,31 +102,12 @@ pub(crate) fn failed(what: &str, error: &io::Error) -> Fault {
 mod tests {
     use super::*;
 
-    /// More folders below folders than a stack or descriptors would last for, and links and modes that are in the way.
     #[test]
-    fn a_folder_is_emptied_whatever_is_in_it() {
-        // In memory where there is such a disk: it is much faster.
-        let memory = Path::new("/dev/shm");
-        let folder =
-            tempfile::tempdir_in(if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }).unwrap();
-        let (scratch, kept) = (folder.path().join("scratch"), folder.path().join("kept"));
-        for (made, mode) in [("scratch/closed/inner", 0o000), ("scratch/closed", 0o500), ("kept", 0o755)] {
-            let made = folder.path().join(made);
-            std::fs::create_dir_all(&made).unwrap();
-            std::fs::write(made.join("file"), "x").unwrap();
-            std::fs::set_permissions(made, Permissions::from_mode(mode)).unwrap();
-        }
-        for link in ["link", ".removed-1", ".removed-3"] {
-            std::os::unix::fs::symlink(&kept, scratch.join(link)).unwrap();
-        }
-        let mut at = Folder::open(&scratch).unwrap();
-        for _ in 0..20_000 {
-            at.make(b"d").unwrap();
-            at = at.enter(b"d").unwrap();
-        }
-        Scratch::from(scratch.clone()).empty().unwrap();
-        assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
-        assert_eq!(std::fs::read(kept.join("file")).unwrap(), b"x");
+    fn what_a_dead_server_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("external-1/outputs")).unwrap();
+        Scratch::from(folder.path().to_owned()).empty().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         Scratch::from(folder.path().join("nowhere")).empty().unwrap();
     }
 

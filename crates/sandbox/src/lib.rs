@@ -20,6 +20,7 @@
 //! sandbox (`portable`).
 
 mod aliases;
+mod clear;
 mod command;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -29,6 +30,7 @@ mod portable;
 mod protection;
 mod refused;
 
+pub use clear::{TempFolder, clear, remove};
 pub use command::{Child, Command, FIRST_PASSED, Limits, StartError};
 pub use policy::{Home, Network, Policy, Rules, Site, surroundings};
 pub use protection::{AS_ROOT, Missing, Protection};

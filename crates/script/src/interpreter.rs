@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use opendmp_sandbox::{Child, Limits, Network, Rules, Site};
+use opendmp_sandbox::{Child, Limits, Network, Rules, Site, TempFolder};
 use serde::Deserialize;
-use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
@@ -177,9 +176,9 @@ pub async fn check_syntax(
 }
 
 /// Starts the interpreter on the code: the process, what it answers, and its folder. Blocks.
-fn start_check(interpreter: &Path, code: &str, file_name: &str) -> Result<(Child, OwnedFd, TempDir), String> {
+fn start_check(interpreter: &Path, code: &str, file_name: &str) -> Result<(Child, OwnedFd, TempFolder), String> {
     let words = |error: std::io::Error| error.to_string();
-    let tmp = tempfile::tempdir().map_err(words)?;
+    let tmp = TempFolder::new(None, "opendmp-").map_err(words)?;
     let mut given = tempfile::tempfile_in(tmp.path()).map_err(words)?;
     given.write_all(code.as_bytes()).and_then(|()| given.rewind()).map_err(words)?;
     let (answer, to_answer) = std::io::pipe().map_err(words)?;

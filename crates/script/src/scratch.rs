@@ -160,8 +160,9 @@ fn sweep(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes a folder that scripts wrote into: whatever they left there, nothing else is touched.
 fn remove(path: &Path) {
-    if let Err(error) = fs::remove_dir_all(path)
+    if let Err(error) = opendmp_sandbox::remove(path)
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!(path = %path.display(), %error, "failed to remove a scratch directory");
@@ -362,6 +363,21 @@ mod tests {
         let _second = Scratch::create(root.path()).unwrap();
         assert!(living.path.exists() && other.exists());
         assert!(!left.exists() && !half_made.exists());
+    }
+
+    /// Deeper than a stack would last for.
+    #[test]
+    fn folders_go_however_deep_they_lie() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("s-dead");
+        fs::create_dir(&path).unwrap();
+        let mut at: OwnedFd = File::open(&path).unwrap().into();
+        for _ in 0..20_000 {
+            nix::sys::stat::mkdirat(&at, "d", Mode::from_bits_truncate(0o700)).unwrap();
+            at = openat(&at, "d", OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+        }
+        let _new = Scratch::create(root.path()).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

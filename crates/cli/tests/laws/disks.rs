@@ -241,6 +241,48 @@ fn steps_on_a_full_scratch_disk_are_not_blamed() {
 }
 
 #[test]
+fn whoever_fills_the_disk_each_time_is_not_excused_for_ever() {
+    in_own_mounts(|| {
+        let mut place = Place::new();
+        fs::create_dir(place.path("data")).unwrap();
+        mount(&place.path("data"), 128);
+        place.write_flow(FILLS);
+        place.ok(&["flows", "enable", "flow.yaml"]);
+        place.start_and_wait();
+        drop_in(&place, 2, 10);
+        place.wait_for("each has lost its attempts", |place| place.json(&["dead-letters", "list"]).len() == 4);
+        for letter in place.json(&["dead-letters", "list"]) {
+            let fault = letter["fault"].to_string();
+            assert!(fault.contains("fills-the-disk") && fault.contains("larger disk"), "{letter}");
+        }
+        place.wait_for("nothing is wrong any more", |place| issues(place).is_empty());
+        place.stop();
+    });
+}
+
+const FILLS: &str = "\
+name: Fills
+processors:
+  - { id: inbox, type: ingest, source: { type: file_drop, path: ./inbox, settle: 0s, after: delete } }
+  - id: command
+    type: external
+    inputs: [inbox]
+    on_error: { retries: 0, max_backoff: 500ms }
+    shell: cat /dev/zero > /tmp/big
+  - id: script
+    type: script
+    inputs: [inbox]
+    on_error: { retries: 0, max_backoff: 500ms }
+    code: |
+      import tempfile
+      def process(data: bytes) -> bytes:
+          with tempfile.TemporaryFile() as big:
+              while True:
+                  big.write(bytes(1 << 20))
+  - { id: results, type: collect, inputs: [command, script], collection: Results }
+";
+
+#[test]
 fn what_is_decompressed_stops_at_the_reserve() {
     in_own_mounts(|| {
         let mut place = Place::new();

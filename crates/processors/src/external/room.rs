@@ -15,11 +15,10 @@ use bytes::Bytes;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::ledger::FileStat;
 use opendmp_processor::{NewContent, Stream};
-use tempfile::TempDir;
+use opendmp_sandbox::TempFolder;
 
 use super::world;
 use crate::beneath::{Folder, is_file, version, version_of};
-use crate::scratch::clear;
 
 /// The largest result that is held in memory.
 const SMALL: u64 = 256 << 10;
@@ -34,20 +33,10 @@ const CACHE: &str = "cache";
 
 /// See the module. The folder is removed with the value, as the links that are in it by then, not what they lead to.
 pub(super) struct Room {
-    folder: TempDir,
+    folder: TempFolder,
     open: Folder,
     input: OsString,
     output: OsString,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        // Then nothing is left for `folder` to go down into. What can't be removed is tried again at the next start.
-        if let Err(error) = clear(&self.open) {
-            tracing::warn!(path = %self.path().display(), %error, "a scratch folder can't be removed");
-            self.folder.disable_cleanup(true);
-        }
-    }
 }
 
 impl Room {
@@ -59,7 +48,7 @@ impl Room {
         output: Vec<u8>,
         by_file: bool,
     ) -> io::Result<(Self, Option<File>)> {
-        let folder = tempfile::Builder::new().prefix("external-").tempdir_in(scratch)?;
+        let folder = TempFolder::new(Some(scratch), "external-")?;
         let open = Folder::open(folder.path())?;
         for name in [IN, OUT, OUTPUTS, TMP, CACHE] {
             open.make(name.as_bytes())?;

@@ -31,7 +31,8 @@ pub(super) async fn resolve(
     tools: &Tools,
     progress: &Progress,
 ) -> Result<String, Error> {
-    let dir = tempfile::tempdir().map_err(|error| Error::start("resolve packages", error))?;
+    let dir = opendmp_sandbox::TempFolder::new(None, "opendmp-");
+    let dir = dir.map_err(|error| Error::start("resolve packages", error))?;
     let wanted = dir.path().join("requirements.in");
     let resolved = dir.path().join("requirements.txt");
     write(&wanted, &(dependencies.join("\n") + "\n"))?;
@@ -186,7 +187,7 @@ pub(super) async fn ensure(
         return Ok(found);
     }
     let (old, new) = (dir.clone(), dir.clone());
-    let removing = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&old) {
+    let removing = tokio::task::spawn_blocking(move || match opendmp_sandbox::remove(&old) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::create_dir(&new),
     });

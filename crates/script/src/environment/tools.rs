@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use opendmp_sandbox::{Child, Limits, Rules, Site};
-use tempfile::TempDir;
+use opendmp_sandbox::{Child, Limits, Rules, Site, TempFolder};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
@@ -180,9 +179,9 @@ impl Tools {
         folder: &Path,
         write: bool,
         caches: bool,
-    ) -> Result<(Child, OwnedFd, OwnedFd, TempDir), String> {
+    ) -> Result<(Child, OwnedFd, OwnedFd, TempFolder), String> {
         let words = |error: std::io::Error| error.to_string();
-        let tmp = tempfile::tempdir().map_err(words)?;
+        let tmp = TempFolder::new(None, "opendmp-").map_err(words)?;
         let command = command.as_std();
         let mut env: Vec<(OsString, OsString)> =
             command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
