@@ -121,6 +121,9 @@ fn names(line: &str, variable: &str) -> bool {
     })
 }
 
+/// Characters of a command's last line that its fault repeats.
+const MOST_SAID: usize = 200;
+
 /// How much of standard error, and of standard output where that is not the result, is kept: its end.
 const MOST_LOG: usize = 64 << 10;
 
@@ -500,7 +503,9 @@ impl External {
         }
         let mut fault = match (status.code(), status.signal()) {
             (Some(code), _) => {
-                Fault::new(FaultKind::Failed, "exit-code", format!("`{}` ended with exit code {code}", self.shown()))
+                let said = stderr.last_line().map(|line| format!(": {line}")).unwrap_or_default();
+                let message = format!("`{}` ended with exit code {code}{said}", self.shown());
+                Fault::new(FaultKind::Failed, "exit-code", message)
             }
             (None, Some(signal)) if signal == Signal::XFSZ.as_raw() => {
                 let message = format!(
@@ -634,6 +639,14 @@ impl Tail {
 
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// The last line that says something, cut where it is long: most programs say there why they ended.
+    fn last_line(&self) -> Option<String> {
+        let text = self.text();
+        let last = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+        let end = last.char_indices().nth(MOST_SAID).map_or("", |_| "…");
+        Some(last.chars().take(MOST_SAID).filter(|char| !char.is_control()).chain(end.chars()).collect())
     }
 
     fn lines(&self, level: &str) -> Vec<LogLine> {

@@ -121,7 +121,7 @@ async fn failures_say_what_happened() {
     let bench = Bench::new();
     let failed = fault(bench.call(json!({ "shell": "echo oh no >&2; exit 3" }), "x", b"").await);
     assert_eq!((failed.kind, failed.code.as_str()), (FaultKind::Failed, "exit-code"));
-    assert!(failed.message.contains('3') && failed.traceback.as_deref() == Some("oh no\n"));
+    assert!(failed.message.ends_with("exit code 3: oh no") && failed.traceback.as_deref() == Some("oh no\n"));
     let missing = fault(bench.call(json!({ "command": ["no-such-program"] }), "x", b"").await);
     assert!(missing.code == "not-started" && missing.hint.is_some());
     let killed = fault(bench.call(json!({ "shell": "kill -9 $$" }), "x", b"").await);
