@@ -44,6 +44,7 @@ pub const CODES: &[CodeInfo] = table! {
     "encrypted": "A member of the archive can only be read with a password, which `split` does not have.";
     "unknown-method": "A member of the zip archive was packed in a way that `split` can't read. It reads members that were stored or deflated.";
     "sparse-member": "The tar archive has a sparse file in the form of pax archives, which can't be read. GNU archives with sparse files can.";
+    "too-many-links": "Hard links of the tar archive name more files than `split` keeps in mind. Their contents come out once more for each link, so where each is has to be known.";
     "too-many-children": "The item would have more children than can be told apart by a number of 32 bits.";
     "data-directory": "A source or a destination is, contains or lies within the data directory, where OpenDMP keeps everything: its own files would be taken in, deleted or replaced. Links and mounts are followed to find that out.";
     "outside-roots": "The server was started with `--data-root`, and this path leads to a folder outside all of these, perhaps by a symbolic link.";

@@ -63,7 +63,8 @@ const DOCS: &str = "\
 Takes what was compressed out of each item. The ending `.gz` or `.zst` goes from its name, `.tgz` becomes `.tar`, and \
 the media type is that of the new name, else `application/octet-stream`.
 
-Archives that were joined (`cat a.gz b.gz`) are read to the end, as one. An item that is not an archive, ends too early, \
+Archives that were joined (`cat a.gz b.gz`) are read to the end, as one, and zeros that fill up a gzip \
+archive are left out. An item that is not an archive, ends too early, \
 is damaged, has other bytes behind its end, or holds more than `max_size` becomes a dead letter: nothing of it goes on.
 ";
 

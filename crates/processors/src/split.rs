@@ -115,8 +115,9 @@ again.
 - `csv`: a child has the header and `rows` rows below it. Quoted fields may have line ends in them (RFC 4180). A file with \
 nothing but a header gives no children.
 - `json`: the item is an array, and each of its elements becomes a document. For one JSON document a line use `lines`.
-- `zip` and `tar`: each member becomes an item, with its path in the archive as the attribute `member`. Folders are left \
-out, and so are links and devices, which the log tells. Compressed archives (`.tar.gz`) go through `decompress` before.
+- `zip` and `tar`: each member becomes an item, with its path in the archive as the attribute `member`. A hard link has \
+the content of the member that it names. Folders are left out, and so are symbolic links and devices, which the log \
+tells. Compressed archives (`.tar.gz`) go through `decompress` before.
 
 An item that is damaged, cut, encrypted, no such format, or holds more than `max_size` or `max_total` becomes a dead letter, \
 and none of its children goes on. Its children inherit its attributes.
@@ -238,14 +239,14 @@ impl Processor for Split {
 impl Split {
     async fn one(&self, input: Input, began: Instant) -> Result<(Children, Vec<LogLine>), Fault> {
         let (read, body) = (&self.read, input.body);
-        let mut log = Vec::new();
+        let (mut log, mut links) = (Vec::new(), tar::Links::default());
         if read.format.is_archive() {
             // What is left out is told before the first child is read; what can't be read is found early.
             let (body, format) = (body.clone(), read.format);
-            log = in_time(self.timeout, move |stop| survey(format, body, stop)).await?;
+            (log, links) = in_time(self.timeout, move |stop| survey(format, body, stop)).await?;
         }
         let stop = Stop::default();
-        let parts = parts(read.format, body, (read.rows.unwrap_or(1), self.delimiter), &stop);
+        let parts = parts(read.format, body, (read.rows.unwrap_or(1), self.delimiter), links, &stop);
         let room =
             Room { scratch: self.scratch.clone(), stop, max_size: read.max_size, max_total: read.max_total, used: 0 };
         let names = Names { item: input.item, template: self.name.clone(), format: read.format };
@@ -254,24 +255,24 @@ impl Split {
     }
 }
 
-fn parts(format: Format, body: Body, (rows, delimiter): (u64, u8), stop: &Stop) -> Box<dyn Parts> {
+fn parts(format: Format, body: Body, (rows, delimiter): (u64, u8), links: tar::Links, stop: &Stop) -> Box<dyn Parts> {
     match format {
         Format::Lines => Box::new(rows::Lines::new(body, rows, stop)),
         Format::Csv => Box::new(rows::Csv::new(body, rows, delimiter, stop)),
         Format::Json => Box::new(rows::Elements::new(body, stop)),
         Format::Zip => Box::new(zip::Members::new(body, stop)),
-        Format::Tar => Box::new(tar::Members::new(body, stop)),
+        Format::Tar => Box::new(tar::Members::new(body, links, stop)),
     }
 }
 
-/// What an archive has that is no content, as lines of log.
-fn survey(format: Format, body: Body, stop: &Stop) -> Result<Vec<LogLine>, Fault> {
+/// What of an archive is to be told, as lines of log, and what its hard links name.
+fn survey(format: Format, body: Body, stop: &Stop) -> Result<(Vec<LogLine>, tar::Links), Fault> {
     let mut left_out = archive::LeftOut::default();
-    match format {
-        Format::Zip => zip::Members::new(body, stop).survey(&mut left_out)?,
-        _ => tar::Members::new(body, stop).survey(&mut left_out)?,
-    }
-    Ok(left_out.lines())
+    let links = match format {
+        Format::Zip => zip::Members::new(body, stop).survey(&mut left_out).map(|()| tar::Links::default())?,
+        _ => tar::Members::survey(&body, stop, &mut left_out)?,
+    };
+    Ok((left_out.lines(), links))
 }
 
 /// What an item is taken apart to.

@@ -175,6 +175,25 @@ async fn joined_archives_are_read_to_the_end() {
     }
 }
 
+/// As `gzip` itself does: zeros behind an archive are no part of it, wherever blocks end.
+#[tokio::test]
+async fn gzip_may_be_filled_up_with_zeros() {
+    let bench = Bench::new();
+    let block = crate::blocks::BLOCK;
+    let archive = gzip(b"a,b\n1,2\n");
+    for zeros in [1, 2, 512, block - archive.len(), block, 3 * block + 1] {
+        let padded = [archive.as_slice(), &vec![0; zeros]].concat();
+        assert_eq!(bench.unpack(json!({}), &padded).await.unwrap(), b"a,b\n1,2\n", "{zeros}");
+        // And more archives may follow.
+        let joined = [padded.as_slice(), &gzip(b"more"), &[0]].concat();
+        assert_eq!(bench.unpack(json!({ "format": "gzip" }), &joined).await.unwrap(), b"a,b\n1,2\nmore", "{zeros}");
+        assert_eq!(bench.refused(json!({}), &[padded.as_slice(), b"x"].concat()).await, "trailing-bytes");
+    }
+    // Zeros before an archive are none.
+    assert_eq!(bench.refused(json!({}), &[&[0], archive.as_slice()].concat()).await, "not-compressed");
+    assert_eq!(bench.refused(json!({}), &[zstd(b"a").as_slice(), &[0; 8]].concat()).await, "trailing-bytes");
+}
+
 /// Without a checksum nothing follows the last block, so all input is read while much of the output is still to come.
 #[tokio::test]
 async fn frames_without_a_checksum_come_out_whole() {
@@ -218,7 +237,7 @@ async fn members_and_frames_may_meet_the_edge_of_a_block() {
 async fn what_follows_the_end_is_refused() {
     let bench = Bench::new();
     for archive in [gzip(b"hello"), zstd(b"hello")] {
-        for trailing in [&b"\0"[..], b"x", b"\0\0\0\0\0\0\0\0", b"garbage that is long enough"] {
+        for trailing in [&b"\0x"[..], b"x", b"\0\0\0\0\0\0\0\0!", b"garbage that is long enough"] {
             let code = bench.refused(json!({}), &[archive.as_slice(), trailing].concat()).await;
             assert_eq!(code, "trailing-bytes", "{trailing:?}");
         }

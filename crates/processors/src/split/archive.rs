@@ -36,6 +36,18 @@ impl LeftOut {
         }
     }
 
+    /// A member that became a child all the same, and what is odd about it: `is of an odd type`.
+    pub(super) fn note(&mut self, path: &[u8], what: &str) {
+        if (self.lines.len() as u64) < MOST_TOLD {
+            self.lines.push(line(format!("`{}` {what}", shown(path))));
+        }
+    }
+
+    /// Something about the archive itself.
+    pub(super) fn tell(&mut self, text: String) {
+        self.lines.push(line(text));
+    }
+
     pub(super) fn lines(mut self) -> Vec<LogLine> {
         if self.count > MOST_TOLD {
             self.lines.push(line(format!("{} more members were left out", self.count - MOST_TOLD)));

@@ -11,6 +11,8 @@ use serde_json::json;
 use super::*;
 use crate::fixtures;
 
+mod archives;
+
 /// A child as a user sees it.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {

@@ -36,7 +36,12 @@ impl Members {
         while let Some(member) = self.member()? {
             if member.is_link() {
                 left_out.add(&member.path, "a link");
+            } else if member.is_folder() && member.size > 0 {
+                left_out.add(&member.path, "a folder, although it has a content");
             }
+        }
+        if let Some(behind) = self.directory.map(|directory| directory.behind).filter(|behind| *behind > 0) {
+            left_out.tell(format!("{behind} bytes behind the end of the archive were left out"));
         }
         Ok(())
     }

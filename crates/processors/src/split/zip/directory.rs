@@ -18,6 +18,21 @@ const LOCATOR: u64 = 20;
 /// That end itself, without what later versions may have added.
 const END_64: u64 = 56;
 
+/// The flag of names that are UTF-8.
+const UTF_8: u16 = 0x800;
+
+/// The upper half of code page 437, in which names are by APPNOTE.TXT, appendix D, where nothing else is said.
+const CP437: &str = "\
+ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐\
+└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
+
+fn cp437(byte: u8) -> char {
+    match byte {
+        ..0x80 => char::from(byte),
+        _ => CP437.chars().nth(usize::from(byte - 0x80)).unwrap_or(char::REPLACEMENT_CHARACTER),
+    }
+}
+
 /// The entries of a directory, read one after the other.
 pub(super) struct Directory {
     blocks: Blocks,
@@ -30,11 +45,13 @@ pub(super) struct Directory {
     end: u64,
     /// What stands before the archive and is not counted in it: a program that unpacks it.
     before: u64,
+    /// Bytes behind the end of the archive that do not belong to it.
+    pub behind: u64,
 }
 
 /// An entry.
 pub(super) struct Member {
-    /// Its path, as bytes of UTF-8 where the archive says so.
+    /// Its path: UTF-8, but where the archive says so and it is not.
     pub path: Vec<u8>,
     /// How it was packed.
     pub method: u16,
@@ -93,19 +110,47 @@ impl Directory {
         let from = size.saturating_sub(END + u64::from(u16::MAX));
         let mut tail = Vec::new();
         read(from, size).read_to_end(&mut tail).map_err(|error| fault(error, damaged))?;
-        let is_end = |at: &usize| {
-            let rest = &tail[*at..];
-            rest.starts_with(b"PK\x05\x06") && rest.len() as u64 == END + number::<2>(rest, 20)
+        let last = tail.len().checked_sub(END as usize);
+        let ends = |exact: bool| {
+            let is_end = |at: &usize| {
+                let rest = &tail[*at..];
+                // A comment that is cut is none.
+                let whole = rest.starts_with(b"PK\x05\x06").then(|| END + number::<2>(rest, 20));
+                whole.is_some_and(|whole| if exact { rest.len() as u64 == whole } else { rest.len() as u64 > whole })
+            };
+            (0..last.map_or(0, |last| last + 1)).rev().filter(is_end).collect::<Vec<_>>()
         };
-        let last = tail.len().checked_sub(usize::try_from(END).unwrap_or(usize::MAX));
-        let Some(at) = last.and_then(|last| (0..=last).rev().find(is_end)) else {
-            let begins: [u8; 4] = exactly(&mut read(0, size), || wrong_format("a zip archive"))?;
-            return Err(match &begins {
-                b"PK\x03\x04" | b"PK\x05\x06" => cut_short("its directory is missing"),
-                _ => wrong_format("a zip archive"),
-            });
-        };
-        let (mut end, found) = (from + at as u64, &tail[at..]);
+        // Comments and names may look like an end: one is right where a directory stands before it.
+        let mut first = None;
+        for at in ends(true) {
+            match Self::at(body, stop, from + at as u64, &tail[at..]) {
+                Ok((directory, true)) => return Ok(directory),
+                Ok((_, false)) => {}
+                Err(error) => drop(first.get_or_insert(error)),
+            }
+        }
+        // Transfers add a line end or fill up. What has bytes before it as well would be a member of an archive that was cut.
+        for at in ends(false) {
+            if let Ok((mut directory, true)) = Self::at(body, stop, from + at as u64, &tail[at..])
+                && directory.before == 0
+            {
+                directory.behind = (tail.len() - at) as u64 - END - number::<2>(&tail[at..], 20);
+                return Ok(directory);
+            }
+        }
+        if let Some(error) = first {
+            return Err(error);
+        }
+        let begins: [u8; 4] = exactly(&mut read(0, size), || wrong_format("a zip archive"))?;
+        Err(match &begins {
+            b"PK\x03\x04" | b"PK\x05\x06" => cut_short("its directory is missing"),
+            _ => wrong_format("a zip archive"),
+        })
+    }
+
+    /// The directory whose end is `found`, at `end`; whether one is there.
+    fn at(body: &Body, stop: &Stop, mut end: u64, found: &[u8]) -> Result<(Self, bool), Fault> {
+        let read = |from: u64, to: u64| Blocks::within(body.clone(), from..to, stop);
         let several = || damaged("it is one of several parts");
         let mut disks = number::<2>(found, 4) | number::<2>(found, 6);
         let mut entries = number::<2>(found, 10);
@@ -116,13 +161,19 @@ impl Directory {
             if locator.starts_with(b"PK\x06\x07") {
                 let at = number::<8>(&locator, 8);
                 let lost = || damaged("the end of its directory is not where it says");
-                let wide: [u8; END_64 as usize] = exactly(&mut read(at, place), lost)?;
-                if !wide.starts_with(b"PK\x06\x06") {
-                    return Err(lost());
+                let wide: Result<[u8; END_64 as usize], Fault> = exactly(&mut read(at, place), lost);
+                // The last name or comment of a directory may look like it.
+                let needed = entries == 0xffff || bytes == 0xffff_ffff || offset == 0xffff_ffff;
+                match wide {
+                    Ok(wide) if wide.starts_with(b"PK\x06\x06") => {
+                        disks = number::<4>(&wide, 16) | number::<4>(&wide, 20);
+                        entries = number::<8>(&wide, 32);
+                        (bytes, offset) = (number::<8>(&wide, 40), number::<8>(&wide, 48));
+                        (end, short) = (at, false);
+                    }
+                    _ if needed => return Err(lost()),
+                    _ => {}
                 }
-                disks = number::<4>(&wide, 16) | number::<4>(&wide, 20);
-                (entries, bytes, offset) = (number::<8>(&wide, 32), number::<8>(&wide, 40), number::<8>(&wide, 48));
-                (end, short) = (at, false);
             }
         }
         if disks != 0 {
@@ -132,7 +183,14 @@ impl Directory {
         let (Some(begin), Some(before)) = (begin, begin.and_then(|begin| begin.checked_sub(offset))) else {
             return Err(cut_short("its directory does not fit into it"));
         };
-        Ok(Self { blocks: read(begin, end), left: entries, short, begin, end, before })
+        // What begins with a member is no program that unpacks it, but an archive that was cut behind one that is in it.
+        let head: Result<[u8; 4], Fault> = exactly(&mut read(0, end), several);
+        let cut = before > 0 && head.is_ok_and(|head| head == *b"PK\x03\x04");
+        let there = bytes == 0 || {
+            let head: Result<[u8; 4], Fault> = exactly(&mut read(begin, end), several);
+            head.is_ok_and(|head| head == *b"PK\x01\x02")
+        };
+        Ok((Self { blocks: read(begin, end), left: entries, short, begin, end, before, behind: 0 }, there && !cut))
     }
 
     /// The next entry.
@@ -170,15 +228,26 @@ impl Directory {
             limit: self.begin,
             path,
         };
-        member.add(&extra).ok_or_else(broken)?;
+        let said = member.flags & UTF_8 != 0;
+        let unicode = member.add(&extra).ok_or_else(broken)?;
+        if let Some(unicode) = unicode {
+            member.path = unicode;
+        } else if !said && std::str::from_utf8(&member.path).is_err() {
+            member.path = member.path.iter().map(|byte| cp437(*byte)).collect::<String>().into_bytes();
+        }
+        // DOS and Windows, where no name has a backslash in it: some programs part folders with it all the same.
+        if matches!(head[5], 0 | 10 | 14) && !member.path.contains(&b'/') {
+            member.path.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
+        }
         member.header = member.header.checked_add(self.before).ok_or_else(broken)?;
         Ok(Some(member))
     }
 }
 
 impl Member {
-    /// Takes in what stands in the extra field; nothing where that is broken.
-    fn add(&mut self, mut extra: &[u8]) -> Option<()> {
+    /// Takes in what stands in the extra field, and gives the path in Unicode where it has one; nothing where it is broken.
+    fn add(&mut self, mut extra: &[u8]) -> Option<Option<Vec<u8>>> {
+        let mut unicode = None;
         // Some programs pad it with a few bytes.
         while extra.len() >= 4 {
             let (id, length) = (number::<2>(extra, 0), usize::try_from(number::<2>(extra, 2)).ok()?);
@@ -198,13 +267,13 @@ impl Member {
                     let mut crc = Crc::new();
                     crc.update(&self.path);
                     if field[0] == 1 && number::<4>(field, 1) == u64::from(crc.sum()) {
-                        self.path = field[5..].to_vec();
+                        unicode = Some(field[5..].to_vec());
                     }
                 }
                 _ => {}
             }
             extra = &extra[4 + length..];
         }
-        Some(())
+        Some(unicode)
     }
 }
