@@ -92,12 +92,13 @@ class Item:
     """
 
     __slots__ = ("name", "media_type", "size", "hash", "_data", "_fd", "_file", "_raw", "_attributes", "_worker",
-                 "_root", "_same", "_changed", "_media", "_named", "_port", "_path")
+                 "_root", "_same", "_changed", "_media", "_named", "_port", "_path", "_table")
 
     def __init__(self, worker, name, media_type, digest, size, raw):
         self._worker, self.name, self.media_type, self.hash, self.size, self._raw = (
             worker, name, media_type, digest, size, raw)
         self._data = self._fd = self._file = self._attributes = self._media = self._port = self._path = None
+        self._table = None      # what is known of it since it was read as a table
         self._named = False
         self._same, self._changed, self._root = True, {}, self
 
@@ -186,9 +187,15 @@ class Item:
             child._attributes = types.MappingProxyType({**self.attributes, **child._changed})
         else:
             child._raw = self._raw
-        sort = None
+        sort = library = None
         if content is not _UNCHANGED:
-            data, sort = worker.content_of(content, child)
+            library = table_library(content)
+            if library:
+                data, sort, name = tables().write(library, content, child, worker.script.table, media_type)
+                if name != child.name:
+                    child.name, child._named = name, True
+            else:
+                data, sort = worker.content_of(content, child)
             child._same, child.hash = False, None
             if isinstance(data, Spooled):
                 child._data, child._file, child.size = None, data.file, data.size
@@ -198,6 +205,8 @@ class Item:
             child.hash = self.hash
         if media_type is not None:
             child._media = checked_text(media_type, "media_type")
+        elif library:
+            child._media = None if sort == child._root.media_type else sort
         elif sort is not None or name is not None:
             unknown = None if content is _UNCHANGED else (
                 "text/plain" if isinstance(content, str) else "application/octet-stream")
@@ -299,12 +308,8 @@ class Spooled:
         self.file, self.offset, self.size = file, offset, size
 
 
-# ---------------------------------------------------------------- media types and tables
+# ---------------------------------------------------------------- media types, and tables in a module of their own
 
-TABLES = {"csv": "csv", "tsv": "tsv", "tab": "tsv", "json": "json", "jsonl": "jsonl", "ndjson": "jsonl",
-          "parquet": "parquet", "pq": "parquet"}
-TABLE_MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "application/json",
-               "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 # What Python's own table has not, or has not in every version from 3.9 on.
 MORE_MEDIA = {"md": "text/markdown", "yaml": "application/yaml", "yml": "application/yaml", "webp": "image/webp",
               "geojson": "application/geo+json", "jsonl": "application/x-ndjson", "ndjson": "application/x-ndjson",
@@ -336,69 +341,17 @@ def media_of(item, sort, renamed=False, unknown=None):
     return sort
 
 
-def table_format(item):
-    """The format of a table by its name, then by its media type; None if neither says."""
-    known = TABLES.get(split(item.name)[1].lower())
-    if known is None and item.media_type:
-        media = item.media_type.partition(";")[0].strip().lower()
-        known = next((kind for kind, of in TABLE_MEDIA.items() if of == media), None)
-    return known
-
-
-def sniff(item):
-    with item.open() as file:
-        head = file.read(512)
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    return "json" if head.lstrip()[:1] in (b"{", b"[") else "csv"
-
-
-def read_table(library, item):
-    """The item as a table of `library` (pandas, polars, pyarrow)."""
-    kind = table_format(item) or (sniff(item) if item.size else "csv")
-    try:
-        if library == "pandas":
-            import pandas
-            if not item.size:
-                return pandas.DataFrame()
-            with item.open() as file:
-                if kind == "parquet":
-                    return pandas.read_parquet(file)
-                if kind in ("json", "jsonl"):
-                    return pandas.read_json(file, lines=kind == "jsonl")
-                return pandas.read_csv(file, sep="\t" if kind == "tsv" else ",")
-        if library == "polars":
-            import polars
-            if not item.size:
-                return polars.DataFrame()
-            if kind == "parquet":
-                return polars.read_parquet(io.BytesIO(item.bytes()))
-            if kind == "json":
-                return polars.read_json(io.BytesIO(item.bytes()))
-            if kind == "jsonl":
-                return polars.read_ndjson(io.BytesIO(item.bytes()))
-            return polars.read_csv(io.BytesIO(item.bytes()), separator="\t" if kind == "tsv" else ",")
-        import pyarrow
-        if not item.size:
-            return pyarrow.table({})
-        if kind == "json":
-            rows = item.json()
-            return pyarrow.Table.from_pylist(rows if isinstance(rows, list) else [rows])
-        with item.open() as file:
-            if kind == "parquet":
-                import pyarrow.parquet
-                return pyarrow.parquet.read_table(file)
-            if kind == "jsonl":
-                import pyarrow.json
-                return pyarrow.json.read_json(file)
-            import pyarrow.csv
-            options = pyarrow.csv.ParseOptions(delimiter="\t" if kind == "tsv" else ",")
-            return pyarrow.csv.read_csv(file, parse_options=options)
-    except ImportError as error:
-        raise hinted(error, f"name {library} among the script's dependencies (PEP 723)") from None
-    except Exception as error:
-        raise hinted(ValueError(f"the item can't be read as a {kind} table: {error}"),
-                     "the format follows the item's name, its media type, then its first bytes") from error
+def tables():
+    """The module that reads and writes tables, from beside this one: imported when a script first has to do with one."""
+    module = sys.modules.get("opendmp_tables")
+    if module is None:
+        folder = os.path.dirname(os.path.abspath(__file__))
+        sys.path.insert(0, folder)
+        try:
+            import opendmp_tables as module
+        finally:
+            sys.path.remove(folder)
+    return module
 
 
 def table_library(value):
@@ -409,49 +362,6 @@ def table_library(value):
                                      ("polars", "LazyFrame"), ("pyarrow", "Table"), ("pyarrow", "RecordBatch")):
             return home
     return None
-
-
-def write_table(library, value, kind):
-    """The table's bytes in a format."""
-    buffer = io.BytesIO()
-    if library == "pandas":
-        if not hasattr(value, "columns"):
-            value = value.to_frame()
-        if kind == "parquet":
-            value.to_parquet(buffer)
-        elif kind in ("json", "jsonl"):
-            return value.to_json(orient="records", lines=kind == "jsonl", date_format="iso",
-                                 force_ascii=False).encode()
-        else:
-            # A named index holds data (it came of a groupby, say); the plain row numbers do not.
-            named = any(level is not None for level in value.index.names)
-            return value.to_csv(index=named, sep="\t" if kind == "tsv" else ",", lineterminator="\n").encode()
-    elif library == "polars":
-        if hasattr(value, "collect"):
-            value = value.collect()
-        if kind == "parquet":
-            value.write_parquet(buffer)
-        elif kind == "json":
-            value.write_json(buffer)
-        elif kind == "jsonl":
-            value.write_ndjson(buffer)
-        else:
-            value.write_csv(buffer, separator="\t" if kind == "tsv" else ",")
-    else:
-        import pyarrow
-        if isinstance(value, pyarrow.RecordBatch):
-            value = pyarrow.Table.from_batches([value])
-        if kind == "parquet":
-            import pyarrow.parquet
-            pyarrow.parquet.write_table(value, buffer)
-        elif kind in ("json", "jsonl"):
-            rows = [json.dumps(row, ensure_ascii=False, default=str) for row in value.to_pylist()]
-            return ("[" + ",\n".join(rows) + "]" if kind == "json" else "".join(row + "\n" for row in rows)).encode()
-        else:
-            import pyarrow.csv
-            options = pyarrow.csv.WriteOptions(delimiter="\t" if kind == "tsv" else ",")
-            pyarrow.csv.write_csv(value, buffer, options)
-    return buffer.getvalue()
 
 
 # ---------------------------------------------------------------- what the function takes
@@ -997,6 +907,7 @@ class Script:
 
     def __init__(self, about):
         self.code, self.file_name, self.outputs = about["code"], about["file_name"], about["outputs"]
+        self.table = (about.get("parameters") or {}).get("table") or {}
         self.lines = self.code.splitlines()
         self.module = types.ModuleType("script")
         self.module.__file__ = self.file_name
@@ -1025,6 +936,8 @@ class Script:
                            "define it: def process(data: bytes) -> bytes: …")
         self.function = function
         self.mode = input_mode(function, namespace, self.code)
+        if self.mode in ("pandas", "polars", "pyarrow"):
+            tables()        # now, so that no item waits for it
 
 
 class Worker:
@@ -1211,7 +1124,7 @@ class Worker:
                                         f"not {kinds.get(wanted, 'an object or array')}"),
                              "take it as an Item and call item.json() to have either")
             return value
-        return read_table(mode, item)
+        return tables().read(mode, item, self.script.table)
 
     def lend(self, item):
         """A scratch file with an item's content, in a folder of its own so that it can bear the item's name."""
@@ -1287,10 +1200,6 @@ class Worker:
                 return self.keep_path(value), None
             except OSError as error:
                 raise OSError(f"the file {os.fspath(value)!r} can't be read: {error.strerror}") from None
-        library = table_library(value)
-        if library:
-            kind = table_format(item) or "csv"
-            return write_table(library, value, kind), TABLE_MEDIA[kind]
         if isinstance(value, io.IOBase):
             data = value.read()
             return (data.encode() if isinstance(data, str) else data), None
@@ -1321,6 +1230,8 @@ class Worker:
             self.put(CHILD.pack(1, INLINE, 0, 0, 0, 0, 0, 0, len(value)), value)
             return
         name = media = port = attributes = b""
+        if not isinstance(value, Item) and table_library(value):
+            value = self.item().with_(value)
         if isinstance(value, Item):
             content, name, media, port, attributes = self.parts_of(value)
         else:

@@ -36,3 +36,7 @@ pub use value::{
 const PYTHON_WORKER: &str = include_str!("../../../workers/python/opendmp_worker.py");
 /// Its file name there, which is also its module name.
 const PYTHON_WORKER_FILE: &str = "opendmp_worker.py";
+/// What lies beside it: its reading and writing of tables, imported when a script first has to do with one.
+const PYTHON_TABLES: &str = include_str!("../../../workers/python/opendmp_tables.py");
+/// The files of the worker program.
+const PYTHON_FILES: [(&str, &str); 2] = [(PYTHON_WORKER_FILE, PYTHON_WORKER), ("opendmp_tables.py", PYTHON_TABLES)];

@@ -73,7 +73,8 @@ impl Scratch {
             let (scratch, interpreter) = (Arc::clone(self), interpreter.to_owned());
             launch::in_background(move || {
                 let mut command = Command::new(interpreter);
-                command.args(["-I", "-S", "-m", "py_compile"]).arg(scratch.lib().join(crate::PYTHON_WORKER_FILE));
+                command.args(["-I", "-S", "-m", "py_compile"]);
+                command.args(crate::PYTHON_FILES.map(|(name, _)| scratch.lib().join(name)));
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 // Without it workers compile the program themselves.
                 let _ = command.status();
@@ -132,7 +133,9 @@ fn furnish(path: &Path) -> io::Result<File> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&lib)?;
     let mut program = OpenOptions::new();
     program.write(true).create(true).truncate(true).mode(0o600);
-    program.open(lib.join(crate::PYTHON_WORKER_FILE))?.write_all(crate::PYTHON_WORKER.as_bytes())?;
+    for (name, text) in crate::PYTHON_FILES {
+        program.open(lib.join(name))?.write_all(text.as_bytes())?;
+    }
     Ok(lock)
 }
 

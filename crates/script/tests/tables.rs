@@ -3,11 +3,13 @@
 mod common;
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use common::{Bench, child, content, failure, item};
 use opendmp_script::environment::{Environment, Tools, ensure, lock};
 use opendmp_script::{CallItem, ScriptSpec};
+use serde_json::json;
 use tokio::sync::OnceCell;
 
 const LIBRARIES: [(&str, &str); 3] =
@@ -52,7 +54,8 @@ async fn tables_are_read_and_written_in_every_format() {
             ("a.jsonl", "{\"n\":1,\"t\":\"x\"}\n", "{\"n\":1,\"t\":\"x\"}\n", "application/x-ndjson"),
             ("a.json", "[{\"n\":1,\"t\":\"x\"}]", "[{\"n\":1,\"t\":\"x\"}]", "application/json"),
             ("a.txt", "n,t\n1,x\n", "n,t\n1,x\n", "text/csv"),
-            ("noext", "[{\"n\":1}]", "n\n1\n", "text/csv"),
+            ("noext", "[{\"n\":1}]", "[{\"n\":1}]", "application/json"),
+            ("semicolon.csv", "n;t\n01;1,50\n", "n;t\n01;1,50\n", "text/csv"),
         ] {
             let result = bench.pools.call(&key, &spec, vec![item(name, input)]).await.unwrap().pop().unwrap();
             let child = child(result);
@@ -75,13 +78,9 @@ async fn parquet_goes_round_and_is_told_by_its_bytes() {
         assert_eq!(media.as_deref(), Some("application/vnd.apache.parquet"));
         let code = format!("import {library}\ndef process(table: {annotation}):\n    return table\n");
         for name in ["t.parquet", "t.pq", "told-by-its-bytes"] {
-            let (back, _) = one(&bench, &code, item(name, parquet.clone())).await;
-            if name.contains('.') {
-                assert!(back.starts_with(b"PAR1"), "{library} {name}");
-            } else {
-                let text = String::from_utf8(back).unwrap().replace('"', "");
-                assert!(text.starts_with("n,t\n1,x\n2,"), "{library}: {text}");
-            }
+            let (back, media) = one(&bench, &code, item(name, parquet.clone())).await;
+            assert!(back.starts_with(b"PAR1"), "{library} {name}");
+            assert_eq!(media.as_deref(), Some("application/vnd.apache.parquet"), "{library} {name}");
         }
         let typed = CallItem { media_type: Some("application/vnd.apache.parquet".into()), ..item("t", parquet) };
         assert!(one(&bench, &code, typed).await.0.starts_with(b"PAR1"), "{library}");
@@ -126,6 +125,49 @@ async fn what_is_no_table_is_said() {
         assert!(failure.message.contains("can't be read as a parquet table"), "{library}: {failure:?}");
         assert!(failure.hint.is_some() && failure.line.is_none());
     }
+}
+
+#[tokio::test]
+async fn a_result_names_its_format_and_its_media_type_together() {
+    let bench = Bench::new().await;
+    for (library, annotation) in LIBRARIES {
+        let code = format!("import {library}\ndef process(table: {annotation}):\n    return table\n");
+        let json = CallItem { media_type: Some("application/json".into()), ..item("a.csv", "[{\"n\":1}]") };
+        let result = bench.run(spec(&bench, &code).await, vec![json]).await.pop().unwrap();
+        let child = child(result);
+        assert_eq!(content(&child), b"[{\"n\":1}]", "{library}");
+        assert_eq!(child.name.as_deref(), Some("a.json"), "{library}");
+        let code = format!(
+            "import {library}\ndef process(item):\n    return item.with_({library}.{}({{'n': [1]}}), name='a.xlsx')\n",
+            if library == "pyarrow" { "table" } else { "DataFrame" }
+        );
+        let result = bench.run(spec(&bench, &code).await, vec![item("a.csv", "x")]).await.pop().unwrap();
+        let failure = failure(result);
+        assert!(failure.message.contains("can't be written under the name 'a.xlsx'"), "{library}: {failure:?}");
+        assert!(failure.hint.is_some_and(|hint| hint.contains("item.stem + \".csv\"")), "{library}");
+    }
+}
+
+#[tokio::test]
+async fn the_settings_of_tables_reach_the_worker() {
+    let bench = Bench::new().await;
+    for (library, annotation) in LIBRARIES {
+        let code = format!("import {library}\ndef process(table: {annotation}):\n    return table\n");
+        let parameters = json!({ "table": { "encoding": "cp1252", "delimiter": ":", "skip_rows": 1 } });
+        let spec = ScriptSpec { parameters, ..spec(&bench, &code).await };
+        let bytes = b"title: of it: all\nn:t\n1:\xfc\n";
+        let result = bench.run(spec, vec![item("a.csv", &bytes[..])]).await.pop().unwrap();
+        assert_eq!(content(&child(result)), bytes, "{library}");
+    }
+}
+
+/// The many cases are tried in one process, beside the worker's own functions.
+#[tokio::test]
+async fn what_files_md_says_of_tables_holds() {
+    let python = environment().await.interpreter;
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../workers/python/test_opendmp_tables.py");
+    let ran = Command::new(python).arg("-B").arg(tests).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
 #[tokio::test]
