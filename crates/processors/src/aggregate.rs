@@ -25,7 +25,7 @@ use opendmp_processor::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::delimiter;
+use crate::rows::{Said, Settings};
 use crate::template::Template;
 
 /// The config of an `aggregate`.
@@ -52,10 +52,44 @@ pub struct Config {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub name: Option<String>,
-    /// What parts the fields of CSV items: `,` by default, or `;`, or `"\t"` for a tab.
+    /// What the text is written in, where it has no mark at its beginning that says so (UTF-8, UTF-16 and UTF-32 have
+    /// one): `windows-1252`, `utf-16le` or `shift_jis`, for example, by the names that browsers know. What comes out is
+    /// UTF-8. By default text without a mark is passed on as it stands.
     #[serde(default)]
-    #[schemars(length(min = 1, max = 1))]
+    #[schemars(length(min = 1))]
+    pub encoding: Option<String>,
+    /// What parts the fields of CSV items: `,` by default, or `;`, or `"\t"` for a tab, or `auto`, which tells it by the first
+    /// rows. A first line `sep=;` counts before this.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 4))]
     pub delimiter: Option<String>,
+    /// What fields of a CSV are within that have delimiters or line ends in them: `"` by default, another character, or
+    /// `none`. Within such a field it is written twice.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 4))]
+    pub quote: Option<String>,
+    /// The character before a quote that belongs to the field, `"\\"` for example. By default there is none.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 4))]
+    pub escape: Option<String>,
+    /// Whether rows of a CSV may have more or fewer fields than the header. By default an item with such a row is refused,
+    /// because most often it was read with the wrong delimiter or has a quote astray.
+    #[serde(default)]
+    pub ragged: bool,
+}
+
+impl Config {
+    /// How text is read.
+    fn text(&self) -> Result<Settings, Vec<Problem>> {
+        let said = Said {
+            encoding: self.encoding.as_deref(),
+            delimiter: self.delimiter.as_deref(),
+            quote: self.quote.as_deref(),
+            escape: self.escape.as_deref(),
+            ragged: self.ragged,
+        };
+        said.settings(matches!(self.format, Format::Lines | Format::Csv), self.format == Format::Csv)
+    }
 }
 
 /// A batch that says nothing is read only to be told of with a better hint; it is no default to be shown.
@@ -111,11 +145,12 @@ impl Format {
 const DOCS: &str = "\
 Holds items until a group of them is full, and makes one item of each group, in the order in which they arrived. Held items \
 survive a restart; each becomes part of exactly one group. Bytes are passed on as they stand, so `split` with the same `as` \
-takes them apart again.
+takes them apart again; lines and CSV that are not UTF-8, by their mark or by `encoding`, are made UTF-8.
 
 - `lines`: the texts, one after the other. Where one does not end with a line end, one is added.
 - `json`: an array with the items as its elements. Each has to be one JSON document.
-- `csv`: the header of the first item, and the rows of all. An item with another header becomes a dead letter.
+- `csv`: the header of the first item, and the rows of all. An item with another header or delimiter \
+becomes a dead letter, and so does one with a row of more or fewer fields than the header.
 - `zip`: a member for each item, named as it is. Where two have the same name, the later ones get a number.
 
 An item that does not fit becomes a dead letter, and the others go on without it. `batch` says when a group is full: `count` \
@@ -176,10 +211,7 @@ impl ProcessorKind for Kind {
         if read.group_by.as_deref() == Some("") {
             wrong("/group_by", "the attribute has no name", "write `group_by: region`, for example");
         }
-        if read.delimiter.is_some() && read.format != Format::Csv {
-            wrong("/delimiter", "only CSV has a delimiter", "remove it");
-        }
-        problems.extend(delimiter(read.delimiter.as_deref()).err());
+        problems.extend(read.text().err().into_iter().flatten());
         if let Some(text) = &read.name
             && let Err(error) = Template::parse(text)
         {
@@ -206,13 +238,15 @@ impl ProcessorKind for Kind {
                 .map_err(|error| Fault::new(FaultKind::Failed, "bad-template", error.message).with_hint(error.hint))
         };
         let name = read.name.as_ref().map(template).transpose()?;
-        let delimiter = delimiter(read.delimiter.as_deref())
-            .map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
+        let settings = read.text().map_err(|problems| {
+            let message = problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ");
+            Fault::new(FaultKind::Failed, codes::INVALID_CONFIG, message)
+        })?;
         let Batch { count, bytes, quiet, end_of_run } = read.batch;
         Ok(Opened::Aggregate(Aggregate {
             close: Close { count, bytes: bytes.map(ByteSize::get), quiet: quiet.map(Into::into), end_of_run },
             group_by: read.group_by.map(Into::into),
-            join: Arc::new(Joiner { format: read.format, name, delimiter }),
+            join: Arc::new(Joiner { format: read.format, name, settings }),
         }))
     }
 }
@@ -221,7 +255,7 @@ impl ProcessorKind for Kind {
 struct Joiner {
     format: Format,
     name: Option<Template>,
-    delimiter: u8,
+    settings: Settings,
 }
 
 impl Join for Joiner {
@@ -243,9 +277,9 @@ impl Join for Joiner {
 
     fn begin(&self) -> Box<dyn Joining> {
         match self.format {
-            Format::Lines => Box::new(lines::Joined),
+            Format::Lines => Box::new(lines::Joined(self.settings.encoding)),
             Format::Json => Box::new(json::Joined::default()),
-            Format::Csv => Box::new(csv::Joined::new(self.delimiter)),
+            Format::Csv => Box::new(csv::Joined::new(self.settings)),
             Format::Zip => Box::new(zip::Joined::default()),
         }
     }

@@ -38,6 +38,9 @@ pub const CODES: &[CodeInfo] = table! {
     "trailing-bytes": "Bytes follow the end of the archive that are not another one. Nothing of it is passed on, because what they were meant to be can't be told.";
     "holds-too-much": "The item holds more than the `max_size` of this `decompress`. A few kilobytes can be made to hold any amount, so there is always a limit.";
     "header-too-long": "The first row of a CSV is its header, and this one is longer than any header. Most often the item is no CSV, or its lines end otherwise.";
+    "other-field-count": "A row of the CSV has more or fewer fields than the header, so its values can't be told to columns. Most often the fields are parted by another character than `delimiter` says, or a quote within a field was not written twice. `ragged: true` lets such rows pass.";
+    "no-text": "The bytes of the item are no text in the encoding that its mark or the setting `encoding` says. Most often it was written in another one, or cut.";
+    "no-mark": "Every second byte at the beginning of the text is zero, as in UTF-16, and no mark says so. Read as it stands, it would be cut within characters.";
     "open-quote": "A field of the CSV begins with a quote that is never closed, so the rest of the file would be one field. Most often the end of the file is missing.";
     "bad-json": "The item is not JSON (RFC 8259) at the place that is told. Comments, trailing commas and NaN are no JSON.";
     "no-array": "`split` with `as: json` takes an array, and makes a document of each of its elements. This item is another JSON value.";

@@ -27,6 +27,7 @@ pub mod script;
 pub mod split;
 mod template;
 mod temporary;
+mod text;
 
 pub use register::{Host, explanations, register};
 pub use scratch::Scratch;

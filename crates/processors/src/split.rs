@@ -31,7 +31,7 @@ use serde_json::Value;
 
 use crate::blocks::{Most, Spill, Stop, in_time};
 use crate::compress::BATCH;
-use crate::rows::delimiter;
+use crate::rows::{Said, Settings};
 use crate::scratch::Scratch;
 use crate::template::Template;
 
@@ -46,10 +46,30 @@ pub struct Config {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub rows: Option<u64>,
-    /// What parts the fields of a CSV: `,` by default, or `;`, or `"\t"` for a tab.
+    /// What the text is written in, where it has no mark at its beginning that says so (UTF-8, UTF-16 and UTF-32 have
+    /// one): `windows-1252`, `utf-16le` or `shift_jis`, for example, by the names that browsers know. What comes out is
+    /// UTF-8. By default text without a mark is passed on as it stands.
     #[serde(default)]
-    #[schemars(length(min = 1, max = 1))]
+    #[schemars(length(min = 1))]
+    pub encoding: Option<String>,
+    /// What parts the fields of a CSV: `,` by default, or `;`, or `"\t"` for a tab, or `auto`, which tells it by the first
+    /// rows. A first line `sep=;` counts before this.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 4))]
     pub delimiter: Option<String>,
+    /// What fields of a CSV are within that have delimiters or line ends in them: `"` by default, another character, or
+    /// `none`. Within such a field it is written twice.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 4))]
+    pub quote: Option<String>,
+    /// The character before a quote that belongs to the field, `"\\"` for example. By default there is none.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 4))]
+    pub escape: Option<String>,
+    /// Whether rows of a CSV may have more or fewer fields than the header. By default an item with such a row is refused,
+    /// because most often it was read with the wrong delimiter or has a quote astray.
+    #[serde(default)]
+    pub ragged: bool,
     /// The names of the children, a template: `{index}` counts them from 0, `{index:4}` with at least four digits, and
     /// for archives `{member}` is the member's own file name. By default `{stem}-{index:6}.{ext}`, for archives
     /// `{member}`.
@@ -62,6 +82,20 @@ pub struct Config {
     /// The most all children of an item may hold together. A small archive can hold more than any disk.
     #[serde(default = "default_max_total")]
     pub max_total: ByteSize,
+}
+
+impl Config {
+    /// How text is read.
+    fn text(&self) -> Result<Settings, Vec<Problem>> {
+        let said = Said {
+            encoding: self.encoding.as_deref(),
+            delimiter: self.delimiter.as_deref(),
+            quote: self.quote.as_deref(),
+            escape: self.escape.as_deref(),
+            ragged: self.ragged,
+        };
+        said.settings(matches!(self.format, Format::Lines | Format::Csv), self.format == Format::Csv)
+    }
 }
 
 /// What items are made of.
@@ -109,10 +143,11 @@ const OWN: &[&str] = &["member"];
 
 const DOCS: &str = "\
 Makes many items of each. Bytes are passed on as they stand, so `aggregate` with the same `as` can put them together \
-again.
+again; lines and CSV that are not UTF-8, by their mark or by `encoding`, come out as UTF-8 without a mark.
 
 - `lines`: a child has `rows` lines with their line ends.
-- `csv`: a child has the header and `rows` rows below it. Quoted fields may have line ends in them (RFC 4180). A file with \
+- `csv`: a child has the header and `rows` rows below it. Quoted fields may have line ends in them (RFC 4180). A \
+first line `sep=;` is left out. A row with more or fewer fields than the header has the item refused. A file with \
 nothing but a header gives no children.
 - `json`: the item is an array, and each of its elements becomes a document. For one JSON document a line use `lines`.
 - `zip` and `tar`: each member becomes an item, with its path in the archive as the attribute `member`. A hard link has \
@@ -168,16 +203,13 @@ impl ProcessorKind for Kind {
         if read.rows.is_some() && !matches!(read.format, Format::Lines | Format::Csv) {
             wrong("/rows", "only lines and CSV have rows".to_owned(), "remove it: each element or member is a child");
         }
-        if read.delimiter.is_some() && read.format != Format::Csv {
-            wrong("/delimiter", "only CSV has a delimiter".to_owned(), "remove it");
-        }
         for (key, size) in [("max_size", read.max_size), ("max_total", read.max_total)] {
             if size.get() == 0 {
                 let message = format!("with a `{key}` of nothing every item is refused");
                 wrong(&format!("/{key}"), message, "write `64 GiB`, for example");
             }
         }
-        problems.extend(delimiter(read.delimiter.as_deref()).err());
+        problems.extend(read.text().err().into_iter().flatten());
         if let Some(text) = &read.name
             && let Err(error) = Template::parse_with(text, own(read.format))
         {
@@ -196,10 +228,12 @@ impl ProcessorKind for Kind {
                 .map_err(|error| Fault::new(FaultKind::Failed, "bad-template", error.message).with_hint(error.hint))
         };
         let name = read.name.as_ref().map(template).transpose()?.map(Arc::new);
-        let delimiter = delimiter(read.delimiter.as_deref())
-            .map_err(|problem| Fault::new(FaultKind::Failed, problem.code, problem.message))?;
+        let settings = read.text().map_err(|problems| {
+            let message = problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ");
+            Fault::new(FaultKind::Failed, codes::INVALID_CONFIG, message)
+        })?;
         let (scratch, timeout) = (self.scratch.clone(), context.timeout);
-        Ok(Opened::Transform(Arc::new(Split { read, name, delimiter, scratch, timeout })))
+        Ok(Opened::Transform(Arc::new(Split { read, name, settings, scratch, timeout })))
     }
 }
 
@@ -211,7 +245,7 @@ fn own(format: Format) -> &'static [&'static str] {
 struct Split {
     read: Config,
     name: Option<Arc<Template>>,
-    delimiter: u8,
+    settings: Settings,
     scratch: Scratch,
     timeout: Duration,
 }
@@ -246,7 +280,7 @@ impl Split {
             (log, links) = in_time(self.timeout, move |stop| survey(format, body, stop)).await?;
         }
         let stop = Stop::default();
-        let parts = parts(read.format, body, (read.rows.unwrap_or(1), self.delimiter), links, &stop);
+        let parts = parts(read.format, body, (read.rows.unwrap_or(1), self.settings), links, &stop);
         let room =
             Room { scratch: self.scratch.clone(), stop, max_size: read.max_size, max_total: read.max_total, used: 0 };
         let names = Names { item: input.item, template: self.name.clone(), format: read.format };
@@ -255,10 +289,16 @@ impl Split {
     }
 }
 
-fn parts(format: Format, body: Body, (rows, delimiter): (u64, u8), links: tar::Links, stop: &Stop) -> Box<dyn Parts> {
+fn parts(
+    format: Format,
+    body: Body,
+    (rows, settings): (u64, Settings),
+    links: tar::Links,
+    stop: &Stop,
+) -> Box<dyn Parts> {
     match format {
-        Format::Lines => Box::new(rows::Lines::new(body, rows, stop)),
-        Format::Csv => Box::new(rows::Csv::new(body, rows, delimiter, stop)),
+        Format::Lines => Box::new(rows::Lines::new(body, rows, settings, stop)),
+        Format::Csv => Box::new(rows::Csv::new(body, rows, settings, stop)),
         Format::Json => Box::new(rows::Elements::new(body, stop)),
         Format::Zip => Box::new(zip::Members::new(body, stop)),
         Format::Tar => Box::new(tar::Members::new(body, links, stop)),

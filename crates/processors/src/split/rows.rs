@@ -6,17 +6,18 @@ use opendmp_processor::Body;
 use super::{Part, Parts, Room};
 use crate::blocks::{Blocks, Stop};
 use crate::json::Json;
-use crate::rows::Rows;
+use crate::rows::{Rows, Settings};
+use crate::text::Text;
 
 /// Some lines a child.
 pub(super) struct Lines {
-    blocks: Blocks,
+    text: Text,
     rows: u64,
 }
 
 impl Lines {
-    pub(super) fn new(body: Body, rows: u64, stop: &Stop) -> Self {
-        Self { blocks: Blocks::new(body, stop), rows }
+    pub(super) fn new(body: Body, rows: u64, settings: Settings, stop: &Stop) -> Self {
+        Self { text: Text::new(body, settings.encoding, stop), rows }
     }
 }
 
@@ -24,7 +25,7 @@ impl Parts for Lines {
     fn next(&mut self, room: &Room) -> Result<Option<Part>, Fault> {
         let (mut content, mut left) = (room.spill(), self.rows);
         while left > 0 {
-            let block = self.blocks.block()?;
+            let block = self.text.block()?;
             if block.is_empty() {
                 break;
             }
@@ -37,7 +38,7 @@ impl Parts for Lines {
                 }
             }
             content.put(&block[..end])?;
-            self.blocks.leave(end);
+            self.text.leave(end);
         }
         Ok((content.written() > 0).then_some(Part { content, member: None }))
     }
@@ -51,8 +52,8 @@ pub(super) struct Csv {
 }
 
 impl Csv {
-    pub(super) fn new(body: Body, rows: u64, delimiter: u8, stop: &Stop) -> Self {
-        Self { source: Rows::new(Blocks::new(body, stop), delimiter), header: None, rows }
+    pub(super) fn new(body: Body, rows: u64, settings: Settings, stop: &Stop) -> Self {
+        Self { source: Rows::new(Text::new(body, settings.encoding, stop), settings), header: None, rows }
     }
 }
 

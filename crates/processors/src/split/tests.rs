@@ -12,6 +12,7 @@ use super::*;
 use crate::fixtures;
 
 mod archives;
+mod texts;
 
 /// A child as a user sees it.
 #[derive(Clone, Debug, PartialEq)]

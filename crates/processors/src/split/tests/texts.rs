@@ -1,0 +1,78 @@
+//! Lines and CSV as programs of many sorts write them.
+
+use super::*;
+
+async fn texts_of(config: Value, content: &[u8]) -> Vec<String> {
+    let contents = Bench::new().contents(config, content).await;
+    contents.into_iter().map(|content| String::from_utf8(content).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn text_with_a_mark_comes_out_whole_and_as_utf_8() {
+    let utf_16 = include_bytes!("../../cases/utf16le.csv");
+    let rows = texts_of(json!({ "as": "csv" }), utf_16).await;
+    assert!(!rows.is_empty() && rows.iter().all(|row| !row.contains('\0') && row.lines().count() == 2), "{rows:?}");
+    let text = "id,name\r\n1,Zo\u{eb}\r\n2,Ann\r\n";
+    let marked = format!("\u{feff}{text}");
+    for written in [
+        marked.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>(),
+        marked.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+        marked.chars().flat_map(|character| u32::from(character).to_le_bytes()).collect(),
+        marked.chars().flat_map(|character| u32::from(character).to_be_bytes()).collect(),
+    ] {
+        let rows = texts_of(json!({ "as": "csv" }), &written).await;
+        assert_eq!(rows, ["id,name\r\n1,Zo\u{eb}\r\n", "id,name\r\n2,Ann\r\n"]);
+        let lines = texts_of(json!({ "as": "lines" }), &written).await;
+        assert_eq!(lines, ["id,name\r\n", "1,Zo\u{eb}\r\n", "2,Ann\r\n"]);
+    }
+    let latin = json!({ "as": "csv", "encoding": "windows-1252" });
+    assert_eq!(texts_of(latin, b"id,name\n1,Zo\xeb\n").await, ["id,name\n1,Zo\u{eb}\n"]);
+    let bench = Bench::new();
+    let unmarked: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for format in ["csv", "lines"] {
+        assert_eq!(bench.refused(json!({ "as": format }), &unmarked).await.code, "no-mark");
+        let said = json!({ "as": format, "encoding": "utf-16le" });
+        assert!(bench.split(said, "a", &unmarked).await.unwrap().len() > 1);
+        assert_eq!(bench.refused(json!({ "as": format, "encoding": "utf-8" }), b"a\n\xff\n").await.code, "no-text");
+    }
+}
+
+#[tokio::test]
+async fn the_line_that_excel_reads_is_no_header() {
+    let text = b"sep=;\r\nid;name\r\n1;Ann\r\n2;\"B;C\"\r\n";
+    for config in [json!({ "as": "csv" }), json!({ "as": "csv", "delimiter": ";" })] {
+        assert_eq!(texts_of(config, text).await, ["id;name\r\n1;Ann\r\n", "id;name\r\n2;\"B;C\"\r\n"]);
+    }
+    let auto = json!({ "as": "csv", "delimiter": "auto" });
+    assert_eq!(texts_of(auto, b"id;name\n1;\"a,\nb\"\n").await, ["id;name\n1;\"a,\nb\"\n"]);
+    assert!(texts_of(json!({ "as": "csv" }), b"sep=;\n").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_fit_has_the_item_refused() {
+    let bench = Bench::new();
+    // A wrong delimiter cuts quoted rows in two; a quote astray takes in the rows behind it.
+    for text in ["a;b\n1;\"x,\ny\"\n", "id,text\n1,a\n2,\"b\n3,c\n4,d\"\n5,e,f\n", "id,text\n1,\"a\" b\",c\n"] {
+        let fault = bench.refused(json!({ "as": "csv" }), text.as_bytes()).await;
+        assert!(fault.code == "other-field-count" && fault.message.contains("row "), "{fault}");
+    }
+    assert_eq!(texts_of(json!({ "as": "csv", "ragged": true }), b"a,b\n1\n").await, ["a,b\n1\n"]);
+    let escaped = json!({ "as": "csv", "escape": "\\" });
+    assert_eq!(texts_of(escaped, b"a,b\n1,\"x\\\",\ny\"\n").await.len(), 1);
+}
+
+/// How fast plain texts are split: 200 MB, in release builds.
+#[tokio::test]
+#[ignore = "measures"]
+async fn splitting_plain_text_is_measured() {
+    let row = b"12345,some text of a row,\"with a quoted, field\",2026-11-30,3.14159265\n";
+    let content = Bytes::from(row.repeat(200_000_000 / row.len()));
+    let bench = Bench::new();
+    for format in ["csv", "lines", "csv", "lines"] {
+        let began = Instant::now();
+        let done = bench.call(json!({ "as": format, "rows": 10_000 }), "a", Body::Bytes(content.clone())).await;
+        let Outcome::Stream(children) = done.outcome else { panic!("{:?}", done.outcome) };
+        let count = children.map(Result::unwrap).count();
+        eprintln!("{format}: {count} children in {:?}", began.elapsed());
+    }
+}
