@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 
 use crate::blocks::{Blocks, Spill, fault};
 use crate::rows::BOM;
+use crate::text::Encoding;
 
 /// How deep values may be nested. Others who read them have such a limit too, and each level is held in memory.
 const MOST_NESTED: u32 = 10_000;
@@ -38,13 +39,26 @@ enum InString {
     Yes,
     /// Behind a backslash.
     Escaped,
+    /// Within the digits of `\uXXXX`: so many are missing, and those before make this number.
+    Number(u8, u16),
+    /// Behind the first half of a character that is written as two such numbers.
+    Half,
+    /// And behind the backslash of the second half.
+    HalfEscaped,
+    /// As `Number`, of the second half.
+    HalfNumber(u8, u16),
 }
 
 impl Json {
     /// From the beginning; a byte order mark is left out.
     pub(crate) fn new(mut blocks: Blocks) -> Result<Self, Fault> {
-        if blocks.block()?.starts_with(BOM) {
+        let first = blocks.block()?;
+        if first.starts_with(BOM) {
             blocks.leave(BOM.len());
+        } else if let Some(encoding) = Encoding::marked(first) {
+            let message = format!("it is text in {}, and JSON is UTF-8", encoding.0.name());
+            return Err(Fault::new(FaultKind::Rejected, "bad-json", message)
+                .with_hint("have it written in UTF-8, or let a `script` or an `external` (`iconv`) do that before"));
         }
         Ok(Self {
             blocks,
@@ -78,6 +92,12 @@ impl Json {
         self.at += 1;
     }
 
+    /// Back to the byte that was read last.
+    fn back(&mut self) {
+        self.at -= 1;
+        self.line -= u64::from(self.block[self.at] == b'\n');
+    }
+
     /// Where the next byte is: bytes from the beginning.
     pub(crate) fn position(&self) -> u64 {
         self.blocks.position() - (self.block.len() - self.at) as u64
@@ -99,13 +119,21 @@ impl Json {
             Some(Ok(_)) => {}
             Some(Err(error)) if error.is_io() => return Err(fault(error.into(), |error| self.bad(&error.to_string()))),
             Some(Err(error)) if error.is_eof() => return Err(self.ends_early()),
-            Some(Err(error)) => return Err(self.bad(without_place(&error.to_string()))),
+            Some(Err(error)) => {
+                // The parser took the byte that is wrong.
+                self.back();
+                return Err(match &self.block[self.at..] {
+                    [b'N', b'a', b'N', ..] | [b'I', b'n', b'f', ..] => self
+                        .bad("NaN and Infinity are no numbers of it")
+                        .with_hint("have `null` or a text written there; no step takes them for numbers"),
+                    _ => self.bad(without_place(&error.to_string())),
+                });
+            }
             None => return Err(self.ends_early()),
         }
         // Behind a number the parser looks at one byte more, which may be in a new block already.
         if self.position() > end {
-            self.at -= 1;
-            self.line -= u64::from(self.block[self.at] == b'\n');
+            self.back();
         }
         self.inside = false;
         self.pass_on()?;
@@ -132,6 +160,12 @@ impl Json {
         Fault::new(FaultKind::Rejected, "cut-short", message).with_hint("send it again; its end was not copied")
     }
 
+    /// A character of two halves has one here only.
+    fn half(&self) -> Fault {
+        self.bad("a text has half a character (a lone surrogate)")
+            .with_hint("look at what made the item: it cut a text within a character")
+    }
+
     /// Whether there is a byte in the block, which may be a new one.
     fn fill(&mut self) -> Result<bool, Fault> {
         if self.at == self.block.len() {
@@ -155,24 +189,23 @@ impl Json {
 
     /// JSON is UTF-8, which the parser does not look at where it only looks.
     fn check_text(&mut self) -> Result<(), Fault> {
-        let not = |json: &Self| json.bad("it is not UTF-8");
         let mut from = 0;
         while !self.cut.is_empty() {
             match self.block.get(from) {
                 Some(byte) => self.cut.push(*byte),
-                None if self.block.is_empty() => return Err(not(self)),
+                None if self.block.is_empty() => return Err(self.no_text(0)),
                 None => return Ok(()),
             }
             from += 1;
             match std::str::from_utf8(&self.cut) {
                 Ok(_) => self.cut.clear(),
-                Err(error) if error.error_len().is_some() => return Err(not(self)),
+                Err(error) if error.error_len().is_some() => return Err(self.no_text(from - 1)),
                 Err(_) => {}
             }
         }
         match std::str::from_utf8(&self.block[from..]) {
             Ok(_) => Ok(()),
-            Err(error) if error.error_len().is_some() => Err(not(self)),
+            Err(error) if error.error_len().is_some() => Err(self.no_text(from + error.valid_up_to())),
             Err(error) => {
                 self.cut = self.block[from + error.valid_up_to()..].to_vec();
                 Ok(())
@@ -180,10 +213,16 @@ impl Json {
         }
     }
 
+    /// What stands there in the block is no character; the parser has not come so far.
+    fn no_text(&mut self, at: usize) -> Fault {
+        self.line += self.block[..at].iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.at = at;
+        self.bad("it is not UTF-8").with_hint("have it written in UTF-8; look at that place, or at what made the item")
+    }
+
     /// Follows how deep values are nested.
     fn follow(&mut self, byte: u8) -> Result<(), Fault> {
         self.string = match (self.string, byte) {
-            (InString::Escaped, _) => InString::Yes,
             (InString::Yes, b'\\') => InString::Escaped,
             (InString::Yes, b'"') => InString::No,
             (InString::No, b'"') => InString::Yes,
@@ -198,10 +237,31 @@ impl Json {
                 self.depth = self.depth.saturating_sub(1);
                 InString::No
             }
+            (InString::Escaped, b'u') => InString::Number(4, 0),
+            (InString::Escaped, _) => InString::Yes,
+            (InString::Number(left, number), digit) => match (left, shifted(number, digit)) {
+                (1, 0xd800..0xdc00) => InString::Half,
+                (1, 0xdc00..0xe000) => return Err(self.half()),
+                (1, _) => InString::Yes,
+                (left, number) => InString::Number(left - 1, number),
+            },
+            (InString::Half, b'\\') => InString::HalfEscaped,
+            (InString::HalfEscaped, b'u') => InString::HalfNumber(4, 0),
+            (InString::HalfNumber(left, number), digit) => match (left, shifted(number, digit)) {
+                (1, 0xdc00..0xe000) => InString::Yes,
+                (1, _) => return Err(self.half()),
+                (left, number) => InString::HalfNumber(left - 1, number),
+            },
+            (InString::Half | InString::HalfEscaped, _) => return Err(self.half()),
             (same, _) => same,
         };
         Ok(())
     }
+}
+
+/// A digit more behind a hexadecimal number. What is no digit the parser refuses.
+fn shifted(number: u16, digit: u8) -> u16 {
+    number << 4 | char::from(digit).to_digit(16).unwrap_or(0) as u16
 }
 
 /// The parser's words without its own line and column, which count from where the value begins.

@@ -32,7 +32,7 @@ impl Encoding {
     }
 
     /// What the mark at the beginning says, and how long it is.
-    fn marked(first: &[u8]) -> Option<(Self, usize)> {
+    pub(crate) fn marked(first: &[u8]) -> Option<(Self, usize)> {
         Some(match first {
             [0xff, 0xfe, 0, 0, ..] => (Self::Utf32 { big: false }, 4),
             [0, 0, 0xfe, 0xff, ..] => (Self::Utf32 { big: true }, 4),
@@ -43,7 +43,8 @@ impl Encoding {
         })
     }
 
-    fn name(self) -> &'static str {
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Table(table) => table.name(),
             Self::Utf32 { big: false } => "UTF-32LE",

@@ -307,6 +307,17 @@ fn rows_that_would_not_fit_the_header_are_refused() {
     assert_eq!((out.as_slice(), refused.len()), (&b"a;b\n1;2\n1;2;3\n"[..], 0));
 }
 
+/// By the same rule as `split` has.
+#[test]
+fn what_is_no_json_is_not_put_into_an_array() {
+    let bad =
+        [&b"{\"a\": NaN}"[..], b"[Infinity]", br#""\ud83d""#, b"\"\xff\"", b"{\"a\": 1,}", b"{\"a\":1}\n{\"a\":2}"];
+    let inputs: Vec<Input> = bad.iter().chain([&&b"1"[..]]).map(|content| input("a", content)).collect();
+    let (out, refused) = join(json!({ "as": "json" }), &inputs);
+    assert_eq!((out.as_slice(), refused.len()), (&b"[\n1\n]\n"[..], bad.len()));
+    assert!(refused.iter().all(|fault| fault.code == "bad-json" && fault.message.contains("in line ")), "{refused:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -61,6 +61,39 @@ async fn a_row_that_does_not_fit_has_the_item_refused() {
     assert_eq!(texts_of(escaped, b"a,b\n1,\"x\\\",\ny\"\n").await.len(), 1);
 }
 
+/// What is no JSON is so for everybody, and is told with its line and byte, counted from the beginning of the item.
+#[tokio::test]
+async fn what_is_no_json_is_told_where_it_is() {
+    let bench = Bench::new();
+    let within = |document: &[u8]| [b"[1,\n", document, b"\n]"].concat();
+    for (item, words) in [
+        (include_bytes!("../../cases/nan.json").to_vec(), "NaN and Infinity are no numbers of it, in line 1 at byte 1"),
+        (include_bytes!("../../cases/notutf8_line3.json").to_vec(), "it is not UTF-8, in line 3 at byte 8"),
+        (include_bytes!("../../cases/lone_surrogate.json").to_vec(), "(a lone surrogate), in line 1 at byte 8"),
+        (within(b"NaN"), "NaN and Infinity are no numbers of it, in line 2 at byte 4"),
+        (b"[1,\n-Infinity]".to_vec(), "NaN and Infinity are no numbers of it, in line 2 at byte 5"),
+        (b"[Infinity]".to_vec(), "NaN and Infinity are no numbers of it, in line 1 at byte 1"),
+        (b"[1,\n2,\n \"\xff\"]".to_vec(), "not UTF-8, in line 3 at byte 9"),
+        (b"[1,\n\xc3(]".to_vec(), "not UTF-8, in line 2 at byte 4"),
+        (b"[\n\n\"\xed\xa0\xbd\"]".to_vec(), "not UTF-8, in line 3 at byte 4"),
+        (br#"["\ud83d"]"#.to_vec(), "half a character (a lone surrogate), in line 1 at byte 8"),
+        (br#"["\ude00\ud83d"]"#.to_vec(), "half a character"),
+        (br#"["\ud83d\n"]"#.to_vec(), "half a character"),
+        (br#"["\ud83d\ud83d"]"#.to_vec(), "half a character"),
+        (b"[1,\n,2]".to_vec(), "in line 2 at byte 4"),
+        (b"[1,\n {\"a\" 1}]".to_vec(), "in line 2 at byte 10"),
+        (b"[1,\nx]".to_vec(), "in line 2 at byte 4"),
+        (b"[\"a\nb\"]".to_vec(), "in line 1 at byte 3"),
+        ("\u{feff}[]".encode_utf16().flat_map(u16::to_le_bytes).collect(), "UTF-16LE, and JSON is UTF-8"),
+    ] {
+        let fault = bench.refused(json!({ "as": "json" }), &item).await;
+        assert!(fault.code == "bad-json" && fault.message.contains(words), "{fault} {words}");
+    }
+    for whole in [r#"["\ud83d\ude00"]"#, r#"["\\ud83d"]"#, r#"["\u00e9\uE000"]"#, "[\"\u{1F600}\"]"] {
+        assert_eq!(texts_of(json!({ "as": "json" }), whole.as_bytes()).await, [&whole[1..whole.len() - 1]]);
+    }
+}
+
 /// How fast plain texts are split: 200 MB, in release builds.
 #[tokio::test]
 #[ignore = "measures"]
