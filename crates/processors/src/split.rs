@@ -145,7 +145,7 @@ const DOCS: &str = "\
 Makes many items of each. Bytes are passed on as they stand, so `aggregate` with the same `as` can put them together \
 again; lines and CSV that are not UTF-8, by their mark or by `encoding`, come out as UTF-8 without a mark.
 
-- `lines`: a child has `rows` lines with their line ends.
+- `lines`: a child has `rows` lines with their line ends. Of JSON lines (`.jsonl`, `.ndjson`) blank ones are left out.
 - `csv`: a child has the header and `rows` rows below it. Quoted fields may have line ends in them (RFC 4180). A \
 first line `sep=;` is left out. A row with more or fewer fields than the header has the item refused. A file with \
 nothing but a header gives no children.
@@ -280,7 +280,8 @@ impl Split {
             (log, links) = in_time(self.timeout, move |stop| survey(format, body, stop)).await?;
         }
         let stop = Stop::default();
-        let parts = parts(read.format, body, (read.rows.unwrap_or(1), self.settings), links, &stop);
+        let documents = is_json_lines(&input.item);
+        let parts = parts(read.format, body, (read.rows.unwrap_or(1), self.settings), documents, links, &stop);
         let room =
             Room { scratch: self.scratch.clone(), stop, max_size: read.max_size, max_total: read.max_total, used: 0 };
         let names = Names { item: input.item, template: self.name.clone(), format: read.format };
@@ -289,15 +290,23 @@ impl Split {
     }
 }
 
+/// One JSON document a line, by the media type or the name.
+fn is_json_lines(item: &Item) -> bool {
+    let media_type = item.media_type.as_deref();
+    matches!(media_type, Some("application/x-ndjson" | "application/jsonl" | "application/x-jsonlines"))
+        || ["jsonl", "ndjson"].iter().any(|ending| name::extension(&item.name).eq_ignore_ascii_case(ending))
+}
+
 fn parts(
     format: Format,
     body: Body,
     (rows, settings): (u64, Settings),
+    documents: bool,
     links: tar::Links,
     stop: &Stop,
 ) -> Box<dyn Parts> {
     match format {
-        Format::Lines => Box::new(rows::Lines::new(body, rows, settings, stop)),
+        Format::Lines => Box::new(rows::Lines::new(body, rows, documents, settings, stop)),
         Format::Csv => Box::new(rows::Csv::new(body, rows, settings, stop)),
         Format::Json => Box::new(rows::Elements::new(body, stop)),
         Format::Zip => Box::new(zip::Members::new(body, stop)),

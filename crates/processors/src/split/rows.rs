@@ -4,7 +4,7 @@ use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_processor::Body;
 
 use super::{Part, Parts, Room};
-use crate::blocks::{Blocks, Stop};
+use crate::blocks::{BLOCK, Blocks, Stop};
 use crate::json::Json;
 use crate::rows::{Rows, Settings};
 use crate::text::Text;
@@ -13,27 +13,55 @@ use crate::text::Text;
 pub(super) struct Lines {
     text: Text,
     rows: u64,
+    /// They are JSON documents: blank lines are none.
+    documents: bool,
 }
 
 impl Lines {
-    pub(super) fn new(body: Body, rows: u64, settings: Settings, stop: &Stop) -> Self {
-        Self { text: Text::new(body, settings.encoding, stop), rows }
+    pub(super) fn new(body: Body, rows: u64, documents: bool, settings: Settings, stop: &Stop) -> Self {
+        Self { text: Text::new(body, settings.encoding, stop), rows, documents }
+    }
+
+    /// Leaves lines behind that have nothing but white space; gives that with which the next one begins, if it was left, too.
+    fn blank_lines(&mut self) -> Result<Vec<u8>, Fault> {
+        let mut held = Vec::new();
+        loop {
+            let block = self.text.block()?;
+            let count = block.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
+            match block.get(count) {
+                Some(b'\n') => {
+                    held.clear();
+                    self.text.leave(count + 1);
+                }
+                None if block.is_empty() => return Ok(Vec::new()),
+                // So that memory stays the same, a line of more is no longer blank.
+                None if held.len() < BLOCK => {
+                    held.extend_from_slice(block);
+                    self.text.leave(count);
+                }
+                _ => return Ok(held),
+            }
+        }
     }
 }
 
 impl Parts for Lines {
     fn next(&mut self, room: &Room) -> Result<Option<Part>, Fault> {
-        let (mut content, mut left) = (room.spill(), self.rows);
+        let (mut content, mut left, mut within) = (room.spill(), self.rows, false);
         while left > 0 {
+            if self.documents && !within {
+                content.put(&self.blank_lines()?)?;
+            }
             let block = self.text.block()?;
             if block.is_empty() {
                 break;
             }
             let mut end = block.len();
+            within = true;
             for line_end in memchr::memchr_iter(b'\n', block) {
                 left -= 1;
-                if left == 0 {
-                    end = line_end + 1;
+                if left == 0 || self.documents {
+                    (end, within) = (line_end + 1, false);
                     break;
                 }
             }

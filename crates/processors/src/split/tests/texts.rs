@@ -61,6 +61,31 @@ async fn a_row_that_does_not_fit_has_the_item_refused() {
     assert_eq!(texts_of(escaped, b"a,b\n1,\"x\\\",\ny\"\n").await.len(), 1);
 }
 
+#[tokio::test]
+async fn blank_lines_are_no_json_documents() {
+    let bench = Bench::new();
+    let text = "\n{\"a\":1}\n \t\r\n\n  {\"a\":2}\r\n{\"a\":3}\n\n \n";
+    for (name, rows, expected) in [
+        ("a.jsonl", 1, &["{\"a\":1}\n", "  {\"a\":2}\r\n", "{\"a\":3}\n"][..]),
+        ("a.NDJSON", 2, &["{\"a\":1}\n  {\"a\":2}\r\n", "{\"a\":3}\n"]),
+        ("a.txt", 4, &["\n{\"a\":1}\n \t\r\n\n", "  {\"a\":2}\r\n{\"a\":3}\n\n \n"]),
+    ] {
+        let children = bench.split(json!({ "as": "lines", "rows": rows }), name, text.as_bytes()).await.unwrap();
+        let contents: Vec<Vec<u8>> = children.into_iter().map(|child| child.content).collect();
+        assert_eq!(texts(&contents), expected, "{name}");
+    }
+    assert!(bench.split(json!({ "as": "lines" }), "a.jsonl", b" \n\n  ").await.unwrap().is_empty());
+    // Documents and blank lines anywhere around the edge of a block.
+    let block = crate::blocks::BLOCK;
+    for pad in block - 4..block + 4 {
+        let first = format!("\"{}\"\n", "x".repeat(pad - 3));
+        let text = format!("{first}   \n\n 2\n");
+        let children = bench.split(json!({ "as": "lines" }), "a.jsonl", text.as_bytes()).await.unwrap();
+        assert_eq!(children.len(), 2, "{pad}");
+        assert!(children[0].content == first.as_bytes() && children[1].content == b" 2\n", "{pad}");
+    }
+}
+
 /// What is no JSON is so for everybody, and is told with its line and byte, counted from the beginning of the item.
 #[tokio::test]
 async fn what_is_no_json_is_told_where_it_is() {
