@@ -47,6 +47,7 @@ pub const CODES: &[CodeInfo] = table! {
     "encrypted": "A member of the archive can only be read with a password, which `split` does not have.";
     "unknown-method": "A member of the zip archive was packed in a way that `split` can't read. It reads members that were stored or deflated.";
     "sparse-member": "The tar archive has a sparse file in the form of pax archives, which can't be read. GNU archives with sparse files can.";
+    "several-parts": "The zip archive was made in several parts, each in a file of its own, and only all of them together can be read.";
     "too-many-links": "Hard links of the tar archive name more files than `split` keeps in mind. Their contents come out once more for each link, so where each is has to be known.";
     "too-many-children": "The item would have more children than can be told apart by a number of 32 bits.";
     "data-directory": "A source or a destination is, contains or lies within the data directory, where OpenDMP keeps everything: its own files would be taken in, deleted or replaced. Links and mounts are followed to find that out.";

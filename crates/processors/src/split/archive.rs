@@ -72,6 +72,20 @@ pub(super) fn cut_short(place: impl std::fmt::Display) -> Fault {
         .with_hint("send it again; its end was not copied")
 }
 
+/// Its members are in several files.
+pub(super) fn several_parts() -> Fault {
+    let message = "the archive is one of several parts, and the others are in other files";
+    Fault::new(FaultKind::Rejected, "several-parts", message)
+        .with_hint("make it again in one part, or join the parts before they come here (`zip -s 0 --out whole.zip`)")
+}
+
+/// More than a member may have.
+pub(super) fn long_headers(most: u64) -> Fault {
+    damaged(format_args!("the headers of a member take more than {} MiB", most >> 20)).with_hint(
+        "make the archive again without the extended attributes of files (`tar --no-xattrs`), if it is whole",
+    )
+}
+
 /// No bytes at all.
 pub(super) fn empty() -> Fault {
     let message = "the item is empty: even an archive of nothing has some bytes";

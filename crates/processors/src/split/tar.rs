@@ -12,7 +12,7 @@ use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_processor::Body;
 use tar::Archive;
 
-use super::archive::{LeftOut, cut_short, damaged, empty, shown, wrong_format};
+use super::archive::{LeftOut, cut_short, damaged, empty, long_headers, shown, wrong_format};
 use super::{Part, Parts, Room};
 use crate::blocks::{BLOCK, Blocks, Spill, Stop, fault};
 
@@ -215,8 +215,7 @@ impl Members {
                 let size = size.ok_or_else(|| members.broken("a size that is no number", begin))?;
                 read += RECORD + size.min(MOST_HEADERS);
                 if read > MOST_HEADERS {
-                    let message = format!("the headers of a member take more than {} MiB", MOST_HEADERS >> 20);
-                    return Err(damaged(message));
+                    return Err(long_headers(MOST_HEADERS));
                 }
                 members.extension(size, begin)
             };
@@ -367,8 +366,7 @@ struct Limited {
 impl Read for &mut Limited {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 && !into.is_empty() {
-            let message = format!("the headers of a member take more than {} MiB", MOST_HEADERS >> 20);
-            return Err(io::Error::other(damaged(message)));
+            return Err(io::Error::other(long_headers(MOST_HEADERS)));
         }
         let most = into.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let count = self.blocks.read(&mut into[..most])?;

@@ -429,6 +429,21 @@ async fn bytes_behind_a_zip_archive_are_left_out_and_told() {
 }
 
 #[tokio::test]
+async fn hints_fit_their_cause() {
+    let bench = Bench::new();
+    let mut part = zip_by(&[(3, 0, b"a", vec![], b"content")]);
+    let end = part.len() - 22;
+    part[end + 4] = 1;
+    let fault = bench.refused(json!({ "as": "zip" }), &part).await;
+    assert!(fault.code == "several-parts" && fault.hint.unwrap().contains("one part"));
+    let head = entry(b'x', "x", "", 5 << 20, &vec![b'x'; 5 << 20]);
+    let fault = bench.refused(json!({ "as": "tar" }), &ended(&[head, entry(b'0', "a", "", 1, b"1")])).await;
+    assert!(fault.hint.unwrap().contains("attributes"));
+    let fault = bench.refused(json!({ "as": "tar" }), &zip_by(&[(3, 0, b"a", vec![], &[b'x'; 600])])).await;
+    assert!(fault.code == "wrong-format" && fault.hint.unwrap().contains("what made it"));
+}
+
+#[tokio::test]
 async fn names_and_comments_may_look_like_the_end_of_a_zip_archive() {
     for name in [
         // 20 bytes that begin as a locator does, and whole ends.

@@ -6,7 +6,7 @@ use flate2::Crc;
 use opendmp_model::fault::Fault;
 use opendmp_processor::Body;
 
-use super::super::archive::{cut_short, damaged, empty, wrong_format};
+use super::super::archive::{cut_short, damaged, empty, several_parts, wrong_format};
 use crate::blocks::{Blocks, Stop, fault};
 
 /// The end of the directory without the comment that follows it.
@@ -151,13 +151,12 @@ impl Directory {
     /// The directory whose end is `found`, at `end`; whether one is there.
     fn at(body: &Body, stop: &Stop, mut end: u64, found: &[u8]) -> Result<(Self, bool), Fault> {
         let read = |from: u64, to: u64| Blocks::within(body.clone(), from..to, stop);
-        let several = || damaged("it is one of several parts");
         let mut disks = number::<2>(found, 4) | number::<2>(found, 6);
         let mut entries = number::<2>(found, 10);
         let (mut bytes, mut offset) = (number::<4>(found, 12), number::<4>(found, 16));
         let mut short = true;
         if let Some(place) = end.checked_sub(LOCATOR) {
-            let locator: [u8; LOCATOR as usize] = exactly(&mut read(place, end), several)?;
+            let locator: [u8; LOCATOR as usize] = exactly(&mut read(place, end), several_parts)?;
             if locator.starts_with(b"PK\x06\x07") {
                 let at = number::<8>(&locator, 8);
                 let lost = || damaged("the end of its directory is not where it says");
@@ -177,17 +176,17 @@ impl Directory {
             }
         }
         if disks != 0 {
-            return Err(several());
+            return Err(several_parts());
         }
         let begin = end.checked_sub(bytes);
         let (Some(begin), Some(before)) = (begin, begin.and_then(|begin| begin.checked_sub(offset))) else {
             return Err(cut_short("its directory does not fit into it"));
         };
         // What begins with a member is no program that unpacks it, but an archive that was cut behind one that is in it.
-        let head: Result<[u8; 4], Fault> = exactly(&mut read(0, end), several);
+        let head: Result<[u8; 4], Fault> = exactly(&mut read(0, end), several_parts);
         let cut = before > 0 && head.is_ok_and(|head| head == *b"PK\x03\x04");
         let there = bytes == 0 || {
-            let head: Result<[u8; 4], Fault> = exactly(&mut read(begin, end), several);
+            let head: Result<[u8; 4], Fault> = exactly(&mut read(begin, end), several_parts);
             head.is_ok_and(|head| head == *b"PK\x01\x02")
         };
         Ok((Self { blocks: read(begin, end), left: entries, short, begin, end, before, behind: 0 }, there && !cut))
