@@ -157,7 +157,7 @@ def charset(media):
 def not_text(shape, error):
     where = f"byte 0x{error.object[error.start]:02x}" if error.start < len(error.object) else "its end"
     return hinted(ValueError(f"the item can't be read as a csv table: it is not {shape.codec} text ({where})"),
-                  "name its encoding at the step, for example `table: { encoding: cp1252 }`")
+                  "name its encoding at the step, for example `table: { encoding: windows-1252 }`")
 
 
 class Lines:
@@ -166,6 +166,13 @@ class Lines:
     def __init__(self, item, settings):
         self.item, self.settings, self.shape = item, settings, Shape(settings)
         shape = self.shape
+        try:
+            text = codecs.lookup(shape.codec)._is_text_encoding
+        except LookupError:
+            text = False
+        if not text:
+            raise hinted(ValueError(f"there is no encoding {shape.codec!r}"),
+                         "name one of Python's, such as `table: { encoding: windows-1252 }`")
         with item.open() as file:
             head = file.read(4)
         mark = next(((mark, codec) for mark, codec in MARKS if head.startswith(mark)), None)
@@ -257,10 +264,14 @@ def find_delimiter(sample):
 class Column:
     """What the cells of a column are, gathered over all rows."""
 
-    __slots__ = ("missing", "comma_allowed", "comma_sure", "said", "seen", "gaps", "low", "high", "kind")
+    __slots__ = ("missing", "texts_missing", "comma_allowed", "comma_sure", "said", "seen", "gaps", "low", "high", "kind")
 
-    def __init__(self, missing, shape, settings, said):
-        self.missing, self.said = missing, said
+    def __init__(self, library, shape, settings, said):
+        named = settings.get("na_values")
+        self.missing = MISSING[library] if named is None else frozenset(named) | {""}
+        # pyarrow has no missing values among texts, unless it is told which.
+        self.texts_missing = frozenset() if library == "pyarrow" and named is None else self.missing
+        self.said = said
         decimal = settings.get("decimal")
         self.comma_allowed = decimal == "," or (decimal is None and shape.delimiter != ",")
         self.comma_sure = decimal == "," or shape.delimiter == ";"
@@ -330,7 +341,8 @@ class Column:
         """Cells as Python values, None where one is missing."""
         missing, kind = self.missing, self.kind
         if kind == "text":
-            if self.gaps:
+            missing = self.texts_missing
+            if self.gaps and missing:
                 return [None if cell in missing else cell for cell in cells]
             return list(cells)
         if kind == "empty":
@@ -405,8 +417,6 @@ def read_rows(library, item, settings, kind):
 
 def kept_pieces(kept, lines, settings, strict):
     """Look at all cells, and have them as pieces: columns of at most so many rows."""
-    missing = settings.get("na_values")
-    missing = MISSING[kept.library] if missing is None else frozenset(missing) | {""}
     said = settings.get("dtype") or {}
     kept.columns, kept.header, kept.count = None, None, 0
     pieces = []
@@ -418,7 +428,7 @@ def kept_pieces(kept, lines, settings, strict):
                 raise hinted(ValueError(f"`dtype` names a column that the table has not: {unknown[0]!r}"),
                              f"its columns are {', '.join(map(str, kept.labels[:20]))}")
             types = [said.get(label) or said.get(str(label)) for label in kept.labels]
-            kept.columns = [Column(missing, kept.shape, settings, TYPES.get(said)) for said in types]
+            kept.columns = [Column(kept.library, kept.shape, settings, TYPES.get(said)) for said in types]
         for column, cells in zip(kept.columns, piece):
             column.look(cells)
         kept.count += len(piece[0]) if piece else 0
@@ -974,7 +984,7 @@ class PandasView:
         if index.is_(kept.index):
             self.sure = True
             return True
-        if index.nlevels > 1 or index.names[0] is not None or index.dtype.kind not in "iu" or not index.is_unique:
+        if index.nlevels > 1 or index.dtype.kind not in "iu" or not index.is_unique:
             return None
         if not len(index):
             return []

@@ -907,7 +907,9 @@ class Script:
 
     def __init__(self, about):
         self.code, self.file_name, self.outputs = about["code"], about["file_name"], about["outputs"]
-        self.table = (about.get("parameters") or {}).get("table") or {}
+        self.table = dict((about.get("parameters") or {}).get("table") or {})
+        if self.table.get("delimiter") == "auto":
+            del self.table["delimiter"]
         self.lines = self.code.splitlines()
         self.module = types.ModuleType("script")
         self.module.__file__ = self.file_name

@@ -39,6 +39,8 @@ def read(name, data, library="pandas", media=None, settings=None):
 def step(data, change=lambda table: table, name="t.csv", library="pandas", media=None, settings=None, **result):
     """One step of a flow: the result's content as text (or bytes where it is none), name and media type."""
     table, item = read(name, data, library, media, settings)
+    if "result_name" in result:
+        result["name"] = result.pop("result_name")
     made = item.with_(change(table), **result)
     try:
         return made._data.decode(), made.name, made.media_type
@@ -155,7 +157,7 @@ class Encodings(Case):
 
     def test_another_encoding_is_asked_for(self):
         data = "id,name\n1,Zoë\n".encode("cp1252")
-        self.refused("it is not utf-8 text (byte 0xeb)", "`table: { encoding: cp1252 }`", data)
+        self.refused("it is not utf-8 text (byte 0xeb)", "`table: { encoding: windows-1252 }`", data)
         table, item = read("t.csv", data, settings={"encoding": "cp1252"})
         self.assertEqual(item.with_(table.assign(n="ü"))._data, "id,name,n\n1,Zoë,ü\n".encode("cp1252"))
         with self.assertRaisesRegex(ValueError, "can't be written as cp1252"):
@@ -194,6 +196,12 @@ class Values(Case):
         table, _ = read("t.csv", data)
         self.assertEqual([table["n"][0], table["t"].tolist(), table["flag"].tolist(), table["country"].isna().tolist()],
                          [1.0, [12.5, 100000.0], [True, False], [True, False]])
+
+    def test_what_is_missing_is_the_librarys_own_choice(self):
+        for library, text, number in (("pandas", None, None), ("polars", "NA", "NA"), ("pyarrow", "NA", None)):
+            table, _ = read("t.csv", "a,b\nNA,NA\nx,1\n", library)
+            found = [table[name][0].as_py() if library == "pyarrow" else table[name][0] for name in ("a", "b")]
+            self.assertEqual([None if value != value else value for value in found], [text, number], library)
 
     DATA = "id,temp,note\n007,12.50,NA\n008,1e5,\n009,3.10,b\n"
 
@@ -266,6 +274,7 @@ class Labels(Case):
 
     def test_numbers_of_rows_are_not(self):
         import pandas
+        self.assertEqual(content(self.DATA, lambda t: t[t.t > 3].rename_axis("row")), "row,station,t\n2,B,4\n")
         for change in (lambda t: t[t.t > 2], lambda t: t.tail(1), lambda t: pandas.concat([t, t]),
                        lambda t: t.sort_values("t", ascending=False)):
             self.assertTrue(content(self.DATA, change).startswith("station,t\n"))
@@ -293,6 +302,14 @@ class Json(Case):
                          '[{"id":1,"n":9007199254740993,"x":1},\n{"id":2,"x":1}]')
         self.assertEqual(content('{"a":1,"b":[1]}\n{"a":2,"b":{}}\n', lambda t: t[t.a > 1], name="p.jsonl"),
                          '{"a":2,"b":{}}\n')
+
+    def test_times_and_gaps_are_written_as_json_has_them(self):
+        import pandas
+        def change(table):
+            return table.assign(when=pandas.to_datetime(table.day), none=[float("nan"), 0.5])
+        self.assertEqual(content("day,n\n2024-05-06,1\n2024-05-07,2\n", change, name="t.csv", result_name="t.json"),
+                         '[{"day":"2024-05-06","n":1,"when":"2024-05-06T00:00:00","none":null},\n'
+                         '{"day":"2024-05-07","n":2,"when":"2024-05-07T00:00:00","none":0.5}]')
 
     def test_json_lines_under_another_name_are_explained(self):
         self.refused("can't be read as a json table: Extra data", "name it .jsonl", '{"a":1}\n{"a":2}\n', name="p.json")
@@ -374,9 +391,17 @@ class Settings(Case):
                          "Report\n\na,b\n2,4\n")
         self.assertEqual(content("1;2\n", lambda t: t * 2, settings={"header": False}), "2;4\n")
 
+    def test_a_table_that_the_script_made_is_written_by_them(self):
+        import pandas
+        item = item_of("t.csv", "x", settings={"delimiter": ";", "decimal": ",", "encoding": "cp1252"})
+        made = item.with_(pandas.DataFrame({"ü": [1.5], "b": ["x"]}))
+        self.assertEqual(made._data, "ü;b\n1,5;x\n".encode("cp1252"))
+
     def test_what_they_can_not_do_is_said(self):
         self.refused("names a column that the table has not: 'q'", "its columns are a, b", "a,b\n1,2\n",
                      settings={"dtype": {"q": "int"}})
+        for name in ("latin-99", "rot13"):
+            self.refused(f"there is no encoding '{name}'", "one of Python's", "a,b\nx,2\n", settings={"encoding": name})
         self.refused("column 'a' can't be read as int", "let `dtype` say `str`", "a,b\nx,2\n",
                      settings={"dtype": {"a": "int"}})
 

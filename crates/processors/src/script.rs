@@ -2,12 +2,13 @@
 //!
 //! What a script may be is said in [`DOCS`]; how it is run lives in `opendmp-script`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use opendmp_model::diagnostic::codes;
 use opendmp_model::document::{ByteSize, ProcessorDoc};
 use opendmp_model::fault::{Fault, FaultKind, LogLine};
 use opendmp_model::ids::ContentHash;
@@ -25,6 +26,7 @@ use opendmp_script::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::isolation::{self, Home, Network, rules};
 
@@ -58,10 +60,87 @@ pub struct Config {
     /// Whether it may use the network: `on` or `off`.
     #[serde(default)]
     pub network: Network,
+    /// How tables of rows (CSV and the like) are read and written, where the file itself does not tell.
+    #[serde(default)]
+    pub table: Option<Table>,
     /// Whether equal items always give equal results, which only you can know: a script that asks the clock, the
     /// network or a random number does not.
     #[serde(default)]
     pub deterministic: bool,
+}
+
+/// How tables of rows are read and written. What is not said is found out from each file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// What is between two cells: one ASCII character, `"\t"` for a tab. Else, or with `auto`, a `sep=` line tells, or
+    /// the first lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub delimiter: Option<String>,
+    /// The decimal sign, `.` or `,`. Else a column has decimal commas if all its cells do and the delimiter is no comma.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<Decimal>,
+    /// The encoding by Python's name, such as `windows-1252` or `utf-16le`. Else a byte-order mark tells, or it is UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// Texts that stand for a missing value, instead of the library's own (`NA`, `NaN`, `null` and more for pandas). An
+    /// empty cell is one always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub na_values: Option<Vec<String>>,
+    /// What columns hold, by name: `str`, `int`, `float` or `bool`. A column that is not named is looked at.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dtype: BTreeMap<String, ColumnType>,
+    /// Whether the first row has the names of the columns.
+    #[serde(default = "yes")]
+    pub header: bool,
+    /// How many lines come before the header. They are written again before the header of a result.
+    #[serde(default)]
+    pub skip_rows: u32,
+}
+
+impl Table {
+    fn problem(&self) -> Option<Problem> {
+        let right = |delimiter: &str| {
+            let one = matches!(delimiter.as_bytes(), [byte] if byte.is_ascii() && !b"\"\r\n\0".contains(byte));
+            one || delimiter == "auto"
+        };
+        let wrong = self.delimiter.as_deref().is_some_and(|delimiter| !right(delimiter));
+        wrong.then(|| {
+            let message = "a delimiter is one ASCII character, and no quote";
+            let problem = Problem::new("/table/delimiter", codes::INVALID_CONFIG, message);
+            problem.hint("write `;` for example, or `\"\\t\"` for a tab, or `auto`")
+        })
+    }
+}
+
+/// A decimal sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Decimal {
+    /// 1.5
+    #[serde(rename = ".")]
+    Point,
+    /// 1,5
+    #[serde(rename = ",")]
+    Comma,
+}
+
+/// What a column of a table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    /// Text, as it stands in the file.
+    Str,
+    /// Whole numbers.
+    Int,
+    /// Numbers.
+    Float,
+    /// `true` and `false`.
+    Bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A language of scripts.
@@ -93,6 +172,11 @@ A script is one function `process`. What it takes and gives is said by its annot
 document), `None` to drop the item, or an iterator for many. `opendmp.reject(\"why\")` says that the item is at fault, \
 `opendmp.retry(\"why\", after=60)` that the world is. Any other exception is tried again as `on_error` says, and then \
 makes a dead letter. What is printed or logged becomes the item's log.
+
+A table is read so that nothing of a file disappears without a word, and cells that the script does not change are written \
+as they stood. `table` says what a file does not tell by itself:
+
+    table: { encoding: windows-1252, skip_rows: 2, dtype: { month: int } }
 
 A script can read what the server's user can read, except OpenDMP's own data, and write only to its working directory, a \
 `/tmp` of its own and the folders named in `writable`. It sees no other processes, and what it started ends with it.
@@ -237,6 +321,7 @@ impl ProcessorKind for Kind {
             }
         }
         problems.extend(isolation::problems(&read.writable));
+        problems.extend(read.table.as_ref().and_then(Table::problem));
         let (code, name) = match self.code(&doc.id, &read, files) {
             Ok(code) => code,
             Err(problem) => {
@@ -337,7 +422,7 @@ impl ProcessorKind for Kind {
             timeout: context.timeout,
             memory_limit: read.memory.get(),
             rules,
-            parameters: serde_json::Value::Null,
+            parameters: read.table.map_or(Value::Null, |table| json!({ "table": table })),
         };
         Ok(Opened::Transform(Arc::new(Script { pools: Arc::clone(&self.pools), key, spec: Arc::new(spec), packages })))
     }
@@ -536,5 +621,31 @@ struct Large(ScratchFile);
 impl Stream for Large {
     fn open(&self) -> std::io::Result<Box<dyn std::io::Read + Send>> {
         Ok(Box::new(self.0.open()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(text: &str) -> Result<Value, String> {
+        let read: Config = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        serde_json::to_value(read.table).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_said_of_tables_goes_to_the_worker_as_it_stands() {
+        let all = r#"{"table":{"delimiter":";","decimal":",","encoding":"cp1252","na_values":["-"],
+            "dtype":{"id":"str","n":"int"},"header":false,"skip_rows":2}}"#;
+        let said: Value = serde_json::from_str(all).unwrap();
+        assert_eq!(table(all).unwrap(), said["table"]);
+        assert_eq!(table(r#"{"table":{}}"#).unwrap(), json!({ "header": true, "skip_rows": 0 }));
+        assert_eq!(table("{}").unwrap(), Value::Null);
+        for wrong in [r#"{"decimal":";"}"#, r#"{"dtype":{"a":"date"}}"#, r#"{"sep":";"}"#, r#"{"skip_rows":-1}"#] {
+            assert!(table(&format!(r#"{{"table":{wrong}}}"#)).is_err(), "{wrong}");
+        }
+        let delimited = |said: &str| Table { delimiter: Some(said.to_owned()), ..Table::default() }.problem();
+        assert!([";", "\t", "auto"].iter().all(|said| delimited(said).is_none()));
+        assert!(["", ";;", "\"", "\n", "·"].iter().all(|said| delimited(said).is_some()));
     }
 }
