@@ -600,6 +600,11 @@ fn reader(pipe: OwnedFd) -> Result<Receiver, Fault> {
 }
 
 fn not_started(program: &OsStr, error: &StartError) -> Fault {
+    if let StartError::Folder(path, error) = error
+        && opendmp_sandbox::is_closed(error)
+    {
+        return isolation::closed(path);
+    }
     let message = format!("`{}` can't be started: {error}", program.display());
     let hint = match error {
         StartError::Program(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -59,7 +59,8 @@ pub fn rules(
         if let Some(refused) = not_replaced(path) {
             return Err(refused.fault(FaultKind::Failed));
         }
-        let folder = context.resolve(path)?;
+        // Links are followed now and never again: what they lead to later may be of a script's choosing.
+        let folder = opendmp_sandbox::real_path(&context.resolve(path)?);
         if folder.exists() && !folder.is_dir() {
             let message = format!("`writable` names folders, and `{path}` is a file");
             return Err(Fault::new(FaultKind::Failed, "not-a-folder", message)
@@ -84,7 +85,44 @@ pub fn rules(
     })
 }
 
+/// For a folder that turns out to lie in the data directory only when a script or command is to be given it.
+pub fn closed(folder: &Path) -> Fault {
+    let message = format!(
+        "`{}` can't be given to a script or command: it lies in the data directory, or in a folder of sockets that lead \
+         out of the sandbox",
+        folder.display()
+    );
+    Fault::new(FaultKind::Rejected, "data-directory", message)
+        .with_hint("choose a folder outside of it, and see whether a link leads there: `realpath`")
+}
+
 fn data_directory(path: &str, hidden: &Path) -> Fault {
     let message = format!("`writable: {path}` lies in the data directory `{}`", hidden.display());
     Fault::new(FaultKind::Rejected, "data-directory", message).with_hint("choose a folder outside of it")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_followed_when_the_flow_is_opened_and_not_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        for folder in ["data", "real"] {
+            std::fs::create_dir(base.join(folder)).unwrap();
+        }
+        symlink("real", base.join("link")).unwrap();
+        symlink("data", base.join("to-data")).unwrap();
+        let (context, site) =
+            (crate::fixtures::context(&base), Site { hidden: vec![base.join("data")], ..Site::default() });
+        let asked = |path: &str| rules(&[path.to_owned()], Home::Readable, Network::On, &context, &site);
+        assert_eq!(asked("link").unwrap().writable, [base.join("real")]);
+        assert_eq!(asked("link/new").unwrap().writable, [base.join("real/new")]);
+        for path in ["data", "to-data", "to-data/content"] {
+            assert_eq!(asked(path).unwrap_err().code, "data-directory", "{path}");
+        }
+    }
 }

@@ -440,6 +440,11 @@ fn no_check(message: &str, hint: Option<String>) -> Problem {
 /// nothing can be started at all is not, and is tried again for as long as it takes.
 fn fault(error: &opendmp_script::Error) -> Fault {
     use opendmp_script::Error;
+    if let Error::Folder { path, source } = error
+        && opendmp_sandbox::is_closed(source)
+    {
+        return isolation::closed(path);
+    }
     let kind = match error {
         Error::Interpreter { .. } | Error::Start { .. } | Error::Environment { .. } | Error::Closed => {
             FaultKind::Unavailable

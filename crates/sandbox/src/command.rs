@@ -67,6 +67,32 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// Why a folder is not shown.
+#[derive(Debug)]
+pub(crate) enum NotShown {
+    /// It is or lies in what no command may be given.
+    Closed,
+    /// A link was put in its place, or on the way to it.
+    Link,
+}
+
+impl std::fmt::Display for NotShown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "it lies in the data directory, or in a folder of sockets that lead out of the sandbox",
+            Self::Link => "a link was put in its place, or on the way to it, after the flow was started",
+        })
+    }
+}
+
+impl std::error::Error for NotShown {}
+
+/// Whether a [`StartError::Folder`] means that the folder is or lies in the data directory, or another folder that no
+/// command may be given.
+pub fn is_closed(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|why| matches!(why.downcast_ref(), Some(NotShown::Closed)))
+}
+
 /// A running command. Dropping it ends the command with everything it started.
 #[derive(Debug)]
 pub struct Child {

@@ -31,8 +31,8 @@ mod protection;
 mod refused;
 
 pub use clear::{TempFolder, clear, remove};
-pub use command::{Child, Command, FIRST_PASSED, Limits, StartError};
-pub use policy::{Home, Network, Policy, Rules, Site, surroundings};
+pub use command::{Child, Command, FIRST_PASSED, Limits, StartError, is_closed};
+pub use policy::{Asked, Home, Network, Policy, Rules, Site, real_path, surroundings};
 pub use protection::{AS_ROOT, Missing, Protection};
 pub use refused::hint as refused_write_hint;
 

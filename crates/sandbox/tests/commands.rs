@@ -342,11 +342,123 @@ async fn input_is_passed_through_a_pipe() {
     assert_eq!(said, "1048576");
 }
 
+impl Place {
+    /// A command that may write a folder, as a processor asks for it.
+    fn writing(&self, folder: &str, line: &str, output: &File) -> Command {
+        let site = Site { hidden: vec![self.path("data")], writable: Vec::new() };
+        let rules = Rules { writable: vec![self.path(folder)], ..Rules::default() };
+        let mut command = self.command("sh", &["-c", line]);
+        let (work, tmp) = (self.path("data/scratch/1/work"), self.path("data/scratch/1/tmp"));
+        command.policy = site.policy(&rules, &[&work], &tmp, 1 << 20);
+        command.stdio[1] = Some(output.try_clone().unwrap().into());
+        command
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_swapped_for_a_link_to_the_data_directory_is_not_mounted() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("w/sub")).unwrap();
+    std::os::unix::fs::symlink(place.path("data"), place.path("w/link")).unwrap();
+    let line = "cat $BASE/w/sub/access-token $BASE/w/link/access-token $BASE/data/access-token; \
+                echo x > $BASE/w/sub/new; echo x > $BASE/data/new; echo x > $BASE/w/link/new; true";
+    let output = tempfile::tempfile().unwrap();
+    // What another command does that may write `w`.
+    let (one, other) = (place.path("w/sub"), place.path("w/link"));
+    let swap = move || {
+        use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+        renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).unwrap();
+    };
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let end = std::sync::Arc::clone(&over);
+    let swapping = std::thread::spawn(move || {
+        while !end.load(std::sync::atomic::Ordering::Relaxed) {
+            swap();
+            std::thread::sleep(std::time::Duration::from_micros(300));
+        }
+    });
+    let (mut ran, mut refused) = (0, 0);
+    for _ in 0..150 {
+        match place.writing("w/sub", line, &output).spawn() {
+            Ok(mut child) => {
+                ran += 1;
+                child.wait().await.unwrap();
+            }
+            Err(StartError::Folder(path, _)) => {
+                refused += 1;
+                assert_eq!(path, place.path("w/sub"));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    swapping.join().unwrap();
+    let said = read(output);
+    assert!(!said.contains("secret"), "after {ran} that ran and {refused} that were refused: {said}");
+    assert!(!place.path("data/new").exists(), "{ran} ran, {refused} were refused");
+    assert!(ran > 0 && refused > 0, "{ran} ran, {refused} were refused");
+}
+
+#[tokio::test]
+async fn a_link_to_the_data_directory_is_refused_and_says_why() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("data/content")).unwrap();
+    std::os::unix::fs::symlink(place.path("data"), place.path("link")).unwrap();
+    std::os::unix::fs::symlink(place.path("flow"), place.path("other")).unwrap();
+    let output = tempfile::tempfile().unwrap();
+    for folder in ["link", "link/content", "data", "data/content"] {
+        let started = place.writing(folder, "cat $BASE/data/access-token", &output).spawn();
+        let error = started.expect_err(folder);
+        assert!(error.to_string().contains("it lies in the data directory"), "{folder}: {error}");
+    }
+    let error = place.writing("other", "true", &output).spawn().unwrap_err();
+    assert!(error.to_string().contains("a link was put in its place"), "{error}");
+    // The same of folders that are written for all, and of the flow's own.
+    for of_flow in [true, false] {
+        let folders = vec![place.path("link")];
+        let (readable, writable) = if of_flow { (folders, Vec::new()) } else { (Vec::new(), folders) };
+        let site = Site { hidden: vec![place.path("data")], writable };
+        let rules = Rules { readable, ..Rules::default() };
+        let mut command = place.command("true", &[]);
+        let (work, tmp) = (place.path("data/scratch/1/work"), place.path("data/scratch/1/tmp"));
+        command.policy = site.policy(&rules, &[&work], &tmp, 1 << 20);
+        let error = command.spawn().unwrap_err();
+        assert!(error.to_string().contains("it lies in the data directory"), "{of_flow}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_shown_around_the_data_directory_shows_it_empty() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("w/deep/er/data")).unwrap();
+    fs::write(place.path("w/deep/er/data/token"), "secret").unwrap();
+    std::os::unix::fs::symlink(place.path("data"), place.path("w/link")).unwrap();
+    let output = tempfile::tempfile().unwrap();
+    let hidden = vec![place.path("data"), place.path("w/deep/er/data")];
+    // A command that moves it away, and one that comes after that.
+    for line in [
+        "mv $BASE/w/deep $BASE/w/other; mv $BASE/w/deep/er $BASE/w/er; echo x > $BASE/w/new && echo written",
+        "ls $BASE/w/; cat $BASE/w/*/token $BASE/w/*/*/token $BASE/w/*/*/*/token $BASE/w/link/access-token; true",
+    ] {
+        let mut command = place.writing("w", line, &output);
+        let rules = Rules { writable: vec![place.path("w")], ..Rules::default() };
+        let (work, tmp) = (place.path("data/scratch/1/work"), place.path("data/scratch/1/tmp"));
+        let site = Site { hidden: hidden.clone(), writable: Vec::new() };
+        command.policy = site.policy(&rules, &[&work], &tmp, 1 << 20);
+        let mut child = command.spawn().unwrap();
+        child.wait().await.unwrap();
+    }
+    let said = read(output);
+    assert!(!said.contains("secret"), "{said}");
+    assert!(place.path("w/deep/er/data/token").exists(), "it stays where others look for it: {said}");
+    assert!(said.starts_with("written") || !protection().namespaces, "{said}");
+}
+
 /// The same tests in a process of their own.
 fn all_again(command: &mut std::process::Command) {
     let output = command.args(["--test-threads=2", "--skip", "again_"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains(" 15 passed"), "{said}");
+    assert!(output.status.success() && said.contains(" 18 passed"), "{said}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use super::launcher::{Shared, number};
 use super::wire::{self, Report, Request, Step};
-use super::{mounts, program, sys};
+use super::{mounts, program, shown, sys};
 
 /// A step that failed, and why.
 pub(super) struct Failed(pub Step, pub io::Error);
@@ -49,8 +49,9 @@ fn watch(
     // It still has the server's environment in its memory, which the command must not read.
     nix::sys::prctl::set_dumpable(false).map_err(|error| at("close its memory")(error.into()))?;
     let request = Request::receive(control).map_err(at("read the request"))?;
+    let shown = shown::open(&request)?;
     if request.apart {
-        mounts::make(&request.mounts, request.shared_memory)?;
+        mounts::make(&request.mounts, &shown, request.shared_memory)?;
     } else {
         nix::sys::prctl::set_child_subreaper(true).map_err(|error| at("adopt processes")(error.into()))?;
     }
@@ -69,9 +70,9 @@ fn watch(
         .map_err(|error| at("watch the program")(error.into()))?;
     let (told, tell) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| at("make a pipe")(error.into()))?;
-    let program =
-        sys::fork(|| program::run(&request, stdio, &descriptors, &tell, shared)).map_err(at("start a process"))?;
-    drop((descriptors, tell));
+    let program = sys::fork(|| program::run(&request, &shown, stdio, &descriptors, &tell, shared))
+        .map_err(at("start a process"))?;
+    drop((descriptors, tell, shown));
     // Nothing comes where the program was started: `exec` closes the other end.
     let mut why = Vec::new();
     fs::File::from(told).read_to_end(&mut why).map_err(at("start the program"))?;

@@ -2,19 +2,21 @@
 //! no namespaces, these rules alone hide what is hidden.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
     RulesetError, Scope,
 };
-use nix::libc;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 
+use super::shown::{Identity, identities, identity, without_links};
 use super::wire::Request;
-use crate::policy::{Mount, ancestors};
+use crate::policy::Mount;
 
 /// All that the crate knows; what the kernel does not is left out by it.
 const NEWEST: ABI = ABI::V10;
@@ -23,12 +25,12 @@ const MAX_SIBLINGS: usize = 20_000;
 /// Devices that may be written where `/dev` is that of the machine.
 const DEVICES: [&str; 8] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts"];
 
-/// Restricts this process and those it starts, as far as the kernel knows Landlock.
-pub(super) fn restrict(request: &Request) -> io::Result<()> {
-    rules(request).map_err(io::Error::other)
+/// Restricts this process and those it starts, as far as the kernel knows Landlock. `shown`: what each mount shows.
+pub(super) fn restrict(request: &Request, shown: &[Option<OwnedFd>]) -> io::Result<()> {
+    rules(request, shown).map_err(io::Error::other)
 }
 
-fn rules(request: &Request) -> Result<(), RulesetError> {
+fn rules(request: &Request, shown: &[Option<OwnedFd>]) -> Result<(), RulesetError> {
     let all = AccessFs::from_all(NEWEST);
     let read = AccessFs::from_read(NEWEST) | AccessFs::ResolveUnix;
     let hidden = Hidden::of(request);
@@ -37,19 +39,23 @@ fn rules(request: &Request) -> Result<(), RulesetError> {
         rules = allow(rules, Path::new("/"), read)?;
         rules = allow(rules, Path::new("/dev"), all)?;
     } else {
-        rules = hidden.allow_around(rules, Path::new("/"), read)?;
+        if let Ok(root) = without_links(Path::new("/")) {
+            rules = hidden.allow_around(rules, root.as_fd(), read)?;
+        }
         for name in DEVICES {
             rules = allow(rules, &Path::new("/dev").join(name), all)?;
         }
         rules = allow(rules, Path::new("/dev/shm"), all)?;
     }
-    for mount in &request.mounts {
+    for (mount, folder) in request.mounts.iter().zip(shown) {
+        let Some(folder) = folder else { continue };
         match mount {
-            Mount::Show { path, write: true } => rules = hidden.allow_around(rules, path, all)?,
-            Mount::Show { path, write: false } if !request.apart => rules = hidden.allow_around(rules, path, read)?,
-            // The folder that takes its place is the very same one.
-            Mount::Replace { path, .. } if request.apart => rules = allow(rules, path, all)?,
-            Mount::Replace { source, .. } => rules = allow(rules, source, all)?,
+            Mount::Show { write: true, .. } => rules = hidden.allow_around(rules, folder.as_fd(), all)?,
+            Mount::Show { write: false, .. } if !request.apart => {
+                rules = hidden.allow_around(rules, folder.as_fd(), read)?;
+            }
+            // The folder that takes a place is the very same one there.
+            Mount::Replace { .. } => rules = allow_open(rules, folder.as_fd(), all)?,
             Mount::Show { .. } | Mount::Hide(_) => {}
         }
     }
@@ -58,57 +64,74 @@ fn rules(request: &Request) -> Result<(), RulesetError> {
 }
 
 /// What is hidden by rules alone: nothing where mounts hide it.
+#[derive(Default)]
 struct Hidden {
-    folders: BTreeSet<PathBuf>,
+    folders: BTreeSet<Identity>,
     /// Folders that neither are hidden nor may be allowed as a whole.
-    on_the_way: BTreeSet<PathBuf>,
+    on_the_way: BTreeSet<Identity>,
 }
 
 impl Hidden {
     fn of(request: &Request) -> Self {
+        let mut found = Self::default();
         if request.apart {
-            return Self { folders: BTreeSet::new(), on_the_way: BTreeSet::new() };
+            return found;
         }
-        let hidden = request.mounts.iter().filter_map(|mount| match mount {
-            Mount::Hide(path) => Some(path.clone()),
-            _ => None,
-        });
-        Self { folders: hidden.collect(), on_the_way: ancestors(&request.mounts) }
+        for path in &request.hidden {
+            // What can't be opened can't be read by the command either.
+            let Ok(place) = without_links(path) else { continue };
+            let Ok(id) = identity(&place) else { continue };
+            found.folders.insert(id);
+            // Sockets and other files have no way up.
+            let folder = without_links(path.parent().unwrap_or(path));
+            found.on_the_way.extend(folder.and_then(|folder| identities(&folder)).unwrap_or_default());
+        }
+        found
     }
 
-    /// Allows `access` at and beneath a path, but for what is hidden. Landlock only ever allows, so along the way to a
-    /// hidden folder its siblings are named one by one.
+    /// Allows `access` at and beneath a folder, but for what is hidden in it. Landlock only ever allows, so along the
+    /// way to a hidden folder its siblings are named one by one.
     fn allow_around(
         &self,
         mut rules: RulesetCreated,
-        path: &Path,
+        place: BorrowedFd<'_>,
         access: BitFlags<AccessFs>,
     ) -> Result<RulesetCreated, RulesetError> {
-        if self.folders.contains(path) {
-            return Ok(rules);
+        if !identity(place).is_ok_and(|id| self.on_the_way.contains(&id)) {
+            return allow_open(rules, place, access);
         }
-        if !self.on_the_way.contains(path) {
-            return allow(rules, path, access);
-        }
-        for entry in fs::read_dir(path).into_iter().flatten().flatten().take(MAX_SIBLINGS) {
-            rules = self.allow_around(rules, &entry.path(), access)?;
+        let listed = fs::read_dir(format!("/proc/self/fd/{}", place.as_raw_fd()));
+        for entry in listed.into_iter().flatten().flatten().take(MAX_SIBLINGS) {
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let Ok(inner) = openat(place, entry.file_name().as_os_str(), flags, Mode::empty()) else { continue };
+            if !identity(&inner).is_ok_and(|id| self.folders.contains(&id)) {
+                rules = self.allow_around(rules, inner.as_fd(), access)?;
+            }
         }
         Ok(rules)
     }
 }
 
-/// Allows `access` at and beneath a path. A link is left out: what it points to has its own rule, or none.
+/// Allows `access` at and beneath a path of the system's own.
 fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
-    let Ok((file, metadata)) = open(path) else { return Ok(rules) };
-    if metadata.file_type().is_symlink() {
-        return Ok(rules);
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(AT_FDCWD, path, flags, Mode::empty()) {
+        Ok(place) => allow_open(rules, place.as_fd(), access),
+        Err(_) => Ok(rules),
     }
-    let access = if metadata.is_dir() { access } else { access & AccessFs::from_file(NEWEST) };
-    rules.add_rule(PathBeneath::new(file, access))
 }
 
-fn open(path: &Path) -> io::Result<(File, fs::Metadata)> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
-    let metadata = file.metadata()?;
-    Ok((file, metadata))
+/// Allows `access` at and beneath an open place. A link is left out: what it points to has its own rule, or none.
+fn allow_open(
+    rules: RulesetCreated,
+    place: BorrowedFd<'_>,
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, RulesetError> {
+    let Ok(found) = fstat(place) else { return Ok(rules) };
+    let kind = SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits());
+    if kind == SFlag::S_IFLNK {
+        return Ok(rules);
+    }
+    let access = if kind == SFlag::S_IFDIR { access } else { access & AccessFs::from_file(NEWEST) };
+    rules.add_rule(PathBeneath::new(place, access))
 }

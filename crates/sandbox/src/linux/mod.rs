@@ -8,6 +8,7 @@ mod landlock;
 mod launcher;
 mod mounts;
 mod program;
+mod shown;
 mod sys;
 mod view;
 mod wire;
@@ -27,7 +28,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use self::wire::{Report, Request, Step, Wanted};
-use crate::policy::{Policy, mounts as mounts_of};
+use crate::command::NotShown;
+use crate::policy::{Plan, Policy, plan};
 use crate::{Command, Missing, Protection, StartError};
 
 /// How long the start of a command may take before the launcher counts as dead.
@@ -108,15 +110,19 @@ fn failed(error: i32, step: Step) -> StartError {
     match step {
         Step::Program => StartError::Program(error),
         Step::Folder(path) => StartError::Folder(path, error),
+        Step::Closed(path) => StartError::Folder(path, io::Error::new(error.kind(), NotShown::Closed)),
+        Step::Link(path) => StartError::Folder(path, io::Error::new(error.kind(), NotShown::Link)),
         Step::Other(what) => StartError::Machine(what, error),
     }
 }
 
 fn start(command: Command, apart: bool) -> Result<Child, StartError> {
     let Command { program, arguments, env, directory, stdio, pass, limits, policy } = command;
-    for folder in &policy.writable {
+    let asked = policy.asked.iter().filter(|asked| asked.write).map(|asked| &asked.path);
+    for folder in policy.writable.iter().chain(asked) {
         folder.metadata().map_err(|error| StartError::Folder(folder.clone(), error))?;
     }
+    let Plan { mounts, hidden, closed } = plan(&policy);
     let request = Request {
         program,
         arguments,
@@ -124,7 +130,9 @@ fn start(command: Command, apart: bool) -> Result<Child, StartError> {
         directory,
         memory: limits.memory,
         file_size: limits.file_size,
-        mounts: mounts_of(&policy),
+        mounts,
+        hidden,
+        closed,
         network: policy.network,
         shared_memory: policy.shared_memory.max(64 << 10),
         apart,

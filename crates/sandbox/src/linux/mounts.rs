@@ -5,11 +5,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use super::init::{Failed, at};
+use super::shown::without_links;
 use super::sys;
 use super::wire::Step;
 use crate::policy::Mount;
@@ -27,14 +29,14 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Makes all mounts. `shared_memory`: bytes of `/dev/shm`.
-pub(super) fn make(mounts: &[Mount], shared_memory: u64) -> Result<(), Failed> {
+/// Makes all mounts. `shown`: what each of them shows. `shared_memory`: bytes of `/dev/shm`.
+pub(super) fn make(mounts: &[Mount], shown: &[Option<OwnedFd>], shared_memory: u64) -> Result<(), Failed> {
     own()?;
     // Copies of what is to be written, and of devices, are taken while they can be written.
     let devices = devices();
     let mut trees = Vec::with_capacity(mounts.len());
-    for step in mounts {
-        trees.push(tree(step).map_err(|error| Failed(Step::Folder(step.path().to_owned()), error))?);
+    for (step, shown) in mounts.iter().zip(shown) {
+        trees.push(tree(step, shown.as_ref()).map_err(|error| Failed(Step::Folder(step.path().to_owned()), error))?);
     }
     sys::make_read_only(Path::new("/"), true).map_err(at("make the file system read-only"))?;
     processes()?;
@@ -43,10 +45,10 @@ pub(super) fn make(mounts: &[Mount], shared_memory: u64) -> Result<(), Failed> {
     for (step, tree) in mounts.iter().zip(trees) {
         place(step, tree, &mut hidden).map_err(|error| Failed(Step::Folder(step.path().to_owned()), error))?;
     }
-    for path in hidden {
-        sys::make_read_only(&path, false).map_err(at("close a hidden folder"))?;
+    for folder in hidden {
+        sys::make_mount_read_only(&folder).map_err(at("close a hidden folder"))?;
     }
-    Ok(())
+    nix::unistd::chdir("/").map_err(|error| at("leave a hidden folder")(error.into()))
 }
 
 /// Mounts of this namespace are its own from here on.
@@ -57,42 +59,42 @@ pub(super) fn own() -> Result<(), Failed> {
 }
 
 /// What is to be mounted for a step, where it is a copy of something.
-fn tree(step: &Mount) -> io::Result<Option<OwnedFd>> {
-    Ok(match step {
-        Mount::Hide(_) => None,
-        Mount::Replace { source, .. } => Some(sys::open_tree(source)?),
-        Mount::Show { path, write } => {
-            let tree = sys::open_tree(path)?;
-            if !write {
-                sys::make_tree_read_only(&tree)?;
-            }
-            Some(tree)
-        }
-    })
+fn tree(step: &Mount, shown: Option<&OwnedFd>) -> io::Result<Option<OwnedFd>> {
+    let tree = shown.map(sys::open_tree_at).transpose()?;
+    if let (Some(tree), Mount::Show { write: false, .. }) = (&tree, step) {
+        sys::make_tree_read_only(tree)?;
+    }
+    Ok(tree)
 }
 
-fn place(step: &Mount, tree: Option<OwnedFd>, hidden: &mut Vec<PathBuf>) -> io::Result<()> {
+fn place(step: &Mount, tree: Option<OwnedFd>, hidden: &mut Vec<OwnedFd>) -> io::Result<()> {
     let path = step.path();
-    let found = match path.symlink_metadata() {
-        Ok(found) => Some(found.is_dir()),
+    let found = match without_links(path) {
+        Ok(found) => Some(found),
         // It lies in something that is hidden: it is made there.
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         // Nobody can reach it.
-        Err(_) if tree.is_none() => return Ok(()),
+        Err(error) if tree.is_none() && error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
         Err(error) => return Err(error),
     };
     match (tree, found) {
-        (Some(tree), found) => {
-            if found.is_none() {
-                make_place(path, &tree)?;
+        (Some(tree), Some(found)) => sys::move_mount(&tree, &found),
+        (Some(tree), None) => {
+            make_place(path, &tree)?;
+            sys::move_mount(&tree, &without_links(path)?)
+        }
+        (None, Some(found)) if is_folder(&found)? => {
+            nix::unistd::fchdir(&found)?;
+            in_memory(Path::new("."), "mode=0755,size=1m")?;
+            let empty = without_links(path)?;
+            // Where it was moved meanwhile, another folder is there.
+            if fstatfs(&empty)?.filesystem_type() != TMPFS_MAGIC {
+                return Err(io::ErrorKind::NotFound.into());
             }
-            sys::move_mount(&tree, path)
+            hidden.push(empty);
+            Ok(())
         }
-        (None, Some(true)) => {
-            hidden.push(path.to_owned());
-            in_memory(path, "mode=0755,size=1m")
-        }
-        (None, Some(false)) => sys::move_mount(&sys::open_tree(Path::new("/dev/null"))?, path),
+        (None, Some(found)) => sys::move_mount(&sys::open_tree(Path::new("/dev/null"))?, &found),
         (None, None) => Ok(()),
     }
 }
@@ -144,8 +146,9 @@ fn device_folder(devices: &[(String, OwnedFd)], shared_memory: u64) -> Result<()
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
         mount(Some("tmpfs"), dev, Some("tmpfs"), flags, Some("mode=0755,size=1m"))?;
         for (name, tree) in devices {
-            make_place(&dev.join(name), tree)?;
-            sys::move_mount(tree, &dev.join(name))?;
+            let place = dev.join(name);
+            make_place(&place, tree)?;
+            sys::move_mount(tree, &without_links(&place)?)?;
         }
         for (name, target) in LINKS {
             symlink(target, dev.join(name))?;

@@ -26,24 +26,38 @@ const KEPT_CAPABILITIES: [libc::c_ulong; 5] = [0, 1, 3, 4, 10];
 const MAX_PROCESSES: u64 = 4096;
 
 /// Never returns: it becomes the program, or says through `tell` why it could not, and ends.
-pub(super) fn run(request: &Request, stdio: u8, descriptors: &[OwnedFd], tell: &OwnedFd, shared: &Shared) -> ! {
-    let Err(Failed(step, error)) = become_it(request, stdio, descriptors, shared);
+pub(super) fn run(
+    request: &Request,
+    shown: &[Option<OwnedFd>],
+    stdio: u8,
+    descriptors: &[OwnedFd],
+    tell: &OwnedFd,
+    shared: &Shared,
+) -> ! {
+    let Err(Failed(step, error)) = become_it(request, shown, stdio, descriptors, shared);
     let _ = nix::unistd::write(tell, &Report::Failed(number(&error), step).encode());
     sys::exit(127)
 }
 
-fn become_it(request: &Request, stdio: u8, descriptors: &[OwnedFd], shared: &Shared) -> Result<Infallible, Failed> {
+fn become_it(
+    request: &Request,
+    shown: &[Option<OwnedFd>],
+    stdio: u8,
+    descriptors: &[OwnedFd],
+    shared: &Shared,
+) -> Result<Infallible, Failed> {
     nix::unistd::setsid().map_err(|error| at("begin a session")(error.into()))?;
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
         .map_err(|error| at("watch init")(error.into()))?;
     sys::notice_signals();
     limit(request).map_err(at("set limits"))?;
+    nix::sys::prctl::set_no_new_privs().map_err(|error| at("give up new privileges")(error.into()))?;
+    // Before descriptors are numbered, which takes the numbers of those of folders.
+    landlock::restrict(request, shown).map_err(at("apply Landlock rules"))?;
     number_descriptors(stdio, descriptors, shared).map_err(at("pass descriptors"))?;
     nix::unistd::chdir(&request.directory)
         .map_err(|error| Failed(Step::Folder(request.directory.clone()), error.into()))?;
     sys::drop_capabilities(&KEPT_CAPABILITIES);
-    nix::sys::prctl::set_no_new_privs().map_err(|error| at("give up new privileges")(error.into()))?;
-    landlock::restrict(request).map_err(at("apply Landlock rules"))?;
     shared
         .filters
         .apply(request.apart, request.network)

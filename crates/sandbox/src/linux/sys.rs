@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 const MOUNT_ATTR_RDONLY: u64 = 1;
 const OPEN_TREE_CLONE: libc::c_uint = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
 
 /// Which side of a fork this is.
 pub(super) enum Side {
@@ -92,30 +93,37 @@ pub(super) fn exit(code: i32) -> ! {
 }
 
 /// The mounts at and below a path, as a copy that is mounted nowhere yet.
-#[expect(unsafe_code, reason = "open_tree has no wrapper")]
 pub(super) fn open_tree(place: &Path) -> io::Result<OwnedFd> {
-    let place = path(place)?;
-    let flags = OPEN_TREE_CLONE | (libc::AT_RECURSIVE | libc::O_CLOEXEC) as libc::c_uint;
+    copy_tree(libc::AT_FDCWD, &path(place)?, 0)
+}
+
+/// The same of an open place.
+pub(super) fn open_tree_at(place: &OwnedFd) -> io::Result<OwnedFd> {
+    copy_tree(place.as_raw_fd(), &c"".to_owned(), libc::AT_EMPTY_PATH)
+}
+
+#[expect(unsafe_code, reason = "open_tree has no wrapper")]
+fn copy_tree(folder: RawFd, place: &CString, flags: libc::c_int) -> io::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | (libc::AT_RECURSIVE | libc::O_CLOEXEC | flags) as libc::c_uint;
     // SAFETY: the path lives through the call, and the descriptor that comes back is ours.
     unsafe {
-        let fd = check(libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, place.as_ptr(), flags))?;
+        let fd = check(libc::syscall(libc::SYS_open_tree, folder, place.as_ptr(), flags))?;
         Ok(OwnedFd::from_raw_fd(i32::try_from(fd).map_err(io::Error::other)?))
     }
 }
 
-/// Mounts what [`open_tree`] gave.
+/// Mounts what [`open_tree`] gave on an open place.
 #[expect(unsafe_code, reason = "move_mount has no wrapper")]
-pub(super) fn move_mount(tree: &OwnedFd, place: &Path) -> io::Result<()> {
-    let place = path(place)?;
-    // SAFETY: both paths live through the call.
+pub(super) fn move_mount(tree: &OwnedFd, place: &OwnedFd) -> io::Result<()> {
+    // SAFETY: the paths are constants.
     check(unsafe {
         libc::syscall(
             libc::SYS_move_mount,
             tree.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_FDCWD,
-            place.as_ptr(),
-            MOVE_MOUNT_F_EMPTY_PATH,
+            place.as_raw_fd(),
+            c"".as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
         )
     })?;
     Ok(())
@@ -152,7 +160,12 @@ pub(super) fn make_read_only(place: &Path, below: bool) -> io::Result<()> {
     mount_read_only(libc::AT_FDCWD, &path(place)?, if below { libc::AT_RECURSIVE } else { 0 })
 }
 
-/// The same for what [`open_tree`] gave.
+/// The same for an open mount alone.
+pub(super) fn make_mount_read_only(root: &OwnedFd) -> io::Result<()> {
+    mount_read_only(root.as_raw_fd(), &c"".to_owned(), libc::AT_EMPTY_PATH)
+}
+
+/// The same for what [`open_tree`] gave, with those below it.
 pub(super) fn make_tree_read_only(tree: &OwnedFd) -> io::Result<()> {
     mount_read_only(tree.as_raw_fd(), &c"".to_owned(), libc::AT_EMPTY_PATH | libc::AT_RECURSIVE)
 }

@@ -1,5 +1,6 @@
 //! What the server, the launcher and init say to each other.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -50,6 +51,10 @@ pub(super) struct Request {
     pub memory: Option<u64>,
     pub file_size: Option<u64>,
     pub mounts: Vec<Mount>,
+    /// All that is hidden: for where rules have to do it.
+    pub hidden: BTreeSet<PathBuf>,
+    /// Device and number of what may not be shown because somebody asks for it.
+    pub closed: BTreeSet<(u64, u64)>,
     pub network: Network,
     pub shared_memory: u64,
     /// Whether it has namespaces of its own.
@@ -93,6 +98,10 @@ pub(super) enum Step {
     Program,
     /// A folder was to be mounted or entered.
     Folder(PathBuf),
+    /// A folder that was asked for is or lies in what is closed.
+    Closed(PathBuf),
+    /// It has become a link.
+    Link(PathBuf),
     /// Something else, in words.
     Other(String),
 }
