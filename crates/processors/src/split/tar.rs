@@ -82,6 +82,21 @@ struct Entry {
     sparse_pax: bool,
 }
 
+impl Found {
+    /// What somebody may miss, or is odd.
+    fn tell(&self, left_out: &mut LeftOut) {
+        match &self.sort {
+            Sort::File(_, Some(odd)) => left_out.note(&self.path, odd),
+            Sort::File(_, None) | Sort::Other(None) => {}
+            Sort::Link(target) => {
+                let what = format!("a hard link to `{}`, and no file of that name comes before it", shown(target));
+                left_out.add(&self.path, &what);
+            }
+            Sort::Other(Some(what)) => left_out.add(&self.path, what),
+        }
+    }
+}
+
 impl Members {
     pub(super) fn new(body: Body, links: Links, stop: &Stop) -> Self {
         let blocks = Blocks::new(body.clone(), stop);
@@ -90,26 +105,23 @@ impl Members {
 
     /// Looks at all headers; gives which members are named by hard links.
     pub(super) fn survey(body: &Body, stop: &Stop, left_out: &mut LeftOut) -> Result<Links, Fault> {
-        let mut links = Links::default();
+        let (mut links, mut told) = (Links::default(), LeftOut::default());
         let mut members = Self::new(body.clone(), Links::default(), stop);
         while let Some(found) = members.step(None)? {
-            if let Sort::Link(target) = found.sort {
-                links.want(&target)?;
+            match &found.sort {
+                Sort::Link(target) => links.want(target)?,
+                _ => found.tell(&mut told),
             }
         }
         // Which links lead somewhere is known once it is known which members to keep in mind.
-        let mut members = Self::new(body.clone(), links.clone(), stop);
-        while let Some(found) = members.step(None)? {
-            match found.sort {
-                Sort::File(_, Some(odd)) => left_out.note(&found.path, &odd),
-                Sort::File(_, None) | Sort::Other(None) => {}
-                Sort::Link(target) => {
-                    let what = format!("a hard link to `{}`, and no file of that name comes before it", shown(&target));
-                    left_out.add(&found.path, &what);
-                }
-                Sort::Other(Some(what)) => left_out.add(&found.path, what),
+        if !links.0.is_empty() {
+            told = LeftOut::default();
+            let mut members = Self::new(body.clone(), links.clone(), stop);
+            while let Some(found) = members.step(None)? {
+                found.tell(&mut told);
             }
         }
+        *left_out = told;
         Ok(links)
     }
 
@@ -181,7 +193,7 @@ impl Members {
         let Some(next) = next.filter(|next| *next <= self.size) else {
             return Err(cut_short(format_args!("within `{}`", shown(&entry.path))));
         };
-        self.blocks.go_to(next);
+        self.go_on(next)?;
         self.links.put(&entry.path, place);
         let sort = match (place, target) {
             (Some(place), _) => Sort::File(room.map(|room| self.content(place, room, &entry.path)).transpose()?, odd),
@@ -262,12 +274,23 @@ impl Members {
 
     /// What a header that belongs to a member says.
     fn extension(&mut self, size: u64, begin: u64) -> Result<Vec<u8>, Fault> {
-        let at = self.blocks.position();
+        let end = self.blocks.position() + size.next_multiple_of(RECORD);
         let mut text = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         let read = self.blocks.read_exact(&mut text);
         read.map_err(|error| fault(error, |_| cut_short(within(begin))))?;
-        self.blocks.go_to(at + size.next_multiple_of(RECORD));
+        self.go_on(end)?;
         Ok(text)
+    }
+
+    /// Goes on from there, which lies ahead: within the block where it can, which small members share.
+    fn go_on(&mut self, next: u64) -> Result<(), Fault> {
+        let ahead = usize::try_from(next.saturating_sub(self.blocks.position())).unwrap_or(usize::MAX);
+        if ahead <= BLOCK && ahead <= self.blocks.block()?.len() {
+            self.blocks.leave(ahead);
+        } else {
+            self.blocks.go_to(next);
+        }
+        Ok(())
     }
 
     /// How much data there is behind an entry that has none by its type, though its header says so much. Some programs
