@@ -57,6 +57,7 @@ NOT_INT = re.compile(r"(?m)^(?![ \t]*[+-]?[0-9]+[ \t]*$)")
 NOT_FLOAT = re.compile(r"(?m)^(?![ \t]*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
                        r"|(?i:inf(?:inity)?))[ \t]*$)")
 NOT_COMMA = re.compile(r"(?m)^(?![ \t]*[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+)(?:,[0-9]+)?(?:[eE][+-]?[0-9]+)?[ \t]*$)")
+MAY_BE_NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]|\.[0-9]|[iI])")
 LEADING_ZERO = re.compile(r"(?m)^[ \t]*[+-]?0[0-9]")
 LONG_NUMBER = re.compile(r"[0-9.,]{16}")
 # A comma that can't group thousands: not three digits behind it, or a zero or four digits before it.
@@ -278,10 +279,10 @@ class Column:
         self.seen, self.gaps, self.low, self.high, self.kind = set(), False, 0, 0, None
 
     def look(self, cells):
-        missing = self.missing
-        present = [cell for cell in cells if cell not in missing]
-        if len(present) < len(cells):
+        missing, present = self.missing, cells
+        if not missing.isdisjoint(cells):
             self.gaps = True
+            present = [cell for cell in cells if cell not in missing]
         if present and "text" not in self.seen:
             self.seen.add(self.sort(present))
 
@@ -289,6 +290,8 @@ class Column:
         """What cells are that are there."""
         if present[0] in TRUTH:
             return "bool" if TRUTH.keys() >= set(present) else "text"
+        if not MAY_BE_NUMBER.match(present[0]):
+            return "text"       # one such cell is enough
         joined = "\n".join(present)
         if joined.count("\n") >= len(present) or (LEADING_ZERO.search(joined) and self.said is None):
             return "text"

@@ -386,6 +386,10 @@ def mode_of_object(annotation):
     """The input mode for an annotation's value; None if it is not one that can be served."""
     if annotation is Item:
         return "item"
+    # What `typing.NewType` and `type Name = …` name.
+    for behind in ("__supertype__", "__value__"):
+        if hasattr(annotation, behind) and not isinstance(annotation, type):
+            return mode_of_object(getattr(annotation, behind))
     origin = getattr(annotation, "__origin__", None)
     arguments = [a for a in getattr(annotation, "__args__", ()) if a is not type(None)]
     kind = type(annotation)

@@ -406,6 +406,30 @@ class Settings(Case):
                      settings={"dtype": {"a": "int"}})
 
 
+class Annotations(Case):
+    def test_a_table_is_asked_for_in_many_ways(self):
+        for head, annotation in (
+            ("", "pandas.DataFrame"), ("", "'pandas.DataFrame'"), ("", "typing.Optional[pandas.DataFrame]"),
+            ("from __future__ import annotations", "pandas.DataFrame"), ("", "typing.Annotated[pandas.DataFrame, 'x']"),
+            ("Table = typing.NewType('Table', pandas.DataFrame)", "Table"),
+            ("Table = pandas.DataFrame", "Table"), ("class Table(pandas.DataFrame): pass", "Table"),
+            ("", "typing.Union[pandas.DataFrame, None]"),
+        ):
+            code = f"{head}\nimport typing, pandas\n" if "__future__" in head else f"import typing, pandas\n{head}\n"
+            code += f"def process(table: {annotation}):\n    return table\n"
+            space = {}
+            exec(compile(code, "step.py", "exec", dont_inherit=True), space)
+            self.assertEqual(worker.input_mode(space["process"], space, code), "pandas", annotation)
+        if sys.version_info >= (3, 12):
+            space = {}
+            code = "import pandas\ntype Table = pandas.DataFrame\ndef process(table: Table): return table\n"
+            exec(code, space)
+            self.assertEqual(worker.input_mode(space["process"], space, code), "pandas")
+        space = {}
+        exec("import typing\nDoc = typing.NewType('Doc', dict)\ndef process(doc: Doc): return doc\n", space)
+        self.assertEqual(worker.input_mode(space["process"], space, ""), "dict")
+
+
 class Large(Case):
     def test_a_table_in_many_pieces_is_read_as_one(self):
         tables = worker.tables()
