@@ -21,9 +21,9 @@ use crate::disk::Disk;
 use crate::gone::Gone;
 use crate::holds::{Holds, Stamp};
 use crate::large::{self, FileKey, Fresh, Received};
-use crate::layout::Layout;
+use crate::layout::{Layout, PACKS};
 use crate::packs::{self, Packs};
-use crate::reach::Reach;
+use crate::reach::{Reach, Removed};
 use crate::record;
 use crate::sync::Syncer;
 use crate::tail::{SEGMENT, Tail};
@@ -79,11 +79,19 @@ pub(crate) struct Inner {
     pub syncer: Arc<tokio::sync::Mutex<Syncer>>,
     pub options: Options,
     state: Mutex<State>,
-    /// The journal that was followed last; `None` until the first time.
-    mark: Mutex<Option<JournalMark>>,
+    mark: Mutex<Mark>,
     reach: Mutex<Known>,
     /// A sync in the background is under way.
     syncing: AtomicBool,
+}
+
+/// How far the journal of a store has come.
+#[derive(Debug, Default)]
+struct Mark {
+    /// The journal that was followed last; `None` until the first time.
+    known: Option<JournalMark>,
+    /// Whether that is only noted, and not durable.
+    noted: bool,
 }
 
 /// How far the store has come.
@@ -94,6 +102,8 @@ struct Known {
     written: Option<Reach>,
     /// Whether what is there was compared with that.
     checked: bool,
+    /// Folders that lack something of what was in them.
+    removed: Vec<Removed>,
 }
 
 /// What changes with each put. Never locked over a call that may block.
@@ -145,13 +155,13 @@ impl Inner {
     }
 
     /// The journal that was followed last.
-    fn known_mark(&self) -> Result<MutexGuard<'_, Option<JournalMark>>> {
+    fn known_mark(&self) -> Result<MutexGuard<'_, Mark>> {
         self.layout.check_place()?;
-        let mut known = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_none() {
-            *known = self.layout.read_mark()?;
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if mark.known.is_none() {
+            mark.known = self.layout.read_mark()?;
         }
-        Ok(known)
+        Ok(mark)
     }
 
     fn may_follow(&self, known: Option<&JournalMark>, now: &JournalMark) -> Result<()> {
@@ -159,18 +169,36 @@ impl Inner {
     }
 
     fn follow(&self, now: &JournalMark) -> Result<()> {
-        let mut known = self.known_mark()?;
-        self.may_follow(known.as_ref(), now)?;
-        self.check_reach(known.as_ref())?;
+        let mut mark = self.known_mark()?;
+        self.may_follow(mark.known.as_ref(), now)?;
+        self.check_reach(mark.known.as_ref())?;
+        self.check_removed()?;
         // The file beside the store never says more than the one in it, unless that one is missing.
-        if known.is_none() {
+        if mark.known.is_none() {
             self.write_reach(now)?;
         }
-        if known.as_ref() != Some(now) {
+        if mark.noted || mark.known.as_ref() != Some(now) {
             self.layout.write_mark(now)?;
-            *known = Some(now.clone());
+            *mark = Mark { known: Some(now.clone()), noted: false };
         }
         self.write_reach(now)
+    }
+
+    /// Notes how far the journal and the store have come, where the store follows that journal already.
+    fn note(&self, now: &JournalMark) -> Result<()> {
+        let mut mark = self.known_mark()?;
+        if !mark.known.as_ref().is_some_and(|known| known.journal == now.journal && known.seq < now.seq) {
+            return Ok(());
+        }
+        self.layout.note_mark(now)?;
+        *mark = Mark { known: Some(now.clone()), noted: true };
+        let (pack, length) = self.lock().tail.durable();
+        let reach = self.reach();
+        let last = reach.written.as_ref().and_then(|written| written.packs.last());
+        if reach.checked && last == Some(&pack) && reach.removed.is_empty() {
+            Reach::note_length(self.layout.root(), length)?;
+        }
+        Ok(())
     }
 
     fn reach(&self) -> MutexGuard<'_, Known> {
@@ -192,6 +220,25 @@ impl Inner {
         Ok(())
     }
 
+    /// Errs where a folder was removed while it was in use, until all that was in it is back.
+    fn check_removed(&self) -> Result<()> {
+        let former = self.layout.take_former();
+        let mut reach = self.reach();
+        let Known { now, written, removed, .. } = &mut *reach;
+        for (name, former) in former {
+            let was_used =
+                written.as_ref().is_some_and(|was| if name == PACKS { !was.packs.is_empty() } else { was.files });
+            if was_used && removed.iter().all(|one| one.name != name) {
+                removed.push(Removed { name, former });
+            }
+        }
+        while let Some(one) = removed.last() {
+            one.check(&now.packs, self.layout.root())?;
+            removed.pop();
+        }
+        Ok(())
+    }
+
     fn write_reach(&self, now: &JournalMark) -> Result<()> {
         let durable = {
             let state = self.lock();
@@ -209,13 +256,21 @@ impl Inner {
         Ok(())
     }
 
-    /// Notes a pack that is durable up to its length.
-    pub fn made_pack(&self, number: u64, length: u64) {
-        let now = &mut self.reach().now;
-        now.packs.insert(number);
-        if now.packs.last() == Some(&number) {
-            now.length = length;
+    /// Notes a pack that is durable up to its length; durably where it is new, before anything in it counts.
+    pub fn made_pack(&self, number: u64, length: u64) -> Result<()> {
+        let mut reach = self.reach();
+        reach.now.packs.insert(number);
+        if reach.now.packs.last() == Some(&number) {
+            reach.now.length = length;
         }
+        // Before the store was compared with what is written, nothing is written over it.
+        let Some(mut written) = reach.written.clone().filter(|_| reach.checked) else { return Ok(()) };
+        if written.packs.insert(number) {
+            written.length = if written.packs.last() == Some(&number) { length } else { written.length };
+            written.write(self.layout.root())?;
+            reach.written = Some(written);
+        }
+        Ok(())
     }
 
     /// Notes, durably, that a pack is about to be removed.
@@ -316,7 +371,7 @@ impl DirectoryContent {
             options,
             state: Mutex::new(state),
             mark: Mutex::default(),
-            reach: Mutex::new(Known { now: stock.reach, written: None, checked: false }),
+            reach: Mutex::new(Known { now: stock.reach, written: None, checked: false, removed: Vec::new() }),
             syncing: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -327,7 +382,7 @@ impl DirectoryContent {
     /// # Errors
     /// As there.
     pub fn check_journal(&self, now: &JournalMark) -> Result<()> {
-        self.inner.may_follow(self.inner.known_mark()?.as_ref(), now)
+        self.inner.may_follow(self.inner.known_mark()?.known.as_ref(), now)
     }
 
     /// Reads one content whole, by streaming, and compares its hash.
@@ -460,6 +515,11 @@ impl Content for DirectoryContent {
     async fn follow_journal(&self, mark: &JournalMark) -> Result<()> {
         let (inner, mark) = (Arc::clone(&self.inner), mark.clone());
         blocking("content follow journal", move || inner.follow(&mark)).await
+    }
+
+    async fn note_journal(&self, mark: &JournalMark) -> Result<()> {
+        let (inner, mark) = (Arc::clone(&self.inner), mark.clone());
+        blocking("content note journal", move || inner.note(&mark)).await
     }
 
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {

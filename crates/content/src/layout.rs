@@ -3,7 +3,8 @@
 //! ```text
 //! format               the format of all this, in words
 //! lock                 locked by the process that uses it
-//! journal              whose content it is, and how far its journal had come: name and sequence number
+//! journal              whose content it is, and how far its journal had come: name and sequence number, in the last
+//!                      line that is whole
 //! whole                locked by who copies or checks everything, shared, or collects garbage
 //! packs/NNNNNNNN.pack  small content (see `record`)
 //! packs/NNNNNNNN.freed what was let go of it (see `freed`)
@@ -40,7 +41,7 @@ const FOLLOW: &str = "content follow journal";
 const LOCK: &str = "lock";
 
 /// The folders in the root.
-const PACKS: &str = "packs";
+pub const PACKS: &str = "packs";
 const FILES: &str = "files";
 const TMP: &str = "tmp";
 
@@ -85,6 +86,9 @@ pub fn write_error(operation: &'static str, what: impl std::fmt::Display, error:
     let broken = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
     if broken || error.kind() == io::ErrorKind::ReadOnlyFilesystem {
         made = made.with_hint("that disk or its file system has errors: check it (`dmesg` may say more)");
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        made =
+            made.with_hint("give the user who runs opendmp the right to read and write there; work goes on by itself");
     }
     made
 }
@@ -177,10 +181,12 @@ impl Layout {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(FOLLOW, path.display(), &error)),
         };
-        let parsed = text
-            .trim_end()
-            .split_once(' ')
-            .and_then(|(journal, seq)| Some(JournalMark { journal: journal.to_owned(), seq: Seq(seq.parse().ok()?) }));
+        let mark = |line: &str| {
+            let (journal, seq) = line.split_once(' ')?;
+            Some(JournalMark { journal: journal.to_owned(), seq: Seq(seq.parse().ok()?) })
+        };
+        // The last may be torn.
+        let parsed = text.lines().map_while(mark).last();
         parsed.map(Some).ok_or_else(|| {
             Error::new(ErrorKind::Damaged, FOLLOW, format!("{} is not as written", path.display())).with_hint(
                 "it says whose content this is; if nothing else is wrong with the data directory, remove that file",
@@ -197,6 +203,16 @@ impl Layout {
             temp.as_file().sync_all()?;
             temp.persist(&path).map_err(|error| error.error)?;
             sync_dir(&self.root)
+        };
+        write().map_err(|error| write_error(FOLLOW, format_args!("writing {}", path.display()), &error))
+    }
+
+    /// Writes that the journal has come further, without waiting for the disk: what a process that is killed leaves.
+    pub fn note_mark(&self, mark: &JournalMark) -> Result<()> {
+        let path = self.mark();
+        let write = || {
+            let line = format!("{} {}\n", mark.journal, mark.seq.0);
+            OpenOptions::new().append(true).open(&path)?.write_all(line.as_bytes())
         };
         write().map_err(|error| write_error(FOLLOW, format_args!("writing {}", path.display()), &error))
     }
@@ -349,6 +365,12 @@ impl Layout {
         Ok(made)
     }
 
+    /// The folders that were removed since this was asked last, and are made again: their names, and what was there.
+    pub fn take_former(&self) -> Vec<(&'static str, File)> {
+        let former = self.folders.iter().filter_map(|folder| Some((folder.name(), folder.take_former()?)));
+        former.collect()
+    }
+
     /// The same, and `tmp`.
     fn mend(&self) -> io::Result<bool> {
         let made = self.keep_folders().map_err(io::Error::other)?;
@@ -364,10 +386,12 @@ impl Layout {
         Err(io::Error::other(away(format!("{} was removed while it was written", path.display()))))
     }
 
-    /// Whether an open file is still what a path names.
+    /// Whether an open file is still what a path names, as far as that may be seen.
     pub fn has(&self, path: &Path, file: &File) -> bool {
-        let named = fs::symlink_metadata(path);
-        named.is_ok_and(|named| file.metadata().is_ok_and(|open| identity(&named) == identity(&open)))
+        match fs::symlink_metadata(path) {
+            Ok(named) => file.metadata().is_ok_and(|open| identity(&named) == identity(&open)),
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        }
     }
 
     /// A new file (0600), removed when dropped.

@@ -64,6 +64,8 @@ pub struct Folder {
     /// A mount point or a link when it was opened: without it, what is missing was not removed, but is elsewhere.
     elsewhere: bool,
     opened: Mutex<Opened>,
+    /// What was in its place before it was made again, until somebody asks.
+    former: Mutex<Option<File>>,
 }
 
 impl Folder {
@@ -72,7 +74,11 @@ impl Folder {
         let path = root.join(name);
         let opened = Opened::new(File::open(&path)?)?;
         let elsewhere = opened.is.0 != root_is.0 || path.symlink_metadata()?.is_symlink();
-        Ok(Self { name, path, elsewhere, opened: Mutex::new(opened) })
+        Ok(Self { name, path, elsewhere, opened: Mutex::new(opened), former: Mutex::default() })
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Errs where it is a mount of its own: files are written in the root first, and renamed into it when they are
@@ -115,6 +121,11 @@ impl Folder {
         }
     }
 
+    /// The folder that was in its place until it was made again, once.
+    pub fn take_former(&self) -> Option<File> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Makes it again within the root, where it is missing and may be made. Whether it was.
     pub fn make_again(&self, root: &Opened) -> Result<bool> {
         if self.check()? {
@@ -125,7 +136,10 @@ impl Folder {
             let opened = Opened::new(File::from(rustix::fs::openat(&root.file, self.name, flags, Mode::empty())?))?;
             if made {
                 tracing::error!(folder = %self.path.display(), "a folder of the content was removed, and is made again");
-                *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = opened;
+                let mut now = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+                let former = std::mem::replace(&mut *now, opened);
+                let mut kept = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.get_or_insert(former.file);
             }
             Ok(made)
         });

@@ -6,12 +6,12 @@
 //! opendmp content reach 1
 //! journal NAME NUMBER     what the file `journal` in the store said then
 //! packs FROM TO           numbers of packs without a gap; a line for each range
-//! last BYTES              bytes that the highest pack had at least
+//! last BYTES              bytes that the highest pack had at least; where there are more such lines, the last one counts
 //! files                   only where there are folders of large content
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -66,7 +66,9 @@ impl Reach {
     }
 
     fn parsed(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
+        // The last line may be torn.
+        let whole = text.get(..=text.rfind('\n')?)?;
+        let mut lines = whole.lines();
         let mut reach = Self::default();
         if lines.next()? != TITLE {
             return None;
@@ -120,6 +122,13 @@ impl Reach {
         write().map_err(|error| write_error(FOLLOW, format_args!("writing {}", path.display()), &error))
     }
 
+    /// Adds how long the highest pack is by now, without waiting for the disk: what a process that is killed leaves.
+    pub fn note_length(root: &Path, length: u64) -> Result<()> {
+        let path = file(root);
+        let write = || OpenOptions::new().append(true).open(&path)?.write_all(format!("last {length}\n").as_bytes());
+        write().map_err(|error| write_error(FOLLOW, format_args!("writing {}", path.display()), &error))
+    }
+
     /// Errs where a store that has come so far lacks what is written here.
     pub fn check(&self, found: &Self, root: &Path) -> Result<()> {
         let paths = Paths(root);
@@ -158,6 +167,53 @@ impl Reach {
             }
         }
         Ok(())
+    }
+}
+
+/// A folder of the store that was removed while it was in use, and was made again.
+#[derive(Debug)]
+pub struct Removed {
+    pub name: &'static str,
+    /// The folder that was there.
+    pub former: File,
+}
+
+impl Removed {
+    /// Errs where something that was in it is not in the new folder.
+    pub fn check(&self, packs: &BTreeSet<u64>, root: &Path) -> Result<()> {
+        let now = root.join(self.name);
+        let missing = match self.name {
+            crate::layout::PACKS => packs.iter().filter(|number| !Paths(root).pack(**number).exists()).count() as u64,
+            _ => self.missing_files(&now).map_err(|error| Error::io(FOLLOW, now.display(), &error))?,
+        };
+        if missing == 0 {
+            return Ok(());
+        }
+        let (now, file) = (now.display(), file(root));
+        let message = format!(
+            "{now} was removed or moved away while it was in use, and was made again: what was stored in it before is missing"
+        );
+        Err(Error::new(ErrorKind::Damaged, FOLLOW, message).with_hint(format!(
+            "copy it back beside what is new, which may be done while the server works: `cp -an MOVED/. {now}/`; or `opendmp \
+             restore` a backup into a new directory. To go on without it, stop the server, remove `{}` and start it again: \
+             what was in it is lost for good then",
+            file.display()
+        )))
+    }
+
+    /// How many files of the former folder are not in the new one; where nothing is left in it, it can't be told what
+    /// was there.
+    fn missing_files(&self, now: &Path) -> io::Result<u64> {
+        let (mut seen, mut missing) = (0, 0);
+        let former = Path::new("/proc/self/fd").join(std::os::fd::AsRawFd::as_raw_fd(&self.former).to_string());
+        for folder in fs::read_dir(former).into_iter().flatten() {
+            let folder = folder?;
+            for entry in fs::read_dir(folder.path()).into_iter().flatten() {
+                seen += 1;
+                missing += u64::from(!now.join(folder.file_name()).join(entry?.file_name()).exists());
+            }
+        }
+        Ok(if seen == 0 { 1 } else { missing })
     }
 }
 

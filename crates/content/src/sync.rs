@@ -107,7 +107,7 @@ impl Syncer {
                 let what = format!("writing {}", inner.layout.pack(*number).display());
                 write_error(SYNC, what, &error)
             })?;
-            inner.made_pack(*number, end);
+            inner.made_pack(*number, end)?;
             inner.lock().tail.settle((*number, end));
         }
         Ok(())

@@ -13,6 +13,7 @@ use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{ContentRef, Place};
 use opendmp_ports::content::conformance::{self, Subject, file_of, sample};
 use opendmp_ports::content::{Body, Content, SMALL, read_all};
+use opendmp_ports::journal::{JournalMark, Seq};
 use opendmp_ports::{Error, ErrorKind};
 
 use crate::disk::faults::Call;
@@ -759,4 +760,108 @@ async fn large_content_leaves_the_floor_free() {
     let small = content.put(sample(8, 1_000)).await.unwrap();
     content.sync().await.unwrap();
     assert!(content.open(&small).await.is_ok());
+}
+
+fn mark(seq: u64) -> JournalMark {
+    JournalMark { journal: "one".to_owned(), seq: Seq(seq) }
+}
+
+/// A copy of a folder and all that is in it.
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+/// A process that is killed leaves no time to follow the journal once more.
+#[tokio::test]
+async fn a_copy_from_before_is_told_from_what_came_after_it_whenever_it_ended() {
+    let mut store = Store::new(Options::default());
+    let older = store.dir.path().join("older");
+    store.content().follow_journal(&mark(5)).await.unwrap();
+    for round in 0..3u64 {
+        store.content().put(sample(round, 5_000)).await.unwrap();
+        store.content().sync().await.unwrap();
+        store.content().note_journal(&mark(10 + round)).await.unwrap();
+        let packs = store.root().join("packs");
+        copy(&packs, &older);
+        // In the same pack, and, after a start, in the next.
+        store.content().put(sample(10 + round, 5_000)).await.unwrap();
+        store.content().sync().await.unwrap();
+        store.content().note_journal(&mark(20 + round)).await.unwrap();
+        store.content = None;
+        let newer = store.dir.path().join("newer");
+        fs::rename(&packs, &newer).unwrap();
+        fs::rename(&older, &packs).unwrap();
+        store.reopen();
+        let error = store.content().follow_journal(&mark(20 + round)).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Damaged && error.hint.is_some(), "{error:?}");
+        store.content = None;
+        fs::remove_dir_all(&packs).unwrap();
+        fs::rename(&newer, &packs).unwrap();
+        store.reopen();
+        store.content().follow_journal(&mark(20 + round)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_new_pack_is_written_down_before_anything_in_it_counts() {
+    let mut store = Store::new(Options::default());
+    store.content().follow_journal(&mark(5)).await.unwrap();
+    store.content().put(sample(1, 5_000)).await.unwrap();
+    store.content().sync().await.unwrap();
+    store.content = None;
+    fs::remove_file(store.root().join("packs/00000001.pack")).unwrap();
+    store.reopen();
+    let error = store.content().follow_journal(&mark(5)).await.unwrap_err();
+    assert!(error.message.contains("00000001.pack"), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_last_lines_of_both_marks_may_be_torn() {
+    let mut store = Store::new(Options::default());
+    store.content().follow_journal(&mark(5)).await.unwrap();
+    store.content().put(sample(1, 5_000)).await.unwrap();
+    store.content().sync().await.unwrap();
+    store.content().follow_journal(&mark(7)).await.unwrap();
+    for (file, torn) in [("content/journal", "one"), ("content.reach", "las")] {
+        store.content = None;
+        let mut file = OpenOptions::new().append(true).open(store.dir.path().join(file)).unwrap();
+        file.write_all(torn.as_bytes()).unwrap();
+        store.reopen();
+        assert!(store.content().follow_journal(&mark(6)).await.is_err());
+        store.content().follow_journal(&mark(7)).await.unwrap();
+    }
+}
+
+/// It is an issue until what was in the folder is beside what is new; it may be put there while the store is in use.
+#[tokio::test]
+async fn a_folder_that_was_removed_is_told_until_its_content_is_back() {
+    for (folder, size) in [("packs", 5_000), ("files", SMALL * 2)] {
+        let store = Store::new(Options::default());
+        let content = store.content();
+        content.follow_journal(&mark(5)).await.unwrap();
+        let before = put_file(&content, &sample(1, size)).await;
+        content.sync().await.unwrap();
+        content.follow_journal(&mark(6)).await.unwrap();
+        let (path, moved) = (store.root().join(folder), store.dir.path().join("moved"));
+        // In a pack that is not written any more.
+        content.inner.lock().tail.close(1);
+        fs::rename(&path, &moved).unwrap();
+        let mut after = content.put_file(Arc::new(file_of(&sample(2, size)))).await;
+        for _ in 0..3 {
+            after = match after {
+                Ok(after) => content.sync().await.map(|()| after),
+                Err(_) => content.put_file(Arc::new(file_of(&sample(2, size)))).await,
+            };
+        }
+        let after = after.unwrap();
+        for _ in 0..2 {
+            let error = content.follow_journal(&mark(7)).await.unwrap_err();
+            assert!(error.message.contains(folder) && error.hint.unwrap().contains("cp -an"), "{}", error.message);
+        }
+        copy(&moved.join("."), &path);
+        content.follow_journal(&mark(7)).await.unwrap();
+        assert_eq!(read(&content, &before).await.unwrap(), sample(1, size));
+        assert_eq!(read(&content, &after).await.unwrap(), sample(2, size));
+    }
 }

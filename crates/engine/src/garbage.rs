@@ -31,6 +31,9 @@ const AGAIN: Duration = Duration::from_secs(10 * 60);
 /// How often it is checked whether journal and content are in their place.
 const CHECK: Duration = Duration::from_secs(5);
 
+/// How long after a commit the content notes how far the journal has come: once for many commits.
+const SOON: Duration = Duration::from_millis(50);
+
 /// What a health issue is about where they are not.
 pub const STORAGE: &str = "data directory";
 
@@ -80,16 +83,30 @@ impl Engine {
         self.content.follow_journal(&mark).await
     }
 
-    /// Checks that now and then until `stop`, and reports where it is not so.
+    /// Checks that now and then until `stop`, and reports where it is not so. What the journal commits meanwhile is noted
+    /// by the content soon, so that an older copy of the journal is not taken for this one after a kill.
     pub(crate) async fn watch_storage(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut hints = self.transport.listen();
         while !*stop.borrow() {
             match self.check_storage().await {
                 Ok(()) => self.clear_trouble(STORAGE),
                 Err(error) => self.trouble(STORAGE, &error.message, error.hint.as_deref()),
             }
-            tokio::select! {
-                () = self.clock.sleep(CHECK) => {}
-                _ = stop.changed() => {}
+            let next = self.clock.sleep(CHECK);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    () = &mut next => break,
+                    _ = stop.changed() => break,
+                    _ = hints.next() => {}
+                }
+                self.clock.sleep(SOON).await;
+                // Only what is told from now on is not noted here.
+                hints = self.transport.listen();
+                if let Ok(mark) = self.journal.mark().await {
+                    // What is wrong is told by the next check.
+                    let _ = self.content.note_journal(&mark).await;
+                }
             }
         }
     }

@@ -137,6 +137,13 @@ pub trait Content: Send + Sync {
     /// one that was there before. `Unavailable` where the store itself is not in its place any more.
     async fn follow_journal(&self, mark: &JournalMark) -> Result<()>;
 
+    /// Remembers how far that journal has come, as a process that is killed leaves it: without waiting for a disk. To be
+    /// called soon after a commit. A journal that was not followed yet is not noted.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    async fn note_journal(&self, mark: &JournalMark) -> Result<()>;
+
     /// Errs with `Conflict` where one of these is condemned or removed: a settlement must not name it. What was put
     /// under a hold that lives never is.
     async fn vouch(&self, named: &[ContentRef]) -> Result<()>;

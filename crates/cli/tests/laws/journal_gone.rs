@@ -485,6 +485,48 @@ fn content_that_is_unmounted_while_a_server_works_takes_nothing_in() {
     });
 }
 
+/// Copies a journal with the files beside it, in the place of another.
+fn copy_journal(place: &Place, from: &str, to: &str) {
+    fs::create_dir_all(place.path(to)).unwrap();
+    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+        let (from, to) = (place.path(from).join(name), place.path(to).join(name));
+        let _ = fs::remove_file(&to);
+        if from.exists() {
+            fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+/// The journal was copied just after the content had followed it, and the server was killed soon after.
+#[test]
+fn an_older_journal_is_told_after_a_kill() {
+    let mut place = Place::new();
+    place.write_flow(FLOW);
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    place.start_and_wait();
+    let is_out = |place: &Place, name: &str| place.path("out").join(name).exists();
+    let followed = |place: &Place| fs::read_to_string(place.path("data/content/journal")).unwrap_or_default();
+    put(&place, "before", &"large ".repeat(100_000));
+    place.wait_for("the first one is out", |place| is_out(place, "before"));
+    let at = followed(&place);
+    place.wait_for("the content follows the journal", |place| followed(place) != at);
+    copy_journal(&place, "data", "older");
+    for n in 0..10 {
+        let name = format!("after-{n}");
+        put(&place, &name, &name);
+        place.wait_for("one more is out", |place| is_out(place, &name));
+    }
+    place.kill();
+    let before = content(&place);
+    copy_journal(&place, "data", "newest");
+    copy_journal(&place, "older", "data");
+    nothing_goes(&place, &before, "the journal is older than its content");
+    copy_journal(&place, "newest", "data");
+    place.ok(&["gc"]);
+    place.ok(&["verify"]);
+    assert_eq!(place.datasets().len(), 11);
+}
+
 #[test]
 fn packs_and_files_are_not_mounted_by_themselves() {
     in_own_mounts(|| {

@@ -163,6 +163,10 @@ impl Content for MeteredContent {
         self.inner.follow_journal(mark).await
     }
 
+    async fn note_journal(&self, mark: &JournalMark) -> Result<()> {
+        self.inner.note_journal(mark).await
+    }
+
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
         self.inner.vouch(named).await
     }

@@ -216,6 +216,10 @@ impl Content for Forgetful {
         self.0.follow_journal(mark).await
     }
 
+    async fn note_journal(&self, mark: &JournalMark) -> Result<()> {
+        self.0.note_journal(mark).await
+    }
+
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
         self.0.vouch(named).await
     }

@@ -271,6 +271,10 @@ impl Content for SimContent {
         self.pass("content follow journal", self.0.world.content.follow_journal(mark)).await
     }
 
+    async fn note_journal(&self, mark: &JournalMark) -> Result<()> {
+        self.pass("content note journal", self.0.world.content.note_journal(mark)).await
+    }
+
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
         self.pass("content vouch", self.0.world.content.vouch(named)).await
     }

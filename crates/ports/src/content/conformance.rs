@@ -55,6 +55,7 @@ pub async fn all<S: Subject>(make: impl AsyncFn() -> S) {
     what_is_held_stays(&mut make().await).await;
     one_collects_at_a_time(&make().await).await;
     only_its_own_journal_is_followed(&mut make().await).await;
+    what_is_noted_first_is_not_followed(&mut make().await).await;
 }
 
 /// Bytes that look random, equal for equal `seed` and length.
@@ -542,6 +543,24 @@ async fn only_its_own_journal_is_followed(subject: &mut impl Subject) {
         subject.content().follow_journal(&mark("one", 7)).await.unwrap();
     }
     subject.content().follow_journal(&mark("one", 8)).await.unwrap();
+    // What is noted counts, too, but for another journal, and for one that is behind.
+    for (journal, seq) in [("one", 9), ("one", 1_000), ("one", 10), ("two", 2_000)] {
+        subject.content().note_journal(&mark(journal, seq)).await.unwrap();
+    }
+    subject.crash().await;
+    for seq in [8, 999] {
+        let refused = subject.content().follow_journal(&mark("one", seq)).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Damaged, "{refused}");
+    }
+    subject.content().follow_journal(&mark("one", 1_000)).await.unwrap();
+}
+
+/// A store that follows no journal is not tied to one by a note.
+async fn what_is_noted_first_is_not_followed(subject: &mut impl Subject) {
+    let mark = |journal: &str, seq| JournalMark { journal: journal.to_owned(), seq: Seq(seq) };
+    subject.content().note_journal(&mark("one", 5)).await.unwrap();
+    subject.crash().await;
+    subject.content().follow_journal(&mark("two", 1)).await.unwrap();
 }
 
 async fn usage_counts_what_is_stored(subject: &impl Subject) {

@@ -139,6 +139,16 @@ impl Content for MemoryContent {
         Ok(())
     }
 
+    async fn note_journal(&self, mark: &JournalMark) -> Result<()> {
+        let mut memory = self.lock();
+        if let Some(known) = &mut memory.journal
+            && known.journal == mark.journal
+        {
+            known.seq = known.seq.max(mark.seq);
+        }
+        Ok(())
+    }
+
     async fn vouch(&self, named: &[ContentRef]) -> Result<()> {
         let memory = self.lock();
         for content in named {
