@@ -195,7 +195,7 @@ class Lines:
         file.read(len(self.shape.mark))
         return io.TextIOWrapper(file, encoding=self.shape.codec, newline="")
 
-    def start(self, library):
+    def start(self):
         """Find out delimiter and line ends from the first lines; those before the header are kept for the result."""
         shape, settings = self.shape, self.settings
         with self.open() as lines:
@@ -205,6 +205,10 @@ class Lines:
             if said:
                 first.append(head)
                 head = lines.readline()
+            if "\0" in head:
+                raise hinted(ValueError("the item can't be read as a csv table: it has NUL bytes, as UTF-16 without a "
+                                        "byte-order mark has"),
+                             "name its encoding at the step: `table: { encoding: utf-16-le }`")
             shape.before = [line for line in first if line]
             if not settings.get("delimiter"):
                 if said:
@@ -213,10 +217,6 @@ class Lines:
                     sample = [head, *(lines.readline() for _ in range(LOOK_LINES))]
                     shape.delimiter = find_delimiter(sample)
             shape.newline = "\r\n" if head.endswith("\r\n") else "\r" if head.endswith("\r") else "\n"
-        if "\0" in head:
-            raise hinted(ValueError("the item can't be read as a csv table: it has NUL bytes, as UTF-16 without a "
-                                    "byte-order mark has"),
-                         "name its encoding at the step: `table: { encoding: utf-16-le }`")
 
     def rows(self, strict=True):
         """The rows of text, as lists, with the line that each ends on. Blank lines are no rows."""
@@ -398,9 +398,9 @@ def read_rows(library, item, settings, kind):
     lines = kept.lines = Lines(item, {**settings, "delimiter": settings.get("delimiter")
                                       or ("\t" if kind == "tsv" else None)})
     kept.shape = lines.shape
-    lines.start(library)
-    previous = csv.field_size_limit(1 << 30)        # it is the script's to set, too
+    csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))      # the usual one refuses cells of 128 KiB
     try:
+        lines.start()
         try:
             pieces = kept_pieces(kept, lines, settings, True)
         except csv.Error as error:
@@ -413,8 +413,6 @@ def read_rows(library, item, settings, kind):
                      "name delimiter and encoding at the step: `table: { delimiter: \";\", encoding: utf-16 }`") from None
     except UnicodeDecodeError as error:
         raise not_text(kept.shape, error) from None
-    finally:
-        csv.field_size_limit(previous)
     return kept, pieces
 
 

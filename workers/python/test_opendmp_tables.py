@@ -92,6 +92,9 @@ class Rows(Case):
         table, _ = read("t.csv", data)
         self.assertEqual(table.iloc[0].tolist(), ["1,5", "two\nlines"])
 
+    def test_a_cell_may_be_long(self):
+        self.unchanged("a,b\n1," + "x" * 200_000 + "\n2,y\n")
+
     def test_columns_without_a_name_or_with_that_of_another_keep_it(self):
         self.unchanged("a,a,\n1,2,3\n")
         self.assertEqual(content("a,a,\n1,2,3\n", lambda t: t.assign(z=1)), "a,a,,z\n1,2,3,1\n")
@@ -441,6 +444,8 @@ class Large(Case):
             self.unchanged(data)
             self.assertEqual(content(data, lambda t: t[t.z.isna()]), "id,x,y,z\na,NA,7,\n")
             tables.KEEP_BYTES, tables.WHOLE_BYTES = 0, 100
+            self.assertEqual(content("a,b\n01,1.50\n", lambda t: t), "a,b\n01,1.5\n")
+            self.assertEqual(read("t.csv", "a,b\n1," + "x" * 200_000 + "\n")[0].shape, (1, 2))
             for library in LIBRARIES:
                 again = read("t.csv", data, library)[0]
                 self.assertTrue(again.equals(whole[library]), (library, again, whole[library]))
