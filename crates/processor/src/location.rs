@@ -140,6 +140,11 @@ impl PathPolicy {
         &self.roots
     }
 
+    /// The data directory, as it was found when this was made; `None` where there is none.
+    pub fn data_directory(&self) -> Option<FolderId> {
+        self.own.as_ref().and_then(|own| own.location.ids.first().copied().flatten())
+    }
+
     /// Whether that is the data directory, or its folder of content: never to be entered on the way through others.
     pub fn is_own(&self, id: FolderId) -> bool {
         let is = |own: &Arc<DataDirectory>| own.location.ids.first() == Some(&Some(id)) || own.content == Some(id);

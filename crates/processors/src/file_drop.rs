@@ -49,7 +49,7 @@ use self::roots::{Reached, Roots};
 use self::scan::{Answer, At, Changed, Found, Next, Over, Scanner, Shared};
 use self::still::same;
 use crate::beneath::{self, Guard, is_file, split, version};
-use crate::location::{Location, Unmounted};
+use crate::location::{Location, Unmounted, Unrecorded};
 use crate::temporary::Swept;
 
 /// The config of a source `file_drop`.
@@ -244,8 +244,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 fn no_root(root: &Location, error: &io::Error) -> SourceError {
-    if let Some(refused) = beneath::refused(error) {
-        return refused.clone().source_error();
+    if let Some(known) = known(error) {
+        return known;
     }
     let shown = root.shown();
     match error.kind() {
@@ -265,20 +265,32 @@ fn no_root(root: &Location, error: &io::Error) -> SourceError {
     }
 }
 
-/// An error with a file, in words.
-fn failed(doing: &str, path: &[u8], error: &io::Error) -> SourceError {
+/// An error that says by itself what it is about, which may be another thing than what was looked at.
+fn known(error: &io::Error) -> Option<SourceError> {
     if let Some(refused) = beneath::refused(error) {
-        return refused.clone().source_error();
+        return Some(refused.clone().source_error());
     }
     if let Some(unmounted) = Unmounted::of(error) {
         let (message, hint) = (unmounted.to_string(), Some(unmounted.hint()));
-        return SourceError { code: Unmounted::CODE, message, hint };
+        return Some(SourceError { code: Unmounted::CODE, message, hint });
+    }
+    let unrecorded = Unrecorded::of(error)?;
+    let (message, hint) = (unrecorded.to_string(), Some(unrecorded.hint.clone()));
+    Some(SourceError { code: unrecorded.code, message, hint })
+}
+
+/// An error with a file, in words.
+fn failed(doing: &str, path: &[u8], error: &io::Error) -> SourceError {
+    if let Some(known) = known(error) {
+        return known;
     }
     let shown = name::printable(&name::from_bytes(path));
     let (code, hint) = match error.kind() {
         io::ErrorKind::PermissionDenied => ("no-rights", "give the user OpenDMP runs as the right to do so"),
         io::ErrorKind::ReadOnlyFilesystem => ("read-only", "mount the file system writable, or use `after: keep`"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ("no-space", "free some space"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ("no-space", "make room on the disk of that folder")
+        }
         _ => ("io", "check the disk; it is tried again"),
     };
     SourceError { code, message: format!("{doing} `{shown}`: {error}"), hint: Some(hint.to_owned()) }
@@ -300,8 +312,10 @@ impl FileDrop {
         {
             return Err(wrong(problem));
         }
-        let location =
-            |path, place| Location::new(path, context.locations.as_deref()).guarded(Guard::new(&context.policy, place));
+        let location = |path, place| {
+            let location = Location::new(path, context.locations.as_deref()).at_home(&context.policy);
+            location.guarded(Guard::new(&context.policy, place))
+        };
         let shared = Shared {
             roots: Roots::new(location(root, from)),
             written: read.path,
@@ -521,6 +535,6 @@ impl Source for FileDrop {
     }
 
     async fn audit(&self, ledger: &dyn Ledger, releasing: &[Vec<u8>]) -> Result<Audit, SourceError> {
-        audit::audit(self.shared.clone(), ledger, releasing).await
+        audit::audit(self.shared.clone(), ledger, releasing, audit::RECENT).await
     }
 }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::beneath::{self, Folder, Guard, Taken, is_file, version, version_of};
-use crate::location::{Location, Unmounted};
+use crate::location::{Location, Unmounted, Unrecorded};
 use crate::template::Template;
 use crate::temporary::{ATTEMPTS, Swept, Temporary};
 
@@ -92,7 +92,7 @@ impl SinkKind for Kind {
             return Err(Fault::new(FaultKind::Failed, "bad-template", "the name of the files can't be read"));
         };
         let root = context.allowed(&place)?;
-        let location = Location::new(root, context.locations.as_deref());
+        let location = Location::new(root, context.locations.as_deref()).at_home(&context.policy);
         Ok(Arc::new(FolderSink::new(&read, location.guarded(Guard::new(&context.policy, place)))?))
     }
 }
@@ -193,6 +193,8 @@ enum Stop {
     Unseen(io::Error),
     /// The folder's file system is not mounted.
     Unmounted(Unmounted),
+    /// What is recorded of the folder can't be read or written.
+    Unrecorded(Unrecorded),
     /// A folder has the target's name, and `overwrite` does not mean a folder.
     FolderThere,
     /// The content is not what its hash says.
@@ -218,6 +220,7 @@ impl Stop {
             Self::Io(what, error) => Self::Io(what, same(error)),
             Self::Unseen(error) => Self::Unseen(same(error)),
             Self::Unmounted(unmounted) => Self::Unmounted(unmounted.clone()),
+            Self::Unrecorded(unrecorded) => Self::Unrecorded(unrecorded.clone()),
             Self::FolderThere => Self::FolderThere,
             Self::Damaged => Self::Damaged,
             Self::Busy => Self::Busy,
@@ -236,6 +239,10 @@ impl Stop {
             Stop::Unmounted(unmounted) => {
                 let fault = Fault::new(FaultKind::Unavailable, Unmounted::CODE, unmounted.to_string());
                 return fault.with_hint(unmounted.hint());
+            }
+            Stop::Unrecorded(unrecorded) => {
+                let fault = Fault::new(FaultKind::Unavailable, unrecorded.code, unrecorded.to_string());
+                return fault.with_hint(unrecorded.hint);
             }
             Stop::Unseen(error) => {
                 let (code, hint) = match error.kind() {
@@ -351,9 +358,10 @@ impl Inner {
 
     /// The folder at a path below the root, made where it is missing.
     fn folder(&self, parents: &[u8]) -> Result<Folder, Stop> {
-        let root = self.root.open_or_make().map_err(|error| match Unmounted::of(&error) {
-            Some(unmounted) => Stop::Unmounted(unmounted.clone()),
-            None => Stop::Io("opening the folder of", error),
+        let root = self.root.open_or_make().map_err(|error| match (Unmounted::of(&error), Unrecorded::of(&error)) {
+            (Some(unmounted), _) => Stop::Unmounted(unmounted.clone()),
+            (None, Some(unrecorded)) => Stop::Unrecorded(unrecorded.clone()),
+            (None, None) => Stop::Io("opening the folder of", error),
         })?;
         let folder = root.descend_making(parents, true).during("making the folder of")?;
         self.swept.sweep(&folder);

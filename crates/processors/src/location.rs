@@ -10,12 +10,13 @@
 //! then whatever is there is taken for what is meant.
 
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opendmp_model::ids::{PathHash, base32};
 use opendmp_model::name;
+use opendmp_processor::PathPolicy;
 use serde::{Deserialize, Serialize};
 
 use crate::beneath::{Folder, FolderId, Guard, Identity};
@@ -59,6 +60,8 @@ pub(crate) struct Location {
     guard: Option<Arc<Guard>>,
     /// The file of its record.
     file: Option<PathBuf>,
+    /// Device and inode of the data directory that the folder of records is in; `None`: any folder will do.
+    home: Option<(u64, u64)>,
     state: Mutex<State>,
 }
 
@@ -81,7 +84,32 @@ impl Location {
             file.truncate(26);
             records.join(file + ".json")
         });
-        Self { path, guard: None, file, state: Mutex::default() }
+        Self { path, guard: None, file, home: None, state: Mutex::default() }
+    }
+
+    /// The same, its record kept only while the data directory of the policy is in its place.
+    pub(crate) fn at_home(self, policy: &PathPolicy) -> Self {
+        Self { home: policy.data_directory(), ..self }
+    }
+
+    /// Errs while the data directory is not where it was: nothing is to be made in its place, and nothing begun that it
+    /// has to remember.
+    pub(crate) fn check_home(&self) -> io::Result<()> {
+        let (Some(home), Some(data)) = (self.home, self.file.as_deref().and_then(Path::parent).and_then(Path::parent))
+        else {
+            return Ok(());
+        };
+        match data.metadata() {
+            Ok(found) if (found.dev(), found.ino()) == home => Ok(()),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(unrecorded("looking at", data, &error))
+            }
+            Ok(_) | Err(_) => Err(io::Error::other(Unrecorded {
+                code: "data-directory-away",
+                message: format!("the data directory {} was moved or removed while it is in use", shown(data)),
+                hint: "move the directory back to its path; work continues without a restart".to_owned(),
+            })),
+        }
     }
 
     /// The same, opened only as far as it may be used.
@@ -257,6 +285,8 @@ impl Location {
 
     fn record(&self) -> io::Result<Record> {
         let Some(file) = &self.file else { return Ok(self.state().record.clone()) };
+        // With the data directory away, that nothing is recorded would only seem so.
+        self.check_home()?;
         let damaged = |why: &str| io::Error::other(format!("the record {} {why}; remove it", shown(file)));
         match std::fs::read(file) {
             Ok(bytes) => match serde_json::from_slice::<Record>(&bytes) {
@@ -265,7 +295,7 @@ impl Location {
                 Err(_) => Err(damaged("is damaged")),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
-            Err(error) => Err(error),
+            Err(error) => Err(unrecorded("reading", file, &error)),
         }
     }
 
@@ -280,11 +310,15 @@ impl Location {
             return Ok(());
         };
         let Some(folder) = file.parent() else { return Ok(()) };
-        if !folder.exists() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // Only this one, never what it is in: with the data directory away, another would be made in its place.
+        match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(unrecorded("making", folder, &error));
+            }
+            Ok(()) | Err(_) => {}
         }
         let new = folder.join(format!("{}.tmp", life::new()));
-        let written = (|| {
+        let written: io::Result<()> = (|| {
             // The data directory is its owner's alone, whatever the umask.
             let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
             out.write_all(&serde_json::to_vec_pretty(&record)?)?;
@@ -295,7 +329,7 @@ impl Location {
         if written.is_err() {
             let _ = std::fs::remove_file(&new);
         }
-        written
+        written.map_err(|error| unrecorded("writing", file, &error))
     }
 }
 
@@ -303,6 +337,55 @@ impl Record {
     fn folder(&self) -> Option<FolderId> {
         FolderId::parse(self.folder.as_deref()?)
     }
+}
+
+/// What is recorded of a folder can't be read or written: a matter of the data directory, not of the folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Unrecorded {
+    /// A short stable name.
+    pub code: &'static str,
+    message: String,
+    pub hint: String,
+}
+
+impl Unrecorded {
+    /// What an error says, if it says that.
+    pub(crate) fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl std::fmt::Display for Unrecorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Unrecorded {}
+
+/// An error with a record. It names what refuses, which may be a folder above.
+fn unrecorded(doing: &str, path: &Path, error: &io::Error) -> io::Error {
+    let (code, hint) = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            // The deepest that can be looked at is what lets nobody in.
+            let closed = path.ancestors().find(|at| at.metadata().is_ok()).unwrap_or(path);
+            let (closed, rights) = (shown(closed), if closed.is_dir() { "rwx" } else { "rw" });
+            (
+                "no-rights",
+                format!(
+                    "`{closed}` refuses the user OpenDMP runs as: `chmod u+{rights} '{closed}'`, or give that user the data \
+                     directory with `chown -R`"
+                ),
+            )
+        }
+        io::ErrorKind::ReadOnlyFilesystem => ("read-only", "mount the disk of the data directory writable".to_owned()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ("no-space", "make room on the disk of the data directory; it is tried again".to_owned())
+        }
+        _ => ("io", "check the disk of the data directory; it is tried again".to_owned()),
+    };
+    let message = format!("{doing} `{}` in the data directory: {error}", shown(path));
+    io::Error::other(Unrecorded { code, message, hint })
 }
 
 /// A folder lies below a mount point at which nothing is mounted any more.
@@ -406,6 +489,59 @@ mod tests {
         std::fs::write(&file, "{").unwrap();
         let error = one().open().unwrap_err().to_string();
         assert!(error.contains("damaged") && error.contains(file.to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_made_in_the_place_of_a_data_directory_that_is_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, data, away) = (dir.path().join("in"), dir.path().join("data"), dir.path().join("away"));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::create_dir(&data).unwrap();
+        let policy = PathPolicy::new(Vec::new(), Some(&data));
+        let location = |path: &Path| Location::new(path.to_owned(), Some(&data.join("locations"))).at_home(&policy);
+        location(&path).open().unwrap();
+        // As anybody may do at any time.
+        std::fs::remove_dir_all(data.join("locations")).unwrap();
+        location(&path).open().unwrap();
+        assert!(data.join("locations").is_dir());
+        std::fs::rename(&data, &away).unwrap();
+        let told = |error: io::Error| {
+            let Some(found) = Unrecorded::of(&error) else { panic!("{error}") };
+            assert!(found.message.contains("was moved or removed") && found.hint.contains("back"), "{found:?}");
+        };
+        told(location(&path).open().unwrap_err());
+        told(location(&path).add_claims(&id(1), b"a").unwrap_err());
+        assert!(!data.exists(), "nothing is made in its place");
+        // Nor where another folder has its place.
+        std::fs::create_dir(&data).unwrap();
+        told(location(&path).open().unwrap_err());
+        told(location(&dir.path().join("out")).open_or_make().unwrap_err());
+        assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0);
+        std::fs::remove_dir(&data).unwrap();
+        std::fs::rename(&away, &data).unwrap();
+        location(&path).open().unwrap();
+        location(&path).add_claims(&id(1), b"a").unwrap();
+        assert_eq!(location(&path).claims().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_record_that_can_not_be_used_is_not_put_down_to_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, data) = (dir.path().join("in"), dir.path().join("data"));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::create_dir_all(data.join("locations")).unwrap();
+        let location = Location::new(path, Some(&data.join("locations")));
+        let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = unrecorded("reading", location.file.as_deref().unwrap(), &refused);
+        let found = Unrecorded::of(&error).unwrap();
+        let folder = data.join("locations").display().to_string();
+        assert!(found.hint.contains(&format!("chmod u+rwx '{folder}'")), "the deepest that is there: {found:?}");
+        assert!(found.message.contains("in the data directory"), "{found:?}");
+        // A file is where its folder should be.
+        std::fs::remove_dir(data.join("locations")).unwrap();
+        std::fs::write(data.join("locations"), "").unwrap();
+        let error = location.open().unwrap_err();
+        assert!(Unrecorded::of(&error).is_some_and(|found| found.message.contains(&folder)), "{error}");
     }
 
     #[test]

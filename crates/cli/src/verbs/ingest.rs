@@ -31,8 +31,9 @@ Examples:
   opendmp ingest audit penguins
   opendmp ingest audit flow.yaml --format json
 
-What waits is taken with the next look, and what is being let go soon is gone; both are told, and are
-as they should be. Exit code 0 if nothing was lost on the way and nothing is in the way, else 3.")]
+What waits is taken with the next look, or is being taken in, and what is being let go soon is
+gone: all that is told, and is as it should be. Exit code 0 if nothing was lost on the way and
+nothing is in the way, else 3.")]
     Audit {
         /// The flow's name, or its file
         #[arg(value_name = "FLOW")]

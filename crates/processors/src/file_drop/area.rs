@@ -96,6 +96,8 @@ impl Areas {
                 && !area.paths.contains(path)
                 && area.folder.is_there()
         };
+        // With the data directory away, nothing could be done with what is set aside.
+        roots.location.check_home()?;
         if !self.present.as_ref().is_some_and(fits) {
             roots.hold(root, owner)?;
             let token = life.token(self.made, &root.id, after);

@@ -21,7 +21,7 @@ use super::area::Present;
 use super::lease::{self, Writer};
 use super::roots::{Reached, Root, Roots};
 use super::still::TICK;
-use super::{After, failed};
+use super::{After, failed, known};
 use crate::beneath::{Folder, FolderId, Taken, is_file, join, split, version};
 use crate::life;
 use crate::location::Location;
@@ -169,11 +169,15 @@ impl Life {
         token.split(|&b| b == b'.').next() == Some(&self.0)
     }
 
+    /// Whether the folder of that name is a claim of a source that is open in this process.
+    pub(super) fn is_living(token: &[u8]) -> bool {
+        let life = token.split(|&b| b == b'.').next().unwrap_or_default();
+        LIVING.lock().unwrap_or_else(PoisonError::into_inner).contains(life)
+    }
+
     /// Whether what lies in the folder of that name is to be looked after by this source.
     pub(super) fn looks_after(&self, token: &[u8]) -> bool {
-        let life = token.split(|&b| b == b'.').next().unwrap_or_default();
-        let living = || LIVING.lock().unwrap_or_else(PoisonError::into_inner).contains(life);
-        mode_of(token).is_some() && (self.made(token) || !living())
+        mode_of(token).is_some() && (self.made(token) || !Self::is_living(token))
     }
 }
 
@@ -451,7 +455,7 @@ fn move_out(from: &Folder, path: &[u8], to: Option<&Location>) -> Result<Option<
         });
     };
     let (folder, name) = split(path);
-    let doing = |error: io::Error| failed("moving", path, &error);
+    let doing = |error: io::Error| not_moved(path, to, &error);
     let into = to.open_or_make().and_then(|to| to.descend_making(folder, true)).map_err(doing)?;
     match with_free_name(name, |new| from.rename(name, &into, new, Taken::Refuse)) {
         Ok(()) => {}
@@ -460,6 +464,27 @@ fn move_out(from: &Folder, path: &[u8], to: Option<&Location>) -> Result<Option<
         Err(error) => return Err(doing(error)),
     }
     Ok(Some(into))
+}
+
+/// A file could not be moved: what has to be mended is the folder that it was to come to, or its disk.
+fn not_moved(path: &[u8], to: &Location, error: &io::Error) -> SourceError {
+    let shown = to.shown();
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull => format!("make room on the disk of `{shown}`"),
+        io::ErrorKind::QuotaExceeded => format!("raise the quota on the disk of `{shown}`, or make room there"),
+        io::ErrorKind::PermissionDenied => format!("give the user OpenDMP runs as the right to write to `{shown}`"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("mount the file system of `{shown}` writable, or choose another `to`")
+        }
+        _ => return failed("moving", path, error),
+    };
+    let mut told = failed("moving", path, error);
+    if known(error).is_none() {
+        let file = name::printable(&name::from_bytes(path));
+        told.message = format!("moving `{file}` to `{shown}`: {error}");
+        told.hint = Some(format!("{hint}; it is tried again"));
+    }
+    told
 }
 
 /// Tries `name`, then its numbered names, until one is free.
@@ -537,6 +562,15 @@ mod tests {
 
     fn place(path: &[u8]) -> Place {
         Place { owner: owner("journal 1"), token: b"life.0.m".to_vec(), path: path.to_vec() }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_the_folder_that_files_are_moved_to() {
+        let to = Location::new("/mnt/done".into(), None);
+        let told = not_moved(b"a.txt", &to, &io::ErrorKind::StorageFull.into());
+        assert_eq!(told.code, "no-space");
+        assert!(told.message.starts_with("moving `a.txt` to `/mnt/done`: "), "{told:?}");
+        assert_eq!(told.hint.unwrap(), "make room on the disk of `/mnt/done`; it is tried again");
     }
 
     #[test]

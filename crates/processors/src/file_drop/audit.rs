@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use opendmp_model::ledger::FileStat;
+use bytes::Bytes;
+use opendmp_model::ledger::{FileStat, Known};
 use opendmp_model::name;
 use opendmp_processor::{Audit, AuditEntry, AuditState, Ledger, SourceError};
 
-use super::aside::{self, CLAIMED, Place};
+use super::aside::{self, CLAIMED, Life, Place};
 use super::roots::Root;
 use super::scan::Shared;
 use super::still::same;
@@ -18,6 +19,8 @@ use crate::beneath::{is_file, split, version};
 
 /// How many paths are compared at a time.
 const BATCH: usize = 1_000;
+/// For how long after it was set aside a file counts as being taken in, whoever does so, in nanoseconds.
+pub(super) const RECENT: i64 = 10_000_000_000;
 /// How many entries an audit gives.
 const MOST_ENTRIES: usize = 1_000;
 
@@ -144,6 +147,33 @@ fn stat(root: &Root, path: &[u8]) -> Option<Result<FileStat, SourceError>> {
     }
 }
 
+/// Whether each file is where it was found; what was set aside is asked for once more.
+fn still_there(shared: &Shared, batch: Vec<Found>) -> Vec<(Found, bool)> {
+    let now = shared.roots.now().ok();
+    let is_there = |found: &Found| {
+        let (Some(place), Ok(_)) = (&found.place, &found.stat) else { return true };
+        let Some(reached) = shared.roots.of(place, now.as_ref()) else { return true };
+        stat(&reached.root, &place.key()).is_some()
+    };
+    batch.into_iter().map(|found| (is_there(&found), found)).map(|(is_there, found)| (found, is_there)).collect()
+}
+
+/// Whether a file was set aside a moment ago, by the clock of its stamps, which may be a little ahead: its name changed
+/// then. Its source may be one of another process, or one that was killed and takes it up again when it starts.
+#[cfg(target_os = "linux")]
+fn is_recent(stat: &FileStat, recent: i64) -> bool {
+    use nix::sys::time::TimeValLike;
+    use nix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map(|now| now.num_nanoseconds());
+    now.is_ok_and(|now| now.saturating_sub(stat.ctime).saturating_abs() < recent)
+}
+
+/// By what is living alone.
+#[cfg(not(target_os = "linux"))]
+fn is_recent(_: &FileStat, _: i64) -> bool {
+    false
+}
+
 /// What is not to be found, because the folder it is in is not there.
 fn missing(shared: &Shared, owner: &[u8], releasing: &[Vec<u8>]) -> Result<Vec<AuditEntry>, SourceError> {
     let failed = |error: io::Error| no_root(&shared.roots.location, &error);
@@ -173,11 +203,13 @@ fn missing(shared: &Shared, owner: &[u8], releasing: &[Vec<u8>]) -> Result<Vec<A
     Ok(entries)
 }
 
-/// Compares. `releasing` are the releases not yet carried out.
+/// Compares. `releasing` are the releases not yet carried out; what was set aside less than `recent` ago counts as being
+/// taken in.
 pub(super) async fn audit(
     shared: Arc<Shared>,
     ledger: &dyn Ledger,
     releasing: &[Vec<u8>],
+    recent: i64,
 ) -> Result<Audit, SourceError> {
     let owner = aside::owner(ledger.owner());
     let mut audit = Audit::default();
@@ -204,13 +236,33 @@ pub(super) async fn audit(
             return Ok(audit);
         }
         let known = ledger.known(batch.iter().map(|found| found.path.clone()).collect()).await?;
-        for (found, known) in batch.into_iter().zip(known) {
+        let knows = |known: &Option<Known>, stat: &FileStat| known.is_some_and(|known| same(&known.stat, stat));
+        // What arrived since the audit began is being let go by now, or was. Asked for only once it is known to the
+        // ledger, with which it is recorded that it is to be let go.
+        let late = |(found, known): (&Found, &Option<Known>)| match (&found.stat, &found.place) {
+            (Ok(stat), Some(place)) if knows(known, stat) => Some(place.release(stat)),
+            _ => None,
+        };
+        let asked: Vec<Bytes> = batch.iter().zip(&known).filter_map(late).collect();
+        let answers = if asked.is_empty() { Vec::new() } else { ledger.releasing(asked.clone()).await? };
+        let late: BTreeSet<Bytes> = asked.into_iter().zip(answers).filter_map(|(one, is)| is.then_some(one)).collect();
+        let with = shared.clone();
+        let batch = blocking(move || still_there(&with, batch)).await?;
+        for ((found, is_there), known) in batch.into_iter().zip(known) {
+            if !is_there {
+                continue;
+            }
             audit.compared += 1;
-            let is_known = |stat: &FileStat| known.is_some_and(|known| same(&known.stat, stat));
+            let is_known = |stat: &FileStat| knows(&known, stat);
+            let in_work = |place: &Place, stat: &FileStat| Life::is_living(&place.token) || is_recent(stat, recent);
             let (state, detail) = match (&found.stat, &found.place) {
                 (Err(problem), _) => (AuditState::Problem, Some(problem.message.clone())),
+                (Ok(stat), Some(place)) if late.contains(&place.release(stat)) => (AuditState::Releasing, None),
                 (Ok(stat), Some(place)) if releasing.contains(&place.release(stat)[..]) => {
                     (AuditState::Releasing, None)
+                }
+                (Ok(stat), Some(place)) if place.owner != owner && in_work(place, stat) => {
+                    (AuditState::Waiting, Some("set aside, and being taken in by another flow".to_owned()))
                 }
                 (Ok(_), Some(place)) if place.owner != owner => {
                     let folder = name::printable(&name::from_bytes(&place.key()));
@@ -219,6 +271,9 @@ pub(super) async fn audit(
                 (Ok(stat), Some(place)) if is_known(stat) => {
                     let at = name::printable(&name::from_bytes(&place.key()));
                     (AuditState::Problem, Some(format!("ingested, but not yet deleted or moved; it is in {at}")))
+                }
+                (Ok(stat), Some(place)) if in_work(place, stat) => {
+                    (AuditState::Waiting, Some("set aside, and being taken in".to_owned()))
                 }
                 (Ok(_), Some(_)) => (AuditState::Claimed, None),
                 (Ok(stat), None) if is_known(stat) => (AuditState::Ingested, None),

@@ -147,22 +147,20 @@ impl Roots {
             let in_use = in_use.is_some_and(|root| Arc::ptr_eq(root, &held.root));
             !held.root.folder.is_there() || !in_use && held.root.is_clear(&held.owner)
         };
-        let mut over = Vec::new();
         let mut all = self.all_held();
-        all.retain(|held| {
-            let is_over = is_over(held);
-            if is_over {
-                over.push((held.root.id, held.owner.clone()));
-            }
-            !is_over
-        });
-        if over.is_empty() {
+        let over: Vec<_> =
+            all.iter().filter(|held| is_over(held)).map(|held| (held.root.id, held.owner.clone())).collect();
+        // With the data directory away, which is told elsewhere, nothing can be recorded.
+        if over.is_empty() || self.location.check_home().is_err() {
             return;
         }
         let gone = |folder: &FolderId, owner: &[u8]| over.iter().any(|(f, o)| f.is(folder) && o == owner);
         if let Err(error) = self.location.remove_claims(gone) {
+            // Held until that is recorded: else the folder would be missed once another has the path.
             tracing::warn!(path = self.location.shown(), %error, "the record of a folder can't be changed");
+            return;
         }
+        all.retain(|held| !gone(&held.root.id, &held.owner));
     }
 
     /// What to say of folders that are not there.

@@ -9,7 +9,7 @@ mod rights;
 use super::*;
 use opendmp_model::ids::{Arrival, ContentHash};
 use opendmp_model::ledger::Known;
-use opendmp_processor::{AuditState, Body};
+use opendmp_processor::{Audit, AuditState, Body};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -328,7 +328,7 @@ async fn deleted_only_when_settled_and_nothing_else_is() {
     let scan = inbox.scan().await;
     let claim = scan.claims.into_iter().next().unwrap();
     assert_eq!(inbox.names(), [".opendmp-claimed", "not-entered"], "set aside");
-    assert_eq!(inbox.audit().await, [("a".to_owned(), AuditState::Claimed)]);
+    assert_eq!(inbox.audit().await, [("a".to_owned(), AuditState::Waiting)], "a living source has it");
     // The producer drops another file of that name meanwhile.
     inbox.put("a", "two");
     assert_eq!(inbox.carry_through(claim).await.unwrap(), b"one");
@@ -399,6 +399,25 @@ async fn without_leases_a_claimed_file_settles_again() {
 }
 
 #[tokio::test]
+async fn what_is_taken_and_let_go_while_an_audit_goes_on_is_as_it_should_be() {
+    let inbox = delete();
+    for name in ["a", "b"] {
+        inbox.put(name, name);
+    }
+    let claims = inbox.scan().await.claims;
+    for claim in &claims {
+        inbox.book.settle(claim, claim.version.unwrap(), claim.name.as_bytes());
+    }
+    // It was asked what is to be let go before any of it arrived.
+    let audit = || audit::audit(inbox.source.shared.clone(), &inbox.book, &[], 0);
+    let states = |audit: Audit| audit.entries.into_iter().map(|entry| entry.state).collect::<Vec<_>>();
+    assert_eq!(states(audit().await.unwrap()), [AuditState::Releasing, AuditState::Releasing]);
+    // It is there still, and nothing says that it is to be let go.
+    inbox.book.releasing.lock().unwrap().clear();
+    assert_eq!(states(audit().await.unwrap()), [AuditState::Problem, AuditState::Problem]);
+}
+
+#[tokio::test]
 async fn a_crash_leaves_claims_to_the_same_ledger() {
     let config = serde_json::json!({ "path": "./in", "after": "delete" });
     let mut inbox = inbox(config.clone());
@@ -418,11 +437,19 @@ async fn a_crash_leaves_claims_to_the_same_ledger() {
     let seen = inbox.source.claim(&stranger, later(), 10).await.unwrap();
     assert!(seen.claims.is_empty() && seen.complete);
     let audit = inbox.source.audit(&stranger, &[]).await.unwrap();
-    assert!(audit.entries.iter().all(|entry| entry.detail.as_deref().unwrap().starts_with("by another flow")));
+    assert!(audit.entries.iter().all(|entry| entry.detail.as_deref().unwrap().ends_with("by another flow")));
     assert_eq!(
         inbox.audit().await,
-        [("claimed".to_owned(), AuditState::Claimed), ("settled".to_owned(), AuditState::Releasing)]
+        [("claimed".to_owned(), AuditState::Waiting), ("settled".to_owned(), AuditState::Releasing)],
+        "it was set aside just now"
     );
+    // As if that had been long ago.
+    let releasing = [claims[1].release.clone().unwrap().to_vec()];
+    let audit = |ledger| audit::audit(inbox.source.shared.clone(), ledger, &releasing, 0);
+    let states = |audit: Audit| audit.entries.into_iter().map(|entry| entry.state).collect::<Vec<_>>();
+    assert_eq!(states(audit(&inbox.book).await.unwrap()), [AuditState::Claimed, AuditState::Releasing]);
+    let theirs = audit(&stranger).await.unwrap();
+    assert!(theirs.entries[0].detail.as_deref().unwrap().starts_with("by another flow"), "{theirs:?}");
 
     let scan = inbox.scan().await;
     let again: Vec<&[u8]> = scan.claims.iter().map(|claim| &claim.path[..]).collect();

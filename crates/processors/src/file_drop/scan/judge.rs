@@ -16,7 +16,7 @@ use super::super::aside::{CLAIMED, Place, same_content};
 use super::super::lease::{self, Writer};
 use super::super::roots::Reached;
 use super::super::still::{Look, Verdict, recent_until, same};
-use super::super::{After, failed};
+use super::super::{After, failed, known};
 use super::pass::{Pass, not_followed};
 use super::{Answer, Call, Found, Shared};
 use crate::beneath::{Folder, Taken, is_file, is_link, split, version, version_of};
@@ -375,6 +375,10 @@ fn still_open() -> SourceError {
 }
 
 fn no_aside(error: &io::Error) -> SourceError {
+    // Of the record of it, for one: the folder is not to blame then.
+    if let Some(known) = known(error) {
+        return known;
+    }
     let hint = match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => {
             "the folder is on a read-only file system: use `after: keep`, or mount it writable"
@@ -385,7 +389,7 @@ fn no_aside(error: &io::Error) -> SourceError {
         io::ErrorKind::NotADirectory => {
             "something named `.opendmp-claimed` is in the folder and is no folder: move it away"
         }
-        io::ErrorKind::StorageFull => "free some space",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk of that folder",
         _ => "use `after: keep`, or look at the disk",
     };
     SourceError {

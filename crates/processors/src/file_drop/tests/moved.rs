@@ -72,6 +72,40 @@ async fn a_renamed_inbox_is_opened_anew() {
 }
 
 #[tokio::test]
+async fn nothing_is_taken_while_the_data_directory_is_away_nor_missed_afterwards() {
+    let config = serde_json::json!({ "path": "./in", "after": "delete" });
+    let mut inbox = inbox(config.clone());
+    let at = |name: &str| inbox.dir.path().join(name);
+    std::fs::create_dir(at("data")).unwrap();
+    let context = Context {
+        locations: Some(at("data/locations")),
+        policy: opendmp_processor::PathPolicy::new(Vec::new(), Some(&at("data"))),
+        ..crate::fixtures::context(inbox.dir.path())
+    };
+    inbox.source = FileDrop::open(saved_config(config.as_object().unwrap()).unwrap(), &context).unwrap();
+    let at = |name: &str| inbox.dir.path().join(name);
+    inbox.put("a", "one");
+    assert_eq!(inbox.drain().await, pairs(&[("a", "one")]));
+    std::fs::rename(at("data"), at("away")).unwrap();
+    inbox.put("b", "two");
+    let error = inbox.source.claim(&inbox.book, later(), 10).await.unwrap_err();
+    assert_eq!(error.code, "data-directory-away");
+    assert!(error.hint.unwrap().contains("move the directory back"));
+    assert_eq!(inbox.names(), ["b"], "it is not set aside");
+    // The folder of claims is done with, which can't be recorded now.
+    inbox.source.shared.present.end();
+    inbox.source.shared.roots.tidy(None);
+    std::fs::rename(at("in"), at("in2")).unwrap();
+    std::fs::create_dir(at("in")).unwrap();
+    inbox.put("c", "three");
+    assert_eq!(inbox.source.claim(&inbox.book, later(), 10).await.unwrap_err().code, "data-directory-away");
+    assert!(!at("data").exists(), "nothing is made in its place");
+    std::fs::rename(at("away"), at("data")).unwrap();
+    assert_eq!(inbox.drain().await, pairs(&[("c", "three")]));
+    assert!(inbox.scan().await.issues.is_empty(), "no folder is missed");
+}
+
+#[tokio::test]
 async fn what_is_claimed_is_finished_where_it_was_claimed() {
     for config in modes().into_iter().skip(1) {
         let place = recorded(config.clone());
@@ -92,7 +126,7 @@ async fn what_is_claimed_is_finished_where_it_was_claimed() {
         let audit = inbox.audit().await;
         let of = |name: &str| audit.iter().find(|(path, _)| path == name).map(|(_, state)| *state);
         assert_eq!(of("released"), Some(AuditState::Releasing), "{audit:?}");
-        assert_eq!(of("given-back"), Some(AuditState::Claimed), "{audit:?}");
+        assert_eq!(of("given-back"), Some(AuditState::Waiting), "{audit:?}");
         inbox.source.release(released.release.as_ref().unwrap()).await.unwrap();
         inbox.book.releasing.lock().unwrap().clear();
         let mut taken = inbox.drain().await;
