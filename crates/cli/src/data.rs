@@ -1,7 +1,8 @@
 //! The data directory, and who answers for it: its server, over the socket in it; or, without one, this process, which
 //! then holds the directory's lock.
 
-use std::fs::{DirBuilder, File};
+use std::ffi::OsString;
+use std::fs::{DirBuilder, DirEntry, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -28,7 +29,7 @@ use opendmp_script::{Numbers, Pools};
 
 use crate::backup::{Maker, RESTORING};
 use crate::fail::Fail;
-use crate::{limits, machine, present, private};
+use crate::{limits, machine, present, private, words};
 
 /// How long a verb waits for another one that has the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,11 +43,17 @@ const SOCKET_PATH: usize = 100;
 /// The file with the name of the installation.
 const INSTANCE: &str = "instance";
 
+/// The journal.
+const JOURNAL: &str = "journal.db";
+
+/// Where it is recorded which folders of this machine were used.
+const LOCATIONS: &str = "locations";
+
 /// Where steps work, in the data directory.
 const SCRATCH: &str = "scratch";
 
 /// Files by one of which a data directory is known.
-const MARKS: [&str; 4] = ["journal.db", INSTANCE, "content/format", RESTORING];
+const MARKS: [&str; 4] = [JOURNAL, INSTANCE, "content/format", RESTORING];
 
 /// What is in one that has only begun, or is the root of a file system.
 const BEGUN: [&str; 5] = ["lock", "content", "access-token", "lost+found", SOCKET];
@@ -98,8 +105,8 @@ impl DataDir {
         if MARKS.iter().any(|mark| self.path.join(mark).is_file()) {
             return Ok(true);
         }
-        for entry in entries {
-            let entry = entry.map_err(|error| Fail::io(self.path.display(), &error))?;
+        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| Fail::io(self.path.display(), &error))?;
+        for entry in &entries {
             let is = |known: &&str| entry.file_name() == **known;
             // A disk of its own may be mounted there before the first start.
             let is_ready = INNER.iter().any(is) && is_empty(&entry.path());
@@ -107,14 +114,60 @@ impl DataDir {
                 let message = format!(
                     "{} is not empty and is not a data directory: it holds `{}`",
                     self.path.display(),
-                    crate::words::name(&entry.file_name().to_string_lossy())
+                    words::name(&entry.file_name().to_string_lossy())
                 );
-                return Err(Fail::new(message).hint(
-                    "--data-dir names the folder in which OpenDMP keeps its own data: choose a new or an empty one",
-                ));
+                let names: Vec<_> = entries.iter().map(DirEntry::file_name).collect();
+                return Err(Fail::new(message).hint(self.instead(&names)));
             }
         }
         Ok(false)
+    }
+
+    /// What can be done where it holds `names`, and is no data directory.
+    fn instead(&self, names: &[OsString]) -> String {
+        let typed = |path: &Path| words::path(&path.display().to_string());
+        let path = typed(&self.path);
+        // Another folder was made in its place while it was away, and it was moved back into that.
+        let within = names.iter().find(|name| MARKS.iter().any(|mark| self.path.join(name).join(mark).is_file()));
+        if let Some(within) = within {
+            let mut beside = self.path.as_os_str().to_owned();
+            beside.push(".beside");
+            let beside = PathBuf::from(beside);
+            let (inner, aside) = (typed(&self.path.join(within)), typed(&beside));
+            return format!(
+                "{inner} is a data directory: use it with --data-dir, or move it to where it is looked for: \
+                 `mv {path} {aside} && mv {} {path}`",
+                typed(&beside.join(within))
+            );
+        }
+        if names.iter().all(|name| name == LOCATIONS || BEGUN.iter().any(|known| name == *known)) {
+            return format!(
+                "a server made it while its data directory was moved away: `rm -r {path}`, then move the data directory \
+                 back to that path"
+            );
+        }
+        "--data-dir names the folder in which OpenDMP keeps its own data: choose a new or an empty one".to_owned()
+    }
+
+    /// What is said where there is none.
+    pub fn none_yet(&self) -> Fail {
+        Fail::new(format!("there is no data directory at {} yet", self.path.display()))
+            .hint("`opendmp run FLOW.yaml` makes it; --data-dir names another")
+    }
+
+    /// Refuses one that a restore has only begun to make.
+    pub fn check_restored(&self) -> Result<(), Fail> {
+        if !self.path.join(RESTORING).exists() {
+            return Ok(());
+        }
+        Err(Fail::new(format!("the restore of a backup into {} was broken off", self.path.display()))
+            .hint("`opendmp restore FROM --data-dir DIR` with the same backup goes on with it"))
+    }
+
+    /// Refuses one whose journal is missing, beside what an earlier one left or altogether.
+    pub fn check_journal(&self) -> Result<(), Fail> {
+        present::journal(&self.path, self.path.join(INSTANCE).exists())?;
+        if self.path.join(JOURNAL).is_file() { Ok(()) } else { Err(self.none_yet()) }
     }
 
     /// Whether its disk has no room for anything.
@@ -213,8 +266,7 @@ impl Session {
     pub async fn open(data: &DataDir, need: Need) -> Result<Self, Fail> {
         if !data.is_used()? {
             if need != Need::Begin {
-                return Err(Fail::new(format!("there is no data directory at {} yet", data.path().display()))
-                    .hint("`opendmp run FLOW.yaml` makes it; --data-dir names another"));
+                return Err(data.none_yet());
             }
             data.make()?;
         }
@@ -310,10 +362,7 @@ pub struct Opened {
 impl Opened {
     /// Opens it. `works`: with kinds and the right to settle, which takes over what a dead process had under claim.
     pub async fn open(data: &DataDir, lock: DataDirLock, works: bool, bounds: Bounds) -> Result<Self, Fail> {
-        if data.path().join(RESTORING).exists() {
-            return Err(Fail::new(format!("the restore of a backup into {} was broken off", data.path().display()))
-                .hint("`opendmp restore FROM --data-dir DIR` with the same backup goes on with it"));
-        }
+        data.check_restored()?;
         let path = data.path().to_owned();
         let Bounds { roots, quotas, recent, writable } = bounds;
         // The user's own directory has the access token of another server.
@@ -328,7 +377,7 @@ impl Opened {
         let maker = Maker { data: data.path().to_owned(), content: content.clone(), instance: instance.clone() };
         let clock = SystemClock;
         let recent = open_recent(data.path(), recent).await;
-        let (locations, scratch) = (Some(data.path().join("locations")), Some(data.path().join(SCRATCH)));
+        let (locations, scratch) = (Some(data.path().join(LOCATIONS)), Some(data.path().join(SCRATCH)));
         let policy = PathPolicy::new(roots, Some(data.path()));
         let options =
             Options { worker: worker(), instance, policy, locations, quotas, reserve, scratch, ..Options::default() };
@@ -541,6 +590,31 @@ mod tests {
         assert!(instance(folder.path()).unwrap_err().message.contains("damaged"));
         std::fs::write(&file, "0123456789abcdef").unwrap();
         assert!(open_blocking(folder.path(), None, 0).err().unwrap().message.contains("another data directory"));
+    }
+
+    #[test]
+    fn a_data_directory_that_was_moved_into_another_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::choose(Some(folder.path().join("data"))).unwrap();
+        let refused = || {
+            let fail = data.is_used().unwrap_err();
+            assert!(fail.message.contains("is not a data directory"), "{}", fail.message);
+            fail.hint.unwrap()
+        };
+        std::fs::create_dir_all(data.path().join("locations")).unwrap();
+        let hint = refused();
+        assert!(hint.contains("moved away") && hint.contains("`rm -r ") && hint.contains("back"), "{hint}");
+        std::fs::write(data.path().join("other"), "").unwrap();
+        assert!(refused().contains("a new or an empty one"));
+        std::fs::remove_file(data.path().join("other")).unwrap();
+        std::fs::create_dir_all(data.path().join("away/content")).unwrap();
+        std::fs::write(data.path().join("away/journal.db"), "x").unwrap();
+        let hint = refused();
+        let (_, rest) = hint.split_once('`').unwrap();
+        let done = std::process::Command::new("sh").args(["-c", rest.trim_end_matches('`')]).status().unwrap();
+        assert!(done.success(), "{hint}");
+        assert!(data.is_used().unwrap(), "the command that is told puts it back");
+        assert!(folder.path().join("data.beside/locations").is_dir(), "and removes nothing");
     }
 
     #[tokio::test]

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use opendmp_api::ask::{Event, Problem};
 use opendmp_api::backup::Holds;
+use opendmp_content::DirectoryContent;
 use opendmp_content::backup::{Watch, check, stored};
+use opendmp_journal::SqliteJournal;
 use opendmp_journal::lock::DataDirLock;
 use opendmp_ports::ErrorKind;
 use serde::Serialize;
@@ -101,6 +103,7 @@ pub fn verify_data(dir: &Path, tell: &dyn Fn(Event)) -> Result<Verified, Problem
             true
         })
     });
+    let was = alone.as_ref().map(|_| written(dir));
     drop(alone);
     let faults = match copied {
         Ok(()) => opendmp_journal::backup::check(&journal)?,
@@ -111,8 +114,40 @@ pub fn verify_data(dir: &Path, tell: &dyn Fn(Event)) -> Result<Verified, Problem
         told.wrong(JOURNAL.to_owned(), fault.clone());
     }
     let holds = if faults.is_empty() { Some(super::holds(&journal)?) } else { None };
-    let found = read(&content, &journal, faults, &mut told)?;
+    let mut found = read(&content, &journal, faults, &mut told)?;
+    // Last, as the copy is not left as it is.
+    if let Some(fault) = was.filter(|_| found.journal_faults.is_empty()).and_then(|was| older(dir, scratch.path(), was))
+    {
+        told.wrong(JOURNAL.to_owned(), fault.clone());
+        found.journal_faults.push(fault);
+    }
     Ok(Verified { path: shown(dir), holds, journal_bytes, ..found })
+}
+
+/// Length and time of the files of a journal: others once somebody has worked with it.
+type Written = [Option<(u64, std::time::SystemTime)>; 2];
+
+fn written(dir: &Path) -> Written {
+    [JOURNAL, "journal.db-wal"].map(|file| {
+        let found = dir.join(file).metadata().ok()?;
+        Some((found.len(), found.modified().ok()?))
+    })
+}
+
+/// Whether a journal is older than its content, or another one's, in words, where no server works with it now or has
+/// since it was copied to `copy`: a server finds that by itself as it starts.
+fn older(dir: &Path, copy: &Path, was: Written) -> Option<String> {
+    let content = dir.join(CONTENT);
+    // Locked or opened where there is none, it would be made.
+    let is_there = || written(dir) == was && content.join("format").is_file();
+    let _alone = if is_there() { DataDirLock::acquire(dir).ok()? } else { return None };
+    if !is_there() {
+        return None;
+    }
+    let copied = SqliteJournal::open(copy, opendmp_journal::Options::default()).ok()?;
+    let opened = DirectoryContent::open(&content, opendmp_content::Options::default()).ok()?;
+    let refused = opened.check_journal(&copied.opened_at()).err()?;
+    (refused.kind == ErrorKind::Damaged).then_some(refused.message)
 }
 
 /// Reads content, and whether everything that a journal names is there.

@@ -35,10 +35,11 @@ pub struct Args {
 /// Reads the data directory whole.
 pub async fn verify(args: Args, target: &Target, term: &Term) -> Result<ExitCode, Fail> {
     let data = target.data_dir("`verify`")?;
-    if !data.exists() {
-        return Err(Fail::new(format!("there is no data directory at {} yet", data.path().display()))
-            .hint("`opendmp run FLOW.yaml` makes it; --data-dir names another"));
+    if !data.is_used()? {
+        return Err(data.none_yet());
     }
+    data.check_restored()?;
+    data.check_journal()?;
     let path = data.path().to_owned();
     let found = beside(term, move |tell| verify_data(&path, tell)).await?;
     term.out(&match args.format {

@@ -64,6 +64,60 @@ fn a_cut_log_of_the_journal_is_told() {
 }
 
 #[test]
+fn a_journal_that_is_older_than_its_content_is_told() {
+    let place = Place::new();
+    place.write("flow.yaml", FLOW);
+    let journal = place.data.join("journal.db");
+    let collect = |name: &str| {
+        place.write(&format!("inbox/{name}"), name);
+        place.ok(&["run", "flow.yaml"]);
+    };
+    collect("0.txt");
+    place.ok(&["verify"]);
+    let older = fs::read(&journal).unwrap();
+    collect("1.txt");
+    let newer = fs::read(&journal).unwrap();
+    for name in ["journal.db-wal", "journal.db-shm"] {
+        let _ = fs::remove_file(place.data.join(name));
+    }
+    fs::write(&journal, &older).unwrap();
+    for arguments in [&["verify"][..], &["datasets", "list"]] {
+        told(&place, arguments, "the journal is older than its content");
+    }
+    let verified = place.run(&["verify", "--format", "json"]).exits(1).json();
+    let fault = verified["journal_faults"][0].as_str().unwrap();
+    assert!(fault.contains("older than its content"), "{verified}");
+    // Nothing was changed by that.
+    assert!(fs::read(&journal).unwrap() == older);
+    for name in ["journal.db-wal", "journal.db-shm"] {
+        let _ = fs::remove_file(place.data.join(name));
+    }
+    fs::write(&journal, &newer).unwrap();
+    place.ok(&["verify"]);
+    assert_eq!(place.rows(&["datasets", "list"]).len(), 2);
+}
+
+#[test]
+fn where_there_is_no_data_directory_verify_says_so() {
+    let place = Place::new();
+    let nothing = "there is no data directory at";
+    told(&place, &["verify"], nothing);
+    assert!(!place.data.exists());
+    fs::create_dir(&place.data).unwrap();
+    told(&place, &["verify"], nothing);
+    fs::create_dir(place.data.join("content")).unwrap();
+    fs::write(place.data.join("content/format"), "opendmp content 1\n").unwrap();
+    told(&place, &["verify"], nothing);
+    fs::write(place.data.join("instance"), "0123456789abcdef\n").unwrap();
+    told(&place, &["verify"], "journal.db is missing");
+    fs::remove_dir_all(&place.data).unwrap();
+    fs::create_dir(&place.data).unwrap();
+    fs::write(place.data.join("letter"), "x").unwrap();
+    told(&place, &["verify"], "is not a data directory");
+    assert_eq!(fs::read_dir(&place.data).unwrap().count(), 1, "nothing is made");
+}
+
+#[test]
 fn a_cut_log_can_be_left_behind_on_purpose() {
     let place = killed();
     let log = fs::OpenOptions::new().write(true).open(place.data.join("journal.db-wal")).unwrap();
