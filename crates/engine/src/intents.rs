@@ -78,18 +78,30 @@ impl Engine {
             }
         };
         let ends = ends.instrument(spans::intent(first)).await;
-        intents.iter().zip(ends).map(|(intent, end)| self.ended(intent, end)).collect()
+        let concerns = self.concerns(first).await;
+        intents.iter().zip(ends).map(|(intent, end)| self.ended(intent, end, &concerns)).collect()
     }
 
-    fn ended(&self, intent: &Intent, end: End) -> Finished {
+    /// What a health issue of an intent is about, as a person knows it. What waits at the step itself is another issue.
+    async fn concerns(&self, intent: &Intent) -> String {
+        match self.load(intent.version).await {
+            Ok(loaded) => about(&loaded.plan.slug, intent),
+            Err(_) => about(&intent.flow.to_string(), intent),
+        }
+    }
+
+    fn ended(&self, intent: &Intent, end: End, concerns: &str) -> Finished {
         self.metrics.carried_out(intent, &end);
         if let End::Refused(fault) = &end {
             tracing::warn!(code = fault.code, "an export was refused; `opendmp dead-letters` tells");
         }
-        let about = format!("{} of flow {}", intent.processor, intent.flow);
         match &end {
-            End::Retry { fault, .. } => self.trouble(&about, &fault.to_string(), fault.hint.as_deref()),
-            _ => self.clear_trouble(&about),
+            End::Retry { fault, .. } => self.trouble(concerns, &fault.to_string(), fault.hint.as_deref()),
+            _ => {
+                self.clear_trouble(concerns);
+                // Raised while the flow's name could not be read.
+                self.clear_trouble(&about(&intent.flow.to_string(), intent));
+            }
         }
         Finished { id: intent.id, lease: self.lease, attempt: intent.attempt, end, at: self.clock.now() }
     }
@@ -212,6 +224,13 @@ impl Engine {
 
     fn later(&self, wait: Duration, tries: Tries, fault: Fault) -> End {
         End::Retry { due: self.clock.now().saturating_add(wait.as_millis() as i64), tries, fault }
+    }
+}
+
+fn about(flow: &str, intent: &Intent) -> String {
+    match intent.action {
+        Action::Export(_) => format!("flow {flow}, step {}: export", intent.processor),
+        Action::Release { .. } => format!("flow {flow}, ingest {}: deleting or moving", intent.processor),
     }
 }
 

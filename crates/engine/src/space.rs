@@ -224,7 +224,7 @@ impl Engine {
             self.space.seen_low.store(now, Ordering::Relaxed);
         }
         (least < floor).then(|| {
-            let message = format!("less than {} MiB are free on {disk}: no new step starts", floor >> 20);
+            let message = format!("less than {} are free on {disk}: no new step starts", ByteSize::bytes(floor));
             Shortage { message, hint: MAKE_ROOM }
         })
     }
@@ -286,9 +286,9 @@ fn over_quota(quota: Option<u64>) -> Shortage {
 
 /// Less of the disk would be free than is left free.
 pub(crate) fn below_reserve(reserve: u64) -> Shortage {
-    let reserve = reserve >> 20;
+    let reserve = ByteSize::bytes(reserve);
     let message = format!(
-        "the next input would leave less than the reserve of {reserve} MiB free on the data directory's disk: it waits"
+        "the next input would leave less than the reserve of {reserve} free on the data directory's disk: it waits"
     );
     Shortage { message, hint: MAKE_ROOM }
 }
@@ -360,6 +360,27 @@ mod tests {
         let third = engine.admit(&[6 * MIB, 4 * MIB]).await;
         assert_eq!(third.fits, [false, true]);
         assert!(third.shortage.is_some(), "6 MiB are stored, and 4 MiB came to nothing");
+    }
+
+    #[tokio::test]
+    async fn a_small_reserve_is_told_as_it_is() {
+        let engine = |reserve| {
+            Engine::new(
+                Arc::new(MemoryJournal::default()),
+                Arc::new(MemoryContent::default()),
+                Arc::new(InProcess::default()),
+                Arc::new(SystemClock),
+                Arc::new(Registry::default()),
+                Options { reserve, scratch: Some("/dev/null".into()), ..Options::default() },
+                Lease::default(),
+            )
+        };
+        assert!(below_reserve(MIB / 2).message.contains("the reserve of 512 KiB free"));
+        assert!(below_reserve(64 * MIB).message.contains("the reserve of 64 MiB free"));
+        // More than any disk has, and no whole number of MiB.
+        let reserve = (1 << 62) + MIB;
+        let told = engine(reserve).look_at_disks().await.unwrap().message;
+        assert!(told.contains(&format!("less than {} KiB are free", reserve >> 11)), "{told}");
     }
 
     #[tokio::test]
