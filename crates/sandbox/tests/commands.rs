@@ -150,7 +150,7 @@ async fn nothing_outside_the_scratch_folder_can_be_changed() {
         ("echo x > $TMPDIR/own && cat $TMPDIR/own", "x"),
         ("cat $BASE/flow/table.csv", "table"),
         ("echo x > /dev/null && echo fine", "fine"),
-        ("echo x > /dev/shm/own && cat /dev/shm/own", "x"),
+        ("echo x > /dev/shm/own$$ && cat /dev/shm/own$$ && rm /dev/shm/own$$", "x"),
         ("echo x > /dev/stdout", "x"),
     ] {
         assert_eq!(place.shell(line).await, (expected.to_owned(), Some(0)), "{line}");
@@ -330,6 +330,63 @@ async fn shared_memory_has_a_limit() {
 }
 
 #[tokio::test]
+async fn files_in_shared_memory_have_a_limit() {
+    if !protection().namespaces {
+        return;
+    }
+    let place = Place::new();
+    let (said, code) =
+        place.shell("cd /dev/shm; i=0; while [ $i -lt 5000 ]; do : > $i || exit 1; i=$((i+1)); done").await;
+    assert!(code != Some(0) && said.contains("No space left"), "{said}");
+    let (said, _) = place
+        .shell_with("df --output=itotal /dev/shm | tail -1", |command| command.policy.shared_memory = 256 << 20)
+        .await;
+    assert_eq!(said.trim(), "65536");
+}
+
+#[tokio::test]
+async fn pipes_keep_no_huge_pages() {
+    let place = Place::new();
+    let python = "import ctypes, os; r, w = os.pipe(); b = ctypes.create_string_buffer(4096); \
+        v = (ctypes.c_void_p * 2)(ctypes.addressof(b), 4096); c = ctypes.CDLL(None, use_errno=True); \
+        print(c.vmsplice(w, v, 1, 0), os.strerror(ctypes.get_errno()))";
+    assert_eq!(place.shell(&format!("python3 -c '{python}'")).await.0, "-1 Function not implemented");
+}
+
+#[tokio::test]
+async fn watchers_of_the_user_are_left_to_others() {
+    if !protection().namespaces {
+        return;
+    }
+    let place = Place::new();
+    let python = "import ctypes, os; c = ctypes.CDLL(None); print(sum(c.inotify_init() >= 0 for _ in range(100)))";
+    assert_eq!(place.shell(&format!("python3 -c '{python}'")).await.0, "16");
+    let (said, code) = place
+        .shell("echo one > f; timeout 5 tail -n +1 -f f | (read a; echo two >> f; read b; echo $a $b); true")
+        .await;
+    assert_eq!((said.as_str(), code), ("one two", Some(0)), "`tail -f` sees what is written");
+}
+
+#[tokio::test]
+async fn the_server_is_neither_slowed_nor_pinned() {
+    let place = Place::new();
+    // Nothing changes by it even where it is not refused.
+    let mut attacks =
+        vec![format!("import os; os.sched_setaffinity({0}, os.sched_getaffinity({0}))", std::process::id())];
+    if !protection().namespaces {
+        attacks.push("import os; os.setpriority(os.PRIO_USER, 0, 0)".to_owned());
+        // 251: ioprio_set; the class of all is 2 at its middle.
+        attacks.push("import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(251, 3, 0, 2 << 13 | 4) < 0)".to_owned());
+    }
+    for attack in attacks {
+        let (said, code) = place.shell(&format!("python3 -c '{attack}'")).await;
+        assert_ne!(code, Some(0), "{attack}: {said}");
+    }
+    let own = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); os.nice(1); print(1)";
+    assert_eq!(place.shell(&format!("python3 -c '{own}'")).await, ("1".to_owned(), Some(0)));
+}
+
+#[tokio::test]
 async fn input_is_passed_through_a_pipe() {
     let place = Place::new();
     let (read_end, write_end) = std::io::pipe().unwrap();
@@ -458,7 +515,7 @@ async fn what_is_shown_around_the_data_directory_shows_it_empty() {
 fn all_again(command: &mut std::process::Command) {
     let output = command.args(["--test-threads=2", "--skip", "again_"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains(" 18 passed"), "{said}");
+    assert!(output.status.success() && said.contains(" 22 passed"), "{said}");
 }
 
 #[test]
@@ -468,6 +525,16 @@ fn again_without_namespaces() {
 
 #[test]
 fn again_as_a_plain_user() {
+    again_as_nobody(&[]);
+}
+
+/// What capabilities keep root from: here nothing but the filter does.
+#[test]
+fn again_as_a_plain_user_without_namespaces() {
+    again_as_nobody(&[("OPENDMP_NAMESPACES", "off")]);
+}
+
+fn again_as_nobody(environment: &[(&str, &str)]) {
     use std::os::unix::process::CommandExt;
     if !nix::unistd::geteuid().is_root() {
         // They ran as one.
@@ -480,5 +547,6 @@ fn again_as_a_plain_user() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = std::process::Command::new(&program);
     command.uid(65_534).gid(65_534).env(BASE, base.path()).env("HOME", base.path()).current_dir(base.path());
+    command.envs(environment.iter().copied());
     all_again(&mut command);
 }

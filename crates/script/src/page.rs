@@ -31,8 +31,8 @@ pub(crate) struct Glance {
 impl Page {
     /// A new page; `dir` holds it where the system has no anonymous files.
     pub(crate) fn new(dir: &Path) -> io::Result<Self> {
-        let file = crate::os::anonymous_file("opendmp-page", dir)?;
-        file.set_len((LOG_AT + LOG_ROOM) as u64)?;
+        // A script that could cut it would have its worker killed by what that writes there.
+        let file = crate::os::file_of_size("opendmp-page", dir, (LOG_AT + LOG_ROOM) as u64)?;
         file.write_all_at(&IDLE.to_ne_bytes(), 0)?;
         Ok(Self(file))
     }

@@ -67,10 +67,16 @@ const REFUSED: [libc::c_long; 37] = [
     libc::SYS_personality,
 ];
 
-/// Answered as an older kernel would, so that programs do it in another way: flags of `clone3` can't be looked at, and
-/// what goes through an `io_uring` passes no filter.
-const UNKNOWN: [libc::c_long; 4] =
-    [libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+/// Answered as an older kernel would, so that programs do it in another way: flags of `clone3` can't be looked at,
+/// what goes through an `io_uring` passes no filter, and a part of a huge page that was put into a pipe keeps all of
+/// that page, which is counted nowhere.
+const UNKNOWN: [libc::c_long; 5] = [
+    libc::SYS_clone3,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_vmsplice,
+];
 
 /// Without namespaces, what looks into or changes other processes.
 const OF_OTHERS: [libc::c_long; 6] = [
@@ -81,17 +87,21 @@ const OF_OTHERS: [libc::c_long; 6] = [
     libc::SYS_pidfd_getfd,
     libc::SYS_process_madvise,
 ];
-/// The same where the first argument names a process other than the caller.
-const OF_OTHERS_BY_FIRST: [libc::c_long; 6] = [
+/// The same where the first argument names a process other than the caller. Numbers of its own threads are refused with
+/// them, because a filter can't tell those from others.
+const OF_OTHERS_BY_FIRST: [libc::c_long; 7] = [
     libc::SYS_prlimit64,
     libc::SYS_sched_setscheduler,
     libc::SYS_sched_setparam,
     libc::SYS_sched_setattr,
+    libc::SYS_sched_setaffinity,
     libc::SYS_migrate_pages,
     libc::SYS_move_pages,
 ];
-/// The same for the second.
-const OF_OTHERS_BY_SECOND: [libc::c_long; 2] = [libc::SYS_setpriority, libc::SYS_ioprio_set];
+/// The same for the second; and for the first where it says that the second is a user: nobody is the caller's own then.
+const OF_OTHERS_BY_SECOND: [(libc::c_long, u64); 2] =
+    [(libc::SYS_setpriority, libc::PRIO_USER as u64), (libc::SYS_ioprio_set, IOPRIO_WHO_USER)];
+const IOPRIO_WHO_USER: u64 = 3;
 
 /// Requests to a terminal; their type differs between C libraries.
 const TIOCSTI: u64 = 0x5412;
@@ -134,8 +144,8 @@ impl Filters {
         for call in OF_OTHERS_BY_FIRST {
             others.insert(call, vec![rule(0, Op::Ne, 0)?]);
         }
-        for call in OF_OTHERS_BY_SECOND {
-            others.insert(call, vec![rule(1, Op::Ne, 0)?]);
+        for (call, user) in OF_OTHERS_BY_SECOND {
+            others.insert(call, vec![rule(1, Op::Ne, 0)?, rule(0, Op::Eq, user)?]);
         }
         let offline = Rules::from([(libc::SYS_socket, vec![rule(0, Op::Ne, libc::AF_UNIX as u64)?])]);
         Ok(Self {

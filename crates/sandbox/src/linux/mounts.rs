@@ -29,9 +29,19 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// Files that `/dev/shm` can have where `memory` is small.
+const FEWEST_FILES: u64 = 1024;
+
+/// Watchers of files (`inotify`) that the processes of one command may have together. The user has 128 as a rule, for
+/// the server and all others.
+const MOST_WATCHERS: u64 = 16;
+/// Of all files that the user may watch, one command gets this part.
+const PART_OF_WATCHES: u64 = 4;
+
 /// Makes all mounts. `shown`: what each of them shows. `shared_memory`: bytes of `/dev/shm`.
 pub(super) fn make(mounts: &[Mount], shown: &[Option<OwnedFd>], shared_memory: u64) -> Result<(), Failed> {
     own()?;
+    limit_watchers();
     // Copies of what is to be written, and of devices, are taken while they can be written.
     let devices = devices();
     let mut trees = Vec::with_capacity(mounts.len());
@@ -49,6 +59,15 @@ pub(super) fn make(mounts: &[Mount], shown: &[Option<OwnedFd>], shared_memory: u
         sys::make_mount_read_only(&folder).map_err(at("close a hidden folder"))?;
     }
     nix::unistd::chdir("/").map_err(|error| at("leave a hidden folder")(error.into()))
+}
+
+/// Limits of this user namespace, below those of the user. Where `/proc/sys` is read-only, as in containers, they stay.
+fn limit_watchers() {
+    let _ = fs::write("/proc/sys/user/max_inotify_instances", MOST_WATCHERS.to_string());
+    let watches = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").unwrap_or_default();
+    if let Ok(watches) = watches.trim().parse::<u64>() {
+        let _ = fs::write("/proc/sys/user/max_inotify_watches", (watches / PART_OF_WATCHES).to_string());
+    }
 }
 
 /// Mounts of this namespace are its own from here on.
@@ -156,7 +175,9 @@ fn device_folder(devices: &[(String, OwnedFd)], shared_memory: u64) -> Result<()
         for name in ["pts", "shm"] {
             fs::create_dir(dev.join(name))?;
         }
-        in_memory(&dev.join("shm"), &format!("mode=1777,size={shared_memory}"))?;
+        // Each file takes about a kilobyte of the kernel's memory, which `size` does not count.
+        let files = (shared_memory / 4096).max(FEWEST_FILES);
+        in_memory(&dev.join("shm"), &format!("mode=1777,size={shared_memory},nr_inodes={files}"))?;
         // Without terminals of its own, a command that wants one says so.
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
         let _ =

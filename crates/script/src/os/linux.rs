@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
@@ -15,6 +16,15 @@ const MOST_PROCESSES: usize = 4096;
 /// A file in memory without a name. `dir` is for systems that have no such thing.
 pub(crate) fn anonymous_file(name: &str, _dir: &Path) -> io::Result<File> {
     Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
+}
+
+/// The same with a size that stays: whoever maps it can rely on all of its pages, whoever else has it.
+pub(crate) fn file_of_size(name: &str, _dir: &Path, size: u64) -> io::Result<File> {
+    let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+    file.set_len(size)?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file)
 }
 
 /// Bytes that a process and its descendants hold which are not pages of files; none if it is gone.
@@ -69,6 +79,10 @@ pub(crate) fn exact_memory(processes: &[Pid]) -> Option<u64> {
     for pid in processes {
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
         let fields = kilobytes(&text);
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let status = kilobytes(&status);
+        let of = |name| status.get(name).copied().unwrap_or(0);
+        total += tables(&status) + of("VmSwap").min(fields.get("SwapPss").copied().unwrap_or(0));
         total += match (fields.get("Pss_Anon"), fields.get("Pss_Shmem")) {
             (Some(private), shared) => {
                 shared_total += shared.copied().unwrap_or(0);
@@ -85,7 +99,14 @@ fn own_memory(pid: Pid) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let fields = kilobytes(&text);
     // A zombie has no such lines.
-    Some(fields.get("RssAnon").unwrap_or(&0) + fields.get("RssShmem").unwrap_or(&0))
+    let of = |name| fields.get(name).copied().unwrap_or(0);
+    Some(of("RssAnon") + of("RssShmem") + of("VmSwap") + tables(&fields))
+}
+
+/// What no page of the process's own shows: its page tables, which can be larger than all that they describe, and
+/// pages that were set aside at boot.
+fn tables(status: &HashMap<&str, u64>) -> u64 {
+    ["VmPTE", "HugetlbPages"].iter().filter_map(|name| status.get(name)).sum()
 }
 
 /// The lines `Name: 123 kB` of a file of /proc, in bytes.
@@ -127,5 +148,37 @@ mod tests {
         assert_eq!(processes[0], Pid::this());
         assert!(exact_memory(&processes[..1]).unwrap() > 100_000);
         assert_eq!(memory(Pid::from_raw(i32::MAX)), None);
+    }
+
+    #[test]
+    fn page_tables_are_memory() {
+        // Each page read is the one of zeros, and has a table of its own.
+        const CODE: &str = "import mmap, sys\n\
+            m = mmap.mmap(-1, 16 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, mmap.PROT_READ)\n\
+            m.madvise(15)\n\
+            for at in range(0, len(m), 2 << 20): m[at]\n\
+            print('ready', flush=True)\n\
+            sys.stdin.read()\n";
+        use std::io::BufRead;
+        use std::process::{Command, Stdio};
+        let mut command = Command::new("python3");
+        command.args(["-c", CODE]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let pid = Pid::from_raw(child.id() as i32);
+        let (held, exact) = (memory(pid).unwrap().0, exact_memory(&[pid]).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(line, "ready\n");
+        assert!(held > 32 << 20 && exact > 32 << 20, "{held}, {exact}: 8192 tables of 4 KiB");
+    }
+
+    #[test]
+    fn a_file_of_fixed_size_can_be_neither_cut_nor_grown() {
+        let file = file_of_size("test", Path::new("/"), 8192).unwrap();
+        for size in [0, 4096, 16384] {
+            assert_eq!(file.set_len(size).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        }
     }
 }

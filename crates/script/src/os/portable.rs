@@ -11,6 +11,13 @@ pub(crate) fn anonymous_file(_name: &str, dir: &Path) -> io::Result<File> {
     tempfile::tempfile_in(dir)
 }
 
+/// The same with a size; nothing keeps it here.
+pub(crate) fn file_of_size(_name: &str, dir: &Path, size: u64) -> io::Result<File> {
+    let file = tempfile::tempfile_in(dir)?;
+    file.set_len(size)?;
+    Ok(file)
+}
+
 /// Not known here: `setrlimit` alone limits memory.
 pub(crate) fn memory(_pid: Pid) -> Option<(u64, Vec<Pid>)> {
     None
