@@ -1,11 +1,13 @@
 //! Keeps what a server needs of its data directory while it runs: the lock, the socket, and the folders for what is
 //! temporary are made again where somebody removed them; what can't be made again is a health issue.
 
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::unistd::AccessFlags;
 use opendmp_api::{Router, SOCKET, Service, serve_unix};
 use opendmp_journal::lock::DataDirLock;
 use tokio::net::UnixListener;
@@ -14,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::data::DataDir;
 use crate::fail::Fail;
-use crate::limits;
+use crate::{limits, words};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(2);
@@ -47,7 +49,7 @@ fn identity(path: &Path) -> Option<Identity> {
 pub struct Socket {
     is: Option<Identity>,
     stop: watch::Sender<bool>,
-    served: JoinHandle<std::io::Result<()>>,
+    served: JoinHandle<io::Result<()>>,
 }
 
 impl Socket {
@@ -88,16 +90,72 @@ impl Place {
         Self { data: data.clone(), is: followed(data.path()) }
     }
 
-    /// Whether the path names another directory now, or none.
-    fn has_moved(&self) -> bool {
-        let now = followed(self.data.path());
-        now.is_none() || now != self.is
+    /// What is wrong with it, with what can be done.
+    fn wrong(&self) -> Option<(String, String)> {
+        let path = self.data.path();
+        match path.metadata() {
+            Err(error) if !is_missing(&error) => Some(unusable(path, &error)),
+            Ok(now) if Some((now.dev(), now.ino())) == self.is => {
+                usable(path).err().map(|error| unusable(path, &error))
+            }
+            // The path names another directory now, or none.
+            Ok(_) | Err(_) => {
+                let message = format!("{} was moved or removed while the server runs", path.display());
+                Some((message, "move the directory back to its path; work continues without a restart".to_owned()))
+            }
+        }
     }
 }
 
 /// Device and inode of a folder, behind links.
 fn followed(path: &Path) -> Option<Identity> {
     path.metadata().ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether a path names a folder that can be listed, entered and written to. Nothing is opened for that, so that it is
+/// true also where too many files are open.
+fn usable(path: &Path) -> io::Result<()> {
+    if !path.metadata()?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(nix::unistd::access(path, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK)?)
+}
+
+/// What is said of a folder that is there and can't be used, with what can be done.
+fn unusable(path: &Path, error: &io::Error) -> (String, String) {
+    let message = format!("{} can't be used: {}", path.display(), words::io(error));
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let user = crate::data::actor();
+            let path = words::name(&path.display().to_string());
+            format!(
+                "OpenDMP runs as {user}: `chmod u+rwx '{path}'` where that is the owner, else `chown -R {user} '{path}'`; \
+                 work goes on by itself"
+            )
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "mount that disk writable; work goes on by itself".to_owned(),
+        _ => "check the disk of the data directory".to_owned(),
+    };
+    (message, hint)
+}
+
+/// What is wrong with the folders of content, with what can be done.
+fn content_wrong(data: &Path) -> Option<(String, String)> {
+    CONTENT.iter().find_map(|name| {
+        let path = data.join(name);
+        let error = usable(&path).err()?;
+        if !is_missing(&error) {
+            return Some(unusable(&path, &error));
+        }
+        let message = format!("`{name}` is missing in {}: results and inputs that were in it can't be read", data.display());
+        let hint = "if it was moved or unmounted, put the very folder back; if it is lost, stop the server and restore a \
+                    backup: `opendmp restore FROM --data-dir NEW`";
+        Some((message, hint.to_owned()))
+    })
 }
 
 /// See the module.
@@ -155,13 +213,8 @@ impl Keeper {
     async fn look(&mut self) {
         let engine = Arc::clone(self.service.engine());
         let path = self.place.data.path().to_owned();
-        if self.place.has_moved() {
-            let message = format!("{} was moved or removed while the server runs", path.display());
-            engine.trouble(
-                DIRECTORY,
-                &message,
-                Some("move the directory back to its path; work continues without a restart"),
-            );
+        if let Some((message, hint)) = self.place.wrong() {
+            engine.trouble(DIRECTORY, &message, Some(&hint));
             // Whatever is there now is not this server's.
             return;
         }
@@ -182,15 +235,8 @@ impl Keeper {
             Ok(()) => engine.clear_trouble(FOLDER),
             Err(fail) => engine.trouble(FOLDER, &fail.message, fail.hint.as_deref()),
         }
-        match CONTENT.iter().find(|name| !path.join(name).is_dir()) {
-            Some(name) => engine.trouble(
-                ABOUT_CONTENT,
-                &format!("`{name}` is missing in {}: results and inputs that were in it can't be read", path.display()),
-                Some(
-                    "if it was moved or unmounted, put the very folder back; if it is lost, stop the server and restore a \
-                     backup: `opendmp restore FROM --data-dir NEW`",
-                ),
-            ),
+        match content_wrong(&path) {
+            Some((message, hint)) => engine.trouble(ABOUT_CONTENT, &message, Some(&hint)),
             None => engine.clear_trouble(ABOUT_CONTENT),
         }
     }
@@ -214,7 +260,7 @@ fn keep_folders(data: &Path) -> Result<(), Fail> {
         let path = data.join(name);
         match std::fs::DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => tracing::info!(path = %path.display(), "a folder was missing, and is made"),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Fail::io(format_args!("{} can't be made", path.display()), &error)),
         }
     }
@@ -224,6 +270,22 @@ fn keep_folders(data: &Path) -> Result<(), Fail> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn content_without_rights_is_not_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = || content_wrong(dir.path()).unwrap();
+        assert!(told().0.contains("`content` is missing") && told().1.contains("restore"));
+        std::fs::create_dir_all(dir.path().join("content/packs")).unwrap();
+        std::fs::create_dir_all(dir.path().join("content/files")).unwrap();
+        assert_eq!(content_wrong(dir.path()), None);
+        std::fs::remove_dir(dir.path().join("content/files")).unwrap();
+        std::fs::write(dir.path().join("content/files"), "").unwrap();
+        assert!(told().0.contains("`content/files` is missing"));
+        let refused = unusable(&dir.path().join("content"), &io::ErrorKind::PermissionDenied.into());
+        assert!(refused.0.contains("content can't be used"), "{refused:?}");
+        assert!(refused.1.contains("chmod u+rwx") && refused.1.contains("chown"), "{refused:?}");
+    }
 
     #[test]
     fn folders_are_made_again_for_nobody_else_to_read() {

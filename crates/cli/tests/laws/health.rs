@@ -240,6 +240,125 @@ fn a_data_directory_that_is_moved_away_is_told() {
     place.stop();
 }
 
+#[test]
+fn nothing_is_made_or_taken_while_the_data_directory_is_away() {
+    let mut place = Place::new();
+    place.write_flow(&flow("after: delete", "", SAME));
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    place.start_and_wait();
+    drop_file(&place, "first");
+    place.wait_for("the first one is through", |place| is_out(place, "first"));
+    let (data, moved, inbox) = (place.path("data"), place.path("moved"), place.path("inbox"));
+    // Python compiles the worker's program aside while the first worker starts, and would make the folder for that.
+    place.wait_for("it is compiled", |place| {
+        let found = Command::new("find").arg(place.path("data/scratch")).args(["-name", "*.pyc"]).output().unwrap();
+        !found.stdout.is_empty()
+    });
+    pause(1_500);
+    fs::rename(&data, &moved).unwrap();
+    drop_file(&place, "same-inbox");
+    pause(1_500);
+    assert!(files(&inbox).keys().eq(["same-inbox"]), "nothing is set aside");
+    fs::rename(&inbox, place.path("inbox.old")).unwrap();
+    fs::rename(place.path("outbox"), place.path("outbox.old")).unwrap();
+    fs::create_dir(&inbox).unwrap();
+    drop_file(&place, "new-inbox");
+    pause(4_000);
+    let made = Command::new("find").arg(&data).output().unwrap();
+    assert!(!data.exists(), "made in its place: {}", String::from_utf8_lossy(&made.stdout));
+    assert!(files(&inbox).keys().eq(["new-inbox"]), "nothing is set aside");
+    // As `mv` does: had anything been made, it would come to lie in that.
+    fs::rename(&moved, &data).unwrap();
+    place.wait_for("work goes on", |place| is_out(place, "new-inbox"));
+    place.wait_for("all is well", |place| status(place)["status"] == "ok");
+    place.kill();
+    place.start_and_wait();
+    drop_file(&place, "last");
+    place.wait_for("work goes on", |place| is_out(place, "last"));
+    place.stop();
+}
+
+#[test]
+fn rights_that_were_taken_away_are_told_where_they_are_missing() {
+    let mut place = Place::new();
+    place.write_flow(&flow("after: delete", "", SAME));
+    // Root has all rights.
+    let (mut around, mut chown) = (Vec::new(), String::new());
+    if nix::unistd::geteuid().is_root() {
+        let copy = place.path("opendmp");
+        fs::copy(env!("CARGO_BIN_EXE_opendmp"), &copy).unwrap();
+        chown = format!("chown -R 65534:65534 {}", place.path("").display());
+        around = vec!["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    }
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    assert!(chown.is_empty() || Command::new("sh").args(["-c", &chown]).status().unwrap().success());
+    let program = place.path(if around.is_empty() { "." } else { "opendmp" });
+    let mut serve = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+    if let Some((first, rest)) = around.split_first() {
+        let plain = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+        serve = Command::new(first);
+        serve.args(rest).arg(program).args(plain.get_args()).current_dir(place.path("")).env("HOME", place.path(""));
+    }
+    place.start_command(serve);
+    place.wait_for("the server answers", |place| status(place)["status"] == "ok");
+    drop_file(&place, "first");
+    place.wait_for("the first one is through", |place| is_out(place, "first"));
+    let (data, inbox) = (place.path("data"), place.path("inbox").display().to_string());
+    let mode = |folder: &Path, mode| fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+
+    mode(&data.join("content"), 0);
+    drop_file(&place, "second");
+    place.wait_for("it is told", |place| issue(place, "stored content").is_some());
+    let told = issue(&place, "stored content").unwrap();
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains("/content can't be used") && !message.contains("missing"), "{told}");
+    assert!(told["hint"].as_str().unwrap().contains("chmod u+rwx"), "{told}");
+    mode(&data.join("content"), 0o700);
+    place.wait_for("work goes on", |place| is_out(place, "second"));
+    place.wait_for("all is well", |place| status(place)["status"] == "ok");
+
+    // Of the directory itself, which can be entered by root only.
+    mode(&data, 0);
+    fs::rename(place.path("inbox"), place.path("inbox.old")).unwrap();
+    fs::create_dir(place.path("inbox")).unwrap();
+    let old = place.path("outbox");
+    fs::rename(&old, place.path("outbox.old")).unwrap();
+    place.wait_for("it is told", |place| log(place).contains("data can't be used"));
+    pause(3_000);
+    let text = log(&place);
+    let blamed = format!("opening `{inbox}`");
+    assert!(!text.contains(&blamed) && text.contains("chmod u+rwx"), "{text}");
+    mode(&data, 0o700);
+    place.wait_for("all is well", |place| status(place)["status"] == "ok");
+    place.kill();
+}
+
+#[test]
+fn exports_and_what_is_let_go_are_told_by_the_name_of_their_flow() {
+    let mut place = Place::new();
+    place.write_flow(&flow("after: move, to: ./done", "", SAME));
+    // Links that lead nowhere but to themselves.
+    for name in ["outbox", "done"] {
+        std::os::unix::fs::symlink(name, place.path(name)).unwrap();
+    }
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    place.start_and_wait();
+    drop_file(&place, "a");
+    for about in ["flow torture, step results: export", "flow torture, ingest inbox: deleting or moving"] {
+        place.wait_for(&format!("{about} is told"), |place| issue(place, about).is_some());
+        assert!(issue(&place, about).unwrap()["hint"].is_string());
+    }
+    let all = status(&place)["troubles"].to_string();
+    assert!(!all.contains("of flow 1"), "{all}");
+    for name in ["outbox", "done"] {
+        fs::remove_file(place.path(name)).unwrap();
+    }
+    place.wait_for("it is written", |place| is_out(place, "a"));
+    place.wait_for("all is well", |place| status(place)["status"] == "ok");
+    assert!(files(&place.path("done")).keys().eq(["a"]));
+    place.stop();
+}
+
 /// Starts a server in a shell with `setup` before it, and answers its output when it has ended, or has got ready.
 fn serve_with(place: &mut Place, setup: &str) -> Option<String> {
     place.start_by(setup, &[]);
