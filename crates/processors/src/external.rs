@@ -74,7 +74,7 @@ pub struct Config {
     /// The media type of the results. By default that of the item, where the name stays.
     #[serde(default)]
     pub media_type: Option<String>,
-    /// The memory limit of each process of the command.
+    /// The most memory that each process of the command may take for itself. Memory that processes share is not limited.
     #[serde(default = "default_memory")]
     pub memory: ByteSize,
     /// The largest file the command may write.

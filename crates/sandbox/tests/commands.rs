@@ -431,7 +431,7 @@ async fn a_folder_that_is_swapped_for_a_link_to_the_data_directory_is_not_mounte
     let swapping = std::thread::spawn(move || {
         while !end.load(std::sync::atomic::Ordering::Relaxed) {
             swap();
-            std::thread::sleep(std::time::Duration::from_micros(300));
+            std::thread::park_timeout(std::time::Duration::from_micros(300));
         }
     });
     let (mut ran, mut refused) = (0, 0);
