@@ -64,8 +64,10 @@ impl Error {
             _ => ErrorKind::Unavailable,
         };
         let made = Self::new(kind, operation, format!("{what}: {error}"));
-        match kind {
-            ErrorKind::Full => made.with_hint("make room on that disk; work goes on by itself"),
+        match error.kind() {
+            _ if kind == ErrorKind::Full => made.with_hint("make room on that disk; work goes on by itself"),
+            Io::PermissionDenied => made
+                .with_hint("give the user who runs opendmp the right to read and write there; work goes on by itself"),
             _ => made,
         }
     }

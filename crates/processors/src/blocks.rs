@@ -3,10 +3,10 @@
 //!
 //! What is made of the bytes is decided elsewhere.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -325,7 +325,7 @@ pub(crate) fn unwritten(error: &io::Error) -> Fault {
 
 /// Makes the folder for scratch files where it is missing, for nobody else to read: it may have been removed meanwhile.
 pub(crate) fn make_scratch(folder: impl AsRef<Path>) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    opendmp_sandbox::make_private(folder.as_ref())
 }
 
 fn unread(error: &io::Error) -> Fault {

@@ -1,10 +1,10 @@
 //! Empties folders that programs wrote into, whatever they left there to prevent it.
 
 use std::ffi::CStr;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::dir::{Dir, Type};
@@ -53,6 +53,25 @@ impl Drop for TempFolder {
             tracing::warn!(path = %self.path().display(), %error, "a temporary folder can't be removed");
             self.folder.disable_cleanup(true);
         }
+    }
+}
+
+/// Makes a folder of its owner's alone, and the one above it, where they are missing. What is above these has to be
+/// there: while the data directory is elsewhere, nothing is made in its place. Blocks.
+///
+/// # Errors
+/// Where it can't be made.
+pub fn make_private(folder: &Path) -> io::Result<()> {
+    let make = |folder: &Path| match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    };
+    match make(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            folder.parent().map_or(Ok(()), make)?;
+            make(folder)
+        }
+        done => done,
     }
 }
 
@@ -209,6 +228,19 @@ mod tests {
         clear(top.as_fd()).unwrap();
         assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
         assert_eq!(fs::read(kept.join("file")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn nothing_is_made_where_the_folders_above_are_missing() {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        assert_eq!(make_private(&data.join("scratch/scripts")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!data.exists());
+        fs::create_dir(&data).unwrap();
+        for _ in 0..2 {
+            make_private(&data.join("scratch/scripts")).unwrap();
+        }
+        assert_eq!(fs::metadata(data.join("scratch")).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod portable;
 mod protection;
 mod refused;
 
-pub use clear::{TempFolder, clear, remove};
+pub use clear::{TempFolder, clear, make_private, remove};
 pub use command::{Child, Command, FIRST_PASSED, Limits, StartError, is_closed};
 pub use policy::{Asked, Home, Network, Policy, Rules, Site, real_path, surroundings};
 pub use protection::{AS_ROOT, Missing, Protection};

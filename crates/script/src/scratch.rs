@@ -73,8 +73,9 @@ impl Scratch {
             let (scratch, interpreter) = (Arc::clone(self), interpreter.to_owned());
             launch::in_background(move || {
                 let mut command = Command::new(interpreter);
-                command.args(["-I", "-S", "-m", "py_compile"]);
-                command.args(crate::PYTHON_FILES.map(|(name, _)| scratch.lib().join(name)));
+                // By their names alone, so that nothing is made at a path that is not theirs any more.
+                command.args(["-I", "-S", "-m", "py_compile"]).current_dir(scratch.lib());
+                command.args(crate::PYTHON_FILES.map(|(name, _)| name));
                 command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 // Without it workers compile the program themselves.
                 let _ = command.status();
@@ -91,12 +92,10 @@ impl Scratch {
         }
         tracing::warn!(path = %self.path.display(), "the scratch directory of scripts was removed, and is made again");
         let Some(root) = self.path.parent() else { return Err(io::ErrorKind::NotFound.into()) };
-        let mut private = fs::DirBuilder::new();
-        private.mode(0o700).recursive(true);
-        private.create(root)?;
+        opendmp_sandbox::make_private(root)?;
         let guard = open_lock(&root.join(".lock"))?;
         guard.lock()?;
-        private.create(&self.path)?;
+        opendmp_sandbox::make_private(&self.path)?;
         *lock = furnish(&self.path)?;
         Ok(())
     }

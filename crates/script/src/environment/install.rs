@@ -158,7 +158,7 @@ pub(super) async fn ensure(
     progress: &Progress,
 ) -> Result<Environment, Error> {
     let disk = |error| Error::start(format!("use the environments in {}", cache_dir.display()), error);
-    fs::create_dir_all(cache_dir).map_err(disk)?;
+    opendmp_sandbox::make_private(cache_dir).map_err(disk)?;
     let cache_dir = cache_dir.canonicalize().map_err(disk)?;
     let key = format!(
         "{}\n{}\n{}\n{}-{}",
