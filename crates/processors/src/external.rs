@@ -74,7 +74,7 @@ pub struct Config {
     /// The media type of the results. By default that of the item, where the name stays.
     #[serde(default)]
     pub media_type: Option<String>,
-    /// The most memory that each process of the command may take for itself. Memory that processes share is not limited.
+    /// The most memory that the command and all that it starts may take together, with shared memory and files in memory.
     #[serde(default = "default_memory")]
     pub memory: ByteSize,
     /// The largest file the command may write.
@@ -120,6 +120,9 @@ fn names(line: &str, variable: &str) -> bool {
         rest.strip_prefix('#').unwrap_or(rest).strip_prefix(variable).is_some_and(|rest| !rest.starts_with(of_name))
     })
 }
+
+/// How often the memory of a command is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Characters of a command's last line that its fault repeats.
 const MOST_SAID: usize = 200;
@@ -377,6 +380,7 @@ impl External {
         };
         // From here on it is killed, with all it started, however this ends.
         let Started { mut child, feed, stdout: out, stderr: err, result } = beside(start).await??;
+        let (process, memory) = (child.id(), self.read.memory.get());
         let (out, err) = (out.map(reader).transpose()?, Some(reader(err)?));
         let write = async {
             if let Some((pipe, bytes)) = feed
@@ -391,7 +395,18 @@ impl External {
             let ((), (), (), status) = tokio::join!(write, stdout.drain(out), stderr.drain(err), child.wait());
             status
         };
-        let ended = tokio::time::timeout(self.timeout, work).await;
+        let over_memory = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if opendmp_sandbox::holds_more(process, memory).await {
+                    break;
+                }
+            }
+        };
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(self.timeout, work) => ended.map_err(|_| Stopped::TooLong),
+            () = over_memory => Err(Stopped::OverMemory),
+        };
         // What it wrote is the item's log, and no business of the server's.
         let status = ended.as_ref().ok().and_then(|status| Some(tracing::field::display(status.as_ref().ok()?)));
         tracing::debug!(command = self.shown(), status, in_time = ended.is_ok(), "a command ended");
@@ -403,11 +418,17 @@ impl External {
         log.extend(stderr.lines("stderr"));
         let status = match ended {
             Ok(status) => status.map_err(|error| world("waiting for the command", &error))?,
-            Err(_) => {
+            Err(Stopped::TooLong) => {
                 let message =
                     format!("`{}` took longer than {} s, and was stopped", self.shown(), self.timeout.as_secs_f64());
                 return Err(Fault::new(FaultKind::TimedOut, "timed-out", message)
                     .with_hint("raise `timeout` if that is how long it takes"));
+            }
+            Err(Stopped::OverMemory) => {
+                let message =
+                    format!("`{}` wanted more than {} MiB of memory, and was stopped", self.shown(), memory >> 20);
+                return Err(Fault::new(FaultKind::OverMemory, "over-memory", message)
+                    .with_hint("raise `memory` if that is what it needs"));
             }
         };
         if let Err(fault) = self.judge(status, &stderr) {
@@ -582,6 +603,12 @@ fn reopened(file: &File) -> io::Result<File> {
         again.rewind()?;
         Ok(again)
     })
+}
+
+/// Why a command was stopped.
+enum Stopped {
+    TooLong,
+    OverMemory,
 }
 
 /// A command that runs, and what it is connected with.

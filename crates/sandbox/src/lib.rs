@@ -45,6 +45,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use nix::unistd::Pid;
+
 /// Starts the launcher. To be called before the process has more than one thread: the launcher is a fork of it, and
 /// is smallest then. It is started by the first command otherwise.
 ///
@@ -67,4 +69,16 @@ pub fn protection() -> &'static Protection {
 /// When the file can't be opened again, or the copy can't be made.
 pub fn read_only(file: &File, scratch: &Path) -> io::Result<File> {
     platform::read_only(file, scratch)
+}
+
+/// Whether a process with its descendants holds more than `limit` bytes: what is private to each, what they share, their
+/// page tables, files in `/dev/shm` and files in memory without a name. Never where the system does not tell.
+pub async fn holds_more(pid: Pid, limit: u64) -> bool {
+    let Some((held, processes)) = platform::memory(pid) else { return false };
+    if held <= limit || processes.len() == 1 {
+        return held > limit;
+    }
+    // Processes that came of a fork share pages, which the quick sum counts for each of them.
+    let exact = tokio::task::spawn_blocking(move || platform::exact_memory(&processes)).await;
+    exact.ok().flatten().is_some_and(|held| held > limit)
 }

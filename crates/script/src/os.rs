@@ -1,6 +1,4 @@
-//! What differs between operating systems: the memory of a process with its descendants, files without a name.
-//!
-//! Elsewhere than on Linux there is no limit on memory beyond what `setrlimit` gives.
+//! What differs between operating systems: files without a name.
 
 #[cfg(target_os = "linux")]
 mod linux;

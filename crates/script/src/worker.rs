@@ -248,7 +248,7 @@ impl Worker {
                         if Instant::now() > deadline {
                             break Err(Trouble::Stuck);
                         }
-                        if over_memory(process, *memory_limit).await {
+                        if opendmp_sandbox::holds_more(process.pid(), *memory_limit).await {
                             break Err(Trouble::OverMemory);
                         }
                         if process.has_ended() {
@@ -412,7 +412,7 @@ impl Worker {
                         Verdict::Item(at) => break Trouble::TimedOut(at),
                         Verdict::Stuck => break Trouble::Stuck,
                     }
-                    if over_memory(process, limit).await {
+                    if opendmp_sandbox::holds_more(process.pid(), limit).await {
                         break Trouble::OverMemory;
                     }
                     if process.has_ended() {
@@ -541,17 +541,6 @@ fn start_process(shared: &Shared, spec: &ScriptSpec) -> Result<Parts, Error> {
         StartError::Machine(what, error) => Error::start(format!("start a worker: {what}"), error),
     })?;
     Ok((process, ours, page, dir, surroundings))
-}
-
-/// Whether a process with its descendants holds more than `limit` bytes.
-async fn over_memory(process: &Process, limit: u64) -> bool {
-    let Some((held, processes)) = crate::os::memory(process.pid()) else { return false };
-    if held <= limit || processes.len() == 1 {
-        return held > limit;
-    }
-    // Processes that came of a fork share pages, which the quick sum counts for each of them.
-    let exact = tokio::task::spawn_blocking(move || crate::os::exact_memory(&processes)).await;
-    exact.ok().flatten().is_some_and(|held| held > limit)
 }
 
 /// Wait until the pools shut down.

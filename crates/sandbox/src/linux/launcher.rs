@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{Pid, getegid, geteuid};
 
@@ -23,6 +24,8 @@ pub(super) struct Shared {
     pub filters: Filters,
     /// `/dev/null`, for descriptors that a command is not given.
     pub null: File,
+    /// How many files a command may have open, at first and at most.
+    pub files: (u64, u64),
 }
 
 /// Forks the launcher; the socket to it.
@@ -33,6 +36,7 @@ pub(super) fn start() -> io::Result<OwnedFd> {
     let shared = Shared {
         filters: Filters::compile().map_err(io::Error::other)?,
         null: OpenOptions::new().read(true).write(true).open("/dev/null")?,
+        files: getrlimit(Resource::RLIMIT_NOFILE)?,
     };
     let number = theirs.as_raw_fd();
     sys::fork(|| run(&theirs, &shared))?;
@@ -47,6 +51,8 @@ fn run(socket: &OwnedFd, shared: &Shared) -> ! {
     sys::reset_signals();
     sys::ignore_signals();
     keep_only(socket, &shared.null);
+    // All folders that a command is shown are open at once for a moment.
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, shared.files.1, shared.files.1);
     let _ = nix::unistd::chdir("/");
     loop {
         let mut body = [0; 2];

@@ -6,6 +6,7 @@ mod filter;
 mod init;
 mod landlock;
 mod launcher;
+mod memory;
 mod mounts;
 mod program;
 mod shown;
@@ -27,6 +28,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+pub(crate) use self::memory::{exact_memory, memory};
 use self::wire::{Report, Request, Step, Wanted};
 use crate::command::NotShown;
 use crate::policy::{Plan, Policy, plan};
@@ -109,6 +111,12 @@ fn failed(error: i32, step: Step) -> StartError {
     let error = io::Error::from_raw_os_error(error);
     match step {
         Step::Program => StartError::Program(error),
+        // Not the folder's doing.
+        Step::Folder(path)
+            if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EIO)) =>
+        {
+            StartError::Machine(format!("open {}", path.display()), error)
+        }
         Step::Folder(path) => StartError::Folder(path, error),
         Step::Closed(path) => StartError::Folder(path, io::Error::new(error.kind(), NotShown::Closed)),
         Step::Link(path) => StartError::Folder(path, io::Error::new(error.kind(), NotShown::Link)),

@@ -55,6 +55,8 @@ fn become_it(
     // Before descriptors are numbered, which takes the numbers of those of folders.
     landlock::restrict(request, shown).map_err(at("apply Landlock rules"))?;
     number_descriptors(stdio, descriptors, shared).map_err(at("pass descriptors"))?;
+    let (soft, hard) = shared.files;
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(|error| at("set limits")(error.into()))?;
     nix::unistd::chdir(&request.directory)
         .map_err(|error| Failed(Step::Folder(request.directory.clone()), error.into()))?;
     sys::drop_capabilities(&KEPT_CAPABILITIES);
