@@ -71,6 +71,12 @@ pub fn read_only(file: &File, scratch: &Path) -> io::Result<File> {
     platform::read_only(file, scratch)
 }
 
+/// Bytes that a process with its descendants holds, counted as [`holds_more`] does, but that what they share counts for
+/// each of them. None where the system does not tell, or the process is gone.
+pub fn memory_of(pid: Pid) -> Option<u64> {
+    platform::memory(pid).map(|(held, _)| held)
+}
+
 /// Whether a process with its descendants holds more than `limit` bytes: what is private to each, what they share, their
 /// page tables, files in `/dev/shm` and files in memory without a name. Never where the system does not tell.
 pub async fn holds_more(pid: Pid, limit: u64) -> bool {

@@ -370,7 +370,7 @@ impl Worker {
                     self.worn |= collect.saw_memory_error;
                     if !full && began.elapsed() > Duration::from_millis(20) {
                         // A script that leaks is replaced before an innocent item is blamed for it.
-                        let held = crate::os::memory(self.process.pid()).map_or(0, |(bytes, _)| bytes);
+                        let held = opendmp_sandbox::memory_of(self.process.pid()).unwrap_or(0);
                         self.worn |= held > limit / 2;
                     }
                     return if full { End::Full } else { End::Done };

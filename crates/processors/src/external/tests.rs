@@ -400,9 +400,12 @@ for n in range(20):
 #[tokio::test]
 async fn memory_counts_what_processes_share_and_take_together() {
     let bench = Bench::new();
-    let shared = "import mmap, time\nm = mmap.mmap(-1, 128 << 20)\nfor at in range(0, len(m), 4096): m[at] = 1\ntime.sleep(60)";
-    let nameless = "import os, time\nfd = os.memfd_create('x')\nfor _ in range(128): os.write(fd, bytes(1 << 20))\ntime.sleep(60)";
-    let together = "import os, time\nfor _ in range(4): os.fork()\nx = bytearray(os.urandom(1 << 20)) * 30\ntime.sleep(60)";
+    let shared =
+        "import mmap, time\nm = mmap.mmap(-1, 128 << 20)\nfor at in range(0, len(m), 4096): m[at] = 1\ntime.sleep(60)";
+    let nameless =
+        "import os, time\nfd = os.memfd_create('x')\nfor _ in range(128): os.write(fd, bytes(1 << 20))\ntime.sleep(60)";
+    let together =
+        "import os, time\nfor _ in range(4): os.fork()\nx = bytearray(os.urandom(1 << 20)) * 30\ntime.sleep(60)";
     for code in [shared, nameless, together] {
         let command = json!({ "command": ["python3", "-c", code], "memory": "100 MiB" });
         let fault = fault(bench.call(command, "x", b"").await);
