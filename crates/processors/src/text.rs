@@ -20,6 +20,9 @@ pub(crate) enum Encoding {
     },
 }
 
+/// Bytes of a text that are looked at before its mark is believed.
+const SAMPLE: usize = 4096;
+
 impl Encoding {
     /// The encoding of that name.
     pub(crate) fn named(name: &str) -> Option<Self> {
@@ -41,6 +44,25 @@ impl Encoding {
             _ if first.starts_with(BOM) => (Self::Table(encoding_rs::UTF_8), BOM.len()),
             _ => return None,
         })
+    }
+
+    /// Whether the beginning of a text may be written in this: one place that can't be read is damage, several are other
+    /// bytes.
+    fn fits(self, first: &[u8]) -> bool {
+        let sample = &first[..first.len().min(SAMPLE) / 4 * 4];
+        let faults = match self {
+            Self::Table(table) => {
+                table.decode_without_bom_handling(sample).0.matches(char::REPLACEMENT_CHARACTER).count()
+            }
+            Self::Utf32 { big } => {
+                let number = |unit: &[u8]| {
+                    let unit = unit.try_into().unwrap_or_default();
+                    if big { u32::from_be_bytes(unit) } else { u32::from_le_bytes(unit) }
+                };
+                sample.chunks_exact(4).filter(|unit| char::from_u32(number(unit)).is_none()).count()
+            }
+        };
+        faults < 2
     }
 
     /// What it is called.
@@ -166,6 +188,8 @@ impl Text {
                 return Ok(State::Plain);
             }
             (Some((Encoding::Table(table), _)), None) if table == encoding_rs::UTF_8 => return Ok(State::Plain),
+            // Other bytes may begin as a mark does.
+            (Some((marked, length)), None) if !marked.fits(&first[length..]) => return Ok(State::Plain),
             (Some((marked, length)), _) => {
                 self.blocks.leave(length);
                 marked
@@ -183,9 +207,13 @@ impl Text {
 
 /// Every second byte is zero: a letter of UTF-16, which would be cut within characters.
 fn unmarked(first: &[u8]) -> Result<(), Fault> {
-    let name = match first {
-        [a, 0, b, 0, ..] if *a != 0 && *b != 0 => "utf-16le",
-        [0, a, 0, b, ..] if *a != 0 && *b != 0 => "utf-16be",
+    let zeros = |at: usize| {
+        let mut pairs = first.chunks_exact(2).take(8);
+        pairs.len() > 1 && pairs.all(|pair| pair[at] == 0 && pair[1 - at] != 0)
+    };
+    let name = match (zeros(1), zeros(0)) {
+        (true, _) => "utf-16le",
+        (_, true) => "utf-16be",
         _ => return Ok(()),
     };
     let message = format!("the text seems to be {}, but has no mark that says so", name.to_ascii_uppercase());
@@ -249,6 +277,22 @@ impl Decoded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_pass_as_they_stand() {
+        let noise = |first: &[u8]| {
+            let mut state = 7u64;
+            let more = (0..2_000).map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            });
+            [first, &more.collect::<Vec<u8>>()].concat()
+        };
+        for first in [&[0xff, 0xfe][..], &[0xfe, 0xff], &[0, 0, 0xfe, 0xff], &[7, 0, 9, 0, 3, 3], &[0, 7, 0, 9, 3, 3]] {
+            let mut text = Text::new(Body::Bytes(noise(first).into()), None, &Stop::default());
+            assert!(text.block().unwrap() == noise(first), "{first:?}");
+        }
+    }
     use crate::blocks::BLOCK;
 
     fn read(bytes: &[u8], said: Option<&str>) -> Result<String, Fault> {
