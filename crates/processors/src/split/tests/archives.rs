@@ -252,7 +252,6 @@ for name in sorted(os.listdir(sys.argv[1])):
 /// One byte or a few are changed, fields are filled with odd values, and checksums put right again. Whatever Python or
 /// `tar` finds in an archive, `split` finds too, or it refuses the archive: never fewer members, never less of them.
 #[tokio::test]
-#[ignore = "starts Python, and tar for each of many archives"]
 async fn changed_archives_are_read_as_others_read_them() {
     let folder = tempfile::tempdir().unwrap();
     let mut seed = 20_261_130_u64;
@@ -274,7 +273,7 @@ async fn changed_archives_are_read_as_others_read_them() {
         entry(b'0', "f", "", 1, b"f"),
     ];
     let mut archives = Vec::new();
-    for _ in 0..3_000 {
+    for _ in 0..300 {
         let mut entries = base.to_vec();
         for _ in 0..=random(2) {
             let which = random(entries.len());
@@ -328,7 +327,8 @@ async fn changed_archives_are_read_as_others_read_them() {
         }
     }
     assert_eq!(lines.lines().count(), archives.len());
-    eprintln!("the same {same}, refused {refused}, other {}", differ.len());
+    // Most are read by both, and some are refused: else nothing was compared.
+    assert!(same > 50 && refused > 10, "the same {same}, refused {refused}, other {}", differ.len());
     assert_eq!(differ.iter().filter(|(python, _)| *python).count(), 0, "Python reads more members");
     assert_eq!(differ.iter().filter(|(_, gnu)| *gnu).count(), 0, "tar reads more bytes");
 }

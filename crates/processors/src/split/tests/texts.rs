@@ -118,19 +118,3 @@ async fn what_is_no_json_is_told_where_it_is() {
         assert_eq!(texts_of(json!({ "as": "json" }), whole.as_bytes()).await, [&whole[1..whole.len() - 1]]);
     }
 }
-
-/// How fast plain texts are split: 200 MB, in release builds.
-#[tokio::test]
-#[ignore = "measures"]
-async fn splitting_plain_text_is_measured() {
-    let row = b"12345,some text of a row,\"with a quoted, field\",2026-11-30,3.14159265\n";
-    let content = Bytes::from(row.repeat(200_000_000 / row.len()));
-    let bench = Bench::new();
-    for format in ["csv", "lines", "csv", "lines"] {
-        let began = Instant::now();
-        let done = bench.call(json!({ "as": format, "rows": 10_000 }), "a", Body::Bytes(content.clone())).await;
-        let Outcome::Stream(children) = done.outcome else { panic!("{:?}", done.outcome) };
-        let count = children.map(Result::unwrap).count();
-        eprintln!("{format}: {count} children in {:?}", began.elapsed());
-    }
-}
