@@ -172,7 +172,6 @@ impl Inner {
         let mut mark = self.known_mark()?;
         self.may_follow(mark.known.as_ref(), now)?;
         self.check_reach(mark.known.as_ref())?;
-        self.check_removed()?;
         // The file beside the store never says more than the one in it, unless that one is missing.
         if mark.known.is_none() {
             self.write_reach(now)?;
@@ -181,6 +180,8 @@ impl Inner {
             self.layout.write_mark(now)?;
             *mark = Mark { known: Some(now.clone()), noted: false };
         }
+        // Only now: what was noted since the last time is one line again, though content is away for long.
+        self.check_removed()?;
         self.write_reach(now)
     }
 

@@ -86,9 +86,6 @@ pub fn write_error(operation: &'static str, what: impl std::fmt::Display, error:
     let broken = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
     if broken || error.kind() == io::ErrorKind::ReadOnlyFilesystem {
         made = made.with_hint("that disk or its file system has errors: check it (`dmesg` may say more)");
-    } else if error.kind() == io::ErrorKind::PermissionDenied {
-        made =
-            made.with_hint("give the user who runs opendmp the right to read and write there; work goes on by itself");
     }
     made
 }

@@ -803,6 +803,34 @@ async fn a_copy_from_before_is_told_from_what_came_after_it_whenever_it_ended() 
     }
 }
 
+/// A folder of content may be missing for days, while the journal goes on.
+#[tokio::test]
+async fn the_mark_stays_small_while_content_is_missing() {
+    let mut store = Store::new(Options::default());
+    store.content().follow_journal(&mark(5)).await.unwrap();
+    store.content().put(sample(1, 5_000)).await.unwrap();
+    store.content().sync().await.unwrap();
+    store.content().follow_journal(&mark(6)).await.unwrap();
+    // Its pack is not written any more.
+    store.content = None;
+    store.reopen();
+    store.content().follow_journal(&mark(7)).await.unwrap();
+    fs::remove_dir_all(store.root().join("packs")).unwrap();
+    store.content().put(sample(2, 5_000)).await.unwrap();
+    // Told once, and tried again, as the engine does.
+    let _ = store.content().sync().await;
+    store.content().sync().await.unwrap();
+    for round in 1..4u64 {
+        for seq in 0..20 {
+            store.content().note_journal(&mark(round * 100 + seq)).await.unwrap();
+        }
+        let error = store.content().follow_journal(&mark(round * 100 + 50)).await.unwrap_err();
+        assert!(error.message.contains("was removed or moved away"), "{error:?}");
+        let written = fs::read_to_string(store.root().join("journal")).unwrap();
+        assert_eq!(written, format!("one {}\n", round * 100 + 50));
+    }
+}
+
 #[tokio::test]
 async fn a_new_pack_is_written_down_before_anything_in_it_counts() {
     let mut store = Store::new(Options::default());
