@@ -337,18 +337,22 @@ mod tests {
         assert_eq!(fit(u64::MAX, 0, unknown, reserve), Fit::Fits);
     }
 
-    #[tokio::test]
-    async fn what_is_being_stored_counts_until_it_is_stored() {
-        let quotas = Quotas { content: Some(10 * MIB), ..Quotas::default() };
-        let engine = Engine::new(
+    fn with(options: Options) -> Engine {
+        Engine::new(
             Arc::new(MemoryJournal::default()),
             Arc::new(MemoryContent::default()),
             Arc::new(InProcess::default()),
             Arc::new(SystemClock),
             Arc::new(Registry::default()),
-            Options { quotas, ..Options::default() },
+            options,
             Lease::default(),
-        );
+        )
+    }
+
+    #[tokio::test]
+    async fn what_is_being_stored_counts_until_it_is_stored() {
+        let quotas = Quotas { content: Some(10 * MIB), ..Quotas::default() };
+        let engine = with(Options { quotas, ..Options::default() });
         let first = engine.admit(&[6 * MIB, 11 * MIB, 4 * MIB, 1]).await;
         assert_eq!(first.fits, [true, false, true, false], "each by itself");
         let shortage = first.shortage.clone().unwrap();
@@ -364,37 +368,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_reserve_is_told_as_it_is() {
-        let engine = |reserve| {
-            Engine::new(
-                Arc::new(MemoryJournal::default()),
-                Arc::new(MemoryContent::default()),
-                Arc::new(InProcess::default()),
-                Arc::new(SystemClock),
-                Arc::new(Registry::default()),
-                Options { reserve, scratch: Some("/dev/null".into()), ..Options::default() },
-                Lease::default(),
-            )
-        };
         assert!(below_reserve(MIB / 2).message.contains("the reserve of 512 KiB free"));
         assert!(below_reserve(64 * MIB).message.contains("the reserve of 64 MiB free"));
         // More than any disk has, and no whole number of MiB.
         let reserve = (1 << 62) + MIB;
-        let told = engine(reserve).look_at_disks().await.unwrap().message;
+        let engine = with(Options { reserve, scratch: Some("/dev/null".into()), ..Options::default() });
+        let told = engine.look_at_disks().await.unwrap().message;
         assert!(told.contains(&format!("less than {} KiB are free", reserve >> 11)), "{told}");
     }
 
     #[tokio::test]
     async fn a_full_disk_excuses_an_item_some_times() {
-        let engine = Engine::new(
-            Arc::new(MemoryJournal::default()),
-            Arc::new(MemoryContent::default()),
-            Arc::new(InProcess::default()),
-            Arc::new(SystemClock),
-            Arc::new(Registry::default()),
-            // Always nearly full.
-            Options { reserve: u64::MAX, scratch: Some("/".into()), ..Options::default() },
-            Lease::default(),
-        );
+        // Always nearly full.
+        let engine = with(Options { reserve: u64::MAX, scratch: Some("/".into()), ..Options::default() });
         let fault = |kind| Fault::new(kind, "x", "it failed");
         for (kind, waits, expected) in [
             (FaultKind::Failed, 0, FaultKind::NoSpace),

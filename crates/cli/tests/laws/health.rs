@@ -196,14 +196,20 @@ fn folders_and_the_socket_may_be_removed_while_a_server_works() {
     place.ok(&["verify"]);
 }
 
-#[test]
-fn content_that_is_removed_is_told_and_new_results_are_kept() {
+/// A server with a flow, through which one file went already.
+fn at_work() -> Place {
     let mut place = Place::new();
     place.write_flow(&flow("after: delete", "", SAME));
     place.ok(&["flows", "enable", "flow.yaml"]);
     place.start_and_wait();
     drop_file(&place, "first");
     place.wait_for("the first one is through", |place| is_out(place, "first"));
+    place
+}
+
+#[test]
+fn content_that_is_removed_is_told_and_new_results_are_kept() {
+    let mut place = at_work();
     // Its pack is not written any more: what is open can be written anew.
     place.stop();
     place.start_and_wait();
@@ -242,12 +248,7 @@ fn a_data_directory_that_is_moved_away_is_told() {
 
 #[test]
 fn nothing_is_made_or_taken_while_the_data_directory_is_away() {
-    let mut place = Place::new();
-    place.write_flow(&flow("after: delete", "", SAME));
-    place.ok(&["flows", "enable", "flow.yaml"]);
-    place.start_and_wait();
-    drop_file(&place, "first");
-    place.wait_for("the first one is through", |place| is_out(place, "first"));
+    let mut place = at_work();
     let (data, moved, inbox) = (place.path("data"), place.path("moved"), place.path("inbox"));
     // Python compiles the worker's program aside while the first worker starts, and would make the folder for that.
     place.wait_for("it is compiled", |place| {
