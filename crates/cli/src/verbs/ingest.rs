@@ -31,9 +31,9 @@ Examples:
   opendmp ingest audit penguins
   opendmp ingest audit flow.yaml --format json
 
-What waits is taken with the next look, or is being taken in, and what is being let go soon is
-gone: all that is told, and is as it should be. Exit code 0 if nothing was lost on the way and
-nothing is in the way, else 3.")]
+Files that wait for the next look at the folder, that are being taken in, or that are about to be
+deleted or moved are listed, too: they are no fault. The exit code is 0 if no file was lost and
+none is stuck, else 3.")]
     Audit {
         /// The flow's name, or its file
         #[arg(value_name = "FLOW")]
