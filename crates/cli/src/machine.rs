@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use opendmp_processor::Registry;
 use opendmp_processors::{Host, Scratch, register};
-use opendmp_sandbox::{Site, TempFolder};
+use opendmp_sandbox::Site;
+use opendmp_sandbox::folders::TempFolder;
 use opendmp_script::Pools;
 use opendmp_script::environment::Tools;
 

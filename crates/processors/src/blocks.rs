@@ -325,7 +325,7 @@ pub(crate) fn unwritten(error: &io::Error) -> Fault {
 
 /// Makes the folder for scratch files where it is missing, for nobody else to read: it may have been removed meanwhile.
 pub(crate) fn make_scratch(folder: impl AsRef<Path>) -> io::Result<()> {
-    opendmp_sandbox::make_private(folder.as_ref())
+    opendmp_sandbox::folders::make_private(folder.as_ref())
 }
 
 fn unread(error: &io::Error) -> Fault {

@@ -31,7 +31,7 @@ impl Scratch {
     pub fn empty(&self) -> io::Result<()> {
         match Folder::open(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            opened => opendmp_sandbox::clear(opened?.as_fd()),
+            opened => opendmp_sandbox::folders::clear(opened?.as_fd()),
         }
     }
 

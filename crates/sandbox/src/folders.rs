@@ -1,4 +1,4 @@
-//! Empties folders that programs wrote into, whatever they left there to prevent it.
+//! Folders that programs write into: made for one user alone, and emptied whatever was left in them to prevent it.
 
 use std::ffi::CStr;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};

@@ -20,8 +20,8 @@
 //! sandbox (`portable`).
 
 mod aliases;
-mod clear;
 mod command;
+pub mod folders;
 #[cfg(target_os = "linux")]
 mod linux;
 mod policy;
@@ -30,7 +30,6 @@ mod portable;
 mod protection;
 mod refused;
 
-pub use clear::{TempFolder, clear, make_private, remove};
 pub use command::{Child, Command, FIRST_PASSED, Limits, StartError, is_closed};
 pub use policy::{Asked, Home, Network, Policy, Rules, Site, real_path, surroundings};
 pub use protection::{AS_ROOT, Missing, Protection};

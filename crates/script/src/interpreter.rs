@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use opendmp_sandbox::{Child, Limits, Network, Rules, Site, TempFolder};
+use opendmp_sandbox::folders::TempFolder;
+use opendmp_sandbox::{Child, Limits, Network, Rules, Site};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;

@@ -92,10 +92,10 @@ impl Scratch {
         }
         tracing::warn!(path = %self.path.display(), "the scratch directory of scripts was removed, and is made again");
         let Some(root) = self.path.parent() else { return Err(io::ErrorKind::NotFound.into()) };
-        opendmp_sandbox::make_private(root)?;
+        opendmp_sandbox::folders::make_private(root)?;
         let guard = open_lock(&root.join(".lock"))?;
         guard.lock()?;
-        opendmp_sandbox::make_private(&self.path)?;
+        opendmp_sandbox::folders::make_private(&self.path)?;
         *lock = furnish(&self.path)?;
         Ok(())
     }
@@ -164,7 +164,7 @@ fn sweep(root: &Path) -> io::Result<()> {
 
 /// Removes a folder that scripts wrote into: whatever they left there, nothing else is touched.
 fn remove(path: &Path) {
-    if let Err(error) = opendmp_sandbox::remove(path)
+    if let Err(error) = opendmp_sandbox::folders::remove(path)
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!(path = %path.display(), %error, "failed to remove a scratch directory");

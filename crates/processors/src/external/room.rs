@@ -15,7 +15,7 @@ use bytes::Bytes;
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::ledger::FileStat;
 use opendmp_processor::{NewContent, Stream};
-use opendmp_sandbox::TempFolder;
+use opendmp_sandbox::folders::TempFolder;
 
 use super::world;
 use crate::beneath::{Folder, is_file, version, version_of};

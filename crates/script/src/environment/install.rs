@@ -31,7 +31,7 @@ pub(super) async fn resolve(
     tools: &Tools,
     progress: &Progress,
 ) -> Result<String, Error> {
-    let dir = opendmp_sandbox::TempFolder::new(None, "opendmp-");
+    let dir = opendmp_sandbox::folders::TempFolder::new(None, "opendmp-");
     let dir = dir.map_err(|error| Error::start("resolve packages", error))?;
     let wanted = dir.path().join("requirements.in");
     let resolved = dir.path().join("requirements.txt");
@@ -158,7 +158,7 @@ pub(super) async fn ensure(
     progress: &Progress,
 ) -> Result<Environment, Error> {
     let disk = |error| Error::start(format!("use the environments in {}", cache_dir.display()), error);
-    opendmp_sandbox::make_private(cache_dir).map_err(disk)?;
+    opendmp_sandbox::folders::make_private(cache_dir).map_err(disk)?;
     let cache_dir = cache_dir.canonicalize().map_err(disk)?;
     let key = format!(
         "{}\n{}\n{}\n{}-{}",
@@ -187,7 +187,7 @@ pub(super) async fn ensure(
         return Ok(found);
     }
     let (old, new) = (dir.clone(), dir.clone());
-    let removing = tokio::task::spawn_blocking(move || match opendmp_sandbox::remove(&old) {
+    let removing = tokio::task::spawn_blocking(move || match opendmp_sandbox::folders::remove(&old) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::create_dir(&new),
     });

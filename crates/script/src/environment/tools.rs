@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use opendmp_sandbox::{Child, Limits, Rules, Site, TempFolder};
+use opendmp_sandbox::folders::TempFolder;
+use opendmp_sandbox::{Child, Limits, Rules, Site};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
