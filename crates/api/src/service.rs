@@ -395,7 +395,7 @@ impl Service {
             Some(until) => match tokio::time::timeout_at(until.into(), feed).await {
                 Ok(fed) => fed.map(|()| true),
                 Err(_) => {
-                    self.engine.journal.close_run(run, self.engine.clock.now()).await?;
+                    self.engine.close_run(run, loaded.flow.id).await?;
                     Ok(false)
                 }
             },

@@ -346,9 +346,17 @@ impl Engine {
         } else {
             self.feed_files(run, loaded, given, tell).await
         };
-        self.journal.close_run(run, self.clock.now()).await?;
-        self.transport.send(Hint::Run(run));
+        self.close_run(run, loaded.flow.id).await?;
         fed
+    }
+
+    /// Says that nothing more is fed into a run of a flow, and tells those who work of what that closes.
+    pub async fn close_run(&self, run: RunId, flow: FlowId) -> Result<(), Error> {
+        if self.journal.close_run(run, self.clock.now()).await? {
+            self.transport.send(Hint::Tasks(flow));
+        }
+        self.transport.send(Hint::Run(run));
+        Ok(())
     }
 
     async fn feed_sources(

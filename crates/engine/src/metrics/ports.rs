@@ -85,7 +85,7 @@ calls! {
     fn pending_releases(source: SourceId, limit: usize) -> Vec<Vec<u8>>;
     fn retry_releases(source: SourceId, now: i64) -> u64;
     fn open_run(flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> RunId;
-    fn close_run(run: RunId, at: i64) -> ();
+    fn close_run(run: RunId, at: i64) -> bool;
     fn ingest(ingest: Ingest) -> Ingested;
     fn claim(request: ClaimRequest) -> Vec<Claimed> => claimed;
     fn unclaim(lease: Lease, tasks: Vec<TaskId>) -> ();

@@ -43,7 +43,7 @@ macro_rules! journal {
             pending_releases(source: SourceId, limit: usize) -> Vec<Vec<u8>>;
             retry_releases(source: SourceId, now: i64) -> u64;
             open_run(flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> RunId;
-            close_run(run: RunId, at: i64) -> ();
+            close_run(run: RunId, at: i64) -> bool;
             group(flow: FlowId, group: PathHash) -> Option<GroupRow>;
             held(flow: FlowId, group: PathHash, after: Option<HeldKey>, limit: usize) -> Vec<HeldRow>;
             watermark(flow: FlowId, processors: Vec<Arc<str>>) -> Arrival;

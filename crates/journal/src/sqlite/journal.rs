@@ -149,8 +149,12 @@ impl Journal for SqliteJournal {
         self.write("journal open run", move |t| t.open_run(flow, version, mode, &trigger, at)).await
     }
 
-    async fn close_run(&self, run: RunId, at: i64) -> Result<()> {
-        self.write("journal close run", move |t| t.close_run(run, at)).await
+    async fn close_run(&self, run: RunId, at: i64) -> Result<bool> {
+        let work = move |t: &mut Tables<'_>| {
+            t.close_run(run, at)?;
+            t.end_runs()
+        };
+        self.write("journal close run", work).await
     }
 
     async fn ingest(&self, ingest: Ingest) -> Result<Ingested> {

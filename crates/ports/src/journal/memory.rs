@@ -334,13 +334,12 @@ impl Journal for MemoryJournal {
         Ok(run)
     }
 
-    async fn close_run(&self, run: RunId, at: i64) -> Result<()> {
+    async fn close_run(&self, run: RunId, at: i64) -> Result<bool> {
         let mut state = self.lock();
         let fed = state.reprocesses.get(&run).is_some_and(|reprocess| reprocess.state == ReprocessState::Feeding);
         let known = state.runs.get_mut(&run);
         known.ok_or_else(|| decide::missing("journal close run", format!("run {run}")))?.open &= fed;
-        state.outstanding(run, 0, at);
-        Ok(())
+        Ok(state.outstanding(run, 0, at))
     }
 
     async fn ingest(&self, ingest: Ingest) -> Result<Ingested> {

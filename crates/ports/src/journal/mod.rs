@@ -117,8 +117,8 @@ pub trait Journal: Send + Sync {
     /// waits for all that comes of it: whatever its items were added to at aggregates is closed at its end.
     async fn open_run(&self, flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> Result<RunId>;
 
-    /// Says that no more arrivals go into a run.
-    async fn close_run(&self, run: RunId, at: i64) -> Result<()>;
+    /// Says that no more arrivals go into a run. Answers whether that makes work, as [`Journal::finish`] does.
+    async fn close_run(&self, run: RunId, at: i64) -> Result<bool>;
 
     /// Gives arrival numbers, writes the ledger, the first tasks, the release intents and history. Arrivals whose
     /// release is pending, or whose version the ledger has as its latest, are left out: they were ingested before.

@@ -170,7 +170,8 @@ pub(super) async fn a_persons_run_closes_what_it_added_to(d: Desk) {
     let claimed = d.claim_run(run).await;
     d.apply(Settlement { held: vec![held(&claimed.task.items, rule())], ..d.dropped(&claimed) }).await;
     assert!(d.claim(9).await.is_empty(), "more may come");
-    d.j().await.close_run(run, 20).await.expect(OK);
+    assert!(d.j().await.close_run(run, 20).await.expect(OK), "whoever works is to be told");
+    assert!(!d.j().await.close_run(run, 20).await.expect(OK), "once");
     assert_eq!(d.run(run).await.state, RunState::Running);
     let look = d.look().await;
     let whole = d.rows().await.iter().map(|row| row.row).collect();
