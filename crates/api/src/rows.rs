@@ -10,7 +10,7 @@ use opendmp_model::item::{Attributes, Item};
 use opendmp_model::name;
 use opendmp_ports::journal::{self, DeadState, ExportState, FlowState, RunMode, RunState};
 use opendmp_ports::transport::StepCounts;
-use opendmp_processor::AuditEntry;
+use opendmp_processor::{AuditEntry, NotTaken};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -702,6 +702,8 @@ pub struct AuditRow {
     pub entries: Vec<AuditEntry>,
     /// Whether more were left out.
     pub more: bool,
+    /// What is there and is never taken: no pattern matches it, or it is excluded.
+    pub not_taken: NotTaken,
 }
 
 #[cfg(test)]

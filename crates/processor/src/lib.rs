@@ -26,7 +26,7 @@ pub use registry::{
     saved_config,
 };
 pub use source::{
-    Audit, AuditEntry, AuditState, Claim, Claimed, Ledger, Scan, Source, SourceError, Version, WatchRequest,
+    Audit, AuditEntry, AuditState, Claim, Claimed, Ledger, NotTaken, Scan, Source, SourceError, Version, WatchRequest,
 };
 
 use async_trait::async_trait;

@@ -222,8 +222,8 @@ impl DataDirectory {
             message: format!("`{written}`{named} {how} the data directory {data}: {danger}"),
             hint: match how {
                 "contains" => format!(
-                    "choose a folder that does not contain {data}, leave sub-folders out, or keep the data directory \
-                     elsewhere with --data-dir"
+                    "choose a folder that does not contain {data}, leave sub-folders out, name that one in `exclude`, or \
+                     keep the data directory elsewhere with --data-dir"
                 ),
                 _ => "choose a folder outside the data directory".to_owned(),
             },
@@ -258,7 +258,7 @@ impl Access {
     /// Whether it can come to something in the folder at this path below its own.
     fn reaches(&self, below: &[u8]) -> bool {
         match self {
-            Self::Read(read) => read.recursive && (read.hidden || !hidden(below)),
+            Self::Read(read) => read.recursive && (read.hidden || !hidden(below)) && !read.names.leaves_out(below),
             Self::Write(names) => names.may_meet(&Names::all().below(below)),
             // The sandbox hides it.
             Self::Program => false,
@@ -324,6 +324,9 @@ mod tests {
         for path in ["here", "above", "."] {
             assert!(refused(&policy, &at(path), read(true, false)).unwrap().contains(" contains "), "{path}");
             assert!(refused(&policy, &at(path), write("**")).unwrap().contains(" contains "), "{path}");
+            let names = Names::all().without_folder(true, b"data");
+            let without = Access::Read(ReadAccess { names, recursive: true, ..ReadAccess::default() });
+            assert_eq!(refused(&policy, &at(path), without), None, "it is excluded");
             // Its folder is no file, and no name leads into it.
             assert_eq!(refused(&policy, &at(path), read(false, true)), None);
             assert_eq!(refused(&policy, &at(path), write("*")), None);

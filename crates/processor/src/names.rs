@@ -26,30 +26,80 @@ enum Part {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     alternatives: Vec<Vec<Part>>,
+    /// Folders of which none of the paths is.
+    without: Vec<Without>,
+    /// Whether letters count as equal to their other case.
+    any_case: bool,
+}
+
+/// A folder that is left out with all that is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Without {
+    /// It lies in this one: empty, or with `/` at its end.
+    within: Vec<u8>,
+    /// Whether it may lie deeper than that.
+    anywhere: bool,
+    folder: Vec<u8>,
+}
+
+impl Without {
+    /// Whether the folder `path` is it, or is in it.
+    fn has(&self, path: &[u8]) -> bool {
+        let Some(rest) = path.strip_prefix(&self.within[..]) else { return false };
+        if self.anywhere {
+            return rest.split(|byte| *byte == b'/').any(|name| name == self.folder);
+        }
+        rest.strip_prefix(&self.folder[..]).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    }
 }
 
 impl Names {
     /// Every path.
     pub fn all() -> Self {
-        Self { alternatives: vec![vec![Part::Path]] }
+        Self::of(vec![vec![Part::Path]])
     }
 
     /// The paths that a glob matches: `*`, `?`, `[ab]`, `{a,b}`, `**` and `\` before a character.
     pub fn glob(pattern: &str) -> Self {
         let alternatives = braces(pattern).unwrap_or_else(|| vec![pattern.to_owned()]);
-        Self { alternatives: alternatives.iter().map(|one| glob(one)).collect() }
+        Self::of(alternatives.iter().map(|one| glob(one)).collect())
     }
 
     /// One path, exactly.
     pub fn exactly(path: &[u8]) -> Self {
-        Self { alternatives: vec![path.iter().copied().map(Part::Byte).collect()] }
+        Self::of(vec![path.iter().copied().map(Part::Byte).collect()])
+    }
+
+    fn of(alternatives: Vec<Vec<Part>>) -> Self {
+        Self { alternatives, ..Self::default() }
     }
 
     /// What is in either.
     #[must_use]
     pub fn or(mut self, other: Self) -> Self {
         self.alternatives.extend(other.alternatives);
+        self.without.retain(|one| other.without.contains(one));
+        self.any_case |= other.any_case;
         self
+    }
+
+    /// These paths, where letters may be of either case.
+    #[must_use]
+    pub fn in_any_case(mut self) -> Self {
+        self.any_case = true;
+        self
+    }
+
+    /// These paths but for those in a folder: by its path, or by its name wherever it is.
+    #[must_use]
+    pub fn without_folder(mut self, anywhere: bool, folder: &[u8]) -> Self {
+        self.without.push(Without { within: Vec::new(), anywhere, folder: folder.to_vec() });
+        self
+    }
+
+    /// Whether none of the paths is in the folder `path`, because that was left out.
+    pub fn leaves_out(&self, path: &[u8]) -> bool {
+        self.without.iter().any(|one| one.has(path))
     }
 
     /// These paths, followed by exactly this text.
@@ -84,7 +134,8 @@ impl Names {
             let at = dot.filter(|at| *at > 0).map_or(one.len(), |at| start + at);
             [&one[..at], &[Part::Text], &one[at..]].concat()
         });
-        let numbered = Self { alternatives: numbered.collect() };
+        let numbered = numbered.collect();
+        let numbered = Self { alternatives: numbered, ..self.clone() };
         self.or(numbered)
     }
 
@@ -95,6 +146,9 @@ impl Names {
             for one in &mut self.alternatives {
                 let prefix = folder.iter().copied().chain([b'/']).map(Part::Byte);
                 *one = prefix.chain(one.drain(..)).collect();
+            }
+            for one in &mut self.without {
+                one.within.splice(..0, folder.iter().copied().chain([b'/']));
             }
         }
         self
@@ -107,7 +161,8 @@ impl Names {
             let folders = [Part::Path, Part::Byte(b'/')];
             folders.into_iter().chain(one.iter().copied()).collect()
         });
-        let deeper = Self { alternatives: deeper.collect() };
+        let deeper = deeper.collect();
+        let deeper = Self { alternatives: deeper, ..self.clone() };
         self.or(deeper)
     }
 
@@ -117,12 +172,29 @@ impl Names {
         if pairs > MAX_PAIRS {
             return true;
         }
-        self.alternatives.iter().any(|one| other.alternatives.iter().any(|two| meet(one, two)))
+        let any_case = self.any_case || other.any_case;
+        let kept = |names: &Self, one: &&Vec<Part>| !folder_of(one).is_some_and(|folder| names.leaves_out(&folder));
+        let mut mine = self.alternatives.iter().filter(|one| kept(other, one));
+        mine.any(|one| other.alternatives.iter().filter(|two| kept(self, two)).any(|two| meet(one, two, any_case)))
     }
 }
 
+/// The folder that all of a pattern's paths are in, as far as it is written out.
+fn folder_of(pattern: &[Part]) -> Option<Vec<u8>> {
+    let written = pattern.iter().map_while(|part| if let Part::Byte(byte) = part { Some(*byte) } else { None });
+    let mut written: Vec<u8> = written.collect();
+    written.truncate(written.iter().rposition(|byte| *byte == b'/')?);
+    Some(written)
+}
+
+/// Whether two bytes may be of one letter.
+fn same(one: u8, two: u8, any_case: bool) -> bool {
+    // Beyond ASCII the cases differ in any of the bytes of a letter.
+    one == two || any_case && (one.eq_ignore_ascii_case(&two) || !one.is_ascii() && !two.is_ascii())
+}
+
 /// Whether some text is matched by both: a walk over the pairs of places that one text can lead to.
-fn meet(one: &[Part], two: &[Part]) -> bool {
+fn meet(one: &[Part], two: &[Part], any_case: bool) -> bool {
     let mut seen = BTreeSet::new();
     let mut open = vec![(0, 0)];
     while let Some((i, j)) = open.pop() {
@@ -132,7 +204,7 @@ fn meet(one: &[Part], two: &[Part]) -> bool {
         let (left, right) = (one.get(i), two.get(j));
         match (left, right) {
             (None, None) => return true,
-            (Some(Part::Byte(a)), Some(Part::Byte(b))) if a == b => open.push((i + 1, j + 1)),
+            (Some(Part::Byte(a)), Some(Part::Byte(b))) if same(*a, *b, any_case) => open.push((i + 1, j + 1)),
             (Some(Part::Byte(byte)), Some(wild @ (Part::Text | Part::Path))) if takes(*wild, *byte) => {
                 open.push((i + 1, j));
             }

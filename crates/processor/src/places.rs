@@ -195,8 +195,8 @@ fn feedback(ingest: &ProcessorPlaces, all: &[ProcessorPlaces]) -> Option<Conflic
                         step.writer.named(&ingest.flow),
                         ingest.processor
                     ),
-                    hint: "write to another folder, or under names that the `pattern` of the source does not match; \
-                           to allow it, set `feedback: true` at the source"
+                    hint: "write to another folder, name this one in `exclude` of the source, or write names that its \
+                           `pattern` does not match; to allow it, set `feedback: true` at the source"
                         .to_owned(),
                 });
             }

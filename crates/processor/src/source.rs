@@ -129,6 +129,18 @@ pub struct Audit {
     pub entries: Vec<AuditEntry>,
     /// Whether more were left out.
     pub more: bool,
+    /// What is there and is never taken.
+    pub not_taken: NotTaken,
+}
+
+/// What is there and is never taken: no pattern matches it, or it is excluded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct NotTaken {
+    /// How many files, and how many folders that are not looked into.
+    pub count: u64,
+    /// The first of them, as item names are written; folders with `/` at the end.
+    pub examples: Vec<String>,
 }
 
 /// Somewhere items come from.

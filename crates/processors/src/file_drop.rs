@@ -44,7 +44,7 @@ use serde_json::{Map, Value};
 
 use self::area::Present;
 use self::aside::{Life, Place, Released, Releaser};
-use self::pattern::Patterns;
+use self::pattern::{Patterns, Selection};
 use self::roots::{Reached, Roots};
 use self::scan::{Answer, At, Changed, Found, Next, Over, Scanner, Shared};
 use self::still::same;
@@ -63,6 +63,15 @@ pub struct Config {
     /// within the folder. Names that begin with a dot are left out unless the pattern begins with one.
     #[serde(default)]
     pub pattern: Patterns,
+    /// Which files are left out all the same, by name: `*.bak`, or a list of such patterns. A pattern with `/` is held
+    /// against the path within the folder. A folder of such a name is left out with all that is in it. By default files
+    /// that other programs have not finished: `*.part`, `*.partial`, `*.filepart`, `*.crdownload`, `*.download`,
+    /// `*.opdownload`, `*.!ut`, `~syncthing~*`, and locks of office programs, `~$*`, unless `pattern` names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<Patterns>,
+    /// Whether `pattern` and `exclude` take `A.CSV` for `a.csv`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ignore_case: bool,
     /// Whether the files of sub-folders are taken too.
     #[serde(default)]
     pub recursive: bool,
@@ -129,9 +138,7 @@ impl Config {
     /// All that is wrong with it, as far as can be told offline.
     fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if let Err(found) = self.pattern.compile(self.recursive) {
-            problems.extend(found.into_iter().map(|problem| problem.below("/pattern")));
-        }
+        problems.extend(self.selection().compile().err().into_iter().flatten());
         match (&self.to, self.after) {
             (None, After::Move) => problems.push(
                 Problem::new("", codes::MISSING_KEY, "`after: move` needs a folder to move to")
@@ -150,9 +157,18 @@ impl Config {
         problems
     }
 
+    fn selection(&self) -> Selection<'_> {
+        Selection {
+            pattern: &self.pattern,
+            exclude: self.exclude.as_ref(),
+            ignore_case: self.ignore_case,
+            recursive: self.recursive,
+        }
+    }
+
     /// The folder that files are taken from, and the one they are moved to.
     fn places(&self, base: &Path) -> (FolderPlace, Option<FolderPlace>) {
-        let names = self.pattern.names(self.recursive);
+        let names = self.selection().names();
         let read = ReadAccess {
             names: names.clone(),
             recursive: self.recursive,
@@ -302,7 +318,7 @@ impl FileDrop {
             hint: problem.hint,
             ..Fault::new(FaultKind::Failed, problem.code, problem.message)
         };
-        let matcher = read.pattern.compile(read.recursive).map_err(|mut problems| {
+        let matcher = read.selection().compile().map_err(|mut problems| {
             wrong(problems.pop().unwrap_or_else(|| Problem::new("", codes::BAD_FORMAT, "the pattern can't be used")))
         })?;
         let (from, moved) = read.places(&context.base);

@@ -407,6 +407,6 @@ impl Source for Generate {
         let entry = |number| AuditEntry { path: self.item_name(number), state: AuditState::Waiting, detail: None };
         let entries: Vec<AuditEntry> =
             numbers.into_iter().chain(end..self.read.count).take(MOST_ENTRIES).map(entry).collect();
-        Ok(Audit { compared: u64::from(self.read.count), more: entries.len() < waiting, entries })
+        Ok(Audit { compared: u64::from(self.read.count), more: entries.len() < waiting, entries, ..Audit::default() })
     }
 }

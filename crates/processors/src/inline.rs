@@ -144,7 +144,7 @@ impl Source for Inline {
         let entry =
             |item: &InlineItem| AuditEntry { path: item.name.clone(), state: AuditState::Waiting, detail: None };
         let entries = self.new_items(ledger).await?.into_iter().map(entry).collect();
-        Ok(Audit { compared: self.items.len() as u64, entries, more: false })
+        Ok(Audit { compared: self.items.len() as u64, entries, ..Audit::default() })
     }
 }
 

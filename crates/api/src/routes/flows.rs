@@ -245,6 +245,7 @@ async fn audit(State(service): Asked, Path(flow): Path<String>) -> Answer<Vec<Au
         compared: audit.compared,
         entries: audit.entries,
         more: audit.more,
+        not_taken: audit.not_taken,
     });
     Ok(Json(audits.collect()))
 }

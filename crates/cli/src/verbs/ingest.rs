@@ -1,12 +1,13 @@
 //! `opendmp ingest audit`: what the sources of a flow have, beside what was taken from them.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use opendmp_api::rows::AuditRow;
 use opendmp_model::document::slug;
-use opendmp_processor::{AuditEntry, AuditState};
+use opendmp_processor::{AuditEntry, AuditState, NotTaken};
 
 use crate::args::Format;
 use crate::data::Need;
@@ -32,8 +33,8 @@ Examples:
   opendmp ingest audit flow.yaml --format json
 
 Files that wait for the next look at the folder, that are being taken in, or that are about to be
-deleted or moved are listed, too: they are no fault. The exit code is 0 if no file was lost and
-none is stuck, else 3.")]
+deleted or moved are listed, too: they are no fault. Nor are files that the ingest does not take,
+which are counted at the end. The exit code is 0 if no file was lost and none is stuck, else 3.")]
     Audit {
         /// The flow's name, or its file
         #[arg(value_name = "FLOW")]
@@ -104,6 +105,13 @@ fn page(row: &AuditRow, term: &Term) -> String {
     }
     if row.more {
         out.push_str("more were left out\n");
+    }
+    let NotTaken { count, examples } = &row.not_taken;
+    if *count > 0 {
+        let named: Vec<String> = examples.iter().map(|path| format!("`{}`", words::name(path))).collect();
+        let more = if *count > examples.len() as u64 { ", …" } else { "" };
+        let (count, named) = (words::grouped(*count), named.join(", "));
+        let _ = writeln!(out, "{count} not taken, as `pattern`, `exclude` and `recursive` say: {named}{more}");
     }
     out
 }

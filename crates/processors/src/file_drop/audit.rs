@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use opendmp_model::ledger::{FileStat, Known};
 use opendmp_model::name;
-use opendmp_processor::{Audit, AuditEntry, AuditState, Ledger, SourceError};
+use opendmp_processor::{Audit, AuditEntry, AuditState, Ledger, NotTaken, SourceError};
 
 use super::aside::{self, CLAIMED, Life, Place};
 use super::roots::Root;
@@ -40,6 +40,8 @@ struct Walks {
     /// The folders in which what is set aside is to be walked.
     claimed: VecDeque<Arc<Root>>,
     at: At,
+    /// What lies there and is never taken.
+    not_taken: NotTaken,
 }
 
 /// Which walk is next.
@@ -56,7 +58,7 @@ impl Walks {
         let files = files.map_err(|error| failed("listing", b".", &error))?;
         let before = shared.roots.held().into_iter().filter(|held| !Arc::ptr_eq(held, &root));
         let claimed = [Arc::clone(&root)].into_iter().chain(before).collect();
-        Ok(Self { root, claimed, at: At::Files(files) })
+        Ok(Self { root, claimed, at: At::Files(files), not_taken: NotTaken::default() })
     }
 
     /// The next walk of what is set aside. Opened only now: the folder is not there while nothing is.
@@ -117,6 +119,11 @@ impl Walks {
                 }
                 Some(Met::Replaced) => {}
                 None => {
+                    if let At::Files(walk) = &mut self.at
+                        && walk.not_taken.count > 0
+                    {
+                        self.not_taken = std::mem::take(&mut walk.not_taken);
+                    }
                     self.at = self.next_claimed().unwrap_or_else(|error| {
                         let stat = Err(failed("listing", CLAIMED, &error));
                         found.push(Found { path: CLAIMED.to_vec(), place: None, stat });
@@ -233,6 +240,7 @@ pub(super) async fn audit(
         .await?;
         walks = back;
         if batch.is_empty() {
+            audit.not_taken = walks.not_taken;
             return Ok(audit);
         }
         let known = ledger.known(batch.iter().map(|found| found.path.clone()).collect()).await?;
@@ -298,6 +306,49 @@ mod tests {
     use super::super::FileDrop;
     use super::*;
     use crate::file_drop::saved_config;
+
+    #[test]
+    fn what_is_never_taken_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("sub/old")).unwrap();
+        for path in ["a.csv", "b.CSV", "c.csv.part", "d.txt", ".e.csv", "sub/f.csv", "sub/old/g.csv"] {
+            std::fs::write(dir.path().join(path), path).unwrap();
+        }
+        let not_taken = |config: serde_json::Value| {
+            let config = saved_config(config.as_object().unwrap()).unwrap();
+            let source = FileDrop::open(config, &crate::fixtures::context(dir.path())).unwrap();
+            let mut walks = Walks::begin(&source.shared).unwrap();
+            let mut compared = 0;
+            loop {
+                let batch = walks.batch(&source.shared);
+                if batch.is_empty() {
+                    break;
+                }
+                compared += batch.len();
+            }
+            walks.not_taken.examples.sort();
+            assert_eq!(walks.not_taken.count, walks.not_taken.examples.len() as u64);
+            (compared, walks.not_taken.examples)
+        };
+        let (compared, left) = not_taken(serde_json::json!({ "path": ".", "pattern": "*.csv" }));
+        assert_eq!(
+            (compared, left),
+            (1, [".e.csv", "b.CSV", "c.csv.part", "d.txt", "sub/"].map(str::to_owned).to_vec())
+        );
+        let config = serde_json::json!({ "path": ".", "recursive": true, "exclude": ["old", "*.txt"] });
+        let (compared, left) = not_taken(config);
+        assert_eq!((compared, left), (4, [".e.csv", "d.txt", "sub/old/"].map(str::to_owned).to_vec()));
+        for n in 0..20 {
+            std::fs::write(dir.path().join(format!("{n}.txt")), "").unwrap();
+        }
+        let mut walk = Walk::new(crate::beneath::Folder::open(dir.path()).unwrap(), false).unwrap();
+        let pattern = super::super::pattern::Patterns(vec!["*.csv".to_owned()]);
+        let selection =
+            super::super::pattern::Selection { pattern: &pattern, exclude: None, ignore_case: false, recursive: false };
+        let matcher = selection.compile().unwrap();
+        while walk.next(Some(&matcher)).is_some() {}
+        assert_eq!((walk.not_taken.count, walk.not_taken.examples.len()), (25, 10));
+    }
 
     #[test]
     fn what_is_set_aside_while_an_audit_walks_is_met() {

@@ -66,6 +66,12 @@ fn path_of(shared: &Shared, written: &str) -> Result<Vec<u8>, Fault> {
         let message = format!("`{shown}` is in a sub-folder, and this source does not look into these");
         return Err(refused("bad-name", message, "leave the folder out, or say `recursive: true`"));
     }
+    if shared.matcher.excludes(&path) {
+        let message = format!("`{shown}` would not be taken: this source leaves such names out");
+        let hint =
+            "give it another name, or change `exclude` (by default, what programs call unfinished files is left out)";
+        return Err(refused("no-match", message, hint));
+    }
     if !shared.matcher.takes(&path) {
         let patterns = shared.patterns.0.join("`, `");
         let message = format!("`{shown}` would not be taken: the pattern of this source is `{patterns}`");

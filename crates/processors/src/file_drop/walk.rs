@@ -2,6 +2,8 @@
 
 use std::io;
 
+use opendmp_model::name;
+use opendmp_processor::NotTaken;
 use rustix::fs::FileType;
 
 use super::pattern::Matcher;
@@ -38,6 +40,18 @@ struct Level {
 pub(super) struct Walk {
     levels: Vec<Level>,
     recursive: bool,
+    /// What it came across and left out.
+    pub(super) not_taken: NotTaken,
+}
+
+/// So many of what is not taken are named.
+const EXAMPLES: usize = 10;
+
+fn note(not_taken: &mut NotTaken, path: &[u8], end: &str) {
+    not_taken.count += 1;
+    if not_taken.examples.len() < EXAMPLES {
+        not_taken.examples.push(name::from_bytes(path) + end);
+    }
 }
 
 impl Level {
@@ -65,7 +79,7 @@ impl Walk {
     /// Where it can't be listed.
     pub(super) fn within(folder: Folder, path: Vec<u8>, recursive: bool) -> io::Result<Self> {
         let listing = folder.list()?;
-        Ok(Self { levels: vec![Level { folder, listing, path }], recursive })
+        Ok(Self { levels: vec![Level { folder, listing, path }], recursive, not_taken: NotTaken::default() })
     }
 
     /// The next of what `matcher` takes; all files where there is none.
@@ -105,7 +119,7 @@ impl Walk {
                 FileType::Symlink if matcher.is_some_and(|matcher| matcher.takes(&path)) => {
                     return Some(Met::Link(path));
                 }
-                FileType::Directory if self.recursive && matcher.is_none_or(|matcher| matcher.enters(&name)) => {
+                FileType::Directory if self.recursive && matcher.is_none_or(|matcher| matcher.enters(&path)) => {
                     if depth >= DEEPEST {
                         return Some(Met::TooDeep(path));
                     }
@@ -116,6 +130,8 @@ impl Walk {
                         Err(error) => return Some(Met::Closed(path, error)),
                     }
                 }
+                FileType::RegularFile => note(&mut self.not_taken, &path, ""),
+                FileType::Directory => note(&mut self.not_taken, &path, "/"),
                 _ => {}
             }
         }
@@ -138,12 +154,14 @@ pub(super) fn remove_empty(folder: &Folder, depth: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pattern::Patterns;
+    use super::super::pattern::{Patterns, Selection};
     use super::*;
     use std::os::unix::fs::symlink;
 
     fn walk(dir: &std::path::Path, recursive: bool) -> (Vec<String>, Vec<String>) {
-        let matcher = Patterns::default().compile(recursive).unwrap();
+        let pattern = Patterns::default();
+        let selection = Selection { pattern: &pattern, exclude: None, ignore_case: false, recursive };
+        let matcher = selection.compile().unwrap();
         let mut walk = Walk::new(Folder::open(dir).unwrap(), recursive).unwrap();
         let (mut files, mut others) = (Vec::new(), Vec::new());
         while let Some(met) = walk.next(Some(&matcher)) {

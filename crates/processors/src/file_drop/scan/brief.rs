@@ -87,11 +87,11 @@ impl Shared {
     /// Whether a look at everything would come to that name.
     fn reaches(&self, path: &[u8]) -> bool {
         let (folder, name) = split(path);
-        let mut folders = names(folder);
-        let depth = folders.clone().count();
+        let depth = names(folder).count();
+        let mut ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         !name.is_empty()
             && (depth == 0 || self.recursive && depth < DEEPEST)
             && !names(path).any(|name| name.starts_with(OWN_PREFIX))
-            && folders.all(|folder| self.matcher.enters(folder))
+            && ends.all(|end| self.matcher.enters(&path[..end]))
     }
 }
