@@ -53,9 +53,11 @@ impl Interpreter {
     /// an environment, which its packages can replace.
     pub(crate) async fn probe(path: &Path) -> Result<Self, Error> {
         let bad = |why: String| Error::Interpreter { path: path.to_owned(), why };
-        let mut command = Command::new(path);
-        // Without `-S` packages of an environment could run code here.
-        command.args(["-I", "-S", "-c", PROBE]).stdin(Stdio::null()).kill_on_drop(true);
+        let program = if path.components().count() > 1 { std::path::absolute(path) } else { Ok(path.to_owned()) };
+        let mut command = Command::new(program.map_err(|error| bad(error.to_string()))?);
+        // Without `-S` packages of an environment could run code here; in the folder of the server, files that a
+        // version manager goes by (`.python-version`) or a relative `PATH` could choose what runs.
+        command.args(["-I", "-S", "-c", PROBE]).current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
         let output = match tokio::time::timeout(PATIENCE, command.output()).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => return Err(bad("there is none".into())),

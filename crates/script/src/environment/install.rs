@@ -226,8 +226,8 @@ async fn install_with_uv(
         return Ok(());
     }
     let mut command = tools.command(uv);
-    // Clones where the file system can, else copies: a hard link would let one environment change uv's cache.
-    command.args(["pip", "install", "--no-progress", "--color", "never", "--no-deps", "--link-mode", "clone"]);
+    // Not `clone`: where the file system can't, that makes hard links, by which one environment could change uv's cache.
+    command.args(["pip", "install", "--no-progress", "--color", "never", "--no-deps", "--link-mode", "copy"]);
     if !tools.allow_builds {
         command.args(["--only-binary", ":all:"]);
     }

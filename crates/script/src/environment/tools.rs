@@ -84,7 +84,17 @@ impl Tools {
         }
         if let (Some(uv), Some(wanted)) = (&self.uv, wanted) {
             let mut command = self.command(uv);
-            command.args(["python", "find", "--no-python-downloads", "--no-project", wanted]);
+            // Where nobody can have put an environment or settings for it: it would run what is in them.
+            command.args([
+                "python",
+                "find",
+                "--system",
+                "--no-config",
+                "--no-python-downloads",
+                "--no-project",
+                wanted,
+            ]);
+            command.current_dir("/");
             let found = command.output().await.ok().filter(|output| output.status.success());
             if let Some(path) = found.and_then(|output| String::from_utf8(output.stdout).ok())
                 && let Ok(interpreter) = Interpreter::probe(Path::new(path.trim())).await
@@ -256,5 +266,27 @@ fn hint(said: &str) -> &'static str {
          this Python, or start the server with `OPENDMP_ALLOW_BUILDS=1`"
     } else {
         "check the names and versions in the `# /// script` block, and the way to the package index"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn uv_looks_for_interpreters_where_nobody_put_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (uv, said) = (folder.path().join("uv"), folder.path().join("said"));
+        std::fs::write(&uv, format!("#!/bin/sh\necho \"$PWD $*\" > {}\n", said.display())).unwrap();
+        std::fs::set_permissions(&uv, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let tools = Tools { uv: Some(uv), ..Tools::find(None) };
+        tools.interpreter(|_| false, Some(">=4")).await.unwrap_err();
+        let said = std::fs::read_to_string(said).unwrap();
+        let mut words = said.split_whitespace();
+        // It runs a `.venv` that it finds there or above, and does as a `uv.toml` says.
+        assert_eq!(words.next(), Some("/"));
+        assert!(words.clone().any(|word| word == "--system") && words.any(|word| word == "--no-config"), "{said}");
     }
 }
