@@ -171,6 +171,11 @@ async fn modes_and_times_of_files_outside_stay() {
         "chmod 000 $BASE/flow",
         "touch $BASE/flow/table.csv",
         "chown 1:1 $BASE/flow/table.csv",
+        // Devices are those of the machine. Their modes as they are, lest it be harmed.
+        "chmod 666 /dev/full",
+        "chmod 666 /dev/null",
+        "chmod 666 /proc/self/fd/0",
+        "python3 -c 'import os; os.fchmod(0, 0o666)'",
     ] {
         let (said, code) = place.shell(line).await;
         assert_ne!(code, Some(0), "{line}: {said}");
@@ -180,6 +185,9 @@ async fn modes_and_times_of_files_outside_stay() {
         (before.mode(), before.mtime_nsec(), before.ctime_nsec()),
         (after.mode(), after.mtime_nsec(), after.ctime_nsec())
     );
+    let used =
+        place.shell("echo lost > /dev/null && head -c 3 /dev/zero | wc -c && cat <&0 && head -c 1 /dev/full | wc -c");
+    assert_eq!(used.await, ("3\n1".to_owned(), Some(0)), "they are used all the same");
 }
 
 #[tokio::test]

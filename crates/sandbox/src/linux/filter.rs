@@ -112,6 +112,24 @@ const LARGEST_SEGMENT: u64 = 64 << 10;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
+/// Calls of x86-64 in its 32-bit form (x32) have numbers of their own from this one on, which no rule names. Answered as
+/// by kernels that don't have them, as most do not.
+#[cfg(target_arch = "x86_64")]
+const X32: u32 = 0x4000_0000;
+
+/// Allows all below [`X32`].
+#[cfg(target_arch = "x86_64")]
+fn without_x32() -> BpfProgram {
+    let step = |code: u32, jt, jf, k| seccompiler::sock_filter { code: code as u16, jt, jf, k };
+    vec![
+        // The number of the call is the first word of what a filter sees.
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]
+}
+
 /// Compiled filters, each for one error.
 pub(super) struct Filters {
     refused: BpfProgram,
@@ -158,6 +176,8 @@ impl Filters {
 
     /// Filters what this process and those it starts may call, from now on.
     pub(super) fn apply(&self, apart: bool, network: Network) -> Result<(), Error> {
+        #[cfg(target_arch = "x86_64")]
+        apply_filter(&without_x32())?;
         apply_filter(&self.refused)?;
         apply_filter(&self.unknown)?;
         if !apart {

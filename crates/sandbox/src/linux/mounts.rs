@@ -147,7 +147,8 @@ fn processes() -> Result<(), Failed> {
     }
 }
 
-/// The devices to be seen, by name, with their mounts.
+/// The devices to be seen, by name, with their mounts. These are read-only, which leaves their modes and times as they are
+/// and does not keep anybody from writing to a device.
 fn devices() -> Vec<(String, OwnedFd)> {
     let wanted = |name: &str| DEVICES.contains(&name) || ACCELERATORS.iter().any(|start| name.starts_with(start));
     let names =
@@ -155,7 +156,11 @@ fn devices() -> Vec<(String, OwnedFd)> {
     // What can't be had is not seen.
     names
         .filter(|name| wanted(name))
-        .filter_map(|name| sys::open_tree(&Path::new("/dev").join(&name)).ok().map(|tree| (name, tree)))
+        .filter_map(|name| {
+            let tree = sys::open_tree(&Path::new("/dev").join(&name)).ok()?;
+            sys::make_tree_read_only(&tree).ok()?;
+            Some((name, tree))
+        })
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -90,13 +90,16 @@ fn number_descriptors(stdio: u8, descriptors: &[OwnedFd], shared: &Shared) -> io
     for fd in descriptors {
         high.push(fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(above))?);
     }
+    // What it sees as `/dev/null` itself: through that of the server, root could change the machine's.
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
+    let null = fcntl(null.as_ref().unwrap_or(&shared.null), FcntlArg::F_DUPFD_CLOEXEC(above))?;
     let mut given = high.iter();
     // SAFETY of numbers: they were just made, and live until `exec`.
     for number in 0..FIRST_PASSED {
         let fd = if stdio & 1 << number == 0 { None } else { given.next() };
         match fd {
             Some(fd) => sys::renumber_raw(*fd, number)?,
-            None => sys::renumber(shared.null.as_fd(), number)?,
+            None => sys::renumber_raw(null, number)?,
         }
     }
     let mut next = FIRST_PASSED;
