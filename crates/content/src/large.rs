@@ -107,6 +107,8 @@ impl Inner {
         if read as u64 <= SMALL {
             return Ok(Received::Small(head.into()));
         }
+        // Before the disk is filled with what can't all come to lie there.
+        self.leave_floor(PUT, size)?;
         let temp = self.layout.temp().map_err(|error| write_error(PUT, "making a file", &error))?;
         let (hash, size) = self.stream(PUT, &mut head.chain(reader), failed, Some(temp.as_file()))?;
         Ok(Received::Large(Written { temp, hash, size }))

@@ -121,7 +121,7 @@ fn names(line: &str, variable: &str) -> bool {
     })
 }
 
-/// How often the memory of a command is looked at.
+/// How often the memory of a command and the disk that it writes to are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Characters of a command's last line that its fault repeats.
@@ -403,9 +403,20 @@ impl External {
                 }
             }
         };
+        let fills_the_disk = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let (scratch, place) = (self.scratch.clone(), Arc::clone(&room));
+                // An error is one of ending; there is nothing to be stopped then.
+                if beside(move || scratch.is_filled_by(place.folder())).await.unwrap_or(false) {
+                    break;
+                }
+            }
+        };
         let ended = tokio::select! {
             ended = tokio::time::timeout(self.timeout, work) => ended.map_err(|_| Stopped::TooLong),
             () = over_memory => Err(Stopped::OverMemory),
+            () = fills_the_disk => Err(Stopped::FillsTheDisk),
         };
         // What it wrote is the item's log, and no business of the server's.
         let status = ended.as_ref().ok().and_then(|status| Some(tracing::field::display(status.as_ref().ok()?)));
@@ -430,6 +441,7 @@ impl External {
                 return Err(Fault::new(FaultKind::OverMemory, "over-memory", message)
                     .with_hint("raise `memory` if that is what it needs"));
             }
+            Err(Stopped::FillsTheDisk) => return Err(self.scratch.filled_by(&self.shown())),
         };
         if let Err(fault) = self.judge(status, &stderr) {
             let scratch = self.scratch.clone();
@@ -609,6 +621,7 @@ fn reopened(file: &File) -> io::Result<File> {
 enum Stopped {
     TooLong,
     OverMemory,
+    FillsTheDisk,
 }
 
 /// A command that runs, and what it is connected with.

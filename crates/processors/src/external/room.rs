@@ -62,6 +62,11 @@ impl Room {
         self.folder.path()
     }
 
+    /// The same, open.
+    pub(super) fn folder(&self) -> &Folder {
+        &self.open
+    }
+
     pub(super) fn input(&self) -> PathBuf {
         self.path().join(IN).join(&self.input)
     }

@@ -339,7 +339,7 @@ mod tests {
         let exclude = exclude.map(|all| Patterns(all.iter().map(|&one| one.to_owned()).collect()));
         let selection = Selection { pattern: &pattern, exclude: exclude.as_ref(), ignore_case, recursive: true };
         let matcher = selection.compile().unwrap();
-        let enters = |path: &str| path.match_indices('/').all(|(at, _)| matcher.enters(path[..at].as_bytes()));
+        let enters = |path: &str| path.match_indices('/').all(|(at, _)| matcher.enters(&path.as_bytes()[..at]));
         let taken = |path: &&&str| enters(path) && matcher.takes(path.as_bytes());
         paths.iter().filter(taken).map(|&path| path.to_owned()).collect()
     }
