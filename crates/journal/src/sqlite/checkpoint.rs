@@ -2,15 +2,16 @@
 //! log has grown long is the writer held up, for the tail that is left then, so that the log begins anew and its file
 //! stays bounded; where somebody reads what was there before, only once it is several times as long.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use opendmp_ports::journal::Seq;
 use rusqlite::Connection;
 
-use super::database;
 use super::fail::Result;
+use super::{copied, database, read};
 
 /// Bytes of a page, by which the log grows.
 const PAGE: u64 = 4096;
@@ -134,15 +135,41 @@ impl Gate {
     }
 }
 
+/// What checkpoints are made with.
+struct Copier {
+    conn: Connection,
+    database: PathBuf,
+    /// How far the database has come by what was written down last.
+    noted: Option<Seq>,
+}
+
+impl Copier {
+    fn open(database: &Path) -> Result<Self> {
+        Ok(Self { conn: database::open_checkpointer(database)?, database: database.to_owned(), noted: None })
+    }
+
+    /// Writes down that what was committed up to `seq` is in the database.
+    fn note(&mut self, seq: Seq) {
+        if self.noted == Some(seq) {
+            return;
+        }
+        match copied::note(&self.database, seq) {
+            Ok(()) => self.noted = Some(seq),
+            // While it is missing or older, only less is known.
+            Err(error) => tracing::debug!(%error, "how far the journal's log was copied could not be written down"),
+        }
+    }
+}
+
 /// Starts the thread; it ends with [`Gate::close`].
 pub(crate) fn start(path: &Path, gate: Arc<Gate>) -> Result<JoinHandle<()>> {
-    let conn = database::open_checkpointer(path)?;
+    let mut copier = Copier::open(path)?;
     let thread = std::thread::Builder::new().name("journal-checkpoint".to_owned());
-    let started = thread.spawn(move || serve(&conn, &gate));
+    let started = thread.spawn(move || serve(&mut copier, &gate));
     Ok(started.map_err(|e| opendmp_ports::Error::io("open journal", "a thread for checkpoints", &e))?)
 }
 
-fn serve(conn: &Connection, gate: &Gate) {
+fn serve(copier: &mut Copier, gate: &Gate) {
     loop {
         let mut state = gate.lock();
         let mut idle = false;
@@ -159,9 +186,9 @@ fn serve(conn: &Connection, gate: &Gate) {
         let closing = state.closing;
         drop(state);
         if idle || closing {
-            cut(conn, gate);
+            cut(copier, gate);
         } else {
-            copy(conn, gate);
+            copy(copier, gate);
         }
         if closing {
             return;
@@ -170,10 +197,10 @@ fn serve(conn: &Connection, gate: &Gate) {
 }
 
 /// Copies what is new; holds the writer up for the rest of a long log.
-fn copy(conn: &Connection, gate: &Gate) {
+fn copy(copier: &mut Copier, gate: &Gate) {
     let mut seen = 0;
     for round in 1..=ROUNDS {
-        let Some((log, copied)) = checkpoint(conn, "PASSIVE", gate) else { return };
+        let Some((log, copied)) = checkpoint(copier, "PASSIVE", gate) else { return };
         seen = log;
         let pages = gate.lock().pages;
         if pages < gate.limits.most {
@@ -185,7 +212,7 @@ fn copy(conn: &Connection, gate: &Gate) {
         let is_last = if is_read { pages >= gate.limits.most.saturating_mul(PATIENCE) } else { round == ROUNDS };
         if is_short || is_last {
             // The writer begins the log anew by itself once all of it is copied and nobody reads from it.
-            let Some((log, _)) = gate.hold(|| checkpoint(conn, "PASSIVE", gate)) else { return };
+            let Some((log, _)) = gate.hold(|| checkpoint(copier, "PASSIVE", gate)) else { return };
             seen = log;
             break;
         }
@@ -199,12 +226,12 @@ fn copy(conn: &Connection, gate: &Gate) {
 }
 
 /// Cuts the log to nothing; where somebody reads from it just then, it stays to be cut.
-fn cut(conn: &Connection, gate: &Gate) {
-    if checkpoint(conn, "PASSIVE", gate).is_none() {
+fn cut(copier: &mut Copier, gate: &Gate) {
+    if checkpoint(copier, "PASSIVE", gate).is_none() {
         return;
     }
     gate.hold(|| {
-        if checkpoint(conn, "TRUNCATE", gate).is_some_and(|(log, _)| log == 0) {
+        if checkpoint(copier, "TRUNCATE", gate).is_some_and(|(log, _)| log == 0) {
             gate.lock().dirty = false;
         }
     });
@@ -212,10 +239,18 @@ fn cut(conn: &Connection, gate: &Gate) {
 
 /// Answers how many pages the log has and how many of them are in the database; `None` where it did not work, which
 /// is told in the log and tried again with the next commits.
-fn checkpoint(conn: &Connection, mode: &str, gate: &Gate) -> Option<(u64, u64)> {
-    let numbers = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+fn checkpoint(copier: &mut Copier, mode: &str, gate: &Gate) -> Option<(u64, u64)> {
+    // Committed by now, and so in the database once all of the log is.
+    let seq = read::last_seq(&copier.conn).ok();
+    let numbers = copier.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
     });
+    // Both are -1 where it could not be tried.
+    if let (Some(seq), Ok((_, log @ 0.., copied))) = (seq, &numbers)
+        && copied == log
+    {
+        copier.note(seq);
+    }
     let mut state = gate.lock();
     match numbers {
         Ok((_, log, copied)) => {
@@ -246,7 +281,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(database::FILE);
         let writer = database::open_writer(&path).unwrap();
-        let conn = database::open_checkpointer(&path).unwrap();
+        let mut copier = Copier::open(&path).unwrap();
         let gate = Gate::new(Limits::new(1 << 20, 4 << 20));
         gate.enter();
         writer.execute_batch("UPDATE counter SET arrival = 1").unwrap();
@@ -254,10 +289,10 @@ mod tests {
         let reader = database::open_reader(&path).unwrap();
         let view = reader.unchecked_transaction().unwrap();
         view.query_row("SELECT arrival FROM counter", [], |_| Ok(())).unwrap();
-        cut(&conn, &gate);
+        cut(&mut copier, &gate);
         assert!(gate.lock().dirty, "tried again after another rest");
         drop(view);
-        cut(&conn, &gate);
+        cut(&mut copier, &gate);
         assert!(!gate.lock().dirty);
         assert_eq!(std::fs::metadata(dir.path().join("journal.db-wal")).unwrap().len(), 0);
     }

@@ -6,6 +6,7 @@
 pub mod backup;
 mod blobs;
 mod checkpoint;
+mod copied;
 mod database;
 mod fail;
 mod journal;
