@@ -10,6 +10,7 @@ use std::time::Duration;
 use opendmp_ports::journal::Seq;
 use rusqlite::Connection;
 
+use super::copied::Salts;
 use super::fail::Result;
 use super::{copied, database, read};
 
@@ -59,6 +60,8 @@ struct State {
     tried: u64,
     /// Something was committed since the log was cut.
     dirty: bool,
+    /// The log has begun anew.
+    begun: bool,
     closing: bool,
 }
 
@@ -104,12 +107,13 @@ impl Gate {
         let mut state = self.lock();
         state.writing = false;
         if let Some(pages) = pages {
+            state.begun |= state.pages == 0 || pages < state.pages;
             if pages < state.pages {
                 (state.copied, state.tried) = (0, 0);
             }
             (state.pages, state.dirty) = (pages, true);
         }
-        if state.held || state.waits() >= self.limits.begin {
+        if state.held || state.begun || state.waits() >= self.limits.begin {
             self.changed.notify_all();
         }
     }
@@ -139,31 +143,33 @@ impl Gate {
 struct Copier {
     conn: Connection,
     database: PathBuf,
-    /// How far the database has come by what was written down last.
-    noted: Option<Seq>,
+    /// How far the database has come, where that is known.
+    copied: Option<Seq>,
+    /// The log that this was written down for last.
+    noted: Option<Salts>,
 }
 
 impl Copier {
-    fn open(database: &Path) -> Result<Self> {
-        Ok(Self { conn: database::open_checkpointer(database)?, database: database.to_owned(), noted: None })
+    fn open(database: &Path, copied: Option<Seq>) -> Result<Self> {
+        let conn = database::open_checkpointer(database)?;
+        Ok(Self { conn, database: database.to_owned(), copied, noted: None })
     }
 
-    /// Writes down that what was committed up to `seq` is in the database.
-    fn note(&mut self, seq: Seq) {
-        if self.noted == Some(seq) {
-            return;
-        }
-        match copied::note(&self.database, seq) {
-            Ok(()) => self.noted = Some(seq),
+    /// Writes down how far the database had come when its present log began, which has all that came since.
+    fn note(&mut self) {
+        let log = copied::salts(&self.database).filter(|log| self.noted != Some(*log));
+        let Some((log, seq)) = log.zip(self.copied) else { return };
+        match copied::note(&self.database, log, seq) {
+            Ok(()) => self.noted = Some(log),
             // While it is missing or older, only less is known.
             Err(error) => tracing::debug!(%error, "how far the journal's log was copied could not be written down"),
         }
     }
 }
 
-/// Starts the thread; it ends with [`Gate::close`].
-pub(crate) fn start(path: &Path, gate: Arc<Gate>) -> Result<JoinHandle<()>> {
-    let mut copier = Copier::open(path)?;
+/// Starts the thread, with how far the database has come without its log; it ends with [`Gate::close`].
+pub(crate) fn start(path: &Path, gate: Arc<Gate>, copied: Option<Seq>) -> Result<JoinHandle<()>> {
+    let mut copier = Copier::open(path, copied)?;
     let thread = std::thread::Builder::new().name("journal-checkpoint".to_owned());
     let started = thread.spawn(move || serve(&mut copier, &gate));
     Ok(started.map_err(|e| opendmp_ports::Error::io("open journal", "a thread for checkpoints", &e))?)
@@ -173,7 +179,7 @@ fn serve(copier: &mut Copier, gate: &Gate) {
     loop {
         let mut state = gate.lock();
         let mut idle = false;
-        while !state.closing && state.waits() < gate.limits.begin && !idle {
+        while !state.closing && !state.begun && state.waits() < gate.limits.begin && !idle {
             if state.dirty {
                 let before = state.pages;
                 let (next, timeout) = gate.changed.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
@@ -183,8 +189,15 @@ fn serve(copier: &mut Copier, gate: &Gate) {
                 state = gate.wait(state);
             }
         }
-        let closing = state.closing;
+        let (closing, begun) = (state.closing, std::mem::take(&mut state.begun));
+        let waits = state.waits() >= gate.limits.begin;
         drop(state);
+        if begun {
+            copier.note();
+            if !closing && !waits {
+                continue;
+            }
+        }
         if idle || closing {
             cut(copier, gate);
         } else {
@@ -249,7 +262,7 @@ fn checkpoint(copier: &mut Copier, mode: &str, gate: &Gate) -> Option<(u64, u64)
     if let (Some(seq), Ok((_, log @ 0.., copied))) = (seq, &numbers)
         && copied == log
     {
-        copier.note(seq);
+        copier.copied = Some(seq);
     }
     let mut state = gate.lock();
     match numbers {
@@ -281,7 +294,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(database::FILE);
         let writer = database::open_writer(&path).unwrap();
-        let mut copier = Copier::open(&path).unwrap();
+        let mut copier = Copier::open(&path, None).unwrap();
         let gate = Gate::new(Limits::new(1 << 20, 4 << 20));
         gate.enter();
         writer.execute_batch("UPDATE counter SET arrival = 1").unwrap();

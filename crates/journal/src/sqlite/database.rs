@@ -45,7 +45,6 @@ const READER_CACHE: i64 = 2 << 10;
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     check_header(path)?;
     super::log::check(path)?;
-    super::copied::check(path)?;
     create_private(path)?;
     let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     check_owner(&conn)?;

@@ -119,6 +119,8 @@ impl SqliteJournal {
         let gate = Arc::new(Gate::new(Limits::new(options.checkpoint, options.log)));
         let observer = Arc::<Observer>::default();
         let feed = Arc::<Feed>::default();
+        database::check_header(&path)?;
+        let copied = copied::check(&path)?;
         let conn = database::open_writer(&path)?;
         let identity = database::identity(&conn, options.instance.as_deref())?;
         let opened_at = read::last_seq(&conn)?;
@@ -140,7 +142,7 @@ impl SqliteJournal {
             identity,
             opened_at,
         };
-        journal.threads.push(checkpoint::start(&path, gate)?);
+        journal.threads.push(checkpoint::start(&path, gate, copied)?);
         journal.threads.push(writer.start(queue)?);
         Ok(journal)
     }
