@@ -1,15 +1,19 @@
 """Tables for scripts: content as a pandas, polars or pyarrow table, and what they give back as content.
 
-Rows of text are read here and not by the libraries, so that all three read a file alike, nothing of it is lost without
-a word (`007`, a first column, digits), and what a script leaves alone can be written as it stood in the file. What is
-read how is in docs/FILES.md. Not here: what a script's function takes, and how results travel; that is the worker's.
+Cells are read as texts, and what they are is found out here and not by the libraries, so that all three read a file
+alike, nothing of it is lost without a word (`007`, a first column, digits), and what a script leaves alone can be
+written as it stood in the file. The libraries do on whole columns of texts what they do faster: cut lines without
+quotes, make numbers of common texts, compare, join. What is read how is in docs/FILES.md. Not here: what a script's
+function takes, and how results travel; that is the worker's.
 
 Imported by the worker when a script first takes or gives a table. Libraries are imported by the script, or when it asks
 for a table of one. CPython 3.9 or newer, nothing but the standard library and the library that is asked for.
 """
 
 import codecs
+import contextlib
 import csv
+import gc
 import io
 import itertools
 import json
@@ -44,11 +48,14 @@ MISSING = {"pandas": frozenset(("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#Q
            "pyarrow": frozenset(("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
                                  "1.#QNAN", "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"))}
 TRUTH = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+TRUE = [word for word, truth in TRUTH.items() if truth]
 TYPES = {"str": "text", "int": "int", "float": "float", "bool": "bool"}
 
 KEEP_BYTES = 64 << 20     # of a larger item the cells' own text is not kept: it takes many times the room of numbers
 WHOLE_BYTES = 8 << 20     # read in one piece up to here
-CHUNK_CELLS = 500_000     # looked at together
+PIECE = 4 << 20           # characters that are cut into cells together
+CHUNK_CELLS = 500_000     # cells that Python's own reader makes, together
+WRITE_ROWS = 100_000      # rows that are put together as text
 EXACT = 1 << 53           # integers up to here are exact as floats
 LOOK_LINES = 25           # for the delimiter
 
@@ -58,6 +65,9 @@ NOT_FLOAT = re.compile(r"(?m)^(?![ \t]*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[e
                        r"|(?i:inf(?:inity)?))[ \t]*$)")
 NOT_COMMA = re.compile(r"(?m)^(?![ \t]*[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+)(?:,[0-9]+)?(?:[eE][+-]?[0-9]+)?[ \t]*$)")
 MAY_BE_NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]|\.[0-9]|[iI])")
+# Numbers as programs print them, in the words of all libraries' patterns; short ones, which floats hold.
+COMMON_INT = r"^-?(?:0|[1-9][0-9]{0,17})$"
+COMMON_FLOAT = r"^-?(?:0|[1-9][0-9]{0,6})(?:\.[0-9]{1,7})?$"
 LEADING_ZERO = re.compile(r"(?m)^[ \t]*[+-]?0[0-9]")
 LONG_NUMBER = re.compile(r"[0-9.,]{16}")
 # A comma that can't group thousands: not three digits behind it, or a zero or four digits before it.
@@ -278,16 +288,30 @@ class Column:
         self.comma_sure = decimal == "," or shape.delimiter == ";"
         self.seen, self.gaps, self.low, self.high, self.kind = set(), False, 0, 0, None
 
-    def look(self, cells):
-        missing, present = self.missing, cells
-        if not missing.isdisjoint(cells):
-            self.gaps = True
-            present = [cell for cell in cells if cell not in missing]
-        if present and "text" not in self.seen:
-            self.seen.add(self.sort(present))
+    def look(self, texts, cells):
+        """Take in some of the column's cells, which `texts` has made."""
+        present = texts.present(cells, self.missing)
+        self.gaps = self.gaps or len(present) < len(cells)
+        if len(present) and "text" not in self.seen:
+            self.seen.add(self.common(texts, present) or self.sort(texts.distinct(present)))
+
+    def common(self, texts, present):
+        """What cells are, if that shows at once; None if each has to be looked at."""
+        few = texts.plain(present[:100])
+        if few[0] in TRUTH:
+            return None
+        if not MAY_BE_NUMBER.match(few[0]) or (not self.comma_allowed and NOT_FLOAT.search("\n".join(few))):
+            return "text"       # one such cell is enough
+        if self.comma_sure:
+            return None         # 1.234 may be a number in two ways
+        whole = texts.whole_numbers(present)
+        if whole is not None:
+            self.low, self.high = min(self.low, whole[0]), max(self.high, whole[1])
+            return "int"
+        return "float" if texts.match(present, COMMON_FLOAT) else None
 
     def sort(self, present):
-        """What cells are that are there."""
+        """What cells are that are there. Equal ones count once."""
         if present[0] in TRUTH:
             return "bool" if TRUTH.keys() >= set(present) else "text"
         if not MAY_BE_NUMBER.match(present[0]):
@@ -379,15 +403,305 @@ def held(cell):
     return shown.partition("e")[0].replace(".", "") == digits
 
 
+# ---------------------------------------------------------------- cells of a column, as the libraries hold them
+
+class ListTexts:
+    """Cells for pandas: lists of Python's texts, for which it needs no other library."""
+
+    @staticmethod
+    def cut(plain, delimiter, width):
+        """Columns of lines that all have as many cells; None if they don't."""
+        if set(map(str.count, plain.split("\n")[:-1], itertools.repeat(delimiter))) - {width - 1}:
+            return None
+        cells = plain.replace("\n", delimiter).split(delimiter)[:-1]
+        return [cells[number::width] for number in range(width)]
+
+    @staticmethod
+    def of(texts):
+        """Cells of a list of texts."""
+        return texts
+
+    plain = of          # and back
+
+    @staticmethod
+    def distinct(cells):
+        """The different cells, where there are few; else all, for which telling them apart takes longer than a look."""
+        few = cells[:1000]
+        return list(dict.fromkeys(cells)) if len(set(few)) < len(few) * 0.95 else cells
+
+    @staticmethod
+    def joined(parts):
+        """The cells of several pieces, one behind the other."""
+        return parts[0] if len(parts) == 1 else list(itertools.chain.from_iterable(parts))
+
+    @staticmethod
+    def present(cells, missing):
+        """Those that are none of the words for what is missing."""
+        return cells if missing.isdisjoint(cells) else [cell for cell in cells if cell not in missing]
+
+    @staticmethod
+    def whole_numbers(cells):
+        """The least and the greatest, if all are common whole numbers. Here the full look is as fast."""
+        return None
+
+    @staticmethod
+    def match(cells, pattern):
+        """Whether it is certain that all are like this."""
+        return False
+
+    @staticmethod
+    def values(column, cells):
+        """What a table of the library has for them. ValueError, KeyError or OverflowError where `dtype` is not so."""
+        import pandas
+        return pandas_column(pandas, column, column.values(cells))
+
+    all = staticmethod(all)
+
+    @staticmethod
+    def count_distinct(cells):
+        return len(set(cells))
+
+    @staticmethod
+    def mixed(same, cells, own):
+        """The cells where they are the same, and else the own ones."""
+        return [cell if one else new for cell, one, new in zip(cells, same, own)]
+
+    @staticmethod
+    def lines(columns, delimiter, start, stop):
+        """Some rows, with the delimiter between their cells."""
+        return map(delimiter.join, zip(*(column[start:stop] for column in columns)))
+
+
+class PolarsTexts:
+    """Cells for polars: series of strings."""
+
+    @staticmethod
+    def cut(plain, delimiter, width):
+        import polars
+        try:
+            frame = polars.read_csv(plain.encode(), has_header=False, separator=delimiter, quote_char=None,
+                                    infer_schema_length=0)
+        except (polars.exceptions.PolarsError, UnicodeEncodeError):
+            return None         # rows of different lengths, or nothing
+        even = frame.shape == (plain.count("\n"), width) and plain.count(delimiter) == frame.height * (width - 1)
+        return frame.fill_null("").get_columns() if even else None
+
+    @staticmethod
+    def of(texts):
+        import polars
+        return polars.Series("", texts, dtype=polars.String)
+
+    @staticmethod
+    def plain(cells):
+        return cells.to_list()
+
+    @staticmethod
+    def joined(parts):
+        import polars
+        return polars.concat(parts) if len(parts) > 1 else parts[0]
+
+    @staticmethod
+    def present(cells, missing):
+        gone = cells.is_in(list(missing)) if len(missing) > 1 else cells == ""
+        return cells.filter(~gone) if gone.any() else cells
+
+    @staticmethod
+    def distinct(cells):
+        return cells.unique(maintain_order=True).to_list()
+
+    @staticmethod
+    def match(cells, pattern):
+        return PolarsTexts.matches(cells[:1000], pattern) and PolarsTexts.matches(cells, pattern)
+
+    @staticmethod
+    def matches(cells, pattern):
+        return cells.str.contains(pattern).all()
+
+    @staticmethod
+    def whole_numbers(cells):
+        import polars
+        if not PolarsTexts.match(cells, COMMON_INT):
+            return None
+        numbers = cells.cast(polars.Int64)
+        return numbers.min(), numbers.max()
+
+    @staticmethod
+    def values(column, cells):
+        import polars
+        kind, missing = column.kind, column.texts_missing if column.kind == "text" else column.missing
+        made = {"int": polars.Int64, "uint": polars.UInt64, "float": polars.Float64, "comma": polars.Float64,
+                "bool": polars.Boolean, "text": polars.String, "empty": polars.String}[kind]
+
+        def exact():
+            return polars.Series("", column.values(cells.to_list()), dtype=made)
+
+        if kind == "empty" or column.said not in (None, "text"):
+            return exact()
+        present = cells
+        if column.gaps and missing:
+            gone = cells.is_in(list(missing))
+            present = polars.select(polars.when(~gone).then(cells)).to_series() if gone.any() else cells
+        if kind == "text":
+            return present
+        if kind == "bool":
+            return present.is_in(TRUE)
+        if kind == "comma":
+            present = present.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+        numbers = present.cast(made, strict=False)
+        return numbers if numbers.null_count() == present.null_count() else exact()
+
+    @staticmethod
+    def all(same):
+        return same.all()
+
+    @staticmethod
+    def count_distinct(cells):
+        return cells.n_unique()
+
+    @staticmethod
+    def mixed(same, cells, own):
+        return cells.zip_with(same, own)
+
+    @staticmethod
+    def lines(columns, delimiter, start, stop):
+        import polars
+        parts = [column[start:stop].alias(str(number)) for number, column in enumerate(columns)]
+        return polars.select(polars.concat_str(parts, separator=delimiter)).to_series().to_list()
+
+
+class ArrowTexts:
+    """Cells for pyarrow: arrays of strings."""
+
+    @staticmethod
+    def cut(plain, delimiter, width):
+        import pyarrow
+        import pyarrow.csv
+        names = [str(number) for number in range(width)]
+        try:
+            data = plain.encode()
+            table = pyarrow.csv.read_csv(
+                pyarrow.BufferReader(data),
+                # In one block: no line may be longer than one.
+                pyarrow.csv.ReadOptions(column_names=names, block_size=min(len(data) + 1, (1 << 31) - 1)),
+                pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char=False, ignore_empty_lines=False),
+                pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()),
+                                           strings_can_be_null=False))
+        except (pyarrow.ArrowInvalid, UnicodeEncodeError):
+            return None         # rows of different lengths, or nothing
+        return table.columns if table.num_rows == plain.count("\n") else None
+
+    @staticmethod
+    def of(texts):
+        import pyarrow
+        return pyarrow.chunked_array([pyarrow.array(texts, pyarrow.string())])
+
+    @staticmethod
+    def plain(cells):
+        return cells.to_pylist()
+
+    @staticmethod
+    def joined(parts):
+        import pyarrow
+        return pyarrow.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+
+    @staticmethod
+    def is_in(cells, words):
+        import pyarrow
+        import pyarrow.compute as compute
+        return compute.is_in(cells, pyarrow.array(list(words), pyarrow.string()))
+
+    @staticmethod
+    def present(cells, missing):
+        import pyarrow.compute as compute
+        gone = ArrowTexts.is_in(cells, missing)
+        return cells.filter(compute.invert(gone)) if compute.any(gone).as_py() else cells
+
+    @staticmethod
+    def distinct(cells):
+        return cells.unique().to_pylist()
+
+    @staticmethod
+    def match(cells, pattern):
+        return ArrowTexts.matches(cells[:1000], pattern) and ArrowTexts.matches(cells, pattern)
+
+    @staticmethod
+    def matches(cells, pattern):
+        import pyarrow.compute as compute
+        return compute.all(compute.match_substring_regex(cells, pattern)).as_py()
+
+    @staticmethod
+    def whole_numbers(cells):
+        import pyarrow.compute as compute
+        if not ArrowTexts.match(cells, COMMON_INT):
+            return None
+        ends = compute.min_max(cells.cast("int64")).as_py()
+        return ends["min"], ends["max"]
+
+    @staticmethod
+    def values(column, cells):
+        import pyarrow
+        import pyarrow.compute as compute
+        kind, missing = column.kind, column.texts_missing if column.kind == "text" else column.missing
+        made = {"int": pyarrow.int64(), "uint": pyarrow.uint64(), "float": pyarrow.float64(),
+                "comma": pyarrow.float64(), "bool": pyarrow.bool_(), "text": pyarrow.string(),
+                "empty": pyarrow.null()}[kind]
+
+        def exact():
+            return pyarrow.chunked_array([pyarrow.array(column.values(cells.to_pylist()), type=made)])
+
+        if kind == "empty" or column.said not in (None, "text"):
+            return exact()
+        present = cells
+        if column.gaps and missing:
+            gone = pyarrow.scalar(None, pyarrow.string())
+            present = compute.if_else(ArrowTexts.is_in(cells, missing), gone, cells)
+        if kind == "text":
+            return present
+        if kind == "bool":
+            return compute.if_else(present.is_valid(), ArrowTexts.is_in(present, TRUE), pyarrow.scalar(None, made))
+        if kind == "comma":
+            present = compute.replace_substring(compute.replace_substring(present, ".", ""), ",", ".")
+        try:
+            return present.cast(made)
+        except pyarrow.ArrowInvalid:        # blanks around a number, or a plus
+            return exact()
+
+    @staticmethod
+    def all(same):
+        import pyarrow.compute as compute
+        return compute.all(same, min_count=0).as_py()
+
+    @staticmethod
+    def count_distinct(cells):
+        import pyarrow.compute as compute
+        return compute.count_distinct(cells).as_py()
+
+    @staticmethod
+    def mixed(same, cells, own):
+        import pyarrow.compute as compute
+        return compute.if_else(same, cells, own)
+
+    @staticmethod
+    def lines(columns, delimiter, start, stop):
+        import pyarrow.compute as compute
+        return compute.binary_join_element_wise(*(column[start:stop] for column in columns), delimiter).to_pylist()
+
+
+TEXTS = {"pandas": ListTexts, "polars": PolarsTexts, "pyarrow": ArrowTexts}
+
+
+# ---------------------------------------------------------------- rows
+
 class Kept:
     """An item as it was read: how its rows are written, and where cells that a script left alone find their text."""
 
     __slots__ = ("format", "library", "lines", "shape", "columns", "header", "labels", "count", "cells", "index",
-                 "records", "data")
+                 "records", "data", "texts", "table")
 
     def __init__(self, kind, library):
-        self.format, self.library = kind, library
+        self.format, self.library, self.texts = kind, library, TEXTS[library]
         self.lines = self.shape = self.columns = self.cells = self.index = self.records = self.data = None
+        self.table = None
         self.header = self.labels = ()
         self.count = 0
 
@@ -431,7 +745,7 @@ def kept_pieces(kept, lines, settings, strict):
             types = [said.get(label) or said.get(str(label)) for label in kept.labels]
             kept.columns = [Column(kept.library, kept.shape, settings, TYPES.get(said)) for said in types]
         for column, cells in zip(kept.columns, piece):
-            column.look(cells)
+            column.look(kept.texts, cells)
         kept.count += len(piece[0]) if piece else 0
         if lines.item.size <= KEEP_BYTES:
             pieces.append(piece)
@@ -452,34 +766,87 @@ def unnamed(piece, library):
 
 def pieces_of(kept, lines, strict):
     """Columns of cells, so many rows at a time. A row longer than the header is an error; a shorter one has gaps."""
+    delimiter = kept.shape.delimiter
     with lines.open() as text:
-        for _ in kept.shape.before:
-            text.readline()
-        reader = csv.reader(text, delimiter=kept.shape.delimiter, strict=strict)
-        first = next((row for row in reader if row), None)      # blank lines are no rows
+        first = first_row(kept, text, strict)
         if first is None:
             return
-        width = len(first)
+        width, empty = len(first), True
         if kept.shape.header:
-            kept.header, more = first, []
+            kept.header = first
         else:
-            more = [first]
-        room, empty = max(1, CHUNK_CELLS // width), True
-        while True:
-            rows = more + list(itertools.islice(reader, room))
-            if not rows:
-                break
-            more = []
-            lengths = set(map(len, rows))
-            if lengths != {width}:
-                if max(lengths) > width:
-                    raise too_long(kept, lines, strict, width)
-                rows = [row if len(row) == width else row + [""] * (width - len(row)) for row in rows if row]
-            if rows:
-                empty = False
-                yield list(zip(*rows))
+            text.close()
+            text = lines.open()
+            for _ in kept.shape.before:
+                text.readline()
+        with text:
+            left = ""
+            while True:
+                piece = left or text.read(PIECE) + text.readline()
+                if not piece:
+                    break
+                plain, left = without_quotes(piece, delimiter), ""
+                columns = kept.texts.cut(plain, delimiter, width) if plain is not None else None
+                if columns is None:
+                    with paused_collection():
+                        rows, left = rows_of(piece, text, delimiter, strict, max(1, CHUNK_CELLS // width))
+                        columns = columns_of(rows, width)
+                        del rows
+                    if columns is None:
+                        raise too_long(kept, lines, strict, width)
+                    columns = [kept.texts.of(cells) for cells in columns]
+                if columns and len(columns[0]):
+                    empty = False
+                    yield columns
         if empty and kept.columns is None:
-            yield [()] * width
+            yield [kept.texts.of([])] * width
+
+
+def first_row(kept, text, strict):
+    """The first row behind the lines that are not of the table; None if there is none. Blank lines are no rows."""
+    for _ in kept.shape.before:
+        text.readline()
+    return next((row for row in csv.reader(text, delimiter=kept.shape.delimiter, strict=strict) if row), None)
+
+
+def without_quotes(piece, delimiter):
+    """Lines whose cells end at each delimiter, without blank lines, all ended by a line feed; None for other lines."""
+    if '"' in piece or "\0" in piece or not delimiter.isascii() or delimiter in '"\r\n':
+        return None
+    if "\r" in piece:
+        piece = piece.replace("\r\n", "\n").replace("\r", "\n")
+    if piece.startswith("\n") or "\n\n" in piece:
+        piece = re.sub("\n\n+", "\n", piece).lstrip("\n")
+    return piece if piece.endswith("\n") or not piece else piece + "\n"
+
+
+def rows_of(piece, text, delimiter, strict, room):
+    """Up to so many rows, and what is left of the piece. A cell that is not closed in it goes on in the text."""
+    begun = io.StringIO(piece, newline="")
+    reader = csv.reader(itertools.chain(begun, text), delimiter=delimiter, strict=strict)
+    return list(itertools.islice(reader, room)), begun.read()
+
+
+def columns_of(rows, width):
+    """Rows as columns; None if a row is too long."""
+    lengths = set(map(len, rows))
+    if lengths and max(lengths) > width:
+        return None
+    if lengths != {width}:
+        rows = [row if len(row) == width else row + [""] * (width - len(row)) for row in rows if row]
+    return list(zip(*rows))
+
+
+@contextlib.contextmanager
+def paused_collection():
+    """While rows are made that are all needed, Python need not look for unused ones: that takes most of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def too_long(kept, lines, strict, width):
@@ -523,6 +890,7 @@ def labels_of(header, library):
 def read(library, item, settings):
     """The item as a table of `library` (pandas, polars, pyarrow)."""
     kind = "csv"
+    free_earlier(item.size)
     try:
         module = __import__(library)
         kind = by_media(item.media_type) or by_name(item.name) or (by_content(item) if item.size else "csv")
@@ -546,6 +914,15 @@ def read(library, item, settings):
         kept.index = table.index
     item._table = kept
     return table
+
+
+def free_earlier(size, read=[0]):
+    """Have what was kept of earlier items freed. Items refer to themselves, so a collection is needed, and reading makes
+    too few objects to bring one about."""
+    read[0] += size
+    if read[0] > KEEP_BYTES // 4:
+        read[0] = 0
+        gc.collect()
 
 
 def empty(library):
@@ -574,12 +951,11 @@ def read_delimited(library, module, item, settings, kind):
     kept, pieces = read_rows(library, item, settings, kind)
     if not kept.labels and not kept.columns:
         return kept, empty(library)
-    make = {"pandas": pandas_column, "polars": polars_column, "pyarrow": pyarrow_column}[library]
     parts = [[] for _ in kept.columns]
     for piece in pieces:
         for part, column, cells, label in zip(parts, kept.columns, piece, kept.labels):
             try:
-                part.append(make(module, column, column.values(cells)))
+                part.append(kept.texts.values(column, cells))
             except (ValueError, KeyError, OverflowError):
                 raise hinted(ValueError(f"column {label!r} can't be read as {column.said or column.kind}: a cell is "
                                         "no such value"),
@@ -592,13 +968,15 @@ def read_delimited(library, module, item, settings, kind):
             joined = [part[0] if len(part) == 1 else join_pandas(module, part) for part in parts]
             table = module.DataFrame(dict(enumerate(joined)))
         table.columns = kept.labels
+        if kept.cells is not None:
+            kept.table = table.copy()       # the script may change its own in place
         return kept, table
     if library == "polars":
         columns = [module.concat(part) if len(part) > 1 else part[0] for part in parts]
         table = module.DataFrame([column.alias(str(number)) for number, column in enumerate(columns)])
         table.columns = list(kept.labels)       # given above, an empty one would become another
         return kept, table
-    columns = [module.chunked_array(part) for part in parts]
+    columns = [kept.texts.joined(part) for part in parts]
     return kept, module.Table.from_arrays(columns, names=list(kept.labels))
 
 
@@ -640,18 +1018,6 @@ def join_pandas(pandas, parts):
     import numpy
     return numpy.concatenate(parts) if isinstance(parts[0], numpy.ndarray) else pandas.concat(
         [pandas.Series(part) for part in parts], ignore_index=True)
-
-
-def polars_column(polars, column, values):
-    kinds = {"int": polars.Int64, "uint": polars.UInt64, "float": polars.Float64, "comma": polars.Float64,
-             "bool": polars.Boolean, "text": polars.String, "empty": polars.String}
-    return polars.Series("", values, dtype=kinds[column.kind])
-
-
-def pyarrow_column(pyarrow, column, values):
-    kinds = {"int": pyarrow.int64(), "uint": pyarrow.uint64(), "float": pyarrow.float64(), "comma": pyarrow.float64(),
-             "bool": pyarrow.bool_(), "text": pyarrow.string(), "empty": pyarrow.null()}
-    return pyarrow.array(values, type=kinds[column.kind])
 
 
 # -- JSON
@@ -801,25 +1167,39 @@ def write_rows(view, kept, shape):
     if found is not None and found.untouched and not columns:
         return kept.lines.item.bytes()
     for number, label in enumerate(view.labels):
-        texts = None
         if found is not None and number in found.texts:
-            cells, same = found.texts[number]
-            if all(same):
-                texts = cells
-            else:
-                texts = [cell if one else own for cell, one, own in
-                         zip(cells, same, in_style(view.texts(number, shape), found.kept_of(number)))]
-        columns.append(view.texts(number, shape) if texts is None else texts)
+            texts, same = found.texts[number]
+            if not view.cells.all(same):
+                own = in_style(view.cells, view.texts(number, shape), found.kept_of(number))
+                texts = view.cells.mixed(same, texts, own)
+        else:
+            texts = view.texts(number, shape)
+        columns.append(texts)
         header.append(found.header(number) if found is not None else str(label))
     if not columns:
         return b""
-    out = io.StringIO()
+    out = io.StringIO(newline="")
     out.writelines(shape.before)
     writer = csv.writer(out, delimiter=shape.delimiter, lineterminator=shape.newline)
     if shape.header:
         writer.writerow(header)
-    writer.writerows(zip(*columns))
+    for start in range(0, view.count, WRITE_ROWS):
+        text = simple_rows(view.cells, columns, shape, start)
+        if text is None:
+            writer.writerows(zip(*(view.cells.plain(column[start:start + WRITE_ROWS]) for column in columns)))
+        else:
+            out.write(text)
     return encoded(out.getvalue(), shape)
+
+
+def simple_rows(cells, columns, shape, start):
+    """Some rows as text; None if a cell needs quotes: then the text has more of such characters than are put in."""
+    lines = list(cells.lines(columns, shape.delimiter, start, start + WRITE_ROWS))
+    text = shape.newline.join(lines) + shape.newline
+    simple = (len(columns) > 1 and '"' not in text and shape.delimiter not in '"\r\n'
+              and text.count(shape.delimiter) == len(lines) * (len(columns) - 1)
+              and all(text.count(end) == (len(lines) if end in shape.newline else 0) for end in "\r\n"))
+    return text if simple else None
 
 
 def encoded(text, shape):
@@ -832,13 +1212,13 @@ def encoded(text, shape):
                      "return item.with_(table.to_csv().encode()) to write it as UTF-8") from None
 
 
-def in_style(texts, column):
+def in_style(cells, texts, column):
     """Truth values that are new in a column, as the others stand there."""
     if column is None or column[0].kind != "bool":
         return texts
-    case = next((cell for cell in column[1] if cell in TRUTH), "True")
+    case = next((cell for cell in cells.plain(column[1]) if cell in TRUTH), "True")
     change = str.lower if case.islower() else str.upper if case.isupper() else str
-    return [change(text) if text in TRUTH else text for text in texts]
+    return cells.of([change(text) if text in TRUTH else text for text in cells.plain(texts)])
 
 
 class Originals:
@@ -878,28 +1258,32 @@ def originals(view, kept):
             at, by_place = number, True     # renamed, if all its cells are the same
         if at is None:
             continue
-        text = cells[0][at] if len(cells) == 1 else [cell for piece in cells for cell in piece[at]]
+        text = view.cells.joined([piece[at] for piece in cells])
         if rows is not True:
-            text = [text[row] for row in rows]
-        column = kept.columns[at]
-        same = view.same(number, column, column.values(text))
-        if same is None:
-            same = [False] * len(text)
-        if by_place and not all(same):
+            text = list(map(text.__getitem__, rows))
+        same = view.same(number, kept, at, rows, text)
+        unchanged = view.cells.all(same)
+        if by_place and not unchanged:
             continue
         shared += not by_place
-        if all(same):
+        if unchanged:
             whole.append(number)
         found.texts[number], found.of[number] = (text, same), at
     if rows is not True or not view.sure:
         # The labels of rows alone may be new ones, so at least something has to tell the rows apart and be unchanged.
         everything = len([n for n in whole if n in found.of]) == len(found.of) and shared
-        if not everything and not distinct([found.texts[n][0] for n in whole], view.count):
+        if not everything and not told_apart(view.cells, [found.texts[n][0] for n in whole], view.count):
             return None
     found.untouched = (rows is True and len(whole) == len(view.labels) == len(kept.labels)
                        and [found.of[n] for n in whole] == list(range(len(kept.labels)))
                        and list(view.labels) == list(kept.labels))
     return found
+
+
+def told_apart(cells, columns, count):
+    """Whether no two rows are the same. Mostly one column shows it alone."""
+    return any(cells.count_distinct(column) == count for column in columns) \
+        or distinct([cells.plain(column) for column in columns], count)
 
 
 def distinct(columns, count):
@@ -940,8 +1324,16 @@ def reread(text):
     return [row[0] if row else "" for row in csv.reader(io.StringIO(text, newline=""), lineterminator="\n")]
 
 
+def float_texts(values, decimal):
+    """Floats of Python as CSV has them; None and NaN are empty."""
+    texts = ["" if value is None or value != value else repr(value) for value in values]
+    return texts if decimal == "." else [text.replace(".", decimal) for text in texts]
+
+
 class PandasView:
     """What is written of a pandas table."""
+
+    cells = ListTexts
 
     def __init__(self, value, read):
         self.frame = value if hasattr(value, "columns") else value.to_frame()
@@ -993,26 +1385,36 @@ class PandasView:
             return None
         return index.tolist()
 
-    def same(self, number, column, were):
-        series, kind = self.series(number), column.kind
-        dtype = series.dtype
+    def same(self, number, kept, at, rows, cells):
+        """For each row whether it has the value that its cell in the file has, which is in column `at` there."""
+        series, column = self.series(number), kept.columns[at]
+        dtype, sort, kind = series.dtype, getattr(series.dtype, "kind", "O"), column.kind
         if kind == "empty":
             return series.isna().tolist()
         if kind in ("int", "uint", "float", "comma"):
-            if getattr(dtype, "kind", "O") not in "iuf":
-                return None
-            if isinstance(dtype.kind, str) and dtype.kind in "iu" and kind in ("int", "uint") and not column.gaps:
-                import numpy
-                return (series.to_numpy() == numpy.array(were, dtype="uint64" if kind == "uint" else "int64")).tolist()
+            return self.same_numbers(series, kept, at, rows) if sort in "iuf" else [False] * len(cells)
+        if kind == "text" and sort != "O" and str(dtype) != "category" or kind == "bool" and sort not in "bO":
+            return [False] * len(cells)
+        if str(dtype) == "str" and kept.table.dtypes.iloc[at] == dtype:
             import numpy
-            now = series.to_numpy(dtype="float64", na_value=numpy.nan)
-            was = numpy.array(were, dtype="float64")
-            return ((now == was) | ((now != now) & (was != was))).tolist()
-        if kind == "text" and (dtype.kind not in "O" and str(dtype) not in ("category",)):
-            return None
-        if kind == "bool" and dtype.kind not in "bO":
-            return None
-        return same_values(series.astype(object).tolist(), were)
+            was = self.was(kept, at, rows)
+            equal = numpy.asarray(series.array == was.array, dtype=bool)
+            return (equal | (series.isna().to_numpy() & was.isna().to_numpy())).tolist()
+        return same_values(series.astype(object).tolist(), column.values(cells))
+
+    @staticmethod
+    def was(kept, at, rows):
+        column = kept.table.iloc[:, at]
+        return column if rows is True else column.take(rows)
+
+    def same_numbers(self, series, kept, at, rows):
+        import numpy
+        was, column = self.was(kept, at, rows), kept.columns[at]
+        if series.dtype.kind in "iu" and column.kind in ("int", "uint") and not column.gaps:
+            return (series.to_numpy() == was.to_numpy()).tolist()
+        now = series.to_numpy(dtype="float64", na_value=numpy.nan)
+        was = was.to_numpy(dtype="float64", na_value=numpy.nan)
+        return ((now == was) | ((now != now) & (was != was))).tolist()
 
     def texts(self, number, shape):
         return self.texts_of(self.series(number), shape)
@@ -1023,8 +1425,7 @@ class PandasView:
         if name in ("int64", "int32", "uint64", "bool", "int16", "int8", "uint8"):
             return list(map(str, series.tolist()))
         if name == "float64":
-            texts = ["" if value != value else repr(value) for value in series.tolist()]
-            return texts if decimal == "." else [text.replace(".", decimal) for text in texts]
+            return float_texts(series.tolist(), decimal)
         if name in ("object", "str", "string"):
             return [cell_text(value, decimal) for value in series.tolist()]
         return reread(series.to_csv(header=False, index=False, decimal=decimal, lineterminator="\n"))
@@ -1047,6 +1448,8 @@ class PandasView:
 class PolarsView:
     """What is written of a polars table."""
 
+    cells = PolarsTexts
+
     def __init__(self, value, read):
         self.frame = value.collect() if hasattr(value, "collect") else value
         self.labels, self.count, self.sure = list(self.frame.columns), self.frame.height, False
@@ -1060,14 +1463,27 @@ class PolarsView:
     def rows(self, kept):
         return True if self.count == kept.count else None
 
-    def same(self, number, column, were):
-        return same_values(self.frame.to_series(number).to_list(), were)
+    def same(self, number, kept, at, rows, cells):
+        import polars
+        now, was = self.frame.to_series(number), self.cells.values(kept.columns[at], cells)
+        if now.dtype != was.dtype:
+            return polars.Series("", same_values(now.to_list(), was.to_list()), dtype=polars.Boolean)
+        missing = now.is_null()
+        if now.dtype.is_float():
+            # To polars NaN is the same as NaN; to Python it is not.
+            missing, equal = missing | now.is_nan().fill_null(False), (now == was) & ~now.is_nan()
+        else:
+            equal = now == was
+        return equal.fill_null(False) | (missing & was.is_null())
 
     def texts(self, number, shape):
+        import polars
         series = self.frame.to_series(number)
-        if str(series.dtype) in ("String", "Float64") or series.dtype.is_integer():
-            return [cell_text(value, shape.decimal) for value in series.to_list()]
-        return reread(self.frame.select(series.name).write_csv(include_header=False))
+        if series.dtype == polars.String or series.dtype.is_integer():
+            return series.cast(polars.String).fill_null("")
+        if series.dtype == polars.Float64:
+            return self.cells.of(float_texts(series.to_list(), shape.decimal))
+        return self.cells.of(reread(self.frame.select(series.name).write_csv(include_header=False)))
 
     def parquet(self):
         buffer = io.BytesIO()
@@ -1081,6 +1497,8 @@ class PolarsView:
 class ArrowView:
     """What is written of a pyarrow table."""
 
+    cells = ArrowTexts
+
     def __init__(self, value, read):
         import pyarrow
         self.frame = pyarrow.Table.from_batches([value]) if isinstance(value, pyarrow.RecordBatch) else value
@@ -1088,20 +1506,31 @@ class ArrowView:
 
     labels_written, odd_csv, rows = PolarsView.labels_written, PolarsView.odd_csv, PolarsView.rows
 
-    def same(self, number, column, were):
-        return same_values(self.frame.column(number).to_pylist(), were)
+    def same(self, number, kept, at, rows, cells):
+        import pyarrow
+        import pyarrow.compute as compute
+        now, was = self.frame.column(number), self.cells.values(kept.columns[at], cells)
+        if now.type != was.type or pyarrow.types.is_null(now.type):
+            same = same_values(now.to_pylist(), was.to_pylist())
+            return pyarrow.chunked_array([pyarrow.array(same, pyarrow.bool_())])
+        missing = compute.is_null(now, nan_is_null=True)
+        return compute.or_(compute.fill_null(compute.equal(now, was), False),
+                           compute.and_(missing, compute.is_null(was)))
 
     def texts(self, number, shape):
         import pyarrow
+        import pyarrow.compute as compute
         column = self.frame.column(number)
         kind = str(column.type)
-        if kind in ("string", "large_string", "int64", "uint64", "int32", "double", "null"):
-            return [cell_text(value, shape.decimal) for value in column.to_pylist()]
+        if kind in ("string", "large_string", "int64", "uint64", "int32"):
+            return compute.fill_null(column.cast(pyarrow.string()), "")
+        if kind in ("double", "null"):
+            return self.cells.of(float_texts(column.to_pylist(), shape.decimal))
         import pyarrow.csv
         buffer = io.BytesIO()
         pyarrow.csv.write_csv(pyarrow.table([column], names=["x"]), buffer,
                               pyarrow.csv.WriteOptions(include_header=False))
-        return reread(buffer.getvalue().decode())
+        return self.cells.of(reread(buffer.getvalue().decode()))
 
     def parquet(self):
         import pyarrow.parquet

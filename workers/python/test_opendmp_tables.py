@@ -5,9 +5,11 @@ environment with pandas, polars and pyarrow: `python workers/python/test_opendmp
 import importlib.util
 import os
 import pathlib
+import random
 import sys
 import types
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import opendmp_worker as worker
@@ -437,10 +439,10 @@ class Large(Case):
     def test_a_table_in_many_pieces_is_read_as_one(self):
         tables = worker.tables()
         data = "id,x,y,z\n" + "".join(f"{n},{n / 7:.3f},{'' if n % 5 else n},t{n}\n" for n in range(2_000)) + "a,NA,7,\n"
-        before = tables.CHUNK_CELLS, tables.KEEP_BYTES, tables.WHOLE_BYTES
+        before = tables.CHUNK_CELLS, tables.PIECE, tables.KEEP_BYTES, tables.WHOLE_BYTES
         try:
             whole = {library: read("t.csv", data, library)[0] for library in LIBRARIES}
-            tables.CHUNK_CELLS = 400
+            tables.CHUNK_CELLS, tables.PIECE = 400, 2_000
             self.unchanged(data)
             self.assertEqual(content(data, lambda t: t[t.z.isna()]), "id,x,y,z\na,NA,7,\n")
             tables.KEEP_BYTES, tables.WHOLE_BYTES = 0, 100
@@ -450,7 +452,93 @@ class Large(Case):
                 again = read("t.csv", data, library)[0]
                 self.assertTrue(again.equals(whole[library]), (library, again, whole[library]))
         finally:
-            tables.CHUNK_CELLS, tables.KEEP_BYTES, tables.WHOLE_BYTES = before
+            tables.CHUNK_CELLS, tables.PIECE, tables.KEEP_BYTES, tables.WHOLE_BYTES = before
+
+
+CELLS = {
+    "whole": ["1", "-20", "300"], "point": ["1.50", "-0.25", "7", "12.0"], "zeros": ["007", "0", "00.5"], "none": [""],
+    "odd": ["1e5", "+3", " 4", "5 ", "inf", ".5", "2."], "truth": ["true", "false", "TRUE"],
+    "comma": ["1,5", "2,50", "1.234,5", "7"], "dots": ["1.234", "2.500"],
+    "long": ["0.12345678901234567891", "0.33333333333333331483", "9007199254740993"],
+    "huge": ["9223372036854775808", "18446744073709551615", "1"], "any": ["1", "x", "NA", "2.5", "true"],
+    "text": ["x y", "ü", "a;b", "0x1F", "\u0661", "a\u2028b"],
+}
+
+
+def odd_table(chance):
+    """A table of odd cells, and settings for it."""
+    delimiter = chance.choice([",", ",", ";", "\t", "|"])
+    kinds = chance.choices(list(CELLS), k=chance.randrange(1, 6))
+    gaps, quotes, short, blank = (chance.choice([0, 0, often]) for often in (0.2, 0.1, 0.05, 0.05))
+    ends = chance.choice([["\n"], ["\r\n"], ["\r"], ["\n", "\r\n", "\r"]])
+    lines = [delimiter.join(f"c{number}" for number in range(len(kinds)))]
+    for _ in range(chance.choice([0, 1, 20, 150])):
+        cells = [chance.choice(["", "", "NA", "null"] if chance.random() < gaps else CELLS[kind]) for kind in kinds]
+        cells = ['"' + cell + chance.choice(["", '""', "\n", delimiter]) + '"'
+                 if chance.random() < quotes or delimiter in cell else cell for cell in cells]
+        lines.append(delimiter.join(cells[:1] if chance.random() < short else cells))
+        lines += [""] * (chance.random() < blank)
+    settings = chance.choice([{}, {}, {}, {"header": False}, {"na_values": ["x", "1"]}, {"dtype": {"c0": "str"}}])
+    return "".join(line + chance.choice(ends) for line in lines), {**settings, "delimiter": delimiter}
+
+
+class Fast(Case):
+    """What the libraries do for speed has to give what Python's own reader and the patterns give."""
+
+    CHANGES = {
+        "pandas": (lambda t: t[[number % 3 > 0 for number in range(len(t))]], lambda t: t.assign(y=0.5),
+                   lambda t: t.iloc[:, ::-1], lambda t: t.shift(1)),
+        "polars": (lambda t: t.reverse(), lambda t: t.with_columns(y=0.5), lambda t: t[:, ::-1],
+                   lambda t: t.with_columns(t.to_series(0).shift(1)) if t.width else t),
+        "pyarrow": (lambda t: t.slice(1), lambda t: t.select(range(t.num_columns)[::-1]),
+                    lambda t: t.append_column("y", [[0.5] * len(t)])),
+    }
+
+    def results(self, library, data, settings):
+        """The table with its types, and what is written of it and of changed ones; or the error."""
+        try:
+            table, item = read("t.csv", data, library, settings=settings)
+        except ValueError as error:
+            return str(error)
+        kinds = list(table.dtypes) if library == "pandas" else table.schema
+        cells = table.to_dict("list") if library == "pandas" else \
+            table.to_dict(as_series=False) if library == "polars" else table.to_pydict()
+        return [str(kinds), str(cells), *(item.with_(change(table))._data
+                                          for change in (lambda same: same, *self.CHANGES[library]))]
+
+    def test_they_agree(self):
+        tables = worker.tables()
+        for seed in range(150):
+            data, settings = odd_table(random.Random(seed))
+            for library in LIBRARIES:
+                fast = self.results(library, data, settings)
+                texts = tables.TEXTS[library]
+                with mock.patch.object(tables, "without_quotes", return_value=None), \
+                        mock.patch.object(tables.Column, "common", return_value=None), \
+                        mock.patch.object(tables, "simple_rows", return_value=None), \
+                        mock.patch.object(texts, "match", return_value=False):
+                    self.assertEqual(fast, self.results(library, data, settings), (seed, library, data, settings))
+
+    def test_columns_of_values_are_those_of_their_cells(self):
+        tables = worker.tables()
+        for seed in range(150):
+            data, settings = odd_table(random.Random(seed))
+            for library in LIBRARIES[1:]:
+                table, item = read("t.csv", data, library, settings=settings)
+                kept = item._table
+                for at, column in enumerate(kept.columns or ()):
+                    found = table.column(at).to_pylist() if library == "pyarrow" else table.to_series(at).to_list()
+                    cells = [cell for piece in kept.cells for cell in kept.texts.plain(piece[at])]
+                    self.assertEqual(found, column.values(cells), (seed, library, column.kind))
+
+    def test_pieces_end_anywhere(self):
+        tables = worker.tables()
+        for seed in range(60):
+            data, settings = odd_table(random.Random(seed))
+            for library in LIBRARIES:
+                with mock.patch.object(tables, "PIECE", 1 + seed % 50), mock.patch.object(tables, "WRITE_ROWS", 7), \
+                        mock.patch.object(tables, "CHUNK_CELLS", 10):
+                    self.unchanged(data, settings=settings)
 
 
 class Real(Case):
