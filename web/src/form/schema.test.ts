@@ -20,8 +20,9 @@ describe('forms of kinds', () => {
   it('the fields of a source are those of its type', () => {
     const { own } = formsOf({ id: 'inbox', type: 'ingest', source: { type: 'file_drop', path: './inbox', pattern: ['*.a'] } }, kind('ingest'), kinds)
     const source = own.properties?.source
-    expect(Object.keys(source?.properties ?? {})).toEqual(['type', 'path', 'pattern', 'recursive', 'settle', 'after', 'to', 'shared', 'feedback'])
+    expect(Object.keys(source?.properties ?? {})).toEqual(['type', 'path', 'pattern', 'exclude', 'ignore_case', 'recursive', 'settle', 'after', 'to', 'shared', 'feedback'])
     expect(source?.properties?.pattern?.type).toBe('array')
+    expect(source?.properties?.exclude?.type).toBe('string')
     expect(source?.properties?.settle?.['x-default']).toBe('1s')
     expect(source?.required).toEqual(['type', 'path'])
     expect(withType({ type: 'file_drop', path: './inbox', pattern: '*' }, 'generate', 'source', kinds)).toEqual({ type: 'generate' })
