@@ -1146,6 +1146,8 @@ export interface components {
             ingest: string;
             /** @description Whether more were left out. */
             more: boolean;
+            /** @description What is there and is never taken: no pattern matches it, or it is excluded. */
+            not_taken: components["schemas"]["NotTaken"];
         };
         /**
          * @description What an audit says of one path.
@@ -2344,6 +2346,16 @@ export interface components {
          * @enum {string}
          */
         NodeKind: "source" | "item" | "dataset";
+        /** @description What is there and is never taken: no pattern matches it, or it is excluded. */
+        NotTaken: {
+            /**
+             * Format: int64
+             * @description How many files, and how many folders that are not looked into.
+             */
+            count: number;
+            /** @description The first of them, as item names are written; folders with `/` at the end. */
+            examples: string[];
+        };
         /**
          * @description An order; with `-` the greatest first.
          * @enum {string}
