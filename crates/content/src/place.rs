@@ -115,8 +115,9 @@ impl Folder {
             Now::Missing => Err(away(format!("{path} was removed or unmounted while it was in use"))
                 .with_hint(format!("{what}; then work goes on"))),
             Now::Other => Err(away(format!("{path} was replaced or unmounted while it was in use")).with_hint(format!(
-                "{what}; then work goes on. If it is lost, stop the server, and restore a backup or start it again: what was \
-                 in it is lost then"
+                "{what}; then work goes on. If that is done, what was stored in its place meanwhile is missing: copy it beside \
+                 what is here, `cp -an OTHER/. {path}/`. If the former folder is lost, stop the server and `opendmp restore` \
+                 a backup into a new directory"
             ))),
         }
     }
