@@ -135,8 +135,13 @@ impl Inner {
         if free >= floor.saturating_add(more) {
             return Ok(());
         }
-        let message =
-            format!("{} MiB are left on the disk of {}, for the journal", free >> 20, self.layout.root().display());
+        let message = format!(
+            "{} more MiB don't fit on the disk of {}: {} MiB are free, of which {} MiB are kept for the journal",
+            more.div_ceil(1 << 20),
+            self.layout.root().display(),
+            free >> 20,
+            floor >> 20
+        );
         Err(Error::new(ErrorKind::Full, operation, message).with_hint("make room on that disk; work goes on by itself"))
     }
 

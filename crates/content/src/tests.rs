@@ -817,7 +817,7 @@ async fn the_mark_stays_small_while_content_is_missing() {
     store.content().follow_journal(&mark(7)).await.unwrap();
     fs::remove_dir_all(store.root().join("packs")).unwrap();
     store.content().put(sample(2, 5_000)).await.unwrap();
-    // Told once, and tried again, as the engine does.
+    // It fails once; whoever syncs tries again.
     let _ = store.content().sync().await;
     store.content().sync().await.unwrap();
     for round in 1..4u64 {

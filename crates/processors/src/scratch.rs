@@ -73,7 +73,7 @@ impl Scratch {
     /// Why a program was stopped whose files fill the disk.
     pub(crate) fn filled_by(&self, program: &str) -> Fault {
         let folder = self.folder.display();
-        self.no_space(format!("`{program}` was stopped: it filled the disk of {folder}, of which others need the rest"))
+        self.no_space(format!("`{program}` was stopped: its files left too little room on the disk of {folder}"))
     }
 
     /// Blames the disk, not the item, where a program failed while the disk is nearly full. To be called while the files

@@ -111,7 +111,7 @@ fn page(row: &AuditRow, term: &Term) -> String {
         let named: Vec<String> = examples.iter().map(|path| format!("`{}`", words::name(path))).collect();
         let more = if *count > examples.len() as u64 { ", …" } else { "" };
         let (count, named) = (words::grouped(*count), named.join(", "));
-        let _ = writeln!(out, "{count} not taken, as `pattern`, `exclude` and `recursive` say: {named}{more}");
+        let _ = writeln!(out, "{count} not taken because of `pattern`, `exclude` or `recursive`: {named}{more}");
     }
     out
 }

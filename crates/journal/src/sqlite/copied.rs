@@ -153,7 +153,7 @@ mod tests {
         note(&database, log, Seq(9)).unwrap();
         assert!(check(&database).is_err());
         fs::remove_file(&database).unwrap();
-        assert_eq!(check(&database).unwrap(), Some(Seq(9)), "that it is missing is told elsewhere");
+        assert_eq!(check(&database).unwrap(), Some(Seq(9)), "a missing database is refused elsewhere");
         fs::remove_file(file(&database)).unwrap();
         assert_eq!(check(&database).unwrap(), None);
     }
