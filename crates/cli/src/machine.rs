@@ -43,6 +43,7 @@ impl Checker {
 pub fn kinds(scratch: &Path, floor: u64, environments: &Path, site: Site) -> Result<(Registry, Arc<Pools>), Fail> {
     let mut options = opendmp_script::Options::new(scratch.join("scripts"));
     options.site = site.clone();
+    options.disk_floor = floor;
     let pools = Pools::new(options).map_err(|error| {
         let fail = Fail::new(error.to_string());
         match error.hint() {
@@ -53,7 +54,7 @@ pub fn kinds(scratch: &Path, floor: u64, environments: &Path, site: Site) -> Res
     let pools = Arc::new(pools);
     let host = Host {
         pools: Arc::clone(&pools),
-        tools: Tools { site: site.clone(), ..Tools::find(python()) },
+        tools: Tools { site: site.clone(), disk_floor: floor, ..Tools::find(python()) },
         environments: environments.to_owned(),
         scratch: Scratch::new(scratch.join("external"), floor),
         site: Arc::new(site),

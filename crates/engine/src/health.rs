@@ -34,7 +34,13 @@ impl Engine {
     /// Asks journal and content how they are, and raises health issues where that is not well.
     pub async fn check(&self) -> (Option<Backlog>, Option<Usage>) {
         let why = |message: String, hint: Option<String>| Some((message, hint));
-        let (backlog, wrong) = match tokio::time::timeout(PATIENCE, self.journal.backlog(None)).await {
+        let asking = async {
+            let backlog = self.journal.backlog(None).await?;
+            // It can be read and yet not be what it was.
+            self.journal.mark().await?;
+            Ok::<_, opendmp_ports::Error>(backlog)
+        };
+        let (backlog, wrong) = match tokio::time::timeout(PATIENCE, asking).await {
             Ok(Ok(backlog)) => (Some(backlog), None),
             Ok(Err(error)) => (None, why(error.to_string(), error.hint)),
             Err(_) => {

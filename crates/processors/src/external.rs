@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use self::outputs::Outputs;
 use self::room::{Room, Shelf, content};
 use crate::isolation::{self, Home, Network, rules};
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, fills_the_disk};
 use crate::template::Template;
 
 /// The config of an `external`.
@@ -403,12 +403,12 @@ impl External {
                 }
             }
         };
-        let fills_the_disk = async {
+        let filling = async {
             loop {
                 tokio::time::sleep(LOOK).await;
-                let (scratch, place) = (self.scratch.clone(), Arc::clone(&room));
+                let (disk, place) = (self.scratch.disk().clone(), Arc::clone(&room));
                 // An error is one of ending; there is nothing to be stopped then.
-                if beside(move || scratch.is_filled_by(place.folder())).await.unwrap_or(false) {
+                if beside(move || disk.is_filled_by(process, place.folder().as_fd())).await.unwrap_or(false) {
                     break;
                 }
             }
@@ -416,7 +416,7 @@ impl External {
         let ended = tokio::select! {
             ended = tokio::time::timeout(self.timeout, work) => ended.map_err(|_| Stopped::TooLong),
             () = over_memory => Err(Stopped::OverMemory),
-            () = fills_the_disk => Err(Stopped::FillsTheDisk),
+            () = filling => Err(Stopped::FillsTheDisk),
         };
         // What it wrote is the item's log, and no business of the server's.
         let status = ended.as_ref().ok().and_then(|status| Some(tracing::field::display(status.as_ref().ok()?)));
@@ -441,7 +441,9 @@ impl External {
                 return Err(Fault::new(FaultKind::OverMemory, "over-memory", message)
                     .with_hint("raise `memory` if that is what it needs"));
             }
-            Err(Stopped::FillsTheDisk) => return Err(self.scratch.filled_by(&self.shown())),
+            Err(Stopped::FillsTheDisk) => {
+                return Err(fills_the_disk(&format!("`{}`", self.shown()), self.scratch.as_ref()));
+            }
         };
         if let Err(fault) = self.judge(status, &stderr) {
             let scratch = self.scratch.clone();

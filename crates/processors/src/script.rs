@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::isolation::{self, Home, Network, rules};
+use crate::scratch::fills_the_disk;
 
 /// The config of a `script`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -446,6 +447,7 @@ fn fault(error: &opendmp_script::Error) -> Fault {
         return isolation::closed(path);
     }
     let kind = match error {
+        Error::FillsTheDisk { folder } => return fills_the_disk("the script", folder),
         Error::Interpreter { .. } | Error::Start { .. } | Error::Environment { .. } | Error::Closed => {
             FaultKind::Unavailable
         }
@@ -588,6 +590,7 @@ fn done(result: opendmp_script::CallResult) -> Done {
             );
             Outcome::Fault(fault.with_hint("raise `memory`, or read the content in parts with `item.open()`"))
         }
+        Said::FillsTheDisk { folder } => Outcome::Fault(fills_the_disk("the script", &folder)),
         Said::Crashed { status, stderr } => {
             let mut fault = Fault::new(FaultKind::Crashed, "crashed", format!("the worker process died: {status}"));
             fault.traceback = (!stderr.trim().is_empty()).then_some(stderr);

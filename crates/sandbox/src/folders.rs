@@ -159,7 +159,7 @@ fn bring_up(folder: BorrowedFd<'_>, top: BorrowedFd<'_>, number: &mut u64) -> io
 const HANDLE: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Opens it so that it needs no right to be read.
-fn enter(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+pub(crate) fn enter(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     let flags = HANDLE | OFlag::O_PATH;
     #[cfg(not(target_os = "linux"))]
@@ -167,11 +167,11 @@ fn enter(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     Ok(openat(folder, name, flags, Mode::empty())?)
 }
 
-fn list(folder: BorrowedFd<'_>) -> io::Result<Dir> {
+pub(crate) fn list(folder: BorrowedFd<'_>) -> io::Result<Dir> {
     Ok(Dir::openat(folder, ".", HANDLE | OFlag::O_RDONLY, Mode::empty())?)
 }
 
-fn is_dots(name: &CStr) -> bool {
+pub(crate) fn is_dots(name: &CStr) -> bool {
     matches!(name.to_bytes(), b"." | b"..")
 }
 

@@ -21,6 +21,7 @@
 
 mod aliases;
 mod command;
+pub mod disk;
 pub mod folders;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -31,7 +32,7 @@ mod protection;
 mod refused;
 
 pub use command::{Child, Command, FIRST_PASSED, Limits, StartError, is_closed};
-pub use policy::{Asked, Home, Network, Policy, Rules, Site, real_path, surroundings};
+pub use policy::{Asked, Home, Network, Policy, Rules, Site, Surroundings, real_path};
 pub use protection::{AS_ROOT, Missing, Protection};
 pub use refused::hint as refused_write_hint;
 
@@ -68,6 +69,11 @@ pub fn protection() -> &'static Protection {
 /// When the file can't be opened again, or the copy can't be made.
 pub fn read_only(file: &File, scratch: &Path) -> io::Result<File> {
     platform::read_only(file, scratch)
+}
+
+/// Bytes of memory that this machine has. None where the system does not tell.
+pub fn memory_of_machine() -> Option<u64> {
+    platform::memory_of_machine()
 }
 
 /// Bytes that a process with its descendants holds, counted as [`holds_more`] does, but that what they share counts for

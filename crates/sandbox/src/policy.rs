@@ -326,15 +326,29 @@ fn ancestors(hidden: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     hidden.iter().flat_map(|path| path.ancestors().skip(1)).map(Path::to_owned).collect()
 }
 
-/// When the folders around what is hidden last changed. Where there are no namespaces, a command can't read what is put
-/// into them after it was started: a later answer that differs means that a new one would see more. Empty otherwise.
-pub fn surroundings(policy: &Policy) -> Vec<Option<SystemTime>> {
-    let found = crate::protection();
-    if found.namespaces || found.landlock == 0 {
-        return Vec::new();
+/// What a process sees of the machine that was started at some moment: a later one that differs means that one started
+/// anew would see something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// How often mounts have changed: the process has those of its start.
+    mounts: u64,
+    /// Where there are no namespaces, a command can't read what is put into the folders around what is hidden after it was
+    /// started: when these last changed. Empty otherwise.
+    folders: Vec<Option<SystemTime>>,
+}
+
+impl Surroundings {
+    /// Those of a process that is started now. Blocks for a moment.
+    pub fn of(policy: &Policy) -> Self {
+        let found = crate::protection();
+        let folders = if found.namespaces || found.landlock == 0 {
+            Vec::new()
+        } else {
+            let folders = ancestors(&plan(policy).hidden);
+            folders.iter().map(|path| path.metadata().and_then(|folder| folder.modified()).ok()).collect()
+        };
+        Self { mounts: crate::platform::changes_of_mounts(), folders }
     }
-    let folders = ancestors(&plan(policy).hidden);
-    folders.iter().map(|path| path.metadata().and_then(|folder| folder.modified()).ok()).collect()
 }
 
 /// The path of a folder without links, as far as it exists: for [`Rules::writable`].

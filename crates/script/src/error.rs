@@ -53,6 +53,12 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// While it was loaded its files left too little room on the disk for others.
+    #[error("the script was stopped while it was loaded: its files left too little room on the disk of {}", folder.display())]
+    FillsTheDisk {
+        /// A folder of that disk.
+        folder: PathBuf,
+    },
     /// The packages could not be resolved or installed.
     #[error("{message}")]
     Environment {
@@ -92,6 +98,7 @@ impl Error {
             Self::Folder { path, .. } => {
                 Some(format!("make it (`mkdir -p '{}'`), or take it out of `writable`", path.display()))
             }
+            Self::FillsTheDisk { .. } => Some("make room on that disk; work goes on by itself".into()),
             Self::Environment { hint, .. } => hint.clone(),
             Self::Closed => None,
         }

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use opendmp_sandbox::{Policy, Site};
+use opendmp_sandbox::{Policy, Site, Surroundings};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -49,6 +49,8 @@ pub struct Options {
     pub max_metadata: u64,
     /// Bytes that one file written by a script may have.
     pub file_limit: u64,
+    /// Bytes of the scratch directories' disk that are left free: a script whose files take them is stopped.
+    pub disk_floor: u64,
     /// Further environment variables for scripts.
     pub env: Vec<(String, String)>,
 }
@@ -71,6 +73,7 @@ impl Options {
             max_children: u32::MAX as u64,
             max_metadata: 64 << 30,
             file_limit: 64 << 30,
+            disk_floor: 0,
             env: Vec::new(),
         }
     }
@@ -86,10 +89,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// What a worker started now would see around the hidden folders; see [`opendmp_sandbox::surroundings`].
-    pub(crate) fn surroundings(&self) -> Vec<Option<SystemTime>> {
+    /// What a worker started now would see.
+    pub(crate) fn surroundings(&self) -> Surroundings {
         let hidden = self.options.site.hidden.clone();
-        opendmp_sandbox::surroundings(&Policy { hidden, ..Policy::default() })
+        Surroundings::of(&Policy { hidden, ..Policy::default() })
     }
 }
 
@@ -428,8 +431,13 @@ impl Pools {
             loop {
                 tokio::time::sleep((idle / 4).clamp(Duration::from_millis(10), Duration::from_secs(10))).await;
                 let Some(inner) = weak.upgrade() else { return };
-                let over: Vec<Idle> =
-                    inner.state().idle.extract_if(.., |worker| worker.since.elapsed() >= idle).collect();
+                // Also those that keep a disk busy which was unmounted.
+                let now = std::cell::OnceCell::new();
+                let is_over = |one: &mut Idle| {
+                    let changed = || now.get_or_init(|| inner.shared.surroundings());
+                    one.since.elapsed() >= idle || !one.worker.is_settled(changed)
+                };
+                let over: Vec<Idle> = inner.state().idle.extract_if(.., is_over).collect();
                 drop(inner);
                 close_all(over).await;
             }

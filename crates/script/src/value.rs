@@ -1,6 +1,7 @@
 //! What callers hand in and get back: scripts, items, outcomes, logs. Plain values; nothing here runs anything.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +117,11 @@ pub enum Outcome {
     OverMemory {
         /// The limit in bytes.
         limit: u64,
+    },
+    /// Its files left too little room on the disk for others: the worker was killed, and they are removed.
+    FillsTheDisk {
+        /// A folder of that disk.
+        folder: PathBuf,
     },
     /// The worker died under it.
     Crashed {

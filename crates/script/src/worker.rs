@@ -7,17 +7,20 @@ mod collect;
 mod send;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use opendmp_sandbox::{Command, FIRST_PASSED, Limits, Rules, StartError};
+use nix::unistd::Pid;
+use opendmp_sandbox::disk::Disk;
+use opendmp_sandbox::{Command, FIRST_PASSED, Limits, Rules, StartError, Surroundings};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::UnixStream;
@@ -26,7 +29,7 @@ use crate::error::Error;
 use crate::frame::{self, FailureDetail, Garbage, HEADER, Header, INLINE, Kind, PROTOCOL, Wants};
 use crate::log::{Lines, RawOutput, call_room};
 use crate::page::Page;
-use crate::pools::Shared;
+use crate::pools::{Options, Shared};
 use crate::process::{Process, clean_env, path_with};
 use crate::scratch::WorkerDir;
 use crate::value::{CallItem, CallResult, Failure, Outcome, ScriptSpec};
@@ -51,6 +54,8 @@ const LOOKED: Duration = Duration::from_secs(1);
 /// After a short call the answer to the next one is looked for this long before it is waited for: a step that takes
 /// some microseconds would else wait for threads to be woken, which takes many times as long.
 const LOOK: Duration = Duration::from_micros(50);
+/// Whether a worker's files fill the disk is looked up at most this often.
+const LOOK_AT_DISK: Duration = Duration::from_millis(100);
 /// Calls of at most so many items may be short.
 const FEW: usize = 8;
 /// What is answered within this time was a short call.
@@ -73,8 +78,8 @@ pub(crate) struct Worker {
     /// It should not be used again.
     pub worn: bool,
     started: Instant,
-    /// The folders beside the forbidden places as they were when its rules were made.
-    surroundings: Vec<Option<SystemTime>>,
+    /// As they were when it was started.
+    surroundings: Surroundings,
     /// When they were still so.
     looked: Instant,
     process: Process,
@@ -125,6 +130,7 @@ enum Trouble {
     TimedOut(usize),
     Stuck,
     OverMemory,
+    FillsTheDisk,
     /// The server could not send.
     Unsent(std::io::Error),
     Closed,
@@ -224,7 +230,8 @@ impl Worker {
         let mut closing = shared.closing.subscribe();
         let mut tick = tokio::time::interval(Duration::from_millis(25));
         let answer = {
-            let Self { stream, inbox, raw, process, memory_limit, .. } = self;
+            let Self { stream, inbox, raw, process, memory_limit, dir, .. } = self;
+            let mut disk = DiskWatch::new(shared);
             let sending = send::plain(stream, Kind::Load, number, payload);
             tokio::pin!(sending);
             let mut sent = false;
@@ -250,6 +257,9 @@ impl Worker {
                         }
                         if opendmp_sandbox::holds_more(process.pid(), *memory_limit).await {
                             break Err(Trouble::OverMemory);
+                        }
+                        if disk.is_filled_by(process.pid(), dir).await {
+                            break Err(Trouble::FillsTheDisk);
                         }
                         if process.has_ended() {
                             break Err(Trouble::Gone);
@@ -277,6 +287,7 @@ impl Worker {
         }
         let (kind, message) = match trouble {
             Trouble::Closed => return Err(Error::Closed),
+            Trouble::FillsTheDisk => return Err(Error::FillsTheDisk { folder: shared.options.scratch_root.clone() }),
             Trouble::Stuck | Trouble::TimedOut(_) => return Err(Error::LoadTimeout { after: limit }),
             Trouble::OverMemory => ("OverMemory", over_memory_message(self.memory_limit)),
             Trouble::Garbage(Garbage(how)) => ("Crashed", format!("the process sent {how}")),
@@ -319,8 +330,8 @@ impl Worker {
         log.lines
     }
 
-    /// Whether its rules still fit what is around the forbidden places now, or are young.
-    pub(crate) fn is_settled<'a>(&mut self, now: impl FnOnce() -> &'a Vec<Option<SystemTime>>) -> bool {
+    /// Whether it sees what one would that is started now, or is young.
+    pub(crate) fn is_settled<'a>(&mut self, now: impl FnOnce() -> &'a Surroundings) -> bool {
         if self.started.elapsed() < SETTLED || self.looked.elapsed() < LOOKED {
             return true;
         }
@@ -354,6 +365,7 @@ impl Worker {
         let limit = *memory_limit;
         let mut collect = Collect::new(&shared.options, dir, limit, (&frames, first_call), pending, results);
         let mut watch = Watch::new(spec.timeout, pending.len(), began);
+        let mut disk = DiskWatch::new(shared);
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + watch.every(), watch.every());
         let sending = send::calls(stream, items, pending, &frames, first_call, (number, *wants), shared);
         tokio::pin!(sending);
@@ -415,6 +427,9 @@ impl Worker {
                     if opendmp_sandbox::holds_more(process.pid(), limit).await {
                         break Trouble::OverMemory;
                     }
+                    if disk.is_filled_by(process.pid(), dir).await {
+                        break Trouble::FillsTheDisk;
+                    }
                     if process.has_ended() {
                         break Trouble::Gone;
                     }
@@ -452,6 +467,10 @@ impl Worker {
                 (Some(received), Some(Outcome::TimedOut { after: spec.timeout }), "it did nothing".to_owned())
             }
             Trouble::OverMemory => (under_way, Some(Outcome::OverMemory { limit }), over_memory_message(limit)),
+            Trouble::FillsTheDisk => {
+                let folder = shared.options.scratch_root.clone();
+                (under_way, Some(Outcome::FillsTheDisk { folder }), "its files filled the disk".to_owned())
+            }
             Trouble::Garbage(Garbage(how)) => {
                 let status = format!("the process sent {how}");
                 let crashed = Outcome::Crashed { status: status.clone(), stderr: stderr.clone() };
@@ -479,6 +498,30 @@ impl Worker {
     }
 }
 
+/// Looks now and then whether a worker's files leave too little room on the disk.
+struct DiskWatch {
+    disk: Disk,
+    looked: Instant,
+}
+
+impl DiskWatch {
+    fn new(shared: &Shared) -> Self {
+        let Options { scratch_root, disk_floor, .. } = &shared.options;
+        Self { disk: Disk::new(scratch_root.clone(), *disk_floor), looked: Instant::now() }
+    }
+
+    async fn is_filled_by(&mut self, worker: Pid, dir: &Arc<WorkerDir>) -> bool {
+        if self.looked.elapsed() < LOOK_AT_DISK {
+            return false;
+        }
+        self.looked = Instant::now();
+        let (disk, dir) = (self.disk.clone(), Arc::clone(dir));
+        let look = move || File::open(dir.path()).is_ok_and(|folder| disk.is_filled_by(worker, folder.as_fd()));
+        // An error is one of ending.
+        tokio::task::spawn_blocking(look).await.unwrap_or(false)
+    }
+}
+
 /// Whether sending failed for the end of the connection, which reading tells, too.
 fn is_end(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
@@ -488,7 +531,7 @@ fn over_memory_message(limit: u64) -> String {
     format!("more memory than the limit of {} MiB", limit >> 20)
 }
 
-type Parts = (Process, StdUnixStream, Page, Arc<WorkerDir>, Vec<Option<SystemTime>>);
+type Parts = (Process, StdUnixStream, Page, Arc<WorkerDir>, Surroundings);
 
 /// Everything about a start that blocks.
 fn start_process(shared: &Shared, spec: &ScriptSpec) -> Result<Parts, Error> {

@@ -5,6 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Bench, child, content, failure, file_item, item, log, numbered, until};
+use opendmp_sandbox::disk::Disk;
 use opendmp_script::{CallResult, Outcome};
 
 /// The positions whose result is not their own content back.
@@ -124,6 +125,33 @@ async fn a_script_that_takes_too_much_memory_is_stopped() {
             "{:?}",
             results[2].outcome
         );
+    }
+}
+
+/// Whether its file has a name or none: both go with the worker.
+#[tokio::test]
+async fn a_script_that_fills_the_disk_is_stopped() {
+    // Much, since other tests write to that disk, too.
+    const MARGIN: u64 = 1 << 30;
+    for file in ["open('large', 'wb')", "tempfile.TemporaryFile()"] {
+        let mut disk = None;
+        let bench = Bench::with(|options| {
+            let free = u64::MAX - Disk::new(options.scratch_root.clone(), u64::MAX).lacks(0);
+            options.disk_floor = free.saturating_sub(MARGIN);
+            disk = Some(Disk::new(options.scratch_root.clone(), options.disk_floor));
+        })
+        .await;
+        let code = format!(
+            "import os, tempfile, time\ndef process(text: str):\n    if text == '2':\n        large = {file}\n        \
+             os.posix_fallocate(large.fileno(), 0, {})\n        time.sleep(60)\n    return text\n",
+            2 * MARGIN
+        );
+        let began = Instant::now();
+        let results = bench.run(bench.spec(&code), numbered(5)).await;
+        assert_eq!(odd(&results), [2], "{file}");
+        assert!(matches!(results[2].outcome, Outcome::FillsTheDisk { .. }), "{:?}", results[2].outcome);
+        assert!(began.elapsed() < Duration::from_secs(50), "it was not waited for");
+        until("its files are gone", || disk.as_ref().is_some_and(|disk| disk.lacks(0) == 0)).await;
     }
 }
 

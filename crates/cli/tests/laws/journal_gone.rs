@@ -592,6 +592,30 @@ fn a_journal_that_is_cut_short_while_a_server_works_frees_nothing() {
     restores(&place);
 }
 
+/// Pages of the file turn into something else, as a failing disk or another program may do it: what is met first is told
+/// for as long as the server lives, and from then on nothing is recorded, released or freed.
+#[test]
+fn a_journal_that_is_damaged_while_a_server_works_stops_it() {
+    use std::os::unix::fs::FileExt;
+
+    let mut place = at_work(|_| ());
+    // Its log is empty after that.
+    place.stop();
+    place.start_and_wait();
+    let before = content(&place);
+    let file = fs::File::options().write(true).open(journal(&place)).unwrap();
+    let pages = file.metadata().unwrap().len() / 4096;
+    (1..pages).for_each(|page| file.write_all_at(&[0xa5; 4096], page * 4096).unwrap());
+    put(&place, "during.txt", "what must not be lost");
+    place.wait_for("it is reported", |place| issues(place).contains("the journal is damaged"));
+    assert!(!place.run(&["gc"]).status.success());
+    assert!(!place.path("out/during.txt").exists(), "nothing was settled");
+    assert!(walked(&place.path("inbox")).iter().any(|content| content == b"what must not be lost"));
+    place.kill();
+    assert_eq!(content(&place), before);
+    restores(&place);
+}
+
 #[test]
 fn a_lock_holds_by_more_than_its_name() {
     let mut place = place();

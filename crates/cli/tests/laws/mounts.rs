@@ -59,6 +59,11 @@ pub fn unmount(folder: &Path) {
     call(Command::new("umount").arg("--lazy").arg(folder));
 }
 
+/// What is mounted and unmounted here from now on is in namespaces made of this one, too, where these let it.
+pub fn share_mounts() {
+    call(Command::new("mount").args(["--make-rshared", "/"]));
+}
+
 fn call(command: &mut Command) {
     let status = command.status().unwrap();
     assert!(status.success(), "{command:?}: {status}");

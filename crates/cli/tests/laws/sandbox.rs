@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::{Place, files};
-use crate::mounts::{bind, in_own_mounts};
+use crate::mounts::{bind, in_own_mounts, mount, share_mounts, unmount};
 
 /// Each must fail. `DATA`, `BASE` and `SERVER` stand for the data directory, the folder of the flow, and the server's
 /// process.
@@ -313,4 +313,76 @@ fn l6_links_in_place_of_folders_of_results_lead_nowhere() {
 #[test]
 fn l6_links_in_place_of_folders_of_results_lead_nowhere_without_namespaces() {
     folders_of_results(&[("OPENDMP_NAMESPACES", "off")]);
+}
+
+/// The mount points of the processes that a server has started.
+fn mounts_of_children(place: &Place) -> String {
+    let mut pids = vec![place.pid()];
+    let mut next = 0;
+    while next < pids.len() {
+        let tasks = fs::read_dir(format!("/proc/{}/task", pids[next])).into_iter().flatten().flatten();
+        let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        pids.extend(
+            children.flat_map(|text| text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()),
+        );
+        next += 1;
+    }
+    assert!(pids.len() > 1, "the launcher, and what it started: {pids:?}");
+    pids[1..].iter().filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()).collect()
+}
+
+/// A worker waits for its next item, and a view for the next file, when a disk is unmounted that has nothing to do with
+/// them. What is mounted later is seen by the next item and can't be written to.
+fn keep_no_disk_busy() {
+    let mut place = Place::new();
+    let disk = place.path("stick");
+    fs::create_dir(&disk).unwrap();
+    mount(&disk, 1);
+    let code = format!(
+        "import os\n\ndef process(data: bytes) -> bytes:\n    there = os.listdir({disk:?})\n    try:\n        open({:?}, 'w')\n    except \
+         OSError:\n        there.append('closed')\n    return repr(there).encode()\n",
+        disk.join("written")
+    );
+    fs::write(place.path("look.py"), code).unwrap();
+    place.write_flow(
+        "name: Stick\nprocessors:\n  - { id: inbox, type: ingest, source: { type: file_drop, path: ./inbox, settle: 0s, after: delete } }\n  \
+         - { id: command, type: external, inputs: [inbox], command: [wc, -c] }\n  - { id: script, type: script, inputs: [inbox], file: look.py }\n  \
+         - { id: results, type: collect, inputs: [command], collection: C, destination: { type: folder, path: ./counted } }\n  \
+         - { id: looked, type: collect, inputs: [script], collection: L, destination: { type: folder, path: ./out } }\n",
+    );
+    place.ok(&["flows", "enable", "flow.yaml"]);
+    place.start_and_wait();
+    let put = |name: &str, size: usize| {
+        fs::write(place.path(".new"), vec![b'x'; size]).unwrap();
+        fs::rename(place.path(".new"), place.path("inbox").join(name)).unwrap();
+    };
+    // Large, so that the command is given a file.
+    put("one", 1 << 20);
+    place.wait_for("it was looked", |place| files(&place.path("out")).len() + files(&place.path("counted")).len() == 2);
+    let point = format!(" {} ", disk.display());
+    assert!(mounts_of_children(&place).contains(&point), "it is seen");
+    unmount(&disk);
+    place.wait_for("nobody has it", |place| !mounts_of_children(place).contains(&point));
+    mount(&disk, 1);
+    fs::write(disk.join("new"), "").unwrap();
+    fs::write(place.path(".new"), "two").unwrap();
+    fs::rename(place.path(".new"), place.path("inbox/two")).unwrap();
+    place.wait_for("it was looked again", |place| files(&place.path("out")).len() == 2);
+    let seen: Vec<String> = files(&place.path("out")).into_values().map(|it| String::from_utf8(it).unwrap()).collect();
+    assert!(seen.contains(&"['closed']".to_owned()) && seen.contains(&"['new', 'closed']".to_owned()), "{seen:?}");
+    place.stop();
+}
+
+#[test]
+fn a_disk_that_is_unmounted_is_kept_busy_by_nobody() {
+    in_own_mounts(keep_no_disk_busy);
+}
+
+/// Mounts are shared with the namespaces made of them on most machines.
+#[test]
+fn a_disk_that_is_unmounted_where_mounts_are_shared_is_kept_busy_by_nobody() {
+    in_own_mounts(|| {
+        share_mounts();
+        keep_no_disk_busy();
+    });
 }

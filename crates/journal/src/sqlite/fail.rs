@@ -43,6 +43,11 @@ impl From<serde_json::Error> for Fail {
     }
 }
 
+/// Whether the database says that its file is not what it was.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
 /// Free bytes below which an I/O error is taken for a lack of room: SQLite can't always tell.
 const NO_ROOM: u64 = 1 << 20;
 
@@ -57,7 +62,7 @@ impl Fail {
     }
 }
 
-fn damaged(operation: &'static str, what: &str) -> Error {
+pub(crate) fn damaged(operation: &'static str, what: &str) -> Error {
     Error::new(ErrorKind::Damaged, operation, format!("the journal is damaged: {what}")).with_hint(
         "stop the server and `opendmp restore` a backup into a new directory; what is still readable in `journal.db`, \
          `sqlite3 journal.db .recover` shows",

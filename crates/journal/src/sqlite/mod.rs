@@ -127,7 +127,7 @@ impl SqliteJournal {
         let presence = Arc::new(Presence::of(&path)?);
         let shared =
             Shared { gate: Arc::clone(&gate), observer: Arc::clone(&observer), presence: Arc::clone(&presence) };
-        let writer = Writer::new(conn, shared, Arc::clone(&feed), dir.to_owned())?;
+        let writer = Writer::new(conn, shared, Arc::clone(&feed))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         // The journal owns the threads as soon as they run, so that an error on the way ends them.
         let mut journal = Self {
@@ -214,7 +214,7 @@ impl SqliteJournal {
     }
 
     fn told(&self, fail: Fail, operation: &'static str) -> Error {
-        fail.told(operation, &self.dir)
+        self.presence.told(fail, operation)
     }
 }
 

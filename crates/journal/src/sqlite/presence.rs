@@ -1,4 +1,4 @@
-//! Whether the journal's files are still in their place. A file that is removed or replaced while it is open is written
+//! Whether the journal's files are still in their place, and what they were. A file that is removed or replaced while it is open is written
 //! to as before, and everything written to it is gone with the process: so nothing is committed any more.
 
 use std::io;
@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use opendmp_ports::{Error, ErrorKind, Result};
+
+use super::fail::{Fail, damaged, is_damage};
 
 /// The files of one open journal.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(crate) struct Presence {
     length: AtomicU64,
     log: PathBuf,
     log_id: OnceLock<(u64, u64)>,
+    /// What the database said when it could not read its own file.
+    damage: OnceLock<String>,
 }
 
 impl Presence {
@@ -33,7 +37,19 @@ impl Presence {
             length: AtomicU64::new(meta.len()),
             log: log.into(),
             log_id: OnceLock::new(),
+            damage: OnceLock::new(),
         })
+    }
+
+    /// A failure of an operation on this journal as its caller gets it. Once the database can't read its own file, each
+    /// [`Presence::check`] fails: what is written next could be lost, and what is read could lack something.
+    pub(crate) fn told(&self, fail: Fail, operation: &'static str) -> Error {
+        if let Fail::Sql(error) = &fail
+            && is_damage(error)
+        {
+            self.damage.get_or_init(|| error.to_string());
+        }
+        fail.told(operation, self.database.parent().unwrap_or(&self.database))
     }
 
     /// Errs where what is written can't be found again after a restart.
@@ -60,11 +76,13 @@ impl Presence {
             Some(_) => {}
         }
         match (look(&self.log)?.map(|meta| (meta.dev(), meta.ino())), self.log_id.get()) {
-            (None, None) => Ok(()),
-            (None, Some(_)) => gone(&self.log, "removed"),
-            (Some(id), _) if *self.log_id.get_or_init(|| id) == id => Ok(()),
-            (Some(_), _) => gone(&self.log, "replaced"),
+            (None, None) => {}
+            (None, Some(_)) => return gone(&self.log, "removed"),
+            (Some(id), _) if *self.log_id.get_or_init(|| id) == id => {}
+            (Some(_), _) => return gone(&self.log, "replaced"),
         }
+        // Last: what was done to the files is the better explanation.
+        self.damage.get().map_or(Ok(()), |what| Err(damaged(operation, what)))
     }
 }
 
@@ -99,5 +117,21 @@ mod tests {
         presence.check("test").unwrap();
         fs::write(at("journal.db"), "grows").unwrap();
         assert!(presence.check("test").unwrap_err().message.contains("cut short"));
+    }
+
+    #[test]
+    fn a_damaged_file_is_told_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("journal.db");
+        fs::write(&file, "database").unwrap();
+        let presence = Presence::of(&file).unwrap();
+        let told = |code| {
+            presence.told(Fail::Sql(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)), "test")
+        };
+        assert_eq!(told(rusqlite::ffi::SQLITE_BUSY).kind, ErrorKind::Unavailable);
+        presence.check("test").unwrap();
+        assert_eq!(told(rusqlite::ffi::SQLITE_CORRUPT).kind, ErrorKind::Damaged);
+        let said = presence.check("another").unwrap_err();
+        assert!(said.kind == ErrorKind::Damaged && said.operation == "another" && said.hint.is_some(), "{said}");
     }
 }

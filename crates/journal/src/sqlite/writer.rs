@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -108,14 +107,13 @@ pub(crate) struct Writer {
     observer: Arc<Observer>,
     presence: Arc<Presence>,
     feed: Arc<Feed>,
-    dir: PathBuf,
 }
 
 /// A call that ran, and how.
 type Ran = (Box<dyn Job>, std::result::Result<(), Error>);
 
 impl Writer {
-    pub(crate) fn new(conn: Connection, shared: Shared, feed: Arc<Feed>, dir: PathBuf) -> Result<Self> {
+    pub(crate) fn new(conn: Connection, shared: Shared, feed: Arc<Feed>) -> Result<Self> {
         let Shared { gate, observer, presence } = shared;
         conn.wal_hook(Some(|_, pages| {
             LOG_PAGES.set(Some(pages.max(0) as u64));
@@ -123,7 +121,7 @@ impl Writer {
         }));
         let memory = Memory::load(&conn)?;
         feed.begin(memory.changes.last);
-        Ok(Self { conn, memory, gate, observer, presence, feed, dir })
+        Ok(Self { conn, memory, gate, observer, presence, feed })
     }
 
     /// Starts the thread; it ends when all senders are gone.
@@ -147,7 +145,7 @@ impl Writer {
     fn batch(&mut self, first: Box<dyn Job>, lanes: &mut Lanes) -> Vec<Ran> {
         let mut ran: Vec<Ran> = Vec::new();
         if let Err(error) = self.begin() {
-            let error = error.told(first.operation(), &self.dir);
+            let error = self.presence.told(error, first.operation());
             return vec![(first, Err(error))];
         }
         let began = Instant::now();
@@ -179,7 +177,7 @@ impl Writer {
         if let Err(error) = committed {
             self.forget();
             let operation = ran.first().map_or("journal", |(job, _)| job.operation());
-            let error = error.told(operation, &self.dir);
+            let error = self.presence.told(error, operation);
             ran.iter_mut().filter(|(_, end)| end.is_ok()).for_each(|(_, end)| *end = Err(error.clone()));
         }
         ran
@@ -221,7 +219,7 @@ impl Writer {
                 let _ = self.conn.execute_batch("ROLLBACK");
             }
         }
-        end.map_err(|fail| fail.told(job.operation(), &self.dir))
+        end.map_err(|fail| self.presence.told(fail, job.operation()))
     }
 
     fn savepoint(&mut self, job: &mut dyn Job) -> Result<()> {

@@ -9,49 +9,67 @@ use nix::unistd::Pid;
 /// How many processes of one command are looked at: as many as it may have.
 const MOST_PROCESSES: usize = 4096;
 
+pub(crate) fn memory_of_machine() -> Option<u64> {
+    nix::sys::sysinfo::sysinfo().ok().map(|about| about.ram_total())
+}
+
 /// Bytes that a process and its descendants hold which are not pages of files; none if it is gone.
 ///
 /// Memory shared by fork counts once for each process: an upper bound, which [`exact_memory`] settles.
 pub(crate) fn memory(pid: Pid) -> Option<(u64, Vec<Pid>)> {
     let mut total = own_memory(pid)?;
+    let all = with_descendants(pid, |child| total += own_memory(child).unwrap_or(0));
+    Some((total + files_in_memory(&all), all))
+}
+
+/// A process and its descendants; `found` is told of each of these.
+fn with_descendants(pid: Pid, mut found: impl FnMut(Pid)) -> Vec<Pid> {
     let mut all = vec![pid];
     let mut next = 0;
     while next < all.len() && all.len() < MOST_PROCESSES {
         for child in children(all[next]) {
-            total += own_memory(child).unwrap_or(0);
+            found(child);
             all.push(child);
         }
         next += 1;
     }
-    Some((total + files_in_memory(&all), all))
+    all
 }
 
 /// Bytes of files that lie in memory: those without a name that the processes hold open, and their `/dev/shm`.
 ///
 /// What of it is mapped counts as shared memory, too: an upper bound, which [`exact_memory`] settles.
 fn files_in_memory(processes: &[Pid]) -> u64 {
-    let mut seen = HashSet::new();
-    let mut total = 0;
-    let mut add = |found: fs::Metadata| {
-        if seen.insert((found.dev(), found.ino())) {
-            total += found.blocks() * 512;
-        }
-    };
-    for pid in processes {
-        for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
-            let is_in_memory = |link: std::path::PathBuf| link.as_os_str().as_encoded_bytes().starts_with(b"/memfd:");
-            if fs::read_link(entry.path()).is_ok_and(is_in_memory)
-                && let Ok(found) = entry.path().metadata()
-            {
-                add(found);
-            }
-        }
-    }
+    let total = open_files(processes, |link| link.starts_with(b"/memfd:"), |_| true);
     // Without namespaces it is that of the machine, and nobody's own.
     // The first one is what watches over the others, and can't be looked into.
     let own = processes.get(1).filter(|_| crate::protection().namespaces);
     let shared = own.and_then(|pid| nix::sys::statvfs::statvfs(format!("/proc/{pid}/root/dev/shm").as_str()).ok());
     total + shared.map_or(0, |shm| shm.blocks().saturating_sub(shm.blocks_free()) * shm.fragment_size())
+}
+
+/// Bytes of a disk that files take which a process and its descendants hold open and which have no name any more.
+pub(crate) fn nameless_files(pid: Pid, disk: u64) -> u64 {
+    let all = with_descendants(pid, |_| {});
+    open_files(&all, |link| link.ends_with(b" (deleted)"), |found| found.dev() == disk && found.nlink() == 0)
+}
+
+/// Bytes of the files that processes hold open, each counted once, by the link that the system shows and by the file.
+fn open_files(processes: &[Pid], link: impl Fn(&[u8]) -> bool, file: impl Fn(&fs::Metadata) -> bool) -> u64 {
+    let mut seen = HashSet::new();
+    let mut total = 0;
+    for pid in processes {
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+            if fs::read_link(entry.path()).is_ok_and(|shown| link(shown.as_os_str().as_encoded_bytes()))
+                && let Ok(found) = entry.path().metadata()
+                && file(&found)
+                && seen.insert((found.dev(), found.ino()))
+            {
+                total += found.blocks() * 512;
+            }
+        }
+    }
+    total
 }
 
 /// The same with shared pages divided among those that share them, and counted once where they are a file's. Walks page

@@ -28,7 +28,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
-pub(crate) use self::memory::{exact_memory, memory};
+pub(crate) use self::memory::{exact_memory, memory, memory_of_machine, nameless_files};
 use self::wire::{Report, Request, Step, Wanted};
 use crate::command::NotShown;
 use crate::policy::{Plan, Policy, plan};
@@ -41,6 +41,8 @@ const SWITCH: &str = "OPENDMP_NAMESPACES";
 
 static LAUNCHER: Mutex<Option<OwnedFd>> = Mutex::new(None);
 static VIEW: Mutex<Option<UnixStream>> = Mutex::new(None);
+/// The list of mounts, which tells when it changes, and how often it has.
+static MOUNTS: Mutex<(Option<File>, u64)> = Mutex::new((None, 0));
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,6 +54,26 @@ pub(crate) fn start_launcher() -> io::Result<()> {
         *launcher = Some(launcher::start()?);
     }
     Ok(())
+}
+
+/// How often the mounts of this process have changed, as far as it was asked for. What was started before has those of then,
+/// and keeps a disk busy that was unmounted: the view is closed, and others are for their owners to end.
+pub(crate) fn changes_of_mounts() -> u64 {
+    let mut held = lock(&MOUNTS);
+    let (list, changes) = &mut *held;
+    if list.is_none() {
+        // Without it nothing is known of changes, as on a machine without `/proc`.
+        *list = File::open("/proc/self/mounts").ok();
+    }
+    let Some(open) = list else { return *changes };
+    // See proc_pid_mounts(5).
+    let mut events = [PollFd::new(open.as_fd(), PollFlags::POLLPRI)];
+    let changed = matches!(poll(&mut events, PollTimeout::ZERO), Ok(1..));
+    if changed {
+        *changes += 1;
+        *lock(&VIEW) = None;
+    }
+    *changes
 }
 
 /// Sends the launcher a message; starts it anew where it is gone.
@@ -368,6 +390,7 @@ fn through_view(file: &File) -> io::Result<Option<File>> {
     if path.len() > view::MAX_PATH {
         return Ok(None);
     }
+    changes_of_mounts();
     let mut held = lock(&VIEW);
     let mut answer = [0];
     for attempt in 0..2 {

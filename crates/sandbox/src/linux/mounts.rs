@@ -70,7 +70,8 @@ fn limit_watchers() {
     }
 }
 
-/// Mounts of this namespace are its own from here on.
+/// Mounts of this namespace are its own from here on: what the machine mounts later is not seen. A disk that the machine
+/// unmounts is kept busy for as long as this namespace lives; see [`super::changes_of_mounts`].
 pub(super) fn own() -> Result<(), Failed> {
     let none: Option<&str> = None;
     let made = mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none);

@@ -3,21 +3,25 @@
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::{mounts, sys, wire};
 
 /// Longest path of the system.
 pub(super) const MAX_PATH: usize = 4096;
+/// It ends when it was asked nothing for so many milliseconds, and is started anew by the next one who asks.
+const REST: u16 = 5_000;
 
-/// Answers paths with descriptors, until the other end is closed.
+/// Answers paths with descriptors, until the other end is closed or nobody has asked for a while.
 pub(super) fn run(socket: &UnixStream) -> ! {
     let _ = nix::sys::prctl::set_name(c"opendmp-view");
     if nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_err()
@@ -28,6 +32,11 @@ pub(super) fn run(socket: &UnixStream) -> ! {
     }
     let mut body = [0; MAX_PATH];
     loop {
+        // While it lives, a disk that the machine unmounts stays busy.
+        let mut events = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        if !matches!(poll(&mut events, PollTimeout::from(REST)), Ok(1..) | Err(Errno::EINTR)) {
+            sys::exit(0);
+        }
         let length = match wire::receive(socket, &mut body) {
             Ok((0, _)) | Err(_) => sys::exit(0),
             Ok((length, _)) => length,

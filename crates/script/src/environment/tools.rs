@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::unistd::Pid;
+use opendmp_sandbox::disk::Disk;
 use opendmp_sandbox::folders::TempFolder;
 use opendmp_sandbox::{Child, Limits, Rules, Site};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -21,6 +23,8 @@ use crate::interpreter::Interpreter;
 const MINORS: std::ops::RangeInclusive<u32> = 9..=15;
 /// Size of `/dev/shm` for a tool.
 const SHARED_MEMORY: u64 = 1 << 30;
+/// How often it is looked whether a tool takes too much.
+const LOOK: Duration = Duration::from_millis(250);
 /// Lines of a tool's output that an error repeats.
 const LAST_LINES: usize = 12;
 
@@ -48,6 +52,10 @@ pub struct Tools {
     pub site: Site,
     /// How long one step may take.
     pub timeout: Duration,
+    /// Bytes of memory that one step may hold, with all that it starts.
+    pub memory: u64,
+    /// Bytes of each disk that are left free: a step that writes to it is stopped before.
+    pub disk_floor: u64,
 }
 
 impl Tools {
@@ -59,7 +67,16 @@ impl Tools {
             .chain(home.iter().flat_map(|home| [home.join(".local/bin"), home.join(".cargo/bin")]));
         let uv = places.map(|place| place.join("uv")).find(|file| file.is_file());
         let allow_builds = std::env::var_os("OPENDMP_ALLOW_BUILDS").is_some_and(|value| value == "1");
-        Self { python, uv, allow_builds, site: Site::default(), timeout: Duration::from_secs(15 * 60) }
+        let memory = opendmp_sandbox::memory_of_machine().map_or(u64::MAX, |bytes| bytes / 2);
+        Self {
+            python,
+            uv,
+            allow_builds,
+            site: Site::default(),
+            timeout: Duration::from_secs(15 * 60),
+            memory,
+            disk_floor: 0,
+        }
     }
 
     /// An interpreter whose version fits: the usual one, else one found by its version. `wanted` is for the error.
@@ -160,26 +177,59 @@ impl Tools {
             Reach::Write(folder) => (folder.to_owned(), true, false),
             Reach::WriteWithCaches(folder) => (folder.to_owned(), true, !self.allow_builds),
         };
+        let written = folder.clone();
         let start = move || tools.start(&command, &folder, write, caches);
         let started = tokio::task::spawn_blocking(start).await.map_err(|error| failed(error.to_string()))?;
         let (mut child, out, err, tmp) = started.map_err(failed)?;
         let reader = |pipe: OwnedFd| Receiver::from_owned_fd(pipe).map_err(|error| failed(error.to_string()));
         let (out, err) = (reader(out)?, reader(err)?);
+        let step = child.id();
         let working = async {
             let (out, err, status) = tokio::join!(tell(out, progress), tell(err, progress), child.wait());
             (status, if err.is_empty() { out } else { err })
         };
-        let ended = tokio::time::timeout(self.timeout, working).await;
-        if ended.is_err() {
+        let folders = [written.as_path(), tmp.path()];
+        let too_much = self.takes_too_much(step, &folders);
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(self.timeout, working) => Ok(ended),
+            why = too_much => Err(why),
+        };
+        if !matches!(ended, Ok(Ok(_))) {
             let _ = child.kill().await;
         }
         drop(tmp);
+        let ended = ended.map_err(|TooMuch { why, hint }| Error::Environment {
+            message: format!("failed to {what}: {why}"),
+            hint: Some(hint.into()),
+        })?;
         match ended {
             Ok((Ok(status), _)) if status.success() => Ok(()),
             Ok((Ok(status), last)) if last.is_empty() => Err(failed(crate::process::describe(status))),
             Ok((Ok(_), last)) => Err(failed(Vec::from(last).join("\n"))),
             Ok((Err(error), _)) => Err(failed(error.to_string())),
             Err(_) => Err(failed(format!("it took more than {} s", self.timeout.as_secs()))),
+        }
+    }
+
+    /// Waits until a step holds more memory than it may, or too little is left free on a disk that it writes to.
+    async fn takes_too_much(&self, step: Pid, folders: &[&Path]) -> TooMuch {
+        let disks: Vec<Disk> = folders.iter().map(|folder| Disk::new((*folder).to_owned(), self.disk_floor)).collect();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if opendmp_sandbox::holds_more(step, self.memory).await {
+                let why = format!("it wanted more than {} MiB of memory, and was stopped", self.memory >> 20);
+                return TooMuch {
+                    why,
+                    hint: "choose packages that have a wheel for this Python, which need no building",
+                };
+            }
+            let disks = disks.clone();
+            let look = move || disks.into_iter().find(|disk| disk.lacks(0) > 0);
+            if let Ok(Some(disk)) = tokio::task::spawn_blocking(look).await {
+                let folder = disk.folder().display();
+                let why = format!("it was stopped, because the disk of {folder} has too little room left");
+                return TooMuch { why, hint: "make room on that disk; the step is tried again by itself" };
+            }
         }
     }
 
@@ -222,6 +272,12 @@ impl Tools {
         let child = command.spawn().map_err(|error| error.to_string())?;
         Ok((child, out.into(), err.into(), tmp))
     }
+}
+
+/// Why a step was stopped, and what to do.
+struct TooMuch {
+    why: String,
+    hint: &'static str,
 }
 
 /// The user's own folders in which the tools keep what they downloaded.
