@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use opendmp_model::fault::Tries;
 use opendmp_model::ids::Arrival;
-use opendmp_model::ledger::Known;
+use opendmp_model::ledger::{FileStat, Known};
 use opendmp_ports::content::Recent;
 use opendmp_ports::journal::{FlowRow, Lease, SourceId, VersionId};
 use opendmp_ports::transport::Hint;
@@ -333,7 +333,7 @@ impl Ledger for SourceLedger<'_> {
         self.journal.known(self.source, paths).await.map_err(ledger_error)
     }
 
-    async fn affirm(&self, arrivals: Vec<Arrival>) -> Result<(), SourceError> {
+    async fn affirm(&self, arrivals: Vec<(Arrival, FileStat)>) -> Result<(), SourceError> {
         self.journal.affirm(self.source, arrivals).await.map_err(ledger_error)
     }
 

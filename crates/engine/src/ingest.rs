@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use opendmp_model::fault::Fault;
+use opendmp_model::ids::Arrival;
 use opendmp_model::item::{BUNDLE_ITEMS, ContentRef};
+use opendmp_model::ledger::FileStat;
 use opendmp_ports::Error;
 use opendmp_ports::journal::{Ingest, NewArrival, Reader, RunChoice, RunId, RunMode};
 use opendmp_ports::transport::{Hint, Progress, StepCounts};
-use opendmp_processor::{Body, Claim, Claimed, Scan, Source, SourceError};
+use opendmp_processor::{Body, Claim, Claimed, Ledger, Scan, Source, SourceError};
 
 use crate::engine::SourceLedger;
 use crate::failpoint::reach;
@@ -61,7 +63,18 @@ pub enum At {
 #[derive(Default)]
 struct Stored {
     arrivals: Vec<NewArrival>,
+    /// Their claims.
     kept: Vec<Claim>,
+    /// Claims of files whose bytes are those of their latest arrival, as they are now.
+    unchanged: Vec<(Claim, Arrival, FileStat)>,
+}
+
+/// What became of one claim.
+enum Kept {
+    New(NewArrival),
+    Unchanged(Arrival, FileStat),
+    /// It changed meanwhile, and is offered again.
+    Changed,
 }
 
 impl Engine {
@@ -118,7 +131,7 @@ impl Engine {
             if next.is_empty() && stored.arrivals.is_empty() {
                 break;
             }
-            let Stored { arrivals, kept } = std::mem::take(&mut stored);
+            let Stored { arrivals, kept, .. } = std::mem::take(&mut stored);
             let (arrived, next) = futures::join!(
                 async {
                     if arrivals.is_empty() {
@@ -130,6 +143,7 @@ impl Engine {
                 self.store_part(&*source, next, started, &mut report),
             );
             stored = next;
+            self.affirm(&*source, &ledger, std::mem::take(&mut stored.unchanged)).await;
             match arrived {
                 Ok(new) => {
                     report.arrived += new;
@@ -143,6 +157,20 @@ impl Engine {
             }
         }
         Ok(report)
+    }
+
+    /// Notes in the ledger how files are now whose bytes are those of their latest arrival.
+    async fn affirm(&self, source: &dyn Source, ledger: &SourceLedger<'_>, unchanged: Vec<(Claim, Arrival, FileStat)>) {
+        if unchanged.is_empty() {
+            return;
+        }
+        tracing::debug!(files = unchanged.len(), "files have the bytes that they had: they are no new versions");
+        let arrivals = unchanged.iter().map(|(_, arrival, stat)| (*arrival, *stat)).collect();
+        match ledger.affirm(arrivals).await {
+            Ok(()) => unchanged.iter().for_each(|(claim, ..)| source.arrived(claim)),
+            // They are read once more.
+            Err(_) => unchanged.iter().for_each(|(claim, ..)| source.forget(claim)),
+        }
     }
 
     /// Stores what was claimed. What can't be stored, or did not hold, is to be looked at again, as the report then says.
@@ -171,15 +199,18 @@ impl Engine {
             report.not_stored |= report.shortage.is_some();
         }
         let mut at_hand = self.put_at_hand(&claims).await.into_iter();
-        let mut out = Stored { arrivals: Vec::with_capacity(claims.len()), kept: Vec::with_capacity(claims.len()) };
+        let room = claims.len();
+        let mut out =
+            Stored { arrivals: Vec::with_capacity(room), kept: Vec::with_capacity(room), unchanged: Vec::new() };
         for claim in claims {
             let stored = at_hand.next().flatten();
             match self.store(source, &claim, stored).await {
-                Ok(Some(arrival)) => {
+                Ok(Kept::New(arrival)) => {
                     out.arrivals.push(arrival);
                     out.kept.push(claim);
                 }
-                Ok(None) => retake(report),
+                Ok(Kept::Unchanged(arrival, stat)) => out.unchanged.push((claim, arrival, stat)),
+                Ok(Kept::Changed) => retake(report),
                 Err(fault) => {
                     report.problems.push((
                         claim.name.clone(),
@@ -210,13 +241,8 @@ impl Engine {
         claims.iter().map(|claim| bytes_of(claim).and_then(|_| stored.next())).collect()
     }
 
-    /// Stores the bytes of a claim, unless they are; `None`: it changed meanwhile.
-    async fn store(
-        &self,
-        source: &dyn Source,
-        claim: &Claim,
-        stored: Option<ContentRef>,
-    ) -> Result<Option<NewArrival>, Fault> {
+    /// Stores the bytes of a claim, unless they are.
+    async fn store(&self, source: &dyn Source, claim: &Claim, stored: Option<ContentRef>) -> Result<Kept, Fault> {
         let began = Instant::now();
         let stored = match (&claim.body, stored) {
             (_, Some(content)) => Ok(content),
@@ -227,9 +253,14 @@ impl Engine {
         let content = stored.map_err(port_fault)?;
         let stat = match source.confirm(claim).await.map_err(source_fault)? {
             Claimed::Whole(stat) => stat,
-            Claimed::Changed => return Ok(None),
+            Claimed::Changed => return Ok(Kept::Changed),
         };
-        Ok(Some(NewArrival {
+        if let (Some(known), Some(stat), None) = (claim.known, stat, &claim.release)
+            && known.hash == content.hash
+        {
+            return Ok(Kept::Unchanged(known.latest, stat));
+        }
+        Ok(Kept::New(NewArrival {
             path: claim.path.clone(),
             stat,
             name: claim.name.as_str().into(),

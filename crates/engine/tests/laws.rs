@@ -67,7 +67,17 @@ fn l1_nothing_lost() {
     let counted = hold(&Setup::default(), 60);
     happened(
         &counted,
-        &["settled", "crashes", "suspects", "released", "exported", "retried letters", "failed calls", "reprocesses"],
+        &[
+            "settled",
+            "crashes",
+            "suspects",
+            "released",
+            "exported",
+            "retried letters",
+            "failed calls",
+            "reprocesses",
+            "files that changed but for their bytes",
+        ],
     );
 }
 
@@ -209,12 +219,13 @@ fn the_rules_notice_ports_that_lie() {
         (Mutant::DropsDeadLetter, Setup::default(), &[Law::L1]),
         (Mutant::ForgetsReader, Setup::default(), &[Law::L1]),
         (Mutant::DropsHeld, many(), &[Law::L1]),
-        (Mutant::KeepsJoined, many(), &[Law::L2]),
+        (Mutant::KeepsJoined, many(), &[Law::L2, Law::L5]),
         (Mutant::SkipsBlock, many(), &[Law::L1]),
         (Mutant::AcceptsLate, several(), &[Law::L2]),
         (Mutant::MixesAttempts, several(), &[Law::L1, Law::L2, Law::L5]),
         (Mutant::ClaimsTwice, several(), &[Law::L2]),
         (Mutant::NoLedger, Setup::default(), &[Law::Once]),
+        (Mutant::TakesAllForUnchanged, Setup::default(), &[Law::L1]),
         (Mutant::NoSync, Setup::default(), &[Law::L3]),
         (Mutant::TornSink, Setup::default(), &[Law::L3, Law::L2]),
         (Mutant::EagerStep, Setup::default(), &[Law::L3]),

@@ -191,6 +191,7 @@ impl Source for One {
     async fn claim(&self, ledger: &dyn Ledger, _: i64, _: usize) -> Result<Scan, SourceError> {
         let known = ledger.known(vec![b"a".to_vec()]).await?.remove(0).is_some();
         let claim = Claim {
+            known: None,
             path: b"a".to_vec(),
             version: None,
             name: "a".to_owned(),

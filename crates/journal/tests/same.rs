@@ -444,7 +444,9 @@ impl Twins {
                 let _ = both!(self, discard(letters, "known", "ada", now));
             }
             5 => {
-                let arrivals: Vec<Arrival> = (0..4).map(|_| Arrival(self.rng.random_range(1..200))).collect();
+                let stat = FileStat { mtime: self.rng.random_range(0..3), ..FileStat::default() };
+                let arrivals: Vec<(Arrival, FileStat)> =
+                    (0..4).map(|_| (Arrival(self.rng.random_range(1..200)), stat)).collect();
                 let source = SourceId(self.rng.random_range(1..3));
                 both!(self, affirm(source, arrivals)).unwrap();
                 let hastened = both!(self, retry_releases(source, now));

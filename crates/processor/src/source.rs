@@ -21,9 +21,9 @@ pub trait Ledger: Send + Sync {
     /// What is known of each of `paths`, in order.
     async fn known(&self, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>, SourceError>;
 
-    /// Says of arrivals whose files were read soon after a change ([`FileStat::recent`]) that they were looked at again
-    /// and are the same. It may be lost without harm: then they are looked at once more.
-    async fn affirm(&self, _arrivals: Vec<Arrival>) -> Result<(), SourceError> {
+    /// Says of the latest arrivals of paths that their files, as they are now, have the same bytes. It may be lost without
+    /// harm: then they are read once more.
+    async fn affirm(&self, _arrivals: Vec<(Arrival, FileStat)>) -> Result<(), SourceError> {
         Ok(())
     }
 
@@ -55,6 +55,9 @@ pub struct Claim {
     pub path: Vec<u8>,
     /// Which version of it; `None` for sources whose items have no versions.
     pub version: Option<Version>,
+    /// What the ledger has of that path, where its bytes decide whether this is another version of it; `None` where it is
+    /// new whatever its bytes are.
+    pub known: Option<Known>,
     /// The item's name.
     pub name: String,
     /// Media type, where known.

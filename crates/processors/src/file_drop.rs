@@ -123,10 +123,11 @@ pub enum After {
 pub struct Kind;
 
 const DOCS: &str = "\
-Takes every regular file of a folder, and each file again when it changes.
+Takes every regular file of a folder, and each file again when its bytes change.
 
 A file is taken when it has not changed for `settle`. With `after: keep` it is copied, and read again should it change \
-meanwhile. With `after: move` or `delete` it is first set aside in the hidden folder `.opendmp-claimed`, and taken once \
+meanwhile; one that was only touched, got other rights, or was put back from a backup has the bytes it had, and is not \
+processed again (`opendmp reprocess` does that). With `after: move` or `delete` it is first set aside in the hidden folder `.opendmp-claimed`, and taken once \
 no program has it open for writing; it is moved or deleted when its content is stored safely, and never before. A file \
 that takes its old name meanwhile is another file, and is taken as such.
 

@@ -308,6 +308,7 @@ impl Generate {
     fn claim_of(&self, number: u32, body: Body) -> Claim {
         let name = self.item_name(number);
         Claim {
+            known: None,
             path: name.clone().into_bytes(),
             version: None,
             name,

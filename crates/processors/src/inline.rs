@@ -121,6 +121,7 @@ impl Source for Inline {
         let new = self.new_items(ledger).await?;
         let complete = new.len() <= limit;
         let claims = new.into_iter().take(limit).map(|item| Claim {
+            known: None,
             path: item.name.as_bytes().to_vec(),
             version: None,
             name: item.name.clone(),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
-use opendmp_model::ledger::Known;
+use opendmp_model::ledger::{FileStat, Known};
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadGroup, DeadHeld, DeadRow, DraftChange,
@@ -81,7 +81,7 @@ calls! {
     fn source(space: SpaceId, identity: &str) -> SourceId;
     fn known(source: SourceId, paths: Vec<Vec<u8>>) -> Vec<Option<Known>>;
     fn releasing(source: SourceId, releases: Vec<Vec<u8>>) -> Vec<bool>;
-    fn affirm(source: SourceId, arrivals: Vec<Arrival>) -> ();
+    fn affirm(source: SourceId, arrivals: Vec<(Arrival, FileStat)>) -> ();
     fn pending_releases(source: SourceId, limit: usize) -> Vec<Vec<u8>>;
     fn retry_releases(source: SourceId, now: i64) -> u64;
     fn open_run(flow: FlowId, version: VersionId, mode: RunMode, trigger: &str, at: i64) -> RunId;

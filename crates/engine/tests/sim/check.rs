@@ -9,6 +9,7 @@ use opendmp_model::fault::{FaultClass, FaultKind};
 use opendmp_model::history::{Entry, Result as Outcome};
 use opendmp_model::ids::{Arrival, ContentHash, ItemId, Pass, SlotId};
 use opendmp_model::item::{ContentRef, Item};
+use opendmp_model::ledger::FileStat;
 use opendmp_model::manifest::Load;
 use opendmp_ports::Journal;
 use opendmp_ports::journal::decide::LOST_LIMIT;
@@ -66,6 +67,28 @@ pub fn ingested(world: &Arc<World>, ingest: &Ingest, done: &opendmp_ports::Resul
         }
     }
     commit(world);
+}
+
+/// Files were said to have the bytes of arrivals.
+pub fn affirmed(world: &World, arrivals: &[(Arrival, FileStat)]) {
+    for (arrival, stat) in arrivals {
+        let row = world.truth.arrival(*arrival).now_or_never().unwrap().unwrap();
+        let mut seen = world.seen();
+        // Where it has changed since, or is gone, there is nothing to compare.
+        let now = seen.places.values().flat_map(|place| place.files.values()).find(|file| file.stat() == *stat);
+        let Some((version, hash)) = now.map(|file| (file.version, ContentHash::of(&file.bytes))) else { continue };
+        if hash == row.content.hash {
+            seen.unchanged.entry(version).or_default().insert(row.source);
+            drop(seen);
+            world.count("files that changed but for their bytes");
+        } else {
+            drop(seen);
+            world.broken(
+                Law::L1,
+                format!("version {version} was taken for arrival {}, whose bytes are others", arrival.0),
+            );
+        }
+    }
 }
 
 /// Tasks were claimed.
@@ -555,9 +578,9 @@ pub fn at_rest(world: &World) {
 
 /// What stood still in a source has arrived, and what was claimed was let go.
 fn sources(world: &World) {
-    let (places, away, arrived) = {
+    let (places, away, arrived, unchanged) = {
         let seen = world.seen();
-        (seen.places.clone(), seen.away.clone(), seen.arrived.clone())
+        (seen.places.clone(), seen.away.clone(), seen.arrived.clone(), seen.unchanged.clone())
     };
     for ((name, folder), place) in away {
         for (token, aside) in place.aside.iter().filter(|(_, aside)| !aside.file.writer) {
@@ -570,7 +593,9 @@ fn sources(world: &World) {
     for (name, place) in places {
         let readers = world.setup.flows.iter().flat_map(|flow| flow.places()).filter(|place| **place == name).count();
         for (path, file) in place.files.iter().filter(|(_, file)| !file.writer) {
-            if arrived.get(&file.version).map_or(0, BTreeMap::len) < readers {
+            let by = arrived.get(&file.version).into_iter().flat_map(BTreeMap::keys);
+            let by: BTreeSet<&String> = by.chain(unchanged.get(&file.version).into_iter().flatten()).collect();
+            if by.len() < readers {
                 world.broken(
                     Law::L1,
                     format!("version {} of {name}/{path} stands still and has not arrived", file.version),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
-use opendmp_model::ledger::Known;
+use opendmp_model::ledger::{FileStat, Known};
 use opendmp_model::manifest::Load;
 use opendmp_ports::content::{Body, Collection, Hold, MemoryContent, Usage};
 use opendmp_ports::journal::*;
@@ -47,6 +47,8 @@ pub enum Mutant {
     ReleasesAtClaim,
     /// The source lets go what lies under the claimed name by now.
     ReleasesByPath,
+    /// The source says of a file whatever its bytes are that they are those of its latest arrival.
+    TakesAllForUnchanged,
     /// The source sets files aside in a folder that had its place before, and looks for them in the one that has it now.
     ClaimsIntoFormerFolder,
     /// The source takes a release for done because the folder that has the place now does not have the file.
@@ -142,6 +144,10 @@ impl Liar {
 journal! { Liar;
     async fn context(&self, context: Context) -> Result<u32> {
         self.truth.context(context).await
+    }
+
+    async fn affirm(&self, source: SourceId, arrivals: Vec<(Arrival, FileStat)>) -> Result<()> {
+        self.truth.affirm(source, arrivals).await
     }
 
     async fn ingest(&self, mut ingest: Ingest) -> Result<Ingested> {

@@ -9,7 +9,7 @@ use opendmp_model::export::{IfExists, SinkClass};
 use opendmp_model::fault::{Fault, FaultKind};
 use opendmp_model::ids::ContentHash;
 use opendmp_model::item::{Attributes, Item};
-use opendmp_model::ledger::FileStat;
+use opendmp_model::ledger::{FileStat, Known};
 use opendmp_ports::journal::ExportState;
 use opendmp_processor::{Audit, Body, Claim, Claimed, Export, ExportEnd, Ledger, Scan, Sink, Source, SourceError};
 use std::collections::BTreeSet;
@@ -188,14 +188,16 @@ async fn change(world: &Arc<World>, place: &str, path: &str) {
             }
         }
         8 => {
+            // It grows, or is only touched.
+            let more = ["", "+"][world.below(2) as usize];
             let mut seen = world.seen();
             let version = seen.next_number();
             let files = &mut seen.places.entry(place.to_owned()).or_default().files;
             if let Some(file) = files.get_mut(path).filter(|file| !file.writer) {
                 file.version = version;
-                file.bytes.extend_from_slice(b"+");
+                file.bytes.extend_from_slice(more.as_bytes());
                 drop(seen);
-                world.note(|| format!("producer: {place}/{path} grows to version {version}"));
+                world.note(|| format!("producer: {place}/{path} becomes version {version} by {more:?}"));
             }
         }
         _ => {
@@ -275,6 +277,7 @@ impl PlaceSource {
 
     fn claim_of(&self, path: String, file: &File, release: Option<Token>) -> Claim {
         Claim {
+            known: None,
             path: path.clone().into_bytes(),
             version: Some(file.stat()),
             name: path,
@@ -315,6 +318,10 @@ impl PlaceSource {
                 continue;
             }
             let mut claim = self.claim_of(path, &opened, None);
+            claim.known = known;
+            if world.setup.mutant == Some(Mutant::TakesAllForUnchanged) {
+                claim.known = known.map(|known| Known { hash: ContentHash::of(&bytes), ..known });
+            }
             claim.body = Body::Bytes(bytes.into());
             scan.claims.push(claim);
         }

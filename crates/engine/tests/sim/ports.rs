@@ -8,7 +8,7 @@ use bytes::Bytes;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
-use opendmp_model::ledger::Known;
+use opendmp_model::ledger::{FileStat, Known};
 use opendmp_ports::content::{Body, Collection, Hold, Usage};
 use opendmp_ports::journal::*;
 use opendmp_ports::transport::{Hint, Listener};
@@ -38,7 +38,6 @@ macro_rules! journal {
             contexts(numbers: Vec<u32>) -> Vec<Context>;
             source(space: SpaceId, identity: &str) -> SourceId;
             known(source: SourceId, paths: Vec<Vec<u8>>) -> Vec<Option<Known>>;
-            affirm(source: SourceId, arrivals: Vec<Arrival>) -> ();
             releasing(source: SourceId, releases: Vec<Vec<u8>>) -> Vec<bool>;
             pending_releases(source: SourceId, limit: usize) -> Vec<Vec<u8>>;
             retry_releases(source: SourceId, now: i64) -> u64;
@@ -163,6 +162,13 @@ journal! { SimJournal;
         self.0.world.seen().contexts.insert(number, (version, processor));
         self.0.after(self.rate(), "journal context").await?;
         Ok(number)
+    }
+
+    async fn affirm(&self, source: SourceId, arrivals: Vec<(Arrival, FileStat)>) -> Result<()> {
+        self.before("journal affirm").await?;
+        self.inner().affirm(source, arrivals.clone()).await?;
+        check::affirmed(&self.0.world, &arrivals);
+        self.0.after(self.rate(), "journal affirm").await
     }
 
     async fn ingest(&self, ingest: Ingest) -> Result<Ingested> {

@@ -97,6 +97,8 @@ pub struct Seen {
     pub named: BTreeSet<ContentRef>,
     /// The arrivals of each version, by the source that took it.
     pub arrived: BTreeMap<u64, BTreeMap<String, Vec<Arrival>>>,
+    /// Versions with the bytes of the latest arrival of their path, by the source that found that out.
+    pub unchanged: BTreeMap<u64, BTreeSet<String>>,
     pub last_arrival: Arrival,
     /// By slot what each arrival and pass came to.
     pub results: BTreeMap<SlotId, BTreeMap<(Arrival, Pass), ContentHash>>,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
-use opendmp_model::ledger::Known;
+use opendmp_model::ledger::{FileStat, Known};
 use opendmp_ports::journal::{
     ArrivalRow, Backlog, ClaimRequest, Claimed, Claims, CollectionRow, DeadGroup, DeadHeld, DeadRow, DraftChange,
     DraftChanged, DraftRow, Feed, Filter, Finished, FlowChange, FlowId, FlowRow, Found, GroupRow, HeldKey, HeldRow,
@@ -123,7 +123,7 @@ impl Journal for SqliteJournal {
         self.read("journal known", work).await
     }
 
-    async fn affirm(&self, source: SourceId, arrivals: Vec<Arrival>) -> Result<()> {
+    async fn affirm(&self, source: SourceId, arrivals: Vec<(Arrival, FileStat)>) -> Result<()> {
         self.write_in(Lane::of(arrivals.len()), "journal affirm", move |t| t.affirm(source, &arrivals)).await
     }
 

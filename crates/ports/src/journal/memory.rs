@@ -291,16 +291,16 @@ impl Journal for MemoryJournal {
         Ok(paths.into_iter().map(|path| state.paths.get(&(source, path)).copied()).collect())
     }
 
-    async fn affirm(&self, source: SourceId, arrivals: Vec<Arrival>) -> Result<()> {
+    async fn affirm(&self, source: SourceId, arrivals: Vec<(Arrival, FileStat)>) -> Result<()> {
         let mut state = self.lock();
         let identity = state.sources.get((source.0 as usize).wrapping_sub(1)).map(|(_, identity)| identity.clone());
-        for arrival in arrivals {
+        for (arrival, stat) in arrivals {
             let row = state.arrivals.get_mut(&arrival).filter(|row| Some(&row.source) == identity.as_ref());
-            let Some(row) = row else { continue };
-            row.stat = row.stat.map(FileStat::settled);
+            let Some(row) = row.filter(|row| row.stat.is_some()) else { continue };
+            row.stat = Some(stat);
             let path = row.path.clone();
             if let Some(known) = state.paths.get_mut(&(source, path)).filter(|known| known.latest == arrival) {
-                known.stat = known.stat.settled();
+                known.stat = stat;
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use opendmp_model::history::Context;
 use opendmp_model::ids::{Arrival, ContentHash, IdPrefix, ItemId, PathHash, SlotId, TaskId};
 use opendmp_model::item::ContentRef;
-use opendmp_model::ledger::Known;
+use opendmp_model::ledger::{FileStat, Known};
 use tokio::sync::mpsc;
 
 use crate::Result;
@@ -96,12 +96,9 @@ pub trait Journal: Send + Sync {
     /// What the ledger knows of paths in a source, in order.
     async fn known(&self, source: SourceId, paths: Vec<Vec<u8>>) -> Result<Vec<Option<Known>>>;
 
-    /// Says of arrivals in a source whose files were read soon after a change ([`FileStat::recent`]) that they have
-    /// been looked at again since, and were the same: from then on their times tell. Others stay as they are. It is
-    /// true whoever says it and does no harm when it is lost, so it needs no lease.
-    ///
-    /// [`FileStat::recent`]: opendmp_model::ledger::FileStat::recent
-    async fn affirm(&self, source: SourceId, arrivals: Vec<Arrival>) -> Result<()>;
+    /// Says of arrivals in a source how their files are now that have the same bytes as then. Of arrivals without a file
+    /// nothing is noted. It is true whoever says it and does no harm when it is lost, so it needs no lease.
+    async fn affirm(&self, source: SourceId, arrivals: Vec<(Arrival, FileStat)>) -> Result<()>;
 
     /// Whether each release is recorded and not yet carried out.
     async fn releasing(&self, source: SourceId, releases: Vec<Vec<u8>>) -> Result<Vec<bool>>;

@@ -138,7 +138,7 @@ pub(super) struct Scanner {
     waiting: Waiting,
     areas: Areas,
     /// Arrivals that were looked at again, and are the same.
-    sure: Vec<Arrival>,
+    sure: Vec<(Arrival, FileStat)>,
     still: Still,
     told: HashMap<Vec<u8>, (FileStat, u64)>,
     /// Claimed and not yet handed over; a call that is cancelled leaves them to the next.
@@ -194,7 +194,7 @@ impl Scanner {
     }
 
     /// The arrivals that were found to be the same, to be told to the ledger.
-    pub(super) fn hand_over_sure(&mut self) -> Vec<Arrival> {
+    pub(super) fn hand_over_sure(&mut self) -> Vec<(Arrival, FileStat)> {
         std::mem::take(&mut self.sure)
     }
 

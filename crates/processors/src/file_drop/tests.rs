@@ -8,7 +8,7 @@ mod rights;
 
 use super::*;
 use opendmp_model::ids::{Arrival, ContentHash};
-use opendmp_model::ledger::Known;
+use opendmp_model::ledger::{FileStat, Known};
 use opendmp_processor::{Audit, AuditState, Body};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -40,10 +40,11 @@ impl Ledger for Book {
         Ok(paths.iter().map(|path| known.get(path).copied()).collect())
     }
 
-    async fn affirm(&self, arrivals: Vec<Arrival>) -> Result<(), SourceError> {
+    async fn affirm(&self, arrivals: Vec<(Arrival, FileStat)>) -> Result<(), SourceError> {
         let mut known = self.known.lock().unwrap();
-        for known in known.values_mut().filter(|known| arrivals.contains(&known.latest)) {
-            known.stat = known.stat.settled();
+        for known in known.values_mut() {
+            let now = arrivals.iter().find(|(arrival, _)| *arrival == known.latest);
+            known.stat = now.map_or(known.stat, |(_, stat)| *stat);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use opendmp_model::ids::{Arrival, ContentHash};
-use opendmp_model::ledger::Known;
+use opendmp_model::ledger::{FileStat, Known};
 use opendmp_ports::journal::decide::{self, Made, SourceLedger};
 use opendmp_ports::journal::{Ingest, Ingested, RunChoice, RunMode, SourceId};
 use opendmp_ports::transport::StepCounts;
@@ -97,19 +97,11 @@ impl Tables<'_> {
         Ok(!self.sql(sql)?.exists(params![ingest.source.0, paths().min(), paths().max()])?)
     }
 
-    /// Says of arrivals that the times of their files tell of every later change.
-    pub(crate) fn affirm(&mut self, source: SourceId, arrivals: &[Arrival]) -> Result<()> {
-        let mut recorded = self.sql("SELECT stat FROM arrival WHERE id = ?1 AND source = ?2")?;
-        let mut update = self.sql("UPDATE arrival SET stat = ?2 WHERE id = ?1")?;
-        for arrival in arrivals {
-            let id = arrival.0 as i64;
-            let stat: Option<Option<Vec<u8>>> =
-                recorded.query_row(params![id, source.0], |row| row.get(0)).optional()?;
-            let Some(stat) = stat.flatten() else { continue };
-            let stat = stat_of(&stat)?;
-            if stat.recent {
-                update.execute(params![id, blob(Some(stat_bytes(&stat.settled())))])?;
-            }
+    /// Says how the files of arrivals are now, which have the same bytes.
+    pub(crate) fn affirm(&mut self, source: SourceId, arrivals: &[(Arrival, FileStat)]) -> Result<()> {
+        let mut update = self.sql("UPDATE arrival SET stat = ?3 WHERE id = ?1 AND source = ?2 AND stat IS NOT NULL")?;
+        for (arrival, stat) in arrivals {
+            update.execute(params![arrival.0 as i64, source.0, blob(Some(stat_bytes(stat)))])?;
         }
         Ok(())
     }

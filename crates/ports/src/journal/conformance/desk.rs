@@ -194,6 +194,14 @@ impl Desk {
         NewRevision { collection: collection.into(), processor: "shelf".into(), item: item.clone(), export }
     }
 
+    /// A claim of a version of a file, from which `result` comes.
+    pub(super) async fn version_of(&self, file: NewArrival, result: &str) -> Claimed {
+        let done = self.ingest(self.ingest_of(vec![file])).await;
+        let mut claimed = self.claim_run(done.run).await;
+        claimed.task.items[0].content = content(result);
+        claimed
+    }
+
     /// Takes a file in and collects it, to be exported or not. Answers its slot.
     pub(super) async fn collect(&self, path: &str, content: &str, export: Option<NewExport>) -> (SlotId, Applied) {
         let claimed = self.arrive_as(path, content).await;

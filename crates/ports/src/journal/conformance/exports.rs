@@ -47,9 +47,7 @@ pub(super) async fn equal_results_are_not_exported_again(d: Desk) {
         let changed = NewArrival { stat: None, ..file("a", "one") };
         let done = d.ingest(Ingest { source: d.source, ..d.ingest_of(vec![changed]) }).await;
         assert_eq!(done.new, 0, "known by its content");
-        let touched = NewArrival { stat: Some(super::desk::stat(31)), ..file("a", "one") };
-        let done = d.ingest(d.ingest_of(vec![touched])).await;
-        let claimed = d.claim_run(done.run).await;
+        let claimed = d.version_of(file("a", "another"), "one").await;
         d.apply(d.collected(&claimed, wanted())).await
     };
     let applied = again().await;
@@ -60,9 +58,7 @@ pub(super) async fn equal_results_are_not_exported_again(d: Desk) {
 
 /// Collects a result equal to the last one of `a`, to be exported elsewhere.
 async fn again(d: &Desk, version: u64, wanted: NewExport) -> Applied {
-    let touched = NewArrival { stat: Some(super::desk::stat(version)), ..file("a", "one") };
-    let done = d.ingest(d.ingest_of(vec![touched])).await;
-    let claimed = d.claim_run(done.run).await;
+    let claimed = d.version_of(file("a", &format!("version {version}")), "one").await;
     d.apply(d.collected(&claimed, Some(wanted))).await
 }
 

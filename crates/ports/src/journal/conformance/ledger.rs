@@ -101,13 +101,30 @@ pub(super) async fn recent_versions_go_by_content(d: Desk) {
     );
     assert_eq!(d.ingest(d.ingest_of(vec![recent("2")])).await.new, 1, "its times don't tell of the change");
     let elsewhere = d.j().await.source(DEFAULT_SPACE, "file_drop:/other").await.expect(OK);
-    d.j().await.affirm(elsewhere, vec![Arrival(2)]).await.expect(OK);
-    d.j().await.affirm(d.source, vec![Arrival(1), Arrival(77)]).await.expect(OK);
+    d.j().await.affirm(elsewhere, vec![(Arrival(2), stat(8))]).await.expect(OK);
+    d.j().await.affirm(d.source, vec![(Arrival(1), stat(8)), (Arrival(77), stat(8))]).await.expect(OK);
     assert!(known().await.stat.recent, "another arrival, another source");
-    d.j().await.affirm(d.source, vec![Arrival(2)]).await.expect(OK);
+    d.j().await.affirm(d.source, vec![(Arrival(2), stat(7))]).await.expect(OK);
     assert_eq!(known().await.stat, stat(7));
     assert_eq!(d.j().await.arrival(Arrival(2)).await.expect(OK).stat, Some(stat(7)));
     assert_eq!(d.ingest(d.ingest_of(vec![settled("2"), recent("2")])).await.new, 0);
+}
+
+pub(super) async fn bytes_of_before_are_no_new_version(d: Desk) {
+    let with = |text: &str, number: u64| NewArrival { stat: Some(stat(number)), ..file("a", text) };
+    let known = || async { d.j().await.known(d.source, vec![b"a".to_vec()]).await.expect(OK)[0].expect("known") };
+    assert_eq!(d.ingest(d.ingest_of(vec![with("1", 1)])).await.new, 1);
+    assert_eq!(d.ingest(d.ingest_of(vec![with("1", 2)])).await.new, 0, "touched, or put there again");
+    assert_eq!(known().await.stat, stat(1));
+    d.j().await.affirm(d.source, vec![(Arrival(1), stat(2))]).await.expect(OK);
+    assert_eq!((known().await.stat, known().await.latest), (stat(2), Arrival(1)));
+    assert_eq!(d.j().await.arrival(Arrival(1)).await.expect(OK).stat, Some(stat(2)));
+    assert_eq!(d.ingest(d.ingest_of(vec![with("2", 2)])).await.new, 1, "other bytes, whatever the times say");
+    assert_eq!(d.ingest(d.ingest_of(vec![with("1", 3)])).await.new, 1, "those of the version before the latest");
+    let dropped = || NewArrival { stat: Some(stat(4)), ..dropped("b", b"claim-1") };
+    assert_eq!(d.ingest(d.ingest_of(vec![dropped()])).await.new, 1);
+    let again = NewArrival { release: Some(Bytes::from_static(b"claim-2")), ..dropped() };
+    assert_eq!(d.ingest(d.ingest_of(vec![again])).await.new, 1, "each file that is let go is an arrival");
 }
 
 pub(super) async fn items_without_a_version_go_by_content(d: Desk) {
@@ -156,7 +173,7 @@ pub(super) async fn releases_come_once(d: Desk) {
 pub(super) async fn origins_stay(d: Desk) {
     let mut seen = Vec::new();
     for version in 1..=5 {
-        let changed = NewArrival { stat: Some(stat(version)), ..file("a", "same") };
+        let changed = file("a", &format!("version {version}"));
         let done = d.ingest(d.ingest_of(vec![file(&format!("other-{version}"), "x"), changed])).await;
         seen.extend(d.claim_run(done.run).await.task.items.iter().map(|item| item.origin.0));
     }

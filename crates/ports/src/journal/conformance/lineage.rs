@@ -206,9 +206,7 @@ pub(super) async fn the_last_equal_results_are_named(d: Desk) {
     let (slot, _) = d.collect("a", "1", None).await;
     let mut seqs = Vec::new();
     for n in 0..CONFIRMED as u64 + 3 {
-        let arrival = NewArrival { stat: Some(super::desk::stat(n)), ..super::desk::item_arrival(b"a", "a", "1") };
-        let done = d.ingest(d.ingest_of(vec![arrival])).await;
-        let claimed = d.claim_run(done.run).await;
+        let claimed = d.version_of(super::desk::file("a", &format!("version {n}")), "1").await;
         seqs.push(d.apply(d.collected(&claimed, None)).await.seq);
     }
     let row = d.newest(slot).await;

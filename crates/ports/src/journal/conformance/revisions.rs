@@ -11,12 +11,7 @@ use crate::journal::types::*;
 pub(super) async fn equal_results_add_only_history(d: Desk) {
     let (slot, first) = d.collect("a", "one", None).await;
     assert_eq!((first.revisions, first.unchanged), (1, 0));
-    let claimed = {
-        // Another version of the file, from which the same comes.
-        let changed = NewArrival { stat: Some(super::desk::stat(77)), ..file("a", "one") };
-        let done = d.ingest(d.ingest_of(vec![changed])).await;
-        d.claim_run(done.run).await
-    };
+    let claimed = d.version_of(file("a", "another"), "one").await;
     let applied = d.apply(d.collected(&claimed, None)).await;
     assert_eq!((applied.revisions, applied.unchanged), (0, 1));
     let rows = d.revisions(slot).await;
@@ -35,13 +30,11 @@ pub(super) async fn equal_results_add_only_history(d: Desk) {
     assert_eq!(told, [(1, content("one").hash), (2, content("two").hash)], "a changed result is a revision");
 }
 
-/// Claims of versions of one file, in order.
-async fn versions(d: &Desk, contents: &[&str]) -> Vec<Claimed> {
+/// Claims of versions of one file, in order, and what comes of each.
+async fn versions(d: &Desk, results: &[&str]) -> Vec<Claimed> {
     let mut claimed = Vec::new();
-    for (version, text) in (1..).zip(contents) {
-        let arrival = NewArrival { stat: Some(super::desk::stat(version)), ..file("a", text) };
-        let done = d.ingest(d.ingest_of(vec![arrival])).await;
-        claimed.push(d.claim_run(done.run).await);
+    for (number, result) in results.iter().enumerate() {
+        claimed.push(d.version_of(file("a", &format!("version {number}")), result).await);
     }
     claimed
 }

@@ -19,12 +19,10 @@ async fn name_of(d: &Desk, slot: SlotId) -> String {
 }
 
 /// Claims of versions of one file, in order.
-async fn versions(d: &Desk, contents: &[&str]) -> Vec<Claimed> {
+async fn versions(d: &Desk, results: &[&str]) -> Vec<Claimed> {
     let mut claimed = Vec::new();
-    for (version, text) in (1..).zip(contents) {
-        let arrival = NewArrival { stat: Some(super::desk::stat(version)), ..file("versions", text) };
-        let done = d.ingest(d.ingest_of(vec![arrival])).await;
-        claimed.push(d.claim_run(done.run).await);
+    for (number, result) in results.iter().enumerate() {
+        claimed.push(d.version_of(file("versions", &format!("version {number}")), result).await);
     }
     claimed
 }
@@ -230,9 +228,7 @@ pub(super) async fn a_foreign_target_is_given_up(d: Desk) {
 
 pub(super) async fn a_moved_revision_is_not_confused(d: Desk) {
     let (slot, _) = d.collect("a", "one", Some(to("old.csv", IfExists::Version))).await;
-    let touched = NewArrival { stat: Some(super::desk::stat(5)), ..file("a", "one") };
-    let done = d.ingest(d.ingest_of(vec![touched])).await;
-    let claimed = d.claim_run(done.run).await;
+    let claimed = d.version_of(file("a", "another"), "one").await;
     assert_eq!(d.apply(d.collected(&claimed, Some(to("new.csv", IfExists::Version)))).await.exports, 1);
     let intents = d.intents(10).await;
     let names: Vec<String> =

@@ -138,7 +138,7 @@ impl Pass {
                 Ok(())
             }
             Verdict::Take(_) if call.shared.after == After::Keep => {
-                self.take(call, &opened, path, stat, recent);
+                self.take(call, &opened, path, (stat, answer.known), recent);
                 Ok(())
             }
             Verdict::Take(stood) => self.set_aside(call, &opened, path, stat, stood),
@@ -168,7 +168,14 @@ impl Pass {
     }
 
     /// Claims a file that stays where it is. Until `recent`, a further change of it may not show in its stamps.
-    fn take(&mut self, call: &mut Call<'_>, folder: &Folder, path: Vec<u8>, stat: FileStat, recent: Option<i64>) {
+    fn take(
+        &mut self,
+        call: &mut Call<'_>,
+        folder: &Folder,
+        path: Vec<u8>,
+        (stat, known): (FileStat, Option<Known>),
+        recent: Option<i64>,
+    ) {
         let Some(file) = self.open(call, folder, (&path, &path), &stat) else { return };
         if let Some(until) = recent {
             self.wait(call, &path, until);
@@ -180,7 +187,7 @@ impl Pass {
         let stat = FileStat { recent: recent.is_some(), ..stat };
         match body(file, stat.size) {
             Ok(body) => {
-                let claim = claim(call.shared, &path, stat, body, None);
+                let claim = claim(call.shared, &path, stat, body, known, None);
                 call.offer(path, stat, claim);
             }
             Err(error) => call.tell(&path, stat, failed("reading", &path, &error)),
@@ -200,9 +207,9 @@ impl Pass {
         };
         match read() {
             Ok((_, after)) if !same(&after, &stat) => self.wait_a_while(call, &path),
-            Ok((None, _)) => call.scanner.sure.push(known.latest),
+            Ok((None, _)) => call.scanner.sure.push((known.latest, stat)),
             Ok((Some(body), _)) => {
-                let claim = claim(call.shared, &path, stat, body, None);
+                let claim = claim(call.shared, &path, stat, body, Some(*known), None);
                 call.offer(path, stat, claim);
             }
             Err(error) => call.tell(&path, stat, failed("reading", &path, &error)),
@@ -280,7 +287,7 @@ impl Pass {
         match version_of(&file).and_then(|stat| Ok((stat, named?))) {
             Ok((stat, named)) if same(&stat, &named) => match body(file, stat.size) {
                 Ok(body) => {
-                    let claim = claim(call.shared, &place.path, stat, body, Some(place.release(&stat)));
+                    let claim = claim(call.shared, &place.path, stat, body, None, Some(place.release(&stat)));
                     call.offer(place.key(), stat, claim);
                 }
                 Err(error) => call.tell(&place.path, stat, failed("reading", &place.path, &error)),
@@ -353,7 +360,14 @@ fn body(file: File, size: u64) -> io::Result<Body> {
     Ok(Body::Bytes(bytes.freeze()))
 }
 
-fn claim(shared: &Shared, path: &[u8], stat: FileStat, body: Body, release: Option<Bytes>) -> Claim {
+fn claim(
+    shared: &Shared,
+    path: &[u8],
+    stat: FileStat,
+    body: Body,
+    known: Option<Known>,
+    release: Option<Bytes>,
+) -> Claim {
     let (folder, file_name) = split(path);
     let mut attributes = Attributes::new();
     if !folder.is_empty() {
@@ -363,7 +377,7 @@ fn claim(shared: &Shared, path: &[u8], stat: FileStat, body: Body, release: Opti
     attributes.insert("source_path".to_owned(), Value::String(source_path));
     let item_name = name::from_bytes(file_name);
     let media_type = mime_guess::from_ext(name::extension(&item_name)).first_raw().map(str::to_owned);
-    Claim { path: path.to_vec(), version: Some(stat), name: item_name, media_type, attributes, body, release }
+    Claim { path: path.to_vec(), version: Some(stat), known, name: item_name, media_type, attributes, body, release }
 }
 
 fn still_open() -> SourceError {
