@@ -82,7 +82,7 @@ fn l2_files_with_the_bytes_of_before_are_not_processed_again() {
         for (name, _) in KEPT {
             let path = path(place, name);
             let file = std::fs::File::options().write(true).open(&path).unwrap();
-            file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3600)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
             file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         }
     };
