@@ -437,22 +437,22 @@ class Annotations(Case):
 
 class Large(Case):
     def test_a_table_in_many_pieces_is_read_as_one(self):
-        tables = worker.tables()
+        tables, cells = worker.tables(), sys.modules["opendmp_cells"]
         data = "id,x,y,z\n" + "".join(f"{n},{n / 7:.3f},{'' if n % 5 else n},t{n}\n" for n in range(2_000)) + "a,NA,7,\n"
-        before = tables.CHUNK_CELLS, tables.PIECE, tables.KEEP_BYTES, tables.WHOLE_BYTES
+        before = tables.CHUNK_CELLS, tables.PIECE, tables.KEEP_BYTES, cells.WHOLE_BYTES
         try:
             whole = {library: read("t.csv", data, library)[0] for library in LIBRARIES}
             tables.CHUNK_CELLS, tables.PIECE = 400, 2_000
             self.unchanged(data)
             self.assertEqual(content(data, lambda t: t[t.z.isna()]), "id,x,y,z\na,NA,7,\n")
-            tables.KEEP_BYTES, tables.WHOLE_BYTES = 0, 100
+            tables.KEEP_BYTES, cells.WHOLE_BYTES = 0, 100
             self.assertEqual(content("a,b\n01,1.50\n", lambda t: t), "a,b\n01,1.5\n")
             self.assertEqual(read("t.csv", "a,b\n1," + "x" * 200_000 + "\n")[0].shape, (1, 2))
             for library in LIBRARIES:
                 again = read("t.csv", data, library)[0]
                 self.assertTrue(again.equals(whole[library]), (library, again, whole[library]))
         finally:
-            tables.CHUNK_CELLS, tables.PIECE, tables.KEEP_BYTES, tables.WHOLE_BYTES = before
+            tables.CHUNK_CELLS, tables.PIECE, tables.KEEP_BYTES, cells.WHOLE_BYTES = before
 
 
 CELLS = {

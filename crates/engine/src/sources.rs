@@ -20,7 +20,7 @@ use crate::live::{complain, pause};
 use crate::loaded::run_blocking;
 use crate::retry::{Cause, Policy, Waits, port_fault};
 use crate::space::Shortage;
-use crate::watch::{Folders, News, Told, Watching};
+use crate::watch::{Folders, News, Told, Unwatchable, Watching};
 use crate::{At, Engine, ScanReport, spans};
 
 /// How often flows are compared with what is running although nothing was hinted at, and how long after a source was
@@ -254,7 +254,7 @@ struct SourceLoop {
     told: Arc<Told>,
     watching: Option<Watching>,
     /// Why it is not watched, and how often all of it was looked at without.
-    unwatched: Option<(String, u32)>,
+    unwatched: Option<(Unwatchable, u32)>,
     /// Names that were told and not yet looked at.
     names: Vec<Vec<u8>>,
     /// When names are to be looked at again. This and the next are by a clock that nobody can set back.
@@ -269,6 +269,8 @@ struct SourceLoop {
     turn: bool,
     /// Whether changes are told only by looking.
     untold: bool,
+    /// Whether it was said that the folder is on a network file system.
+    remote: bool,
     room: Room,
     /// The waits after scans that failed.
     waits: Waits,
@@ -302,6 +304,7 @@ impl SourceLoop {
             slowly: false,
             turn: false,
             untold: false,
+            remote: false,
             room: Room::default(),
             place: Some(String::new()),
         }
@@ -403,15 +406,20 @@ impl SourceLoop {
                 watcher.watch(&asked, &told)
             }
         });
-        match watched.await.unwrap_or_else(|error| Err(error.to_string())) {
+        match watched.await.unwrap_or_else(|error| Err(Unwatchable { message: error.to_string(), hint: WATCHER_HINT }))
+        {
             Ok(watching) => {
                 (self.watching, self.unwatched) = (Some(watching), None);
                 self.common.engine.clear_trouble(&unwatched(&self.about));
             }
-            Err(message) => {
+            Err(why) => {
                 let looks = self.unwatched.take().map_or(0, |(_, looks)| looks);
-                self.unwatched = Some((message, looks));
+                self.unwatched = Some((why, looks));
             }
+        }
+        if request.remote && !std::mem::replace(&mut self.remote, true) {
+            let (folder, seconds) = (request.folder.display(), RECONCILE.as_secs());
+            tracing::info!(%folder, "the folder is on a network file system, which does not tell of what other machines change: it is scanned every {seconds} s");
         }
         self.untold = request.remote || self.watching.is_none();
     }
@@ -470,14 +478,14 @@ impl SourceLoop {
                     Some(at) => (self.everything, self.slowly) = (self.everything.min(after(at)), false),
                     None => {}
                 }
-                if let Some((message, looks)) = self.unwatched.as_mut().filter(|_| all) {
+                if let Some((Unwatchable { message, hint }, looks)) = self.unwatched.as_mut().filter(|_| all) {
                     *looks = looks.saturating_add(1);
                     if *looks == 1 {
                         // Perhaps the folder was made just now: once more, soon.
                         (self.everything, self.slowly) = (self.everything.min(Instant::now() + BROKEN), false);
                     } else {
                         let message = format!("{message}: the folder is scanned now and then instead");
-                        self.common.engine.trouble(&unwatched(&self.about), &message, Some(WATCHER_HINT));
+                        self.common.engine.trouble(&unwatched(&self.about), &message, Some(hint));
                     }
                 }
             }

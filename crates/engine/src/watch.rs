@@ -13,6 +13,7 @@ use opendmp_processor::WatchRequest;
 use tokio::sync::Notify;
 
 use crate::engine::lock;
+use crate::health::WATCHER_HINT;
 
 /// How many names are noted for one who watches, and how many bytes they may have; beyond it, that everything may have
 /// changed.
@@ -193,10 +194,10 @@ impl Folders {
     /// Notes in `told` from now on what changes in the folder.
     ///
     /// # Errors
-    /// In words: no such folder, or no more watches to be had.
-    pub fn watch(&self, request: &WatchRequest, told: &Arc<Told>) -> Result<Watching, String> {
+    /// Where there is no such folder, it or a folder in it may not be read, or no more watches are to be had.
+    pub fn watch(&self, request: &WatchRequest, told: &Arc<Told>) -> Result<Watching, Unwatchable> {
         // Events name real paths.
-        let folder = request.folder.canonicalize().map_err(|error| format!("{}: {error}", request.folder.display()))?;
+        let folder = request.folder.canonicalize().map_err(|error| Unwatchable::of(&request.folder, &error))?;
         let requested = request.folder.clone();
         let watching = Watching { identity: identity(&folder), requested, folder: folder.clone() };
         let mut watcher = lock(&self.watcher);
@@ -213,7 +214,14 @@ impl Folders {
         // Not under the lock of `wakes`, which the watcher's own thread takes for each event.
         watcher.watch(&folder, mode).map(|()| watching.clone()).map_err(|error| {
             self.end(&mut watcher, &watching, told);
-            format!("{} can't be watched: {error}", folder.display())
+            let path = error.paths.first().unwrap_or(&folder);
+            match &error.kind {
+                notify::ErrorKind::Io(error) => Unwatchable::of(path, error),
+                _ => Unwatchable {
+                    message: format!("{} can't be watched: {error}", folder.display()),
+                    hint: WATCHER_HINT,
+                },
+            }
         })
     }
 
@@ -232,6 +240,26 @@ impl Folders {
             // Gone already when the folder is.
             let _ = watcher.unwatch(&watching.folder);
         }
+    }
+}
+
+/// Why a folder can't be watched, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwatchable {
+    /// What happened.
+    pub message: String,
+    /// What a person can do about it.
+    pub hint: &'static str,
+}
+
+impl Unwatchable {
+    fn of(folder: &Path, error: &std::io::Error) -> Self {
+        let hint = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => "give the user OpenDMP runs as the right to read that folder",
+            std::io::ErrorKind::NotFound => "make the folder",
+            _ => WATCHER_HINT,
+        };
+        Self { message: format!("{} can't be watched: {error}", folder.display()), hint }
     }
 }
 
@@ -328,6 +356,17 @@ mod tests {
     async fn next(told: &Told) -> News {
         tokio::time::timeout(Duration::from_secs(10), told.changed()).await.expect("a change is told");
         told.take()
+    }
+
+    #[test]
+    fn why_a_folder_is_not_watched_comes_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let why = Folders::start().unwrap().watch(&request(&missing, false), &Arc::default()).unwrap_err();
+        assert!(why.message.contains("missing can't be watched") && why.hint == "make the folder", "{why:?}");
+        let denied = Unwatchable::of(&missing, &std::io::ErrorKind::PermissionDenied.into());
+        assert!(denied.hint.contains("the right to read"), "{denied:?}");
+        assert_eq!(Unwatchable::of(&missing, &std::io::ErrorKind::StorageFull.into()).hint, WATCHER_HINT);
     }
 
     #[tokio::test]

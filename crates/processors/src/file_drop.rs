@@ -127,12 +127,13 @@ Takes every regular file of a folder, and each file again when its bytes change.
 
 A file is taken when it has not changed for `settle`. With `after: keep` it is copied, and read again should it change \
 meanwhile; one that was only touched, got other rights, or was put back from a backup has the bytes it had, and is not \
-processed again (`opendmp reprocess` does that). With `after: move` or `delete` it is first set aside in the hidden folder `.opendmp-claimed`, and taken once \
-no program has it open for writing; it is moved or deleted when its content is stored safely, and never before. A file \
-that takes its old name meanwhile is another file, and is taken as such.
+processed again (`opendmp reprocess` does that). With `after: move` or `delete` it is first set aside in the hidden \
+folder `.opendmp-claimed`, and taken once no program has it open for writing; it is moved or deleted when its content \
+is stored safely, and never before. A file that takes its old name meanwhile is another file, and is taken as such.
 
 Items are called as their files. They have the attribute `source_path`, and `folder` where they come from a \
-sub-folder. Symbolic links are not followed; pipes, sockets and devices are left alone.
+sub-folder. Symbolic links are not followed; pipes, sockets and devices are left alone. On a network file system (NFS, \
+SMB and others), which does not tell of what other machines change, the folder is scanned every 30 seconds.
 ";
 
 impl Config {

@@ -38,5 +38,8 @@ const PYTHON_WORKER: &str = include_str!("../../../workers/python/opendmp_worker
 const PYTHON_WORKER_FILE: &str = "opendmp_worker.py";
 /// What lies beside it: its reading and writing of tables, imported when a script first has to do with one.
 const PYTHON_TABLES: &str = include_str!("../../../workers/python/opendmp_tables.py");
+/// What that is built on: cells and what they are.
+const PYTHON_CELLS: &str = include_str!("../../../workers/python/opendmp_cells.py");
 /// The files of the worker program.
-const PYTHON_FILES: [(&str, &str); 2] = [(PYTHON_WORKER_FILE, PYTHON_WORKER), ("opendmp_tables.py", PYTHON_TABLES)];
+const PYTHON_FILES: [(&str, &str); 3] =
+    [(PYTHON_WORKER_FILE, PYTHON_WORKER), ("opendmp_tables.py", PYTHON_TABLES), ("opendmp_cells.py", PYTHON_CELLS)];

@@ -55,7 +55,7 @@ pub async fn all<B: Bench + 'static>(fresh: impl Fn() -> B, reopen: bool) {
             leases_fence, what_is_missing_is_said, versions_are_listed, drafts_are_kept, drafts_are_changed_by_those_who_saw_them,
         }
         ledger {
-            arrivals_are_numbered, tasks_go_to_each_reader, kept_versions_come_once, bytes_of_before_are_no_new_version,
+            arrivals_are_numbered, tasks_go_to_each_reader, kept_versions_come_once, how_a_file_is_now_is_noted,
             items_without_a_version_go_by_content,
             repeats_within_an_ingest, releases_come_once, origins_stay, trials_leave_no_trace,
             recent_versions_go_by_content, a_lost_lease_takes_nothing_in, runs_are_chosen, odd_paths_stay_as_they_are, large_ingests_are_cut,

@@ -380,12 +380,19 @@ pub fn supersedes(written: Option<(Arrival, Pass)>, this: (Arrival, Pass)) -> bo
     written.is_some_and(|written| written > this)
 }
 
-/// Whether an arrival is new: not one whose claim is recorded and waits to be let go, and, where nothing is to be let go,
-/// not one with the bytes that the ledger has as the latest of its path.
+/// Whether an arrival is new: not one whose claim is recorded and waits to be let go, and not the very version that
+/// the ledger has as the latest of its path.
 fn is_fresh(arrival: &NewArrival, known: Option<&Known>, releasing: bool) -> bool {
     match (&arrival.release, known) {
         (Some(_), _) => !releasing,
-        (None, Some(known)) => arrival.content.hash != known.hash,
+        (None, Some(known)) => match &arrival.stat {
+            // The times of a recent version may hide a change; its content doesn't.
+            Some(stat) if known.stat.recent && stat.settled() == known.stat.settled() => {
+                arrival.content.hash != known.hash
+            }
+            Some(stat) => stat.settled() != known.stat,
+            None => arrival.content.hash != known.hash,
+        },
         (None, None) => true,
     }
 }

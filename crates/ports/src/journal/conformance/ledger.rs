@@ -110,21 +110,21 @@ pub(super) async fn recent_versions_go_by_content(d: Desk) {
     assert_eq!(d.ingest(d.ingest_of(vec![settled("2"), recent("2")])).await.new, 0);
 }
 
-pub(super) async fn bytes_of_before_are_no_new_version(d: Desk) {
+pub(super) async fn how_a_file_is_now_is_noted(d: Desk) {
     let with = |text: &str, number: u64| NewArrival { stat: Some(stat(number)), ..file("a", text) };
     let known = || async { d.j().await.known(d.source, vec![b"a".to_vec()]).await.expect(OK)[0].expect("known") };
     assert_eq!(d.ingest(d.ingest_of(vec![with("1", 1)])).await.new, 1);
-    assert_eq!(d.ingest(d.ingest_of(vec![with("1", 2)])).await.new, 0, "touched, or put there again");
-    assert_eq!(known().await.stat, stat(1));
+    // Touched, or put there again with the same bytes.
     d.j().await.affirm(d.source, vec![(Arrival(1), stat(2))]).await.expect(OK);
     assert_eq!((known().await.stat, known().await.latest), (stat(2), Arrival(1)));
     assert_eq!(d.j().await.arrival(Arrival(1)).await.expect(OK).stat, Some(stat(2)));
-    assert_eq!(d.ingest(d.ingest_of(vec![with("2", 2)])).await.new, 1, "other bytes, whatever the times say");
-    assert_eq!(d.ingest(d.ingest_of(vec![with("1", 3)])).await.new, 1, "those of the version before the latest");
-    let dropped = || NewArrival { stat: Some(stat(4)), ..dropped("b", b"claim-1") };
-    assert_eq!(d.ingest(d.ingest_of(vec![dropped()])).await.new, 1);
-    let again = NewArrival { release: Some(Bytes::from_static(b"claim-2")), ..dropped() };
-    assert_eq!(d.ingest(d.ingest_of(vec![again])).await.new, 1, "each file that is let go is an arrival");
+    assert_eq!(d.ingest(d.ingest_of(vec![with("1", 2)])).await.new, 0, "the version that was noted");
+    assert_eq!(d.ingest(d.ingest_of(vec![with("1", 3)])).await.new, 1, "who offers it as another one means it");
+    d.j().await.affirm(d.source, vec![(Arrival(1), stat(4))]).await.expect(OK);
+    assert_eq!((known().await.stat, known().await.latest), (stat(3), Arrival(2)), "the latest is another one by now");
+    d.ingest(d.ingest_of(vec![item_arrival(b"k", "k", "x")])).await;
+    d.j().await.affirm(d.source, vec![(Arrival(3), stat(5))]).await.expect(OK);
+    assert_eq!(d.j().await.arrival(Arrival(3)).await.expect(OK).stat, None, "it is no file");
 }
 
 pub(super) async fn items_without_a_version_go_by_content(d: Desk) {
