@@ -528,6 +528,6 @@ mod tests {
     fn a_missing_folder_is_told() {
         let folders = Folders::start().unwrap();
         let missing = request(Path::new("/nonexistent/inbox"), false);
-        assert!(folders.watch(&missing, &Arc::default()).unwrap_err().contains("/nonexistent/inbox"));
+        assert!(folders.watch(&missing, &Arc::default()).unwrap_err().message.contains("/nonexistent/inbox"));
     }
 }
